@@ -1,0 +1,152 @@
+"""What gradfix says about code: hazards, findings, fixes, verdicts. Frozen values, nothing that prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from gradfix.edits import Edit
+from gradfix.source import Source, Span
+
+
+class HazardKind(Enum):
+    """The definite ways in which code breaks differentiation."""
+
+    SAVED_THEN_WRITTEN = "saved-then-written"  # an op saved the value, a later write bumps its version
+    LEAF_WRITTEN = "leaf-written"  # in-place on a leaf that requires grad
+    LEAF_VIEW_WRITTEN = "leaf-view-written"  # the same through a view
+    MULTI_VIEW_WRITTEN = "multi-view-written"  # a view from unbind, split or chunk
+    NO_GRAD_VIEW_WRITTEN = "no-grad-view-written"  # a view made under no_grad, written with grad on
+    SILENT_WRITE = "silent-write"  # `.data` or NumPy sharing: no error, wrong gradient
+    DISCONNECTED = "disconnected"  # the loss no longer depends on a leaf
+    NON_SCALAR_BACKWARD = "non-scalar-backward"  # backward() on a tensor with more than one element
+
+
+class Severity(Enum):
+    """What the static facts prove; never changed by what a run shows."""
+
+    INFO = "info"  # harmless today
+    WARNING = "warning"  # happens for some inputs or callers
+    ERROR = "error"  # happens in every run that reaches it
+
+    @property
+    def rank(self) -> int:
+        """0 for info, 1 for warning, 2 for error."""
+        return _SEVERITIES.index(self)
+
+
+_SEVERITIES = tuple(Severity)
+
+
+class Applicability(Enum):
+    """How far a fix may be applied without asking (ruff's words)."""
+
+    SAFE = "safe"  # same values, dtype and visible side effects; right gradients
+    UNSAFE = "unsafe"  # something another holder could see changes, or a judgement is needed
+    DISPLAYONLY = "displayonly"
+
+
+class Evidence(Enum):
+    """Where a hazard is known from."""
+
+    STATIC = "static"
+    OBSERVED = "observed"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A piece of the source with what happened there, e.g. "`exp` saved its result here"."""
+
+    span: Span
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """One way this code breaks backward, with both places. Made by the analysis and by the tracer alike."""
+
+    kind: HazardKind
+    write: Place  # where the value is overwritten (for cuts and calls: where it happens)
+    save: Place | None  # where autograd took the value it needs
+    storage: str  # the user's name of the storage
+    evidence: Evidence = Evidence.STATIC
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Names a finding across runs and edits: baselines, exclusions and suppressions use it."""
+
+    code: str
+    qualname: str  # dotted name of the enclosing function, "<module>" at top level
+    fingerprint: str  # digest of the statement without layout
+    ordinal: int  # which one of several equal statements in that function, from 0
+
+    def __str__(self) -> str:
+        return f"{self.code}:{self.qualname}:{self.fingerprint}:{self.ordinal}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A fix not built yet. `build` imports LibCST and returns the edits, or a `Refusal`."""
+
+    title: str  # imperative, with the user's names: "Replace `y[0] = v` with `torch.select_scatter`"
+    applicability: Applicability
+    build: Callable[[Source], tuple[Edit, ...] | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why no fix is offered, and the next best act."""
+
+    reason: str
+    advice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing gradfix has to say about one place."""
+
+    code: str
+    name: str  # the codemod's slug
+    severity: Severity
+    message: str
+    span: Span
+    identity: Identity
+    hazard: Hazard | None  # None: a harmless write
+    rewrites: tuple[Rewrite, ...] = ()  # best first; the others are alternatives
+    refusal: Refusal | None = None  # set when no rewrite can be offered
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A built rewrite: edits of the original text."""
+
+    title: str
+    applicability: Applicability
+    edits: tuple[Edit, ...]
+
+
+class Verdict(Enum):
+    """What the backward check found out about a fix."""
+
+    FIXED = "fixed"  # failed before, right after
+    EQUIVALENT = "equivalent"  # worked before, same after
+    REJECTED = "rejected"  # differs or fails after
+    NOT_EXERCISED = "not-exercised"  # the changed lines didn't run
+    NOT_REPRODUCED = "not-reproduced"  # the hazard was predicted but no run showed it
+    UNCHECKED = "unchecked"  # couldn't be judged; the reason says why
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its evidence."""
+
+    verdict: Verdict
+    reason: str  # one line for the user: what was compared, or what went wrong
+    ran: str | None = None  # "program" or the text of the declared call
+    error_before: str | None = None  # the error the original raised, first line
+    oracle: str | None = None  # where the reference gradients came from
+    runs: int = 0  # pairs of runs compared
+    max_difference: float | None = None  # largest absolute gradient difference, in the gradient's own unit
+    notes: tuple[str, ...] = ()
