@@ -1,0 +1,197 @@
+"""The facts the analysis proves and codemods read.
+
+Facts hold `ast` nodes as addresses into the source (spans, texts); nothing here is a guess: what the analysis
+couldn't prove is `None`, `MAYBE` or `UNKNOWN`.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from enum import Enum
+
+from gradfix.findings import Hazard, Place, Severity
+
+
+class Tracked(Enum):
+    """Whether autograd records what happens to a tensor."""
+
+    NO = "no"
+    MAYBE = "maybe"  # depends on the caller, the data, or something the analysis can't see
+    YES = "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """What is known of a tensor just before the statement in question."""
+
+    tracked: Tracked = Tracked.MAYBE
+    leaf: bool = False  # certainly a leaf that requires grad
+    dtype: str | None = None  # "float32", "int64", "bool", …; None: unknown (also under autocast)
+    shape: tuple[int | None, ...] | None = None  # None: rank unknown; None as item: that size unknown
+    expanded: bool = False  # may have several indices for one memory cell
+    plain: bool = True  # not known to be a subclass, sparse or complex layout that a twin may treat differently
+
+    @property
+    def rank(self) -> int | None:
+        """Number of dimensions, or None."""
+        return None if self.shape is None else len(self.shape)
+
+
+class IndexKind(Enum):
+    """What one item of an index is; the form of a write depends on it (basic: a view; advanced: index_put)."""
+
+    INT = "int"
+    SLICE = "slice"
+    ELLIPSIS = "ellipsis"
+    NONE = "none"
+    BOOL = "bool"  # a Python bool: adds a dimension
+    MASK = "mask"  # a bool tensor
+    TENSOR = "tensor"  # an integer tensor, list, range or array
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexItem:
+    """One item of an index expression."""
+
+    kind: IndexKind
+    node: ast.expr
+    value: int | None = None  # of an INT, where it is a constant
+    rank: int | None = None  # of a MASK or TENSOR
+
+
+class ValueKind(Enum):
+    """What stands on the right of a write."""
+
+    NUMBER = "number"  # a Python int, float or bool, never a tensor
+    TENSOR = "tensor"
+    UNKNOWN = "unknown"
+    NOTHING = "nothing"  # a write without a value: `y.exp_()`
+
+
+@dataclass(frozen=True, slots=True)
+class ValueFacts:
+    """What is known of the value written."""
+
+    kind: ValueKind
+    tensor: TensorFacts | None = None
+    number_type: str | None = None  # "int", "float" or "bool" for a NUMBER where known
+
+
+class WriteForm(Enum):
+    """The spelling of a write."""
+
+    INDEX = "index"  # y[i] = v
+    AUGMENTED = "augmented"  # y += v, self.h += v
+    AUGMENTED_INDEX = "augmented-index"  # y[i] += v
+    METHOD = "method"  # y.exp_(), y[i].mul_(2)
+    FUNCTION = "function"  # torch.relu_(y), F.relu_(y)
+    FLAG = "flag"  # F.relu(y, inplace=True), or a call of a module built with inplace=True
+    DATA = "data"  # through .data: y.data.clamp_(0), y.data[0] = v
+
+
+class ObstacleKind(Enum):
+    """Why giving the target a new tensor would change what somebody else sees."""
+
+    ALIAS_READ = "alias-read"  # another name of the storage is read after the write
+    BASE_READ = "base-read"  # the target is a view; its base or another view of it is read after the write
+    CALLER_SEES = "caller-sees"  # the tensor came in as an argument; the caller keeps the old object
+    ESCAPED = "escaped"  # stored where the analysis can't follow (attribute, container, unknown call)
+    CLOSURE = "closure"  # the target is a variable of an enclosing function or a global without declaration
+    PARAMETER = "parameter"  # an nn.Parameter attribute can't be rebound to a plain tensor
+    LEAF_GRAD_READ = "leaf-grad-read"  # `.grad` of the leaf is read later, or an optimizer holds it
+    NOT_A_NAME = "not-a-name"  # the target expression can't be assigned (call result, loop element, …)
+    USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """One reason against a plain rebinding of a write's target."""
+
+    kind: ObstacleKind
+    name: str  # the other holder as the user writes it, e.g. "row"
+    place: Place | None = None  # where it is read
+    certain: bool = True  # False: it may be so; the fix is offered as unsafe
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write to a tensor in place, joined over every time the analysis passed it."""
+
+    form: WriteForm
+    node: ast.AST  # the Assign, AugAssign or Call that writes
+    statement: ast.stmt  # the simple statement around `node`
+    function: str  # qualified name, "<module>" at top level
+    identity_ordinal: int  # among equal statements of the function
+    target: ast.expr  # the expression that holds the tensor written: `y` in `y[i] = v`, `y[0]` in `y[0].exp_()`
+    index: tuple[IndexItem, ...]  # of INDEX and AUGMENTED_INDEX
+    value: ast.expr | None
+    operator: str | None  # "+=" of an augmented write
+    method: str | None  # "exp_" of METHOD and FUNCTION, "relu" of FLAG
+    tensor: TensorFacts  # of the target, before the write
+    written: ValueFacts
+    severity: Severity
+    hazards: tuple[Hazard, ...]  # most severe first; empty for a harmless write
+    obstacles: tuple[Obstacle, ...]
+
+
+class ConditionKind(Enum):
+    """What the test of an `if` is made of."""
+
+    TENSOR = "tensor"  # a bool tensor expression, e.g. `x[0] > 0`
+    ITEM = "item"  # Python numbers taken from tensors: `x[0].item() > 0.1`
+    PYTHON = "python"  # nothing of it depends on tensor data
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionalFill:
+    """A buffer without graph that only a branch connects to the leaves."""
+
+    branch: ast.If
+    function: str
+    identity_ordinal: int
+    buffer: ast.expr  # the name written in the branch
+    created: Place  # where the untracked buffer was made
+    writes: tuple[Write, ...]  # the writes of the branch, in order
+    condition: ConditionKind
+    only_connection: bool  # proven: without the branch the loss has no graph at all
+    tensor: TensorFacts  # of the buffer
+    severity: Severity
+    hazards: tuple[Hazard, ...]
+    sources: tuple[str, ...]  # names in scope at the branch that hold tracked tensors the writes read
+
+
+@dataclass(frozen=True, slots=True)
+class BackwardCall:
+    """A call that starts backward."""
+
+    node: ast.Call
+    statement: ast.stmt
+    function: str
+    identity_ordinal: int
+    root: ast.expr  # the tensor differentiated
+    tensor: TensorFacts
+    has_gradient: bool  # an explicit gradient argument is given
+    severity: Severity | None  # None: no hazard
+    hazards: tuple[Hazard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How this module can spell torch: what rewrites may use without adding an import."""
+
+    torch: str | None  # "torch", "th", …; None: no import of the package itself
+    functional: str | None  # "F", "nn.functional", …
+    names: tuple[tuple[str, str], ...]  # (local name, qualified name) of `from torch import where as w`
+    import_line: int | None  # 1-based line after which `import torch` can be added
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFacts:
+    """Everything codemods may ask about one module."""
+
+    writes: tuple[Write, ...]
+    fills: tuple[ConditionalFill, ...]
+    backward_calls: tuple[BackwardCall, ...]
+    spelling: Spelling
