@@ -101,7 +101,7 @@ def _splice(text: str, edits: Sequence[Edit], start: int, end: int) -> str:
 
 
 def _composed(middle: str, earlier: Sequence[Edit], later: Sequence[Edit]) -> Iterator[Edit]:
-    """Walk both sets over `middle`; each run of touching edits becomes one edit of the original text."""
+    """Walk both sets over `middle`; what touches an edit of the other set becomes one edit of the original with it."""
     grown = 0  # how much longer `middle` is than the original, up to here
     i = j = 0
     while i < len(earlier) or j < len(later):
@@ -111,21 +111,23 @@ def _composed(middle: str, earlier: Sequence[Edit], later: Sequence[Edit]) -> It
             grown += _growth(earlier[i])
             i += 1
             continue
-        start, end, first_later = later[j].span.start, later[j].span.end, j
-        if made is not None and made.start <= end:
+        first_later, start = j, later[j].span.start
+        if made is not None and made.start <= later[j].span.end:
             start = min(start, made.start)
         original_start = start - grown
+        earlier_end, later_end = -1, later[j].span.end
+        j += 1
         while True:
-            made = _made(earlier, i, grown)
-            if made is not None and made.start <= end:
-                end = max(end, made.end)
+            if (made := _made(earlier, i, grown)) is not None and made.start <= later_end:
+                earlier_end = made.end
                 grown += _growth(earlier[i])
                 i += 1
-            elif j < len(later) and later[j].span.start <= end:
-                end = max(end, later[j].span.end)
+            elif j < len(later) and later[j].span.start <= earlier_end:
+                later_end = later[j].span.end
                 j += 1
             else:
                 break
+        end = max(earlier_end, later_end)
         yield Edit(Span(original_start, end - grown), _splice(middle, later[first_later:j], start, end))
 
 
