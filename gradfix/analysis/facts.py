@@ -31,6 +31,7 @@ class TensorFacts:
     shape: tuple[int | None, ...] | None = None  # None: rank unknown; None as item: that size unknown
     expanded: bool = False  # may have several indices for one memory cell
     plain: bool = True  # not known to be a subclass, sparse or complex layout that a twin may treat differently
+    device: str | None = None  # "default" of factories without `device=`, "cpu", "cuda:0", …; None: unknown
 
     @property
     def rank(self) -> int | None:
@@ -59,6 +60,7 @@ class IndexItem:
     node: ast.expr
     value: int | None = None  # of an INT, where it is a constant
     rank: int | None = None  # of a MASK or TENSOR
+    is_tensor: bool = False  # a TENSOR proven to be a torch tensor, not a list, range or array
 
 
 class ValueKind(Enum):
@@ -77,6 +79,7 @@ class ValueFacts:
     kind: ValueKind
     tensor: TensorFacts | None = None
     number_type: str | None = None  # "int", "float" or "bool" for a NUMBER where known
+    same_dtype: bool = False  # a TENSOR proven to have the target's dtype, whatever that is
 
 
 class WriteForm(Enum):
@@ -134,6 +137,7 @@ class Write:
     severity: Severity
     hazards: tuple[Hazard, ...]  # most severe first; empty for a harmless write
     obstacles: tuple[Obstacle, ...]
+    holder: ast.expr | None = None  # where `target` is a view, the expression of its base: `y` for `y[0]`, `y.t()`
 
 
 class ConditionKind(Enum):
