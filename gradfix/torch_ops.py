@@ -1,0 +1,246 @@
+"""What torch's operators do to autograd: what each saves, what it returns, which in-place twin it has.
+
+The facts are data (`gradfix/data/torch_ops-<minor>.json`), measured on torch by `scripts/make_torch_ops.py`: each
+call was followed by a write to one tensor and a backward. Names are the user's: `Tensor.exp`, `torch.exp`,
+`torch.nn.functional.relu`. Nothing here imports torch; rows are parsed when first asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).with_name("data")
+NEWEST = "2.13"
+
+# kinds of arguments, as `Operator.given` takes them; a string argument is its literal in quotes: "'none'"
+KINDS = ("tensor", "tensors", "number", "list", "none", "true", "false", "dtype", "other")
+
+
+class Saved(Enum):
+    """When an operator saves a tensor for backward."""
+
+    NEVER = "never"
+    ALWAYS = "always"  # whenever anything is recorded
+    IF_OTHER = "if-other"  # when another operand requires grad: `x * w` saves x for w's gradient
+    IF_SELF = "if-self"  # when this operand itself requires grad
+    MAYBE = "maybe"  # the condition has the details
+
+
+class ViewKind(Enum):
+    """How an output is related to the storage of an argument."""
+
+    NONE = "none"  # new storage
+    VIEW = "view"  # always shares storage
+    MULTI = "multi"  # one of several views of the same base: an in-place write raises
+    MAYBE = "maybe"  # shares or copies, depending on the input
+    SELF = "self"  # the very same object
+
+
+class Gradient(Enum):
+    """Whether gradient passes to an output."""
+
+    YES = "yes"
+    ZERO = "zero"  # connected, but the gradient is zero (round, sign)
+    NO = "no"  # leaves the graph (argmax, comparisons, detach)
+    MIXED = "mixed"  # depends on the call
+    RAISES = "raises"  # backward raises: no derivative is implemented
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """When a value is saved: if any of `causes` requires grad; `maybe` are causes for which calls disagreed."""
+
+    always: bool = False
+    causes: tuple[str, ...] = ()
+    maybe: tuple[str, ...] = ()
+
+    def holds(self, tracked: Collection[str]) -> bool | None:
+        """Given the parameters whose arguments require grad: True, False, or None when the measured calls disagreed."""
+        if (tracked and self.always) or any(name in tracked for name in self.causes):
+            return True
+        return None if any(name in tracked for name in self.maybe) else False
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentSave:
+    """What happens to one tensor argument. In a list of tensors, all elements count as one argument."""
+
+    parameter: str
+    position: int | None  # among the parameters, receiver included; None: keyword only or unknown
+    saved: Saved
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One tensor of the result."""
+
+    saved: Saved
+    condition: Condition
+    gradient: Gradient
+    view: ViewKind
+    view_of: tuple[str, ...]  # the parameters it may share storage with
+    shape: str  # "scalar" (0-d), "same" (as the first tensor), "broadcast", "" unknown
+    dtype: str  # "same", "promote", "float", "bool", "int64", ...; "" or "other" unknown
+    many: bool  # stands for a varying number of outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A function or method. `given` narrows it to the kinds of a call's arguments."""
+
+    name: str
+    parameters: tuple[str, ...]
+    result: str  # "tensor", "tuple", "list", "number", "bool", "none", "other", "mixed"
+    saves: tuple[ArgumentSave, ...]  # the arguments that are ever saved
+    outputs: tuple[Output, ...]
+    tracked: tuple[str, ...]  # tensor parameters that get a gradient
+    mutates: tuple[str, ...]  # parameters some calls write to (running statistics)
+    unguarded: tuple[str, ...]  # values that backward reads without a version check: a write goes unnoticed
+    split_on: str  # the parameter whose kind tells the cases apart, "" when there are none
+    cases: Mapping[str, Operator]
+
+    def given(self, kinds: Mapping[str, str]) -> Operator:
+        """The case for argument kinds such as {"other": "number"} (see `KINDS`); the join of all when they tell nothing."""
+        kind = kinds.get(self.split_on)
+        case = self.cases.get(kind) if kind is not None else None
+        return self if case is None else case.given(kinds)
+
+    @property
+    def saves_result(self) -> Saved:
+        """Whether the first output is saved."""
+        return self.outputs[0].saved if self.outputs else Saved.NEVER
+
+    @property
+    def view(self) -> ViewKind:
+        """Kinship of the first output with an argument's storage."""
+        return self.outputs[0].view if self.outputs else ViewKind.NONE
+
+    @property
+    def gradient(self) -> Gradient:
+        """Whether gradient passes to the first output."""
+        return self.outputs[0].gradient if self.outputs else Gradient.NO
+
+    def saved(self, parameter: str) -> ArgumentSave | None:
+        """The entry of a parameter, None when it is never saved."""
+        return next((save for save in self.saves if save.parameter == parameter), None)
+
+
+def method(name: str) -> Operator | None:
+    """The Tensor method `name`; None when it is not in the table."""
+    return _operator(f"Tensor.{name}")
+
+
+def function(qualified: str) -> Operator | None:
+    """`torch.exp`, `torch.nn.functional.relu`, `torch.linalg.inv`, ...; None when it is not in the table."""
+    return _operator(qualified)
+
+
+def torch_version() -> str:
+    """The torch release the table was measured on."""
+    return str(json.loads(_lines()["torch"]))
+
+
+@cache
+def _lines() -> Mapping[str, str]:
+    """Name -> unparsed row. The file is JSON with one entry a line, so that a run parses the rows it needs."""
+    text = (DATA / f"torch_ops-{NEWEST}.json").read_text(encoding="utf-8")
+    rows: dict[str, str] = {}
+    for line in text.splitlines():
+        name, separator, row = line.partition(": ")
+        if separator:
+            rows[name[1:-1]] = row.rstrip(",")
+    return rows
+
+
+@cache
+def _operator(name: str) -> Operator | None:
+    line = _lines().get(name)
+    if line is None or name == "torch":
+        return None
+    row = json.loads(line)
+    if isinstance(row, str):
+        function_line = _lines()[row]
+        row = _as_method(json.loads(function_line))
+    return _build(name, row)
+
+
+def _as_method(row: Any) -> Any:
+    """A function's row with the receiver called `self`."""
+    words = {"input": "self", "input?": "self?"}
+    if isinstance(row, dict):
+        return {words.get(key, key): _as_method(value) for key, value in row.items()}
+    if isinstance(row, list):
+        return [_as_method(item) for item in row]
+    if isinstance(row, str) and "input" in row:
+        return " ".join(words.get(word, word) for word in row.split())
+    return row
+
+
+def _build(name: str, row: Mapping[str, Any]) -> Operator:
+    plain = {key: value for key, value in row.items() if key not in ("on", "cases")}
+    parameters = tuple(row["parameters"])
+    tracked = tuple(row.get("tracked") or ())
+    return Operator(
+        name=name,
+        parameters=parameters,
+        result=row["kind"],
+        saves=tuple(_save(key, text, parameters) for key, text in (row.get("saves") or {}).items()),
+        outputs=tuple(_output(entry, row) for entry in row.get("outputs") or ()),
+        tracked=tracked,
+        mutates=tuple(row.get("mutates") or ()),
+        unguarded=tuple(row.get("silent") or ()),
+        split_on=row.get("on") or "",
+        cases={kind: _build(name, plain | case) for kind, case in (row.get("cases") or {}).items()},
+    )
+
+
+def _save(parameter: str, text: str, parameters: tuple[str, ...]) -> ArgumentSave:
+    position = parameters.index(parameter) if parameter in parameters else None
+    return ArgumentSave(parameter, position, _saved(parameter, text), _condition(text))
+
+
+def _condition(text: str) -> Condition:
+    if text == "*":
+        return Condition(always=True)
+    words = text.split()
+    return Condition(
+        causes=tuple(word for word in words if not word.endswith("?")),
+        maybe=tuple(word[:-1] for word in words if word.endswith("?")),
+    )
+
+
+def _saved(parameter: str, text: str) -> Saved:
+    if text == "*":
+        return Saved.ALWAYS
+    if not text:
+        return Saved.NEVER
+    if "?" in text:
+        return Saved.MAYBE
+    if text == parameter:
+        return Saved.IF_SELF
+    return Saved.MAYBE if parameter in text.split() else Saved.IF_OTHER
+
+
+def _output(entry: Mapping[str, str], row: Mapping[str, Any]) -> Output:
+    text = entry.get("saved", "")
+    view = ViewKind(entry.get("view", "none").replace("same", "self"))
+    gradient = (
+        Gradient.RAISES if row.get("error") and not row.get("tracked") else Gradient(entry.get("gradient", "yes"))
+    )
+    return Output(
+        saved=_saved("", text),
+        condition=_condition(text),
+        gradient=gradient,
+        view=ViewKind.MULTI if row.get("multi") and view is ViewKind.VIEW else view,
+        view_of=tuple(entry.get("of", "").split()),
+        shape=entry.get("shape", "").replace("mixed", ""),
+        dtype=entry.get("dtype", ""),
+        many="many" in entry,
+    )

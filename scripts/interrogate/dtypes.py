@@ -1,0 +1,118 @@
+"""Which rule the dtype of a result follows: the first rule that predicts every observed case."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from interrogate.probe import Call, Sample, flat_tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Dtypes of the tensor arguments that count, types of the numbers among the arguments, dtype of one output."""
+
+    given: tuple[torch.dtype, ...]
+    numbers: tuple[type, ...]
+    result: torch.dtype
+
+
+KINDS = {
+    "float32": (torch.float32, torch.float32),
+    "float64": (torch.float64, torch.float64),
+    "int64": (torch.int64, torch.int64),
+    "int32": (torch.int32, torch.int32),
+    "first narrow": (torch.float32, torch.float64),
+    "first wide": (torch.float64, torch.float32),
+    "first int": (torch.int64, torch.float32),
+}
+
+
+def cases(call: Call, sample: Sample) -> Iterator[list[Case]]:
+    """For each way of casting the float arguments that the call takes: one case an output."""
+    if any(isinstance(value, torch.dtype) for value in (*sample.args, *sample.kwargs.values())):
+        return
+    for first, others in KINDS.values():
+        cast = _cast(sample, first, others)
+        given = tuple(tensor.dtype for tensor in _mattering(cast))
+        numbers = tuple(type(value) for value in (*sample.args, *sample.kwargs.values()) if type(value) in (int, float))
+        torch.manual_seed(0)
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                result = call(*cast.args, **cast.kwargs)
+        except Exception:  # a dtype the operator does not take tells nothing about its rule
+            continue
+        yield [Case(given, numbers, tensor.dtype) for tensor in flat_tensors(result)]
+
+
+def rule(observed: Iterable[Case]) -> str:
+    """Name of the first rule that fits: see `RULES`; else a constant dtype; else "other"; "" when nothing was seen."""
+    seen = list(observed)
+    if not seen:
+        return ""
+    for name, predict in RULES.items():
+        if all(case.given and predict(case) == case.result for case in seen):
+            return name
+    results = {case.result for case in seen}
+    return str(results.pop()).removeprefix("torch.") if len(results) == 1 else "other"
+
+
+def _promoted(case: Case) -> torch.dtype:
+    return functools.reduce(torch.promote_types, case.given)
+
+
+def _promoted_with_numbers(case: Case) -> torch.dtype:
+    tensors = _promoted(case)
+    return _floating(tensors) if float in case.numbers else tensors
+
+
+def _floating(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype.is_floating_point or dtype.is_complex else torch.get_default_dtype()
+
+
+def _summed(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype.is_floating_point or dtype.is_complex else torch.int64
+
+
+RULES: Mapping[str, Callable[[Case], torch.dtype]] = {
+    "bool": lambda case: torch.bool,
+    "int64": lambda case: torch.int64,
+    "same": lambda case: case.given[0],
+    "promote": _promoted,
+    "promote-numbers": _promoted_with_numbers,
+    "same-float": lambda case: _floating(case.given[0]),
+    "float": lambda case: _floating(_promoted(case)),
+    "sum": lambda case: _summed(case.given[0]),
+}
+
+
+def _mattering(sample: Sample) -> list[torch.Tensor]:
+    """Tensors with dimensions, or all of them when none has: 0-d tensors do not widen a result of the same kind."""
+    tensors = flat_tensors([*sample.args, *sample.kwargs.values()])
+    wide = [tensor for tensor in tensors if tensor.dim()]
+    return wide or tensors
+
+
+def _cast(sample: Sample, first: torch.dtype, others: torch.dtype) -> Sample:
+    remaining = [first]
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            if not value.is_floating_point():
+                return value.clone()
+            target = remaining.pop() if remaining else others
+            return value.detach().to(target, copy=True)
+        if isinstance(value, (list, tuple)) and flat_tensors(value):
+            return type(value)(convert(item) for item in value)
+        return value
+
+    return Sample(
+        tuple(convert(value) for value in sample.args),
+        {name: convert(value) for name, value in sample.kwargs.items()},
+    )

@@ -1,0 +1,109 @@
+"""Spellings worth asking about, and calls to ask with: torch's own sample inputs joined with hand-written recipes."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from interrogate import recipes
+from interrogate.probe import Sample, flat_tensors
+
+NAMESPACES = {
+    "torch": torch,
+    "torch.nn.functional": torch.nn.functional,
+    "torch.linalg": torch.linalg,
+    "torch.special": torch.special,
+    "torch.fft": torch.fft,
+}
+ATTRIBUTES = ("T", "mT", "H", "mH", "real", "imag", "data")
+MOST_ELEMENTS = 20_000
+MOST_SAMPLES = 16
+
+
+def spellings() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Every public callable that may be an operator: (`Tensor.exp`, callable), (`torch.exp`, callable), ..."""
+    for name in dir(torch.Tensor):
+        member = getattr(torch.Tensor, name, None)
+        if not name.startswith("_") and callable(member) and not isinstance(member, type):
+            yield f"Tensor.{name}", member
+    for prefix, namespace in NAMESPACES.items():
+        for name in dir(namespace):
+            member = getattr(namespace, name)
+            if not name.startswith("_") and callable(member) and not isinstance(member, type):
+                yield f"{prefix}.{name}", member
+
+
+def torch_samples() -> dict[str, list[Sample]]:
+    """Sample inputs of `torch.testing`, by the names of its operator list (`exp`, `nn.functional.relu`, `linalg.inv`).
+
+    Needs the package `expecttest`, which `torch.testing._internal` imports.
+    """
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    found: dict[str, list[Sample]] = defaultdict(list)
+    for info in op_db:
+        torch.manual_seed(7)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            inputs = list(info.sample_inputs("cpu", torch.float64, requires_grad=False))
+        usable = [sample for sample in (_plain(given) for given in inputs) if sample is not None]
+        for name in (info.name, *(alias.name for alias in info.aliases)):
+            found[name] += usable
+    return dict(found)
+
+
+def _plain(given: Any) -> Sample | None:
+    args = (given.input, *given.args)
+    kwargs = {name: value for name, value in given.kwargs.items() if name != "out"}
+    tensors = flat_tensors([*args, *kwargs.values()])
+    for tensor in tensors:
+        if tensor.layout is not torch.strided or tensor.numel() == 0 or tensor.numel() > MOST_ELEMENTS:
+            return None
+    return Sample(args, kwargs)
+
+
+def samples_for(name: str, torchs_own: dict[str, list[Sample]], handwritten: dict[str, list[str]]) -> list[Sample]:
+    """Calls of `name`: recipes first, then torch's own for the name itself and for its namesakes."""
+    path, _, short = name.rpartition(".")
+    short = short[:-1] if short.endswith("_") and short not in handwritten else short
+    chosen = recipes.build(handwritten.get(short, []))
+    keys = [f"{path.removeprefix('torch.')}.{short}", short, f"nn.functional.{short}"]
+    if path in ("torch.linalg", "torch.fft"):
+        keys = keys[:1]
+    for key in dict.fromkeys(keys):
+        chosen += _diverse(torchs_own.get(key, []))
+    return chosen
+
+
+def _diverse(samples: Sequence[Sample]) -> list[Sample]:
+    """A few of each shape of call, `MOST_SAMPLES` at most."""
+    kinds: dict[tuple[Any, ...], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        key = (*map(kind, sample.args), *((name, kind(value)) for name, value in sorted(sample.kwargs.items())))
+        kinds[key].append(sample)
+    rounds = max((len(group) for group in kinds.values()), default=0)
+    order = [group[turn] for turn in range(rounds) for group in kinds.values() if turn < len(group)]
+    return order[:MOST_SAMPLES]
+
+
+def kind(value: Any) -> str:
+    """The kind of an argument, in words of the table: what source code can often tell without running."""
+    if value is None:
+        return "none"
+    if isinstance(value, torch.Tensor):
+        return "tensor"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float, complex)):
+        return "number"
+    if isinstance(value, str):
+        return f"'{value}'"
+    if isinstance(value, torch.dtype):
+        return "dtype"
+    if isinstance(value, (list, tuple)):
+        return "tensors" if flat_tensors(value) else "list"
+    return "other"

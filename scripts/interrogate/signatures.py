@@ -1,0 +1,176 @@
+"""Names for the arguments of a call: torch's schemas for builtins, `inspect` for Python functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+SCHEMA_PREFIX = {"torch.linalg.": "linalg_", "torch.special.": "special_", "torch.fft.": "fft_"}
+
+
+VARARGS = "varargs"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A call's arguments by parameter name, defaults filled in, and the parameter of each positional argument."""
+
+    values: Mapping[str, Any]
+    positional: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One formal parameter; `accepts` judges an actual argument by its type."""
+
+    name: str
+    type: str
+    default: Any
+    keyword_only: bool
+    required: bool
+
+
+def signatures(name: str, function: Callable[..., Any]) -> list[tuple[Parameter, ...]]:
+    """Every overload of `name` (`torch.exp`, `Tensor.exp`), without `out=` forms; empty when torch tells none."""
+    overloads = _from_schemas(name)
+    return overloads or _from_inspect(name, function)
+
+
+def bind(overloads: Sequence[tuple[Parameter, ...]], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
+    """Bind to the first overload that takes the call; names are `arg0`, `arg1`, ... when none does."""
+    for parameters in overloads:
+        bound = _bind_one(parameters, args, kwargs)
+        if bound is not None:
+            return bound
+    names = tuple(f"arg{position}" for position in range(len(args)))
+    return Bound(dict(zip(names, args, strict=True)) | dict(kwargs), names)
+
+
+def _from_schemas(name: str) -> list[tuple[Parameter, ...]]:
+    path, _, short = name.rpartition(".")
+    python_defined = _python_defined(name)
+    if python_defined:
+        return []
+    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{SCHEMA_PREFIX.get(path + '.', '')}{short}")
+    found = []
+    for schema in schemas:
+        if any(argument.is_out for argument in schema.arguments) or "Dimname" in str(schema):
+            continue
+        found.append(tuple(_parameter(argument, rename=path == "torch") for argument in schema.arguments))
+    with_tensors = [one for one in found if any("Tensor" in parameter.type for parameter in one)]
+    return with_tensors or found  # the rest are TorchScript's own overloads for numbers and lists
+
+
+def _python_defined(name: str) -> bool:
+    target: Any = torch.Tensor if name.startswith("Tensor.") else torch
+    for part in name.split(".")[1:]:
+        target = getattr(target, part, None)
+    return inspect.isfunction(target)
+
+
+def _parameter(argument: Any, rename: bool) -> Parameter:
+    name = "input" if rename and argument.name == "self" else argument.name
+    return Parameter(
+        name, str(argument.type), argument.default_value, argument.kwarg_only, not argument.has_default_value()
+    )
+
+
+def _from_inspect(name: str, function: Callable[..., Any]) -> list[tuple[Parameter, ...]]:
+    target = _undispatched(name, function)
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return []
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        required = parameter.default is parameter.empty
+        parameters.append(
+            Parameter(
+                parameter.name,
+                VARARGS if parameter.kind is parameter.VAR_POSITIONAL else "any",
+                None if required else parameter.default,
+                parameter.kind is parameter.KEYWORD_ONLY,
+                required,
+            )
+        )
+    return [tuple(parameters)]
+
+
+def _undispatched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`F.max_pool2d` dispatches on a flag and hides its signature; `F._max_pool2d` shows it."""
+    if name.startswith("torch.nn.functional."):
+        plain = getattr(torch.nn.functional, "_" + name.rpartition(".")[2], None)
+        if inspect.isfunction(plain):
+            return plain
+    return function
+
+
+def _bind_one(parameters: tuple[Parameter, ...], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
+    positional = [parameter for parameter in parameters if not parameter.keyword_only]
+    spread = len(positional) - 1 if positional and _takes_rest(positional[-1], args[len(positional) - 1 :]) else None
+    if len(args) > len(positional) and spread is None:
+        return None
+    names = tuple(positional[min(at, len(positional) - 1)].name for at in range(len(args)))
+    given = dict(zip(names, args, strict=True))
+    if spread is not None:
+        given[positional[spread].name] = list(args[spread:])
+    if any(name in given for name in kwargs):
+        return None
+    values = _with_defaults(parameters, given | dict(kwargs))
+    return None if values is None else Bound(values, names)
+
+
+def _takes_rest(last: Parameter, rest: Sequence[Any]) -> bool:
+    """`x.permute(2, 0, 1)` gives the last list parameter its elements one by one."""
+    if last.type == VARARGS:
+        return True
+    return "List[" in last.type and bool(rest) and not isinstance(rest[0], (list, tuple)) and rest[0] is not None
+
+
+def _with_defaults(parameters: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not given.keys() <= {parameter.name for parameter in parameters}:
+        return None
+    values: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.name in given:
+            if not accepts(parameter.type, given[parameter.name]):
+                return None
+            values[parameter.name] = given[parameter.name]
+        elif parameter.required and parameter.type != VARARGS:
+            return None
+        else:
+            values[parameter.name] = parameter.default
+    return values
+
+
+def accepts(type_name: str, value: Any) -> bool:
+    """Whether torch's parser would take `value` for a schema type such as `Optional[Tensor]` or `List[int]`."""
+    if type_name in ("any", VARARGS):
+        return True
+    if type_name.startswith("Optional["):
+        return value is None or accepts(type_name[len("Optional[") : -1], value)
+    if type_name.startswith("List["):
+        inner = type_name[len("List[") : -1]
+        if isinstance(value, (list, tuple, torch.Size)):
+            return all(accepts(inner, item) for item in value)
+        return inner in ("int", "SymInt") and isinstance(value, int)
+    plain: dict[str, tuple[type, ...]] = {
+        "Tensor": (torch.Tensor,),
+        "number": (int, float, complex, bool),
+        "Scalar": (int, float, complex, bool),
+        "int": (int, torch.dtype, torch.layout, torch.memory_format),
+        "SymInt": (int,),
+        "float": (int, float),
+        "bool": (bool, int),
+        "str": (str,),
+        "Device": (str, torch.device),
+        "Generator": (torch.Generator,),
+    }
+    expected = plain.get(type_name)
+    return expected is None or isinstance(value, expected)
