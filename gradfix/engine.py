@@ -1,0 +1,258 @@
+"""The pure middle: a source and codemods in, findings or edits out. Reads no file, runs no code, imports no torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from gradfix import edits as edit_sets
+from gradfix import suppress, syntax
+from gradfix.analysis.analyse import analyse
+from gradfix.analysis.facts import ModuleFacts
+from gradfix.codemod import Codemod
+from gradfix.edits import Edit
+from gradfix.errors import EditError, FileProblem
+from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Severity
+from gradfix.results import Result, Status
+from gradfix.source import Source, Span
+
+MAX_PASSES = 100
+_GRADES = tuple(Applicability)  # safest first
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is reported and what is applied."""
+
+    severity: Severity = Severity.WARNING  # the lowest reported and fixed
+    applicability: Applicability = Applicability.SAFE  # the least safe applied
+    form: str = "functional"  # or "clone": which of several fixes comes first
+
+
+@dataclass(frozen=True, slots=True)
+class FixResult:
+    """The outcome of `fix`: `edits` are on the text given, whatever number of passes they took."""
+
+    edits: tuple[Edit, ...]
+    applied: tuple[Result, ...]
+    left: tuple[Result, ...]
+    passes: int
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Applied and left, by place."""
+        return tuple(sorted(self.applied + self.left, key=lambda result: (result.passes, _order(result.finding))))
+
+
+def check_source(source: Source, codemods: Sequence[Codemod]) -> tuple[Finding, ...]:
+    """Every finding that no comment suppresses, by place, of any severity.
+
+    Raises `FileProblem` when the text can't be parsed or is nested too deeply.
+    """
+    facts = _facts(source)
+    found = (finding for codemod in codemods for finding in codemod.find(source, facts))
+    return tuple(sorted(suppress.unsuppressed(source, found), key=_order))
+
+
+def results(source: Source, findings: Iterable[Finding], policy: Policy) -> tuple[Result, ...]:
+    """The findings at or above the policy's severity, each with its fixes built."""
+    return tuple(_option(source, finding, policy) for finding in findings if _wanted(finding, policy))
+
+
+def fix(
+    source: Source, codemods: Sequence[Codemod], policy: Policy, excluded: frozenset[Identity] = frozenset()
+) -> FixResult:
+    """Apply fixes in passes until none is left to apply.
+
+    Fixes that overlap wait for the next pass. A fix whose result Python can't parse is left, with the reason. Raises
+    `FileProblem` as `check_source`, and when the fixes undo each other or don't settle in `MAX_PASSES` passes.
+    """
+    originals = check_source(source, codemods)
+    work = _Work(source, originals, policy, excluded)
+    seen = {source.text}
+    current, findings, edits = source, originals, ()  # type: tuple[Source, tuple[Finding, ...], tuple[Edit, ...]]
+    applied: list[Result] = []
+    for number in range(1, MAX_PASSES + 1):
+        options = [work.at_home(r, edits, number) for r in results(current, findings, policy)]
+        batch, left = work.sort_out(current, options)
+        if not batch:
+            return FixResult(edits, tuple(applied), tuple(left), number)
+        made = edit_sets.normalise(edit for option in batch for edit in option.here)
+        current = replace(current, text=edit_sets.apply(current.text, made))
+        if current.text in seen:
+            raise FileProblem(source.path, f"fixes undo each other, nothing was changed: {_names(batch)}")
+        seen.add(current.text)
+        edits = edit_sets.compose(source.text, edits, made)
+        applied += [replace(option.result, status=Status.APPLIED) for option in batch]
+        findings = check_source(current, codemods)
+    raise FileProblem(source.path, f"fixes don't settle in {MAX_PASSES} passes, nothing was changed: {_names(batch)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A finding of one pass: as it is reported, under the identity that exclusions know, with its edits here."""
+
+    result: Result
+    identity: Identity
+    here: tuple[Edit, ...]
+
+
+class _Work:
+    """What stays the same over the passes of one `fix`, and the fixes found to break the syntax."""
+
+    def __init__(
+        self, source: Source, originals: Sequence[Finding], policy: Policy, excluded: frozenset[Identity]
+    ) -> None:
+        self._source = source
+        self._originals = originals
+        self._policy = policy
+        self._excluded = excluded
+        self._broken: set[Identity] = set()
+
+    def at_home(self, result: Result, edits: Sequence[Edit], number: int) -> _Option:
+        """`result` of a later text told in places of the original, where its place wasn't touched by `edits`."""
+        here = result.fix.edits if result.fix else ()
+        original = result.finding if number == 1 else self._original(result.finding, edits)
+        if original is None:
+            return _Option(replace(result, passes=number), result.finding.identity, here)
+        fixes = [_fix_at_home(fix, edits) for fix in (result.fix, *result.alternatives) if fix is not None]
+        if any(fix is None for fix in fixes):
+            return _Option(replace(result, passes=number), original.identity, here)
+        told = [fix for fix in fixes if fix is not None]
+        best, others = (told[0], tuple(told[1:])) if result.fix else (None, tuple(told))
+        moved = replace(result, source=self._source, finding=original, fix=best, alternatives=others)
+        return _Option(moved, original.identity, here)
+
+    def _original(self, finding: Finding, edits: Sequence[Edit]) -> Finding | None:
+        """The finding of the original that `finding` is, by code and place: ordinals shift as statements change."""
+        start = _origin(edits, finding.span.start)
+        there = [o for o in self._originals if o.span.start == start and o.code == finding.code]
+        same = [o for o in there if o.identity.fingerprint == finding.identity.fingerprint]
+        return next(iter(same or there), None)
+
+    def sort_out(self, current: Source, options: Sequence[_Option]) -> tuple[list[_Option], list[Result]]:
+        """Which options to apply now, and the results of those that never will be; the rest wait for the next pass."""
+        taken: list[_Option] = []
+        left: list[Result] = []
+        for option in sorted(options, key=lambda o: -o.result.finding.severity.rank):
+            why = self._why_not(option)
+            if why is not None:
+                left.append(replace(option.result, status=Status.LEFT, refusal=why))
+            elif not any(_collide(option.here, other.here) for other in taken):
+                taken.append(option)
+        parsing, broken = _split_by_parsing(current, taken)
+        if not broken:
+            return taken, left
+        self._broken |= {option.identity for option in broken}
+        return (parsing, left) if parsing else self.sort_out(current, options)
+
+    def _why_not(self, option: _Option) -> Refusal | None:
+        if option.identity in self._excluded:
+            return Refusal("its fix was rejected by the backward check")
+        if option.identity in self._broken:
+            return Refusal(
+                "its fix would leave code that Python can't parse",
+                f"report this as a bug of {option.result.finding.code}",
+            )
+        fix = option.result.fix
+        if fix is None:
+            return option.result.refusal or Refusal("no fix is known")
+        if fix.applicability is Applicability.DISPLAYONLY:
+            return Refusal("its fix is only a suggestion")
+        if _GRADES.index(fix.applicability) > _GRADES.index(self._policy.applicability):
+            return Refusal("its fix is unsafe", "`--unsafe-fixes` applies it")
+        return None
+
+
+def _facts(source: Source) -> ModuleFacts:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the parser, about the user's escapes and comparisons
+        try:
+            return analyse(source)
+        except SyntaxError as error:
+            raise syntax.problem(source, error) from None
+        except (RecursionError, MemoryError):
+            raise FileProblem(source.path, syntax.TOO_DEEP) from None
+
+
+def _wanted(finding: Finding, policy: Policy) -> bool:
+    return finding.severity.rank >= policy.severity.rank
+
+
+def _order(finding: Finding) -> tuple[int, int, str]:
+    return finding.span.start, finding.span.end, finding.code
+
+
+def _option(source: Source, finding: Finding, policy: Policy) -> Result:
+    """The finding with every rewrite built; those that refuse when built fall away, the first reason is kept."""
+    fixes: list[Fix] = []
+    refusal = finding.refusal
+    for rewrite in finding.rewrites:
+        built = rewrite.build(source)
+        if isinstance(built, Refusal):
+            refusal = refusal or built
+        else:
+            fixes.append(Fix(rewrite.title, rewrite.applicability, edit_sets.normalise(built)))
+    if not fixes:
+        return Result(source, finding, Status.FOUND, refusal=refusal)
+    return Result(source, finding, Status.FOUND, fixes[0], tuple(fixes[1:]))
+
+
+def _fix_at_home(fix: Fix, edits: Sequence[Edit]) -> Fix | None:
+    moved = []
+    for edit in fix.edits:
+        start, size = _origin(edits, edit.span.start), len(edit.span)
+        last = _origin(edits, edit.span.end - 1) if size else start
+        if start is None or last is None or (size and last + 1 - start != size):
+            return None
+        moved.append(Edit(Span(start, start + size), edit.text))
+    return replace(fix, edits=tuple(moved))
+
+
+def _origin(edits: Sequence[Edit], offset: int) -> int | None:
+    """Where `offset` of the text that `edits` made was in the text before; None inside what they put in."""
+    grown = 0
+    for edit in edits:
+        start = edit.span.start + grown
+        if offset < start:
+            break
+        end = start + len(edit.text)
+        if offset < end:
+            return None
+        grown += len(edit.text) - len(edit.span)
+    return offset - grown
+
+
+def _collide(first: Sequence[Edit], second: Sequence[Edit]) -> bool:
+    """Whether two fixes must not be made at once: they overlap, or both put text at one place (an import, say)."""
+    places = {edit.span.start for edit in first if edit.span.start == edit.span.end}
+    return edit_sets.overlaps(first, second) or any(
+        edit.span.start == edit.span.end and edit.span.start in places for edit in second
+    )
+
+
+def _split_by_parsing(current: Source, batch: Sequence[_Option]) -> tuple[list[_Option], list[_Option]]:
+    """The options that together still parse, and those that don't; each is tried only when the whole doesn't parse."""
+    if _parses(current, batch):
+        return list(batch), []
+    kept: list[_Option] = []
+    broken: list[_Option] = []
+    for option in batch:
+        (kept if _parses(current, [*kept, option]) else broken).append(option)
+    return kept, broken
+
+
+def _parses(current: Source, batch: Sequence[_Option]) -> bool:
+    if not batch:
+        return True
+    try:
+        text = edit_sets.apply(current.text, (edit for option in batch for edit in option.here))
+        syntax.parse(replace(current, text=text))
+    except (FileProblem, EditError):
+        return False
+    return True
+
+
+def _names(batch: Sequence[_Option]) -> str:
+    return ", ".join(sorted({f"{o.result.finding.code} ({o.result.finding.name})" for o in batch}))

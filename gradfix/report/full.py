@@ -1,0 +1,93 @@
+"""The full text of a result: both places in the source, the reason, the fix, the verdict with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gradfix.findings import Applicability, Finding, Fix, Judgement
+from gradfix.report.change import changes
+from gradfix.report.paint import Paint
+from gradfix.report.snippet import Label, gutter_width, numbered, snippet
+from gradfix.results import Result, Status
+
+_GRADE = {
+    Applicability.SAFE: "safe fix",
+    Applicability.UNSAFE: "unsafe fix",
+    Applicability.DISPLAYONLY: "suggestion, likely to be incorrect",
+}
+_DONE = {Status.FOUND: "", Status.APPLIED: "applied, ", Status.LEFT: ""}
+
+
+def full(results: Iterable[Result], paint: Paint) -> str:
+    """Every result, a blank line after each; the empty string for none."""
+    return "".join("\n".join(_lines(result, paint)) + "\n\n" for result in results)
+
+
+def evidence(judgement: Judgement) -> str:
+    """The line that says what was compared, e.g. "same loss, gradients equal over 8 runs; oracle: …"."""
+    parts = [judgement.reason]
+    if judgement.oracle and judgement.oracle not in judgement.reason:
+        parts.append(f"oracle: {judgement.oracle}")
+    if judgement.ran and judgement.ran not in judgement.reason:
+        parts.append(f"ran: {judgement.ran}")
+    return "; ".join(parts)
+
+
+def labels(finding: Finding) -> tuple[Label, ...]:
+    """The places of a finding: where the value is saved, and where it is overwritten (the main one)."""
+    if finding.hazard is None:
+        return (Label(finding.span, "", primary=True),)
+    write, save = finding.hazard.write, finding.hazard.save
+    main = Label(write.span, write.label, primary=True)
+    return (main,) if save is None else (Label(save.span, save.label), main)
+
+
+def _lines(result: Result, paint: Paint) -> Iterator[str]:
+    finding, source = result.finding, result.source
+    marked = labels(finding)
+    at = source.position(finding.span.start)
+    gutter = gutter_width([source.position(label.span.start).line for label in marked] + _fix_lines(result))
+    head = paint.severity(f"{finding.severity.value}[{finding.code}]", finding.severity)
+    yield f"{head}{paint.bold(f': {finding.message}')}"
+    note = " (in the text that the fixes before it made)" if result.passes > 1 else ""
+    yield f"{' ' * gutter}{paint.frame('-->')} {source.path}:{at.line}:{at.column + 1}{note}"
+    yield from snippet(source, marked, gutter, paint)
+    yield paint.frame(" " * gutter + " |")
+    edge = paint.frame(" " * gutter + " =")
+    if result.fix is not None:
+        yield f"{edge} {paint.bold(_DONE[result.status] + _GRADE[result.fix.applicability])}: {result.fix.title}"
+        yield from _diff(result, result.fix, gutter, paint)
+    if result.refusal is not None:
+        yield f"{edge} {paint.bold(_refusal_head(result))}: {refusal_text(result)}"
+    for other in result.alternatives:
+        yield f"{edge} {paint.bold('or')} ({_GRADE[other.applicability]}): {other.title}"
+    if result.judgement is not None:
+        verdict = result.judgement.verdict
+        yield f"{edge} {paint.verdict(verdict.value, verdict)}: {evidence(result.judgement)}"
+        yield from (f"{edge} {note}" for note in result.judgement.notes)
+
+
+def refusal_text(result: Result) -> str:
+    """Why there is no fix or why it wasn't applied, with the next best act."""
+    if result.refusal is None:
+        return ""
+    advice = f"; {result.refusal.advice}" if result.refusal.advice else ""
+    return f"{result.refusal.reason}{advice}"
+
+
+def _refusal_head(result: Result) -> str:
+    return "no fix" if result.fix is None else "not applied"
+
+
+def _fix_lines(result: Result) -> list[int]:
+    if result.fix is None:
+        return []
+    return [change.first + len(change.old) for change in changes(result.source, result.fix.edits)]
+
+
+def _diff(result: Result, fix: Fix, gutter: int, paint: Paint) -> Iterator[str]:
+    for change in changes(result.source, fix.edits):
+        for number, line in enumerate(change.old, change.first):
+            yield numbered(number, "-", line, gutter, paint)
+        for number, line in enumerate(change.new, change.first):
+            yield numbered(number, "+", line, gutter, paint)

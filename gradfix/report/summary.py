@@ -1,0 +1,54 @@
+"""The closing lines: how many, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from gradfix.findings import Applicability, Verdict
+from gradfix.results import FileResult, Result, Status
+
+
+def checked(results: Sequence[Result]) -> str:
+    """After `check`: what was found and how much of it `apply` can fix."""
+    if not results:
+        return "All checks passed!"
+    grades = Counter(result.fix.applicability for result in results if result.fix)
+    lines = [f"Found {_count(len(results), 'finding')}."]
+    if grades[Applicability.SAFE]:
+        lines.append(f"[*] {grades[Applicability.SAFE]} fixable with `gradfix apply`{_hidden(grades)}.")
+    elif grades[Applicability.UNSAFE]:
+        lines.append(f"No fixes available without asking{_hidden(grades)}.")
+    return "\n".join(lines)
+
+
+def applied(files: Sequence[FileResult], *, dry: bool) -> str:
+    """After `apply`: what was fixed, what the check said, and what is left."""
+    results = [result for file in files for result in file.results]
+    done = [result for result in results if result.status is Status.APPLIED]
+    left = len(results) - len(done)
+    if not results:
+        return "All checks passed!"
+    touched = sum(bool(file.edits) for file in files)
+    verb = "Would fix" if dry else "Fixed"
+    where = f" in {_count(touched, 'file')}" if done else ""
+    lines = [f"{verb} {_count(len(done), 'finding')}{where}{_verdicts(done)}."]
+    if left:
+        hidden = Counter(r.fix.applicability for r in results if r.status is Status.LEFT and r.fix)
+        lines.append(f"{_count(left, 'finding')} left{_hidden(hidden)}.")
+    return "\n".join(lines)
+
+
+def _verdicts(done: Sequence[Result]) -> str:
+    counts = Counter(result.judgement.verdict for result in done if result.judgement)
+    told = [f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict]]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _hidden(grades: Counter[Applicability]) -> str:
+    unsafe = grades[Applicability.UNSAFE]
+    return f" ({_count(unsafe, 'unsafe fix', 'unsafe fixes')} available with `--unsafe-fixes`)" if unsafe else ""
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,140 @@
+"""Passes, overlaps, exclusions and what can go wrong, with codemods made of regular expressions."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import fake, refusing, replacing
+
+from gradfix import edits as edit_sets
+from gradfix.codemod import Codemod
+from gradfix.edits import Edit
+from gradfix.engine import FixResult, Policy, check_source, fix
+from gradfix.errors import FileProblem
+from gradfix.findings import Applicability, Identity, Severity
+from gradfix.results import Status
+from gradfix.source import Source, Span
+
+DEFAULT = Policy()
+
+
+def _source(text: str) -> Source:
+    return Source.from_text("f.py", text)
+
+
+def _fixed(text: str, *codemods: Codemod, policy: Policy = DEFAULT, excluded: frozenset[Identity] = frozenset()) -> str:
+    return edit_sets.apply(text, _fix(text, *codemods, policy=policy, excluded=excluded).edits)
+
+
+def _fix(
+    text: str, *codemods: Codemod, policy: Policy = DEFAULT, excluded: frozenset[Identity] = frozenset()
+) -> FixResult:
+    return fix(_source(text), codemods, policy, excluded)
+
+
+def test_findings_come_by_place_whatever_the_order_of_codemods() -> None:
+    found = check_source(_source("b = 1\na = 1\n"), [replacing("a", "c"), replacing("b", "c", code="GF900")])
+    assert [finding.message for finding in found] == ["found `b`", "found `a`"]
+
+
+def test_a_fix_that_needs_two_passes_is_told_as_edits_of_the_original() -> None:
+    result = _fix("x = one\nkeep = 2\n", replacing("one", "two"), replacing("= two", "= three", code="GF900"))
+    assert result.passes == 3
+    assert edit_sets.apply("x = one\nkeep = 2\n", result.edits) == "x = three\nkeep = 2\n"
+    assert [r.passes for r in result.applied] == [1, 2]
+
+
+def test_overlapping_fixes_wait_for_the_next_pass() -> None:
+    inner = replacing(r"\ba\b", "b", code="GF901")
+    outer = replacing(r"f\((\w)\)", r"g(\1)", code="GF902", name="outer")
+    result = _fix("f(a)\n", inner, outer)
+    assert edit_sets.apply("f(a)\n", result.edits) == "g(b)\n"
+    assert [(r.finding.code, r.passes) for r in result.applied] == [("GF902", 1), ("GF901", 2)]
+
+
+def test_two_fixes_that_add_the_same_import_add_it_once() -> None:
+    adding = replacing("bad", "good", at_top="import torch\n")
+    assert _fixed("bad\nbad\n", adding) == "import torch\ngood\ngood\n"
+
+
+def test_a_finding_left_out_by_identity_stays_out_when_its_ordinal_shifts() -> None:
+    text = "bad\nbad\nbad\n"
+    adding = replacing("bad", "good", at_top="import torch\n")  # one a pass at first: the ordinals shift meanwhile
+    second = Identity("GF901", "<module>", "bad", 1)
+    result = _fix(text, adding, excluded=frozenset({second}))
+    assert edit_sets.apply(text, result.edits) == "import torch\ngood\nbad\ngood\n"
+    assert [r.finding.identity for r in result.left] == [second]
+    assert result.left[0].source.text == text
+
+
+def test_fixes_that_undo_each_other_stop_with_an_error() -> None:
+    there, back = replacing("ping", "pong"), replacing("pong", "ping", code="GF900", name="back")
+    with pytest.raises(FileProblem, match=r"f\.py: fixes undo each other.*GF900 \(back\)"):
+        _fix("ping\n", there, back)
+
+
+def test_fixes_that_never_settle_stop_with_an_error() -> None:
+    with pytest.raises(FileProblem, match=r"don't settle in 100 passes.*GF901"):
+        _fix("x\n", replacing("x$", "xx"))
+
+
+def test_a_fix_that_breaks_the_syntax_is_left_and_the_others_are_made() -> None:
+    result = _fix("a = 1\nb = 2\n", replacing("a = 1", "a = ("), replacing("b", "c", code="GF900", name="fine"))
+    assert edit_sets.apply("a = 1\nb = 2\n", result.edits) == "a = 1\nc = 2\n"
+    (left,) = result.left
+    assert left.finding.code == "GF901"
+    assert left.refusal is not None
+    assert "Python can't parse" in left.refusal.reason
+
+
+def test_refusals_unsafe_fixes_and_suggestions_are_left_with_their_reasons() -> None:
+    codemods = [
+        refusing("one", "an alias is read"),
+        replacing("two", "2", code="GF903", name="risky", applicability=Applicability.UNSAFE),
+        replacing("three", "3", code="GF904", name="shown", applicability=Applicability.DISPLAYONLY),
+    ]
+    result = _fix("one, two, three\n", *codemods)
+    assert result.edits == ()
+    reasons = [r.refusal.reason for r in result.left if r.refusal]
+    assert reasons == ["an alias is read", "its fix is unsafe", "its fix is only a suggestion"]
+    assert all(r.status is Status.LEFT for r in result.left)
+    unsafe = Policy(applicability=Applicability.UNSAFE)
+    assert _fixed("one, two, three\n", *codemods, policy=unsafe) == "one, 2, three\n"
+
+
+def test_below_the_severity_nothing_is_reported_or_fixed() -> None:
+    harmless = replacing("x", "y", severity=Severity.INFO)
+    assert _fix("x\n", harmless).results == ()
+    assert _fixed("x\n", harmless, policy=Policy(severity=Severity.INFO)) == "y\n"
+
+
+def test_alternatives_are_built_in_order() -> None:
+    (result,) = _fix("x\n", replacing("x", "y", also=("z", "w"))).applied
+    assert result.fix is not None
+    assert [fix.edits[0].text for fix in (result.fix, *result.alternatives)] == ["y", "z", "w"]
+
+
+def test_a_codemod_that_builds_an_edit_outside_the_text_is_named_by_the_error() -> None:
+    broken = fake("x", [lambda source, match: (Edit(Span(90, 99), "y"),)])
+    result = _fix("x\n", broken)
+    assert result.edits == ()
+    assert "Python can't parse" in str(result.left[0].refusal)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def f(:\n", r"f\.py:1: syntax error"),
+        ("x = 1\nprint 'hi'\n", r"f\.py:2: syntax error: Missing parentheses.*Python 2"),
+        ("x = " + "(" * 1000 + ")" * 1000 + "\n", r"f\.py:1: nested too deeply"),
+        ("x = " + "-" * 200_000 + "1\n", r"f\.py: nested too deeply|f\.py:1: "),
+        ("".join(" " * i + "if x:\n" for i in range(200)) + " " * 200 + "pass\n", r"nested too deeply"),
+    ],
+)
+def test_text_that_cannot_be_parsed_is_a_problem_of_the_file(text: str, says: str) -> None:
+    with pytest.raises(FileProblem, match=says):
+        check_source(_source(text), [])
+
+
+def test_warnings_of_the_parser_are_silent(recwarn: pytest.WarningsRecorder) -> None:
+    check_source(_source("x = '\\d'\nif x is 'y':\n    pass\n"), [])
+    assert list(recwarn) == []
