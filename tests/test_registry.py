@@ -115,7 +115,7 @@ def test_the_closer_selector_wins(selected: list[str], ignored: list[str], kept:
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        ("GF110", "did you mean GF101"),
+        ("GF141", "did you mean GF101"),
         ("index-asignment", "did you mean index-assignment"),
         ("E501xyz", "there are GF101, GF102, GF401"),
     ],

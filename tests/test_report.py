@@ -7,7 +7,6 @@ import json
 import pytest
 from fakes import refusing, replacing
 
-from gradfix import edits as edit_sets
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.engine import Policy, check_source, fix, results
@@ -25,7 +24,6 @@ from gradfix.findings import (
     Verdict,
 )
 from gradfix.report import summary
-from gradfix.report.change import changes
 from gradfix.report.concise import concise
 from gradfix.report.full import full
 from gradfix.report.paint import Paint
@@ -243,31 +241,12 @@ def test_quickfix_prefers_only_a_safe_first_fix() -> None:
     assert finding["fixes"][0]["title"] == "gradfix (GF901): Replace `x` (0) (suggestion)"
 
 
-@pytest.mark.parametrize(
-    ("text", "edits", "changed"),
-    [
-        ("a\nb\nc\n", [(2, 3, "B")], [(2, ["b"], ["B"])]),
-        ("a\nb\n", [(2, 2, "new\n")], [(2, [], ["new"])]),
-        ("a\nb\nc\n", [(2, 4, "")], [(2, ["b"], [])]),
-        ("a\nb\nc\nd\n", [(0, 1, "A"), (6, 7, "D")], [(1, ["a"], ["A"]), (4, ["d"], ["D"])]),
-        ("a\nb", [(2, 3, "b\nc")], [(2, ["b"], ["b", "c"])]),
-        ("a\r\nb\r\n", [(3, 4, "c\r\nd")], [(2, ["b"], ["c", "d"])]),
-    ],
-)
-def test_changed_lines(
-    text: str, edits: list[tuple[int, int, str]], changed: list[tuple[int, list[str], list[str]]]
-) -> None:
-    found = changes(_source(text), [Edit(Span(start, end), new) for start, end, new in edits])
-    assert [(c.first, list(c.old), list(c.new)) for c in found] == changed
-
-
-def test_changed_lines_rebuild_the_new_text() -> None:
-    source = _source("one\ntwo\nthree\nfour\nfive\n")
-    edits = [Edit(_at(source, "wo\nth"), "-"), Edit(_at(source, "four\n"), ""), Edit(Span(0, 0), "zero\n")]
-    lines = [source.line_text(i + 1) for i in range(source.line_count)]
-    for change in reversed(list(changes(source, edits))):
-        lines[change.first - 1 : change.first - 1 + len(change.old)] = change.new
-    assert "\n".join(lines) == edit_sets.apply(source.text, edits)
+def test_the_lines_of_a_fix_carry_their_numbers() -> None:
+    source = _source("one\ntwo\nthree\r\nfour\n")
+    edits = (Edit(Span(0, 0), "zero\n"), Edit(_at(source, "three"), "3\r\nmore"))
+    result = _result(source.text, "one", "three")
+    shown = full([Result(source, result.finding, Status.FOUND, Fix("Do", Applicability.SAFE, edits))], Paint())
+    assert shown.splitlines()[-5:] == ["1 + zero", "3 - three", "4 + 3", "5 + more", ""]
 
 
 def test_summaries_count_and_say_what_to_do_next() -> None:

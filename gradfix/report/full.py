@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gradfix.findings import Applicability, Finding, Fix, Judgement
-from gradfix.report.change import changes
+from gradfix.findings import Applicability, Finding, Judgement
+from gradfix.patches import patch_of
 from gradfix.report.paint import Paint
 from gradfix.report.snippet import Label, gutter_width, numbered, snippet
 from gradfix.results import Result, Status
@@ -46,7 +46,9 @@ def _lines(result: Result, paint: Paint) -> Iterator[str]:
     finding, source = result.finding, result.source
     marked = labels(finding)
     at = source.position(finding.span.start)
-    gutter = gutter_width([source.position(label.span.start).line for label in marked] + _fix_lines(result))
+    changed = _changed(result)
+    rows = [source.position(label.span.start).line for label in marked] + [number for _, number, _ in changed]
+    gutter = gutter_width(rows)
     head = paint.severity(f"{finding.severity.value}[{finding.code}]", finding.severity)
     yield f"{head}{paint.bold(f': {finding.message}')}"
     note = " (in the text that the fixes before it made)" if result.passes > 1 else ""
@@ -56,7 +58,7 @@ def _lines(result: Result, paint: Paint) -> Iterator[str]:
     edge = paint.frame(" " * gutter + " =")
     if result.fix is not None:
         yield f"{edge} {paint.bold(_DONE[result.status] + _GRADE[result.fix.applicability])}: {result.fix.title}"
-        yield from _diff(result, result.fix, gutter, paint)
+        yield from (numbered(number, sign, text.rstrip("\r\n"), gutter, paint) for sign, number, text in changed)
     if result.refusal is not None:
         yield f"{edge} {paint.bold(_refusal_head(result))}: {refusal_text(result)}"
     for other in result.alternatives:
@@ -79,15 +81,13 @@ def _refusal_head(result: Result) -> str:
     return "no fix" if result.fix is None else "not applied"
 
 
-def _fix_lines(result: Result) -> list[int]:
+def _changed(result: Result) -> list[tuple[str, int, str]]:
+    """The lines the fix takes away (`-`, numbered in the old text) and puts there (`+`, in the new one)."""
     if result.fix is None:
         return []
-    return [change.first + len(change.old) for change in changes(result.source, result.fix.edits)]
-
-
-def _diff(result: Result, fix: Fix, gutter: int, paint: Paint) -> Iterator[str]:
-    for change in changes(result.source, fix.edits):
-        for number, line in enumerate(change.old, change.first):
-            yield numbered(number, "-", line, gutter, paint)
-        for number, line in enumerate(change.new, change.first):
-            yield numbered(number, "+", line, gutter, paint)
+    lines = (line for hunk in patch_of(result.source, result.fix.edits, context=0) for line in hunk)
+    return [
+        (line.line_type, line.source_line_no or line.target_line_no or 0, line.value)
+        for line in lines
+        if line.is_added or line.is_removed
+    ]

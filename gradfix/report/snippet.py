@@ -61,9 +61,9 @@ def gutter_width(lines: Sequence[int]) -> int:
     return len(str(max(lines)))
 
 
-def numbered(number: int | None, sign: str, text: str, gutter: int, paint: Paint) -> str:
+def numbered(number: int, sign: str, text: str, gutter: int, paint: Paint) -> str:
     """One line of a small diff: `sign` is `-` or `+`."""
-    head = paint.frame(f"{'' if number is None else number:>{gutter}}")
+    head = paint.frame(f"{number:>{gutter}}")
     shown = _shown(text)
     body = f"{sign} {shown if len(shown) <= WIDTH else shown[: WIDTH - 3] + '...'}".rstrip()
     return f"{head} {paint.added(body) if sign == '+' else paint.removed(body)}"

@@ -1,0 +1,119 @@
+"""Which fix a verdict belongs to. Pure: how fixes are made and judged comes in as two functions.
+
+Autograd reports one conflict at a time, so a program with two hazards still fails when one is cured. Fixes are
+therefore judged together first; the guilty ones are found by what happens when they are left out, and what remains is
+judged fix by fix against the text that has all the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from gradfix.engine import FixResult
+from gradfix.findings import Identity, Judgement, Verdict
+from gradfix.results import Result
+
+EACH = 8  # up to so many fixes of a file each gets a verdict of its own
+
+Fixer = Callable[[frozenset[Identity]], FixResult]  # all fixes but these
+Judge = Callable[[FixResult, FixResult], Judgement]  # the text before against the text after
+
+# What several runs say together: a difference in one counts, then what was proven in any.
+_WEIGHT = (
+    Verdict.REJECTED,
+    Verdict.FIXED,
+    Verdict.EQUIVALENT,
+    Verdict.NOT_REPRODUCED,
+    Verdict.NOT_EXERCISED,
+    Verdict.UNCHECKED,
+)
+_NOTHING = FixResult((), (), (), 1)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The fixes that stay, each with its verdict, and those that were left out because the check rejected them."""
+
+    result: FixResult
+    rejected: tuple[Result, ...]
+
+
+def combined(judgements: Sequence[Judgement]) -> Judgement:
+    """The one of several judgements of the same fixes that counts most. Raises `ValueError` for none."""
+    return min(judgements, key=lambda judgement: _WEIGHT.index(judgement.verdict))
+
+
+def settle(fixer: Fixer, judge: Judge) -> Settled:
+    """Fix, judge, leave out what is rejected, until nothing is: at most one more round than there are fixes."""
+    excluded: frozenset[Identity] = frozenset()
+    rejected: tuple[Result, ...] = ()
+    while True:
+        result = fixer(excluded)
+        if not result.applied:
+            return Settled(result, rejected)
+        whole = judge(_NOTHING, result)
+        if whole.verdict is Verdict.REJECTED:
+            guilty = _guilty(fixer, judge, result, excluded)
+        else:
+            result = _each(fixer, judge, result, excluded, whole)
+            guilty = [r for r in result.applied if r.judgement and r.judgement.verdict is Verdict.REJECTED]
+            if not guilty:
+                return Settled(result, rejected)
+        rejected += tuple(guilty)
+        excluded |= {r.finding.identity for r in guilty}
+
+
+def smallest(items: Sequence[T], enough: Callable[[Sequence[T]], bool]) -> list[T]:
+    """A part of `items` that is `enough` and of which none can be spared; `items` themselves must be enough.
+
+    Zeller's ddmin: one guilty item among n is found with about 2 log n trials.
+    """
+    kept, pieces = list(items), 2
+    while len(kept) > 1:
+        size = -(-len(kept) // pieces)
+        chunks = [kept[i : i + size] for i in range(0, len(kept), size)]
+        rests = [[x for chunk in chunks if chunk is not left for x in chunk] for left in chunks] if pieces > 2 else []
+        found = next((part for part in [*chunks, *rests] if enough(part)), None)
+        if found is not None:
+            pieces = 2 if len(found) <= size else max(pieces - 1, 2)
+            kept = found
+        elif pieces >= len(kept):
+            break
+        else:
+            pieces = min(2 * pieces, len(kept))
+    return kept
+
+
+def _guilty(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Identity]) -> list[Result]:
+    """The fewest fixes without which the rest isn't rejected, each with the judgement of the rest and itself."""
+
+    def judged_without(identities: Iterable[Identity]) -> Judgement | None:
+        trial = fixer(excluded | frozenset(identities))
+        return judge(_NOTHING, trial) if trial.applied else None
+
+    def accepted(identities: Sequence[Identity]) -> bool:
+        judgement = judged_without(identities)
+        return judgement is None or judgement.verdict is not Verdict.REJECTED
+
+    names = smallest([r.finding.identity for r in result.applied], accepted)
+    told = {name: judged_without(other for other in names if other != name) for name in names}
+    return [replace(r, judgement=told[r.finding.identity]) for r in result.applied if r.finding.identity in told]
+
+
+def _each(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Identity], whole: Judgement) -> FixResult:
+    """`result` with a judgement for every fix: its own against all others, or the common one where there are many."""
+    if len(result.applied) == 1:
+        return replace(result, applied=(replace(result.applied[0], judgement=whole),))
+    if len(result.applied) > EACH or whole.verdict is Verdict.UNCHECKED:
+        note = f"judged together with {len(result.applied) - 1} other fixes of this file"
+        common = replace(whole, notes=(*whole.notes, note))
+        return replace(result, applied=tuple(replace(r, judgement=common) for r in result.applied))
+    return replace(
+        result,
+        applied=tuple(
+            replace(r, judgement=judge(fixer(excluded | {r.finding.identity}), result)) for r in result.applied
+        ),
+    )

@@ -1,0 +1,144 @@
+"""Verdicts fall on the right fix, with a judge that knows which fixes are wrong and which cure what."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import replacing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradfix import edits as edit_sets
+from gradfix.attribution import EACH, Settled, combined, settle, smallest
+from gradfix.engine import FixResult, Policy, fix
+from gradfix.findings import Identity, Judgement, Verdict
+from gradfix.source import Source
+
+REMAINING = "a hazard is left"
+
+
+class World:
+    """A program of hazards: `cure1` … raise until replaced by `fine1` …; replacing `bad` gives a wrong value."""
+
+    def __init__(self, text: str) -> None:
+        self.source = Source.from_text("f.py", text)
+        self.judged: list[str] = []
+        self._codemods = [
+            replacing(r"cure(\d+)", r"fine\1"),
+            replacing("bad", "wrong", code="GF902", name="bad"),
+            replacing(r"idle(\d+)", r"same\1", code="GF903", name="idle"),
+        ]
+
+    def fixer(self, excluded: frozenset[Identity]) -> FixResult:
+        return fix(self.source, self._codemods, Policy(), excluded)
+
+    def text(self, result: FixResult) -> str:
+        return edit_sets.apply(self.source.text, result.edits)
+
+    def judge(self, before: FixResult, after: FixResult) -> Judgement:
+        old, new = self.text(before), self.text(after)
+        self.judged.append(new)
+        if "wrong" in new and "wrong" not in old:
+            return Judgement(Verdict.REJECTED, "gradients differ")
+        if "cure" in new:
+            return Judgement(Verdict.REJECTED, REMAINING)
+        return Judgement(Verdict.FIXED if "cure" in old else Verdict.EQUIVALENT, "same loss")
+
+
+def _settled(text: str) -> tuple[World, Settled]:
+    world = World(text)
+    return world, settle(world.fixer, world.judge)
+
+
+def _verdicts(settled: Settled) -> list[Verdict | None]:
+    return [r.judgement.verdict if r.judgement else None for r in settled.result.applied]
+
+
+def test_one_fix_is_judged_once() -> None:
+    world, settled = _settled("cure1\n")
+    assert _verdicts(settled) == [Verdict.FIXED]
+    assert len(world.judged) == 1
+
+
+def test_two_hazards_are_cured_together_and_each_fix_counts() -> None:
+    _, settled = _settled("cure1\ncure2\n")
+    assert _verdicts(settled) == [Verdict.FIXED, Verdict.FIXED]
+    assert settled.rejected == ()
+
+
+def test_a_harmless_fix_beside_a_cure_is_equivalent() -> None:
+    _, settled = _settled("cure1\nidle1\n")
+    assert {r.finding.message: r.judgement.verdict for r in settled.result.applied if r.judgement} == {
+        "found `cure1`": Verdict.FIXED,
+        "found `idle1`": Verdict.EQUIVALENT,
+    }
+
+
+def test_the_wrong_fix_alone_is_left_out_with_its_own_reason() -> None:
+    world, settled = _settled("cure1\nbad\ncure2\n")
+    assert world.text(settled.result) == "fine1\nbad\nfine2\n"
+    assert [(r.finding.message, r.judgement and r.judgement.reason) for r in settled.rejected] == [
+        ("found `bad`", "gradients differ")
+    ]
+    assert [r.finding.message for r in settled.result.left] == ["found `bad`"]
+
+
+def test_several_wrong_fixes_are_all_left_out() -> None:
+    world, settled = _settled("bad\ncure1\nbad\nidle1\nbad\n")
+    assert world.text(settled.result) == "bad\nfine1\nbad\nsame1\nbad\n"
+    assert len(settled.rejected) == 3
+
+
+def test_when_nothing_helps_everything_is_left_out() -> None:
+    world = World("cure1\ncure2\n")
+    settled = settle(world.fixer, lambda before, after: Judgement(Verdict.REJECTED, "always"))
+    assert settled.result.edits == ()
+    assert len(settled.rejected) == 2
+
+
+def test_one_wrong_fix_among_many_is_found_with_few_trials() -> None:
+    lines = [f"idle{i}" for i in range(40)]
+    lines[23] = "bad"
+    world, settled = _settled("\n".join(lines) + "\n")
+    assert [r.finding.message for r in settled.rejected] == ["found `bad`"]
+    assert len(world.judged) < 20
+
+
+def test_many_fixes_share_one_judgement_and_say_so() -> None:
+    text = "".join(f"idle{i}\n" for i in range(EACH + 1))
+    world, settled = _settled(text)
+    assert len(world.judged) == 1
+    assert settled.result.applied[0].judgement is not None
+    assert settled.result.applied[0].judgement.notes == (f"judged together with {EACH} other fixes of this file",)
+
+
+def test_a_fix_that_differs_from_the_others_is_left_out_though_all_together_pass() -> None:
+    world = World("idle1\nidle2\n")
+
+    def judge(before: FixResult, after: FixResult) -> Judgement:
+        """Two differences that cancel out: one fix alone changes the value, both together don't."""
+        changed = world.text(before).count("same") % 2 != world.text(after).count("same") % 2
+        return Judgement(Verdict.REJECTED if changed else Verdict.EQUIVALENT, "")
+
+    settled = settle(world.fixer, judge)
+    assert len(settled.rejected) == 2
+    assert settled.result.edits == ()
+
+
+@given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
+def test_the_smallest_part_has_all_the_guilty_and_no_other(case: tuple[int, set[int]]) -> None:
+    size, guilty = case
+    found = smallest(range(size), lambda part: guilty <= set(part))
+    assert set(found) >= guilty
+    assert len(found) == max(1, len(guilty))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        ([Verdict.FIXED, Verdict.REJECTED], Verdict.REJECTED),
+        ([Verdict.NOT_EXERCISED, Verdict.EQUIVALENT, Verdict.FIXED], Verdict.FIXED),
+        ([Verdict.UNCHECKED, Verdict.NOT_EXERCISED], Verdict.NOT_EXERCISED),
+    ],
+)
+def test_several_cases_are_combined(verdicts: list[Verdict], said: Verdict) -> None:
+    assert combined([Judgement(verdict, "") for verdict in verdicts]).verdict is said
