@@ -107,7 +107,7 @@ class Operator:
     cases: Mapping[str, Operator]
 
     def given(self, kinds: Mapping[str, str]) -> Operator:
-        """The case for argument kinds such as {"other": "number"} (see `KINDS`); the join of all when they tell nothing."""
+        """The case for kinds of arguments such as {"other": "number"} (words of `KINDS`); the join of all if unknown."""
         kind = kinds.get(self.split_on)
         case = self.cases.get(kind) if kind is not None else None
         return self if case is None else case.given(kinds)
@@ -132,6 +132,43 @@ class Operator:
         return next((save for save in self.saves if save.parameter == parameter), None)
 
 
+@dataclass(frozen=True, slots=True)
+class InplaceMethod:
+    """A function that writes to its first argument: `Tensor.exp_`, `torch.relu_`."""
+
+    name: str
+    twin: str | None  # bare name of the out-of-place form with equal values and gradients; None: there is none
+    same_signature: bool  # the twin takes the same arguments
+    dtype: str  # of the twin's result: "same" as the target, "bool", or "promote" (may be wider: cast it back)
+    is_view: bool  # the twin returns a view: `t_` -> `t`
+    category: str  # why there is no twin: "fill", "copy", "random", "python", "storage", "graph"; else ""
+    operator: Operator | None  # what the in-place form saves; None when no call of it was measured
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """A function that makes a tensor from shapes or Python values."""
+
+    name: str
+    dtype: str  # "default" (torch.get_default_dtype), "same" as a tensor argument, "value", or a fixed one
+    takes_dtype: bool
+    takes_requires_grad: bool
+    tracked: str  # made of a tensor with a graph, the result has it too: "yes", "no", "maybe"; "" takes no such tensor
+    shares: bool  # the result may share its argument's storage (as_tensor, from_numpy)
+    like: bool  # the first argument is the model: `zeros_like(x)`, `x.new_zeros`
+
+
+@dataclass(frozen=True, slots=True)
+class NnModule:
+    """A class of torch.nn. In its operators the parameter `weights` stands for all parameters of the module."""
+
+    name: str
+    takes_inplace: bool
+    learns: str  # has parameters: "yes", "no", "maybe" (depends on the constructor)
+    call: Operator | None  # cases by constructor arguments and by `training`; None when unmeasured
+    inplace_call: Operator | None  # the same with inplace=True
+
+
 def method(name: str) -> Operator | None:
     """The Tensor method `name`; None when it is not in the table."""
     return _operator(f"Tensor.{name}")
@@ -140,6 +177,84 @@ def method(name: str) -> Operator | None:
 def function(qualified: str) -> Operator | None:
     """`torch.exp`, `torch.nn.functional.relu`, `torch.linalg.inv`, ...; None when it is not in the table."""
     return _operator(qualified)
+
+
+def attribute(name: str) -> Operator | None:
+    """The Tensor attribute `name` that is itself a tensor (T, mT, H, mH, real, imag, data)."""
+    return _operator(f"Tensor.{name}") if name in ("T", "mT", "H", "mH", "real", "imag", "data") else None
+
+
+def operator(symbol: str, *, left_tensor: bool, right_tensor: bool) -> Operator | None:
+    """Python's binary operator on a tensor and a tensor or number; parameters `left` and `right`. `+=` is in place."""
+    kinds = f"{'tensor' if left_tensor else 'number'} {'tensor' if right_tensor else 'number'}"
+    return _operator(f"{symbol} {kinds}")
+
+
+def unary(symbol: str) -> Operator | None:
+    """`-`, `+`, `~`, and the builtins `abs`, `bool`, `int`, `float`, `len`, `iter` on a tensor; parameter `operand`."""
+    return _operator(f"unary {symbol}" if symbol in ("-", "+", "~") else symbol)
+
+
+def getitem(index: str) -> Operator | None:
+    """`x[index]` by the kind of index: "int", "slice", "none", "ellipsis", "basic" (a tuple of those), "mask",
+    "index" (an integer tensor), "list", "advanced" (a tuple with a tensor in it).
+    """
+    return _operator(f"[] {index}")
+
+
+def inplace(name: str) -> InplaceMethod | None:
+    """`exp_` (the Tensor method) or a qualified function (`torch.relu_`, `torch.nn.functional.relu_`)."""
+    return _inplace(name if "." in name else f"Tensor.{name}")
+
+
+@cache
+def _inplace(name: str) -> InplaceMethod | None:
+    row = _row(f"inplace {name}")
+    if row is None:
+        return None
+    twin = row.get("twin")
+    return InplaceMethod(
+        name=name.rpartition(".")[2],
+        twin=None if twin is None else twin.rpartition(".")[2],
+        same_signature=bool(row.get("signature")),
+        dtype=row.get("dtype", ""),
+        is_view=bool(row.get("view")),
+        category=row.get("category", ""),
+        operator=_operator(name),
+    )
+
+
+@cache
+def factory(qualified: str) -> Factory | None:
+    """`torch.zeros`, `Tensor.new_zeros`, `torch.tensor`, ...; None when it makes no tensor or is not in the table."""
+    row = _row(f"factory {qualified}")
+    if row is None:
+        return None
+    takes = row.get("takes", ())
+    return Factory(
+        name=qualified,
+        dtype=row["dtype"],
+        takes_dtype="dtype" in takes,
+        takes_requires_grad="requires_grad" in takes,
+        tracked=row.get("tracked", ""),
+        shares=bool(row.get("shares")),
+        like=bool(row.get("like")),
+    )
+
+
+@cache
+def module(class_name: str) -> NnModule | None:
+    """A class of torch.nn by its bare name (`ReLU`); None when it is not in the table."""
+    if f"module {class_name}" not in _lines():
+        return None
+    row = _row(f"module {class_name}") or {}
+    return NnModule(
+        name=class_name,
+        takes_inplace=bool(row.get("inplace")),
+        learns=row.get("learns", "maybe"),
+        call=_operator(f"module {class_name}"),
+        inplace_call=_operator(f"module {class_name} inplace"),
+    )
 
 
 def torch_version() -> str:
@@ -159,16 +274,17 @@ def _lines() -> Mapping[str, str]:
     return rows
 
 
+def _row(name: str) -> Any:
+    line = _lines().get(name)
+    return None if line is None else json.loads(line)
+
+
 @cache
 def _operator(name: str) -> Operator | None:
-    line = _lines().get(name)
-    if line is None or name == "torch":
-        return None
-    row = json.loads(line)
-    if isinstance(row, str):
-        function_line = _lines()[row]
-        row = _as_method(json.loads(function_line))
-    return _build(name, row)
+    row = _row(name)
+    if isinstance(row, str) and name != "torch":
+        row = _as_method(_row(row))  # a method that equals its function is stored as the function's name
+    return _build(name, row) if isinstance(row, dict) else None
 
 
 def _as_method(row: Any) -> Any:

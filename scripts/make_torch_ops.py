@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from interrogate import dtypes, recipes, rows, samples, signatures
+from interrogate import dtypes, factories, inplace, modules, recipes, rows, samples, signatures, symbols
 from interrogate.probe import observe
 
 DATA = Path(__file__).resolve().parent.parent / "gradfix" / "data"
@@ -23,6 +23,8 @@ def main(names: Collection[str]) -> None:
     """Measure and write the table; or print the rows of `names`."""
     torch.set_num_threads(1)
     table = dict(operator_rows(names))
+    if not names:
+        table |= dict(symbol_rows()) | dict(factories.rows()) | dict(modules.rows(modules.torch_samples()))
     lines = [f"{json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in sorted(table.items())]
     if names:
         print("\n".join(lines))
@@ -42,6 +44,8 @@ def operator_rows(names: Collection[str]) -> Iterator[tuple[str, Any]]:
         if names and name not in names:
             continue
         row = measure(name, function, samples.samples_for(name, own, handwritten))
+        if name.endswith("_"):
+            yield f"inplace {name}", inplace.row(name, function, samples.samples_for(name, own, handwritten))
         if row is None:
             unknown.append(name)
         else:
@@ -51,6 +55,19 @@ def operator_rows(names: Collection[str]) -> Iterator[tuple[str, Any]]:
         same = name.startswith("Tensor.") and twin in measured and renamed(row) == renamed(measured[twin])
         yield name, twin if same else row
     yield "unknown", sorted(unknown)
+
+
+def symbol_rows() -> Iterator[tuple[str, Any]]:
+    """Rows of Python's operators and of tensor attributes."""
+    for name, parameters, function, calls in symbols.spellings():
+        seen = []
+        for sample in calls:
+            shown = observe(function, sample, parameters[: len(sample.args)])
+            if shown is not None:
+                kinds = dict(zip(parameters, map(samples.kind, sample.args), strict=False))
+                seen.append(rows.Seen(kinds, shown, list(dtypes.cases(function, sample))))
+        if seen:
+            yield name, {"parameters": list(parameters)} | rows.build(seen)
 
 
 def renamed(row: Any) -> Any:
