@@ -37,7 +37,10 @@ STEMS = {
         "This view is the output of a function that returns multiple views",
         STALE_MULTI_VIEW,
     ],
-    "no-grad-view-written": ["is a view of a view which was created in no_grad mode"],
+    "no-grad-view-written": [
+        "is a view of a view which was created in no_grad mode",
+        "A view was created in no_grad mode and is being modified inplace with grad mode enabled",
+    ],
     "disconnected": ["element 0 of tensors does not require grad and does not have a grad_fn"],
     "non-scalar-backward": ["grad can be implicitly created only for scalar outputs"],
 }
