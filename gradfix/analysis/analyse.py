@@ -1,0 +1,51 @@
+"""The door of the analysis: a source in, the facts of its module out."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+
+from gradfix.analysis import calls, expressions, outcome, statements, stores
+from gradfix.analysis.facts import ModuleFacts
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.names import spelling_of
+from gradfix.analysis.roots import run_functions, run_module
+from gradfix.source import Source
+
+
+class _Interpreter:
+    """The mutual recursion of the interpreter, tied together."""
+
+    evaluate = staticmethod(expressions.evaluate)
+    store = staticmethod(stores.store)
+    call_function = staticmethod(calls.call_function)
+    call_value = staticmethod(calls.call_value)
+    unknown_call = staticmethod(calls.unknown_call)
+    run_body = staticmethod(statements.run_body)
+    rebind = staticmethod(stores.rebind)
+
+
+def analyse(source: Source) -> ModuleFacts:
+    """Interpret a module and tell what autograd will see.
+
+    Raises `SyntaxError` for text that isn't Python for this interpreter and `RecursionError` for nesting too deep.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(source.text)
+    return analyse_tree(source, tree)
+
+
+def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
+    """The same for a tree already parsed from `source.text`."""
+    m = Machine(source, _Interpreter())
+    end = run_module(m, tree)
+    run_functions(m, end)
+    ordinals = outcome.ordinals_of(m, tree)
+    writes = outcome.facts_of_writes(m, ordinals)
+    return ModuleFacts(
+        writes=writes,
+        fills=outcome.facts_of_fills(m, writes, ordinals),
+        backward_calls=outcome.facts_of_backwards(m, ordinals),
+        spelling=spelling_of(tree),
+    )

@@ -1,0 +1,225 @@
+"""Calls of Python's builtins, of containers and of module objects."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from gradfix.analysis import objects, operators
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.operations import outside
+from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.values import (
+    NONE,
+    UNKNOWN,
+    Const,
+    Container,
+    Instance,
+    Layer,
+    Method,
+    Number,
+    Tensor,
+    Value,
+    tensor_of,
+    tensors,
+)
+
+_NUMERIC = frozenset({"float", "int", "bool", "round", "abs", "pow", "divmod"})
+_RANGE_LIMIT = 1 << 20
+
+
+def call(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    """Call something that isn't of torch, by its qualified name."""
+    short = name.removeprefix("builtins.")
+    if name.startswith("builtins."):
+        return _builtin(m, state, short, args, keywords, at)
+    if name.startswith("math."):
+        of_data = any(tensors(value) or (isinstance(value, Number) and value.of_data) for value in args)
+        return Number("float", of_data)
+    if name in ("copy.copy", "copy.deepcopy") and args:
+        return args[0] if not isinstance(args[0], Tensor) else outside(state, "copy", known=True)
+    if name.startswith(("numpy.", "random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
+        return UNKNOWN
+    return m.unknown_call(state, (*args, *keywords.values()), at)
+
+
+def _builtin(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    first = args[0] if args else NONE
+    if name == "range":
+        return _range(state, args)
+    if name == "len":
+        return _length(state, first)
+    if name in _NUMERIC:
+        tensor = tensor_of(first)
+        if name in ("abs", "round", "pow") and tensor is not None:
+            return m.call_value(state, Method(tensor, name), list(args[1:]), {}, at)
+        of_data = tensor is not None or (isinstance(first, Number) and first.of_data)
+        kind = name if name in ("float", "int", "bool") else objects.number_type(first)
+        return first if isinstance(first, Const) and name == kind == type(first.value).__name__ else Number(kind, of_data, tensor)
+    if name in ("enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "iter", "map", "filter"):
+        return _iterator(m, state, name, args, at)
+    if name == "super":
+        return _super(m, state)
+    if name in ("sum", "max", "min"):
+        return _reduction(m, state, name, args, keywords, at)
+    if name == "dict":
+        made = Container("dict")
+        state.items[made] = Items(tuple(keywords.values()), not args, tuple(keywords))
+        return made
+    if name in ("isinstance", "hasattr", "callable", "any", "all", "issubclass"):
+        return Number("bool")
+    if name == "getattr" and len(args) >= 2 and isinstance(args[1], Const) and isinstance(args[1].value, str):
+        return objects.attribute(m, state, first, args[1].value, at)
+    if name == "next" and isinstance(first, Container):
+        element = objects.iterated(m, state, first, at).element()
+        return UNKNOWN if element is None else element
+    return UNKNOWN
+
+
+def _range(state: State, args: Sequence[Value]) -> Value:
+    numbers = [value.value for value in args if isinstance(value, Const) and type(value.value) is int]
+    if len(numbers) == len(args) and 1 <= len(numbers) <= 3 and 0 not in numbers[2:]:
+        counted = range(*numbers)
+        if len(counted) < _RANGE_LIMIT:
+            return Const(counted)
+    made = Container("list")
+    state.items[made] = Items((Number("int"),), False)
+    return made
+
+
+def _length(state: State, value: Value) -> Value:
+    if isinstance(value, Const) and isinstance(value.value, (tuple, str, range)):
+        return Const(len(value.value))
+    if isinstance(value, Container) and (items := state.items.get(value)) and items.exact:
+        return Const(len(items.values))
+    if isinstance(value, Tensor) and value.shape and value.shape[0] is not None:
+        return Const(value.shape[0])
+    return Number("int")
+
+
+def _iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast.Call) -> Value:
+    made = Container("tuple" if name == "tuple" else "list")
+    parts = [objects.iterated(m, state, value, at) for value in args]
+    if name == "enumerate" and parts:
+        state.items[made] = _numbered(state, parts[0])
+    elif name == "zip":
+        state.items[made] = _zipped(state, parts)
+    elif name in ("map", "filter"):
+        state.items[made] = Items((UNKNOWN,), False)
+    elif parts:
+        values = tuple(reversed(parts[0].values)) if name == "reversed" else parts[0].values
+        keep = parts[0].exact and name in ("list", "tuple", "reversed", "iter")
+        state.items[made] = Items(values, keep)
+    else:
+        state.items[made] = Items((), True)
+    return made
+
+
+def _pair(state: State, values: Sequence[Value]) -> Container:
+    made = Container("tuple")
+    state.items[made] = Items(tuple(values), True)
+    return made
+
+
+def _numbered(state: State, items: Items) -> Items:
+    if items.exact:
+        return Items(tuple(_pair(state, (Const(i), value)) for i, value in enumerate(items.values)), True)
+    element = items.element()
+    return Items((_pair(state, (Number("int"), UNKNOWN if element is None else element)),), False)
+
+
+def _zipped(state: State, parts: Sequence[Items]) -> Items:
+    if parts and all(part.exact for part in parts):
+        rows = zip(*(part.values for part in parts), strict=False)
+        return Items(tuple(_pair(state, row) for row in rows), True)
+    elements = [part.element() for part in parts]
+    return Items((_pair(state, [UNKNOWN if e is None else e for e in elements]),), False)
+
+
+def _super(m: Machine, state: State) -> Value:
+    for frame in m.scope.frames:
+        slots = state.frames[frame]
+        if "self" in slots:
+            return Method(slots["self"], "super")
+    return UNKNOWN
+
+
+def _reduction(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    values = list(args)
+    if len(args) == 1 or name == "sum":
+        items = objects.iterated(m, state, args[0], at)
+        values = [*items.values, *args[1:]]
+    operands = [value for value in values if tensors(value)]
+    if not operands:
+        return Number(None, any(isinstance(v, Number) and v.of_data for v in values))
+    result: Value = operands[0]
+    for other in operands[1:]:
+        result = operators.arithmetic(m, state, "+", result, other, at) if name == "sum" else merge(result, other)
+    if name == "sum":
+        result = operators.arithmetic(m, state, "+", result, Const(0), at)
+    return result
+
+
+def container_method(
+    m: Machine, state: State, receiver: Container, name: str, args: Sequence[Value], at: ast.Call
+) -> Value:
+    """A method of a list, tuple, dict or set."""
+    items = state.items.get(receiver, Items((), False))
+    if name in ("append", "add") and args:
+        exact = items.exact and m.loop_depth == 0
+        state.items[receiver] = Items((*items.values, args[0]), exact)
+        return NONE
+    if name in ("extend", "update") and args:
+        more = objects.iterated(m, state, args[0], at)
+        state.items[receiver] = Items((*items.values, *more.values), False)
+        return NONE
+    if name == "insert" and len(args) > 1:
+        state.items[receiver] = Items((args[1], *items.values), False)
+        return NONE
+    if name == "items" and receiver.kind in ("dict", "modules"):
+        return _listed(state, Items(tuple(_pair(state, (UNKNOWN, v)) for v in items.values), items.exact))
+    if name == "keys":
+        return _listed(state, Items((UNKNOWN,), False))
+    if name in ("values", "copy"):
+        return _listed(state, items, receiver.kind if name == "copy" else "list")
+    if name in ("parameters", "named_parameters", "to", "train", "eval", "children", "modules"):
+        return module_method(m, state, receiver, name, args, at)
+    if name in ("pop", "popleft", "get", "setdefault", "popitem"):
+        element = items.element()
+        return UNKNOWN if element is None else element
+    return UNKNOWN
+
+
+def _listed(state: State, items: Items, kind: str = "list") -> Container:
+    made = Container(kind)
+    state.items[made] = items
+    return made
+
+
+def module_method(
+    m: Machine, state: State, receiver: Instance | Layer | Container, name: str, args: Sequence[Value], at: ast.AST
+) -> Value:
+    """A method every nn.Module has."""
+    if name in ("to", "cuda", "cpu", "train", "eval", "double", "float", "half", "requires_grad_", "apply"):
+        return receiver
+    if name in ("parameters", "named_parameters"):
+        storage = objects.parameter(state, "parameter")
+        each: Value = Tensor((storage,))
+        if name == "named_parameters":
+            each = _pair(state, (UNKNOWN, each))
+        return _listed(state, Items((each,), False))
+    if name == "register_buffer" and len(args) > 1 and isinstance(args[0], Const) and isinstance(receiver, Instance):
+        state.attributes_of(receiver)[str(args[0].value)] = args[1]
+        return NONE
+    if name == "register_parameter" and len(args) > 1 and isinstance(args[0], Const) and isinstance(receiver, Instance):
+        state.attributes_of(receiver)[str(args[0].value)] = args[1]
+        return NONE
+    return UNKNOWN
+
+

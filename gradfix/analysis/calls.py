@@ -1,0 +1,218 @@
+"""Calls: of functions and classes of this file, of containers, builtins and torch; and of what nobody knows."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+
+from gradfix.analysis import builtin_calls, objects, torch_calls
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.graph import assumed, operation
+from gradfix.analysis.machine import DEPTH, Machine, Scope
+from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor, save
+from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.values import (
+    NONE,
+    UNKNOWN,
+    Choice,
+    Class,
+    Const,
+    Container,
+    Function,
+    FunctionInfo,
+    Instance,
+    Layer,
+    Method,
+    Number,
+    Origin,
+    Storage,
+    Symbol,
+    Tensor,
+    Unknown,
+    Value,
+)
+from gradfix.analysis.writes import read
+
+MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
+LIGHTNING = ("pytorch_lightning.LightningModule", "lightning.LightningModule", "lightning.pytorch.LightningModule")
+
+
+def call(m: Machine, state: State, node: ast.Call) -> Value:
+    """A call expression."""
+    m.steps += 1
+    callee = m.evaluate(state, node.func)
+    args: list[Value] = []
+    for part in node.args:
+        if isinstance(part, ast.Starred):
+            args.extend(objects.iterated(m, state, m.evaluate(state, part.value), part).values)
+        else:
+            args.append(m.evaluate(state, part))
+    keywords = {k.arg: m.evaluate(state, k.value) for k in node.keywords if k.arg is not None}
+    for k in node.keywords:
+        if k.arg is None:
+            m.evaluate(state, k.value)
+    if state.stale:
+        for value, part in zip(args, node.args, strict=False):
+            if isinstance(value, (Container, Instance)):
+                read(m, state, value, part, ast.unparse(part))
+    return call_value(m, state, callee, args, keywords, node)
+
+
+def call_value(
+    m: Machine, state: State, callee: Value, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    """Call any value."""
+    if isinstance(callee, Symbol):
+        if callee.name.startswith("torch."):
+            return torch_calls.torch_function(m, state, callee.name, args, keywords, at)
+        return builtin_calls.call(m, state, callee.name, args, keywords, at)
+    if isinstance(callee, Method):
+        return _method(m, state, callee, args, keywords, at)
+    if isinstance(callee, Function):
+        return call_function(m, state, callee, args, keywords, at)
+    if isinstance(callee, Class):
+        return instantiate(m, state, callee, args, keywords, at)
+    if isinstance(callee, Layer):
+        return torch_calls.call_layer(m, state, callee, args, keywords, at)
+    if isinstance(callee, Container) and callee.kind == "layers":
+        return _sequential(m, state, callee, args, at)
+    if isinstance(callee, Instance):
+        return _call_instance(m, state, callee, args, keywords, at)
+    if isinstance(callee, Choice):
+        results = [call_value(m, state, option, args, keywords, at) for option in callee.options]
+        result = results[0]
+        for other in results[1:]:
+            result = merge(result, other, m.statement)
+        return result
+    may_save = isinstance(callee, Tensor) and isinstance(at.func, ast.Attribute)
+    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save)
+
+
+def _call_instance(
+    m: Machine, state: State, callee: Instance, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    info = callee.info
+    if info is not None:
+        for name in ("forward", "__call__"):
+            if (found := info.method(name)) is not None:
+                return call_function(m, state, m.bound(found, callee), args, keywords, at)
+    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True)
+
+
+def _sequential(m: Machine, state: State, callee: Container, args: Sequence[Value], at: ast.Call) -> Value:
+    items = state.items.get(callee)
+    if items is None or not args:
+        return unknown_call(m, state, args, at, may_save=True)
+    value = args[0]
+    for part in items.values:
+        value = call_value(m, state, part, [value], {}, at)
+    return value
+
+
+def _method(
+    m: Machine, state: State, callee: Method, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    receiver = callee.receiver
+    if isinstance(receiver, Tensor):
+        return torch_calls.tensor_method(m, state, receiver, callee.name, args, keywords, at)
+    if isinstance(receiver, Container):
+        return builtin_calls.container_method(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, (Instance, Layer)):
+        return builtin_calls.module_method(m, state, receiver, callee.name, args, at)
+    return UNKNOWN
+
+
+def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *, may_save: bool = False) -> Value:
+    """A call that can't be followed: it may return anything, and a module may keep its arguments for backward."""
+    operands = all_tensors(args)
+    nodes = [state.node_of(t) for t in operands]
+    graph = operation("call", (*nodes, assumed("call")), at) if state.grad is not Tracked.NO else None
+    if graph is not None and may_save:
+        label = ast.unparse(at.func) if isinstance(at, ast.Call) else "call"
+        for tensor in operands:
+            save(state, graph, tensor, label, at, Tracked.MAYBE, result=False)
+    storage = Storage(Origin.OUTSIDE)
+    state.nodes[storage] = graph
+    return Tensor((storage,), known=False, made_by=at, module_call=True)
+
+
+def call_function(
+    m: Machine, state: State, callee: Function, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
+) -> Value:
+    """Follow a call of a function of this file."""
+    info = callee.info
+    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or _is_generator(info):
+        return unknown_call(m, state, (*args, *keywords.values()), at)
+    m.covered.add(info)
+    m.steps += 1
+    frame = m.new_frame(state)
+    receiver = [callee.receiver] if callee.receiver is not None and not isinstance(info.node, ast.Lambda) else []
+    bind_parameters(m, state, info, frame, [*receiver, *args], keywords, callee)
+    grad = state.grad
+    if callee.no_grad:
+        state.grad = Tracked.NO
+    scope = Scope(info.qualname, (frame, *callee.frames), info)
+    m.calls.append(info)
+    try:
+        with m.inside(scope):
+            result = m.run_body(state, info)
+    finally:
+        m.calls.pop()
+    state.grad = grad
+    return result
+
+
+def _is_generator(info: FunctionInfo) -> bool:
+    if isinstance(info.node, ast.Lambda):
+        return False
+    return any(isinstance(inner, (ast.Yield, ast.YieldFrom)) for s in info.node.body for inner in ast.walk(s))
+
+
+def bind_parameters(  # noqa: PLR0913
+    m: Machine,
+    state: State,
+    info: FunctionInfo,
+    frame: int,
+    args: Sequence[Value],
+    keywords: Mapping[str, Value],
+    callee: Function,
+    missing: Callable[[str], Value] | None = None,
+) -> None:
+    """Put arguments into the frame of a call; `missing` gives what neither the call nor a default does."""
+    arguments = info.node.args
+    slots = state.frame(frame)
+    positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
+    slots.update(zip(positional, args, strict=False))
+    if arguments.vararg is not None:
+        rest = Container("tuple")
+        state.items[rest] = Items(tuple(args[len(positional) :]), True)
+        slots[arguments.vararg.arg] = rest
+    names = set(info.parameters)
+    slots.update({k: v for k, v in keywords.items() if k in names})
+    if arguments.kwarg is not None:
+        slots[arguments.kwarg.arg] = outside(state, arguments.kwarg.arg)
+    defaults = dict(callee.defaults)
+    for name in info.parameters:
+        if name not in slots:
+            slots[name] = defaults[name] if name in defaults and missing is None else (
+                missing(name) if missing is not None else outside(state, name)
+            )
+    state.frames[frame] = slots
+
+
+def instantiate(
+    m: Machine, state: State, callee: Class, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
+) -> Value:
+    """Build an object of a class of this file."""
+    made = Instance(callee.info)
+    state.attributes[made] = {}
+    init = callee.info.method("__init__")
+    if init is not None:
+        call_function(m, state, m.bound(init, made), args, keywords, at)
+    elif any(isinstance(d, (ast.Name, ast.Call, ast.Attribute)) and "dataclass" in ast.unparse(d) for d in callee.info.node.decorator_list):
+        names = [s.target.id for s in callee.info.node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
+        state.attributes[made].update(zip(names, args, strict=False))
+        state.attributes_of(made).update(keywords)
+    return made
+
+

@@ -1,0 +1,118 @@
+"""Tests of branches: what they are made of, what holds behind them, and which buffers only a branch connects."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis import objects
+from gradfix.analysis.expressions import evaluate, look_up
+from gradfix.analysis.facts import ConditionKind, Tracked
+from gradfix.analysis.graph import Node, NodeKind
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.operations import facts_of, tracked
+from gradfix.analysis.records import FillRecord
+from gradfix.analysis.state import State
+from gradfix.analysis.values import Choice, Const, Number, Storage, Tensor, Value, tensors
+
+_ORDER = (ConditionKind.PYTHON, ConditionKind.ITEM, ConditionKind.TENSOR)
+
+
+def test(m: Machine, state: State, node: ast.expr) -> tuple[bool | None, ConditionKind]:
+    """The truth of a test where it is certain, and what it is made of."""
+    if isinstance(node, ast.BoolOp):
+        kinds: list[ConditionKind] = []
+        stop = isinstance(node.op, ast.Or)
+        result: bool | None = not stop
+        for part in node.values:
+            truth, kind = test(m, state, part)
+            kinds.append(kind)
+            if truth is stop:
+                return stop, max(kinds, key=_ORDER.index)
+            if truth is None:
+                result = None
+        return result, max(kinds, key=_ORDER.index)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        truth, kind = test(m, state, node.operand)
+        return (None if truth is None else not truth), kind
+    value = evaluate(m, state, node)
+    return objects.truth(value), _kind(value)
+
+
+def _kind(value: Value) -> ConditionKind:
+    if any(t.known for t in tensors(value)):
+        return ConditionKind.TENSOR
+    return ConditionKind.ITEM if isinstance(value, Number) and value.of_data else ConditionKind.PYTHON
+
+
+def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
+    """Use `x is None` and `x is not None` behind the test."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        narrow(m, state, node.operand, positive=not positive)
+        return
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) == positive:
+        for part in node.values:
+            narrow(m, state, part, positive=positive)
+        return
+    if not (isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and len(node.ops) == 1):
+        return
+    right = node.comparators[0]
+    if not (isinstance(right, ast.Constant) and right.value is None and isinstance(node.ops[0], (ast.Is, ast.IsNot))):
+        return
+    is_none = isinstance(node.ops[0], ast.Is) == positive
+    value = look_up(m, state, node.left.id)
+    if isinstance(value, Choice):
+        left = tuple(o for o in value.options if (isinstance(o, Const) and o.value is None) == is_none)
+        if left:
+            objects.bind(m, state, node.left, left[0] if len(left) == 1 else Choice(left))
+
+
+def note_fills(
+    m: Machine, joined: State, branch: ast.If, kind: ConditionKind, before: dict[Storage, Node | None]
+) -> None:
+    """Remember buffers that had no graph before the branch and have one only on some of its ways."""
+    for storage, node in joined.nodes.items():
+        if node is None or node.kind is not NodeKind.PHI or node.branch is not branch:
+            continue
+        if None not in node.inputs or before.get(storage, node) is not None:
+            continue
+        holder = _holder(m, joined, storage)
+        keys = [key for key, record in m.writes.items() if storage in record.storages and _within(branch, record.node)]
+        if holder is None or not keys:
+            continue
+        name, tensor = holder
+        record = m.fills.get((id(branch), keys[0]))
+        if record is None:
+            record = FillRecord(
+                branch, m.scope.qualname, storage, tensor.made_by, kind, keys, facts_of(joined, tensor), name,
+                _sources(m, joined, branch),
+            )
+            m.fills[(id(branch), keys[0])] = record
+        m.phis[id(node)] = record
+        m.keep.append(node)
+
+
+def _within(branch: ast.If, node: ast.AST) -> bool:
+    first, last = branch.lineno, branch.end_lineno or branch.lineno
+    return first <= getattr(node, "lineno", 0) <= last
+
+
+def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tensor] | None:
+    for record in m.writes.values():
+        if storage in record.storages:
+            target = record.target
+            while isinstance(target, ast.Subscript):
+                target = target.value
+            for tensor in reversed(storage.objects):
+                if not tensor.is_view:
+                    return target, tensor
+    return None
+
+
+def _sources(m: Machine, state: State, branch: ast.If) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(branch):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in names:
+            value = state.frames[m.scope.frames[0]].get(node.id)
+            if isinstance(value, Tensor) and value.known and tracked(state, value) is not Tracked.NO:
+                names.append(node.id)
+    return tuple(names)

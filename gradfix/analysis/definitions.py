@@ -1,0 +1,74 @@
+"""Functions and classes of the file as values, and the contexts and decorators that switch gradients."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.expressions import evaluate
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.names import local_names
+from gradfix.analysis.state import State
+from gradfix.analysis.values import Class, ClassInfo, Function, FunctionInfo, Symbol, Value
+
+
+def grad_mode(value: Value) -> Tracked | None:
+    """The grad mode a context manager sets; None when it sets none."""
+    if not isinstance(value, Symbol) or not value.name.startswith("torch.") or "(" not in value.name:
+        return None
+    argument = value.name[value.name.index("(") + 1 : -1]
+    if argument not in ("True", "False"):
+        return Tracked.MAYBE
+    return Tracked.YES if argument == "True" else Tracked.NO
+
+
+def turns_grad_off(m: Machine, state: State, decorators: list[ast.expr]) -> bool:
+    """True for `@torch.no_grad()`, `@torch.inference_mode()` and their bare forms."""
+    for decorator in decorators:
+        bare = decorator.func if isinstance(decorator, ast.Call) else decorator
+        value = evaluate(m, state, bare) if isinstance(bare, (ast.Name, ast.Attribute)) else None
+        if isinstance(value, Symbol) and value.name in ("torch.no_grad", "torch.inference_mode"):
+            return True
+    return False
+
+
+def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
+    """A `def` as a value; its defaults are evaluated now, as Python does."""
+    info = FunctionInfo(node, qualified(m, node.name), local_names(node))
+    m.functions[info] = (m.scope.frames, None)
+    return _closed(m, state, info)
+
+
+def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
+    arguments = info.node.args
+    decorators = [] if isinstance(info.node, ast.Lambda) else info.node.decorator_list
+    positional = [*arguments.posonlyargs, *arguments.args]
+    pairs = list(zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True))
+    pairs += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]
+    defaults = tuple((a.arg, evaluate(m, state, d)) for a, d in pairs)
+    off = turns_grad_off(m, state, decorators)
+    return Function(info, m.scope.frames, None, defaults, off)
+
+
+def qualified(m: Machine, name: str) -> str:
+    """The dotted name of something defined here."""
+    return name if m.scope.qualname == "<module>" else f"{m.scope.qualname}.{name}"
+
+
+def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
+    """A `class` as a value."""
+    bases: list[ClassInfo | str] = []
+    for base in node.bases:
+        value = evaluate(m, state, base)
+        if isinstance(value, Class):
+            bases.append(value.info)
+        elif isinstance(value, Symbol):
+            bases.append(value.name)
+    info = ClassInfo(node, qualified(m, node.name), tuple(bases), {})
+    for statement in node.body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", local_names(statement), info)
+            info.methods[statement.name] = method
+            m.functions[method] = (m.scope.frames, info)
+            m.closed[method] = _closed(m, state, method)
+    return Class(info, m.scope.frames)

@@ -1,0 +1,334 @@
+"""Expressions: from syntax to abstract values."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Callable
+
+from gradfix.analysis import calls, objects, operators
+from gradfix.analysis.indexing import broadcast
+from gradfix.analysis.machine import MODULE, Machine
+from gradfix.analysis.names import local_names
+from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor
+from gradfix.analysis.state import Items, State, join, merge
+from gradfix.analysis.values import (
+    UNKNOWN,
+    Choice,
+    Const,
+    Container,
+    Function,
+    FunctionInfo,
+    Number,
+    Symbol,
+    Tensor,
+    Value,
+    options,
+    tensor_of,
+)
+from gradfix.analysis.writes import read
+
+_BUILTINS = frozenset(dir(builtins))
+_SYMBOLS: dict[type[ast.AST], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+    ast.MatMult: "@",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.BitAnd: "&",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.USub: "-",
+    ast.Invert: "~",
+}
+
+
+def evaluate(m: Machine, state: State, node: ast.expr) -> Value:
+    """The abstract value of an expression; its effects happen in `state`."""
+    handler = _HANDLERS.get(type(node))
+    if handler is None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                evaluate(m, state, child)
+        return UNKNOWN
+    return handler(m, state, node)
+
+
+def symbol_of(op: ast.AST) -> str:
+    """The spelling of an operator: "+"."""
+    return _SYMBOLS[type(op)]
+
+
+def _constant(m: Machine, state: State, node: ast.Constant) -> Value:
+    return Const(node.value)
+
+
+def look_up(m: Machine, state: State, name: str) -> Value:
+    """The value of a variable, through the enclosing functions, the module and the builtins."""
+    for frame in m.scope.frames:
+        slots = state.frames[frame]
+        if name in slots:
+            return slots[name]
+    if name in _BUILTINS:
+        return Symbol(f"builtins.{name}")
+    value = state.frame(MODULE)[name] = outside(state, name)
+    return value
+
+
+def _name(m: Machine, state: State, node: ast.Name) -> Value:
+    value = look_up(m, state, node.id)
+    if state.stale:
+        read(m, state, value, node, node.id)
+    return value
+
+
+def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
+    if isinstance(node.value, ast.Name) and (node.attr in objects.METADATA or node.attr in objects.QUIET_METHODS):
+        base = look_up(m, state, node.value.id)  # asking for a shape reads no values
+    else:
+        base = evaluate(m, state, node.value)
+    value = objects.attribute(m, state, base, node.attr, node)
+    if state.stale and isinstance(value, Tensor):
+        read(m, state, value, node, ast.unparse(node))
+    return value
+
+
+def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
+    base = evaluate(m, state, node.value)
+    value = objects.subscript(m, state, base, node, lambda part: evaluate(m, state, part))
+    if state.stale and isinstance(base, Container) and isinstance(value, Tensor):
+        read(m, state, value, node, ast.unparse(node))
+    return value
+
+
+def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Value:
+    """`left symbol right`, out of place."""
+    operands = all_tensors((left, right))
+    if not operands:
+        return _plain_binary(m, state, symbol, left, right)
+    known = any(t.known for t in operands)
+    result = operators.arithmetic(m, state, symbol, left, right, at)
+    result.known = known
+    result.dtype = objects.promoted(symbol, left, right)
+    parts = [o for o in (*options(left), *options(right)) if not isinstance(o, Tensor)]
+    numbers_possible = isinstance(left, Choice) and isinstance(right, (Const, Number)) and bool(parts)
+    return merge(result, Number()) if numbers_possible else result
+
+
+def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Value) -> Value:
+    if isinstance(left, Container) and isinstance(right, Container) and symbol == "+":
+        return objects.concatenated(state, left, right)
+    if isinstance(left, Container) and symbol == "*":
+        made = Container(left.kind)
+        items = state.items.get(left)
+        state.items[made] = Items(items.values if items else (), False)
+        return made
+    if isinstance(left, Const) and isinstance(right, Const):
+        return objects.fold(symbol, left.value, right.value)
+    kinds = [objects.number_type(value) for value in (left, right)]
+    if None in kinds:
+        return UNKNOWN
+    of_data = any(isinstance(value, Number) and value.of_data for value in (left, right))
+    whole = all(kind == "int" for kind in kinds) and symbol != "/"
+    return Number("int" if whole else "float" if "float" in kinds or symbol == "/" else None, of_data)
+
+
+def _binop(m: Machine, state: State, node: ast.BinOp) -> Value:
+    left = evaluate(m, state, node.left)
+    right = evaluate(m, state, node.right)
+    return binary(m, state, symbol_of(node.op), left, right, node)
+
+
+def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
+    value = evaluate(m, state, node.operand)
+    if isinstance(node.op, ast.Not):
+        truth = objects.truth(value)
+        of_data = (isinstance(value, Number) and value.of_data) or isinstance(value, Tensor)
+        return Number("bool", of_data) if truth is None else Const(not truth)
+    if isinstance(node.op, ast.UAdd):
+        return value
+    tensor = tensor_of(value)
+    if tensor is not None:
+        graph = graph_node(state, "neg", (tensor,), node) if isinstance(node.op, ast.USub) else None
+        return result_tensor(state, graph, node, known=tensor.known, dtype=tensor.dtype, shape=tensor.shape)
+    if isinstance(value, Const) and isinstance(value.value, (int, float)):
+        return Const(-value.value if isinstance(node.op, ast.USub) else ~int(value.value))
+    return value if isinstance(value, Number) else UNKNOWN
+
+
+def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
+    values = [evaluate(m, state, part) for part in (node.left, *node.comparators)]
+    if len(node.ops) == 1 and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+        return objects.identity(values[0], values[1], negated=isinstance(node.ops[0], ast.IsNot))
+    if any(isinstance(op, (ast.In, ast.NotIn, ast.Is, ast.IsNot)) for op in node.ops):
+        return Number("bool")
+    operands = all_tensors(values)
+    if operands:
+        known = any(t.known for t in operands)
+        shape = broadcast([t.shape for t in operands])
+        return result_tensor(state, None, node, known=known, dtype="bool", shape=shape)
+    if len(values) == 2 and all(isinstance(value, Const) for value in values):
+        return objects.fold_compare(symbol_of(node.ops[0]), values[0], values[1])
+    return Number("bool", any(isinstance(value, Number) and value.of_data for value in values))
+
+
+def _boolop(m: Machine, state: State, node: ast.BoolOp) -> Value:
+    result: Value | None = None
+    for part in node.values:
+        value = evaluate(m, state, part)
+        truth = objects.truth(value)
+        if truth is not None and truth == isinstance(node.op, ast.Or):
+            return value if result is None else merge(result, value)
+        if truth is None or part is node.values[-1]:
+            result = value if result is None else merge(result, value)
+    return UNKNOWN if result is None else result
+
+
+def _ifexp(m: Machine, state: State, node: ast.IfExp) -> Value:
+    truth = objects.truth(evaluate(m, state, node.test))
+    if truth is not None:
+        return evaluate(m, state, node.body if truth else node.orelse)
+    other = state.fork()
+    first = evaluate(m, state, node.body)
+    second = evaluate(m, other, node.orelse)
+    adopt(state, join(state, other, m.statement))
+    return merge(first, second, m.statement)
+
+
+def adopt(state: State, result: State) -> None:
+    """Make `state` what `result` is: expressions change the state they are given."""
+    for slot in State.__slots__:
+        setattr(state, slot, getattr(result, slot))
+
+
+def _sequence(m: Machine, state: State, node: ast.Tuple | ast.List | ast.Set) -> Value:
+    values: list[Value] = []
+    exact = True
+    for part in node.elts:
+        if isinstance(part, ast.Starred):
+            inner = objects.iterated(m, state, evaluate(m, state, part.value), part)
+            values.extend(inner.values)
+            exact = exact and inner.exact
+        else:
+            values.append(evaluate(m, state, part))
+    if isinstance(node, ast.Tuple) and exact and all(isinstance(value, Const) for value in values):
+        return Const(tuple(value.value for value in values if isinstance(value, Const)))
+    made = Container(type(node).__name__.lower())
+    state.items[made] = Items(tuple(values), exact)
+    return made
+
+
+def _dict(m: Machine, state: State, node: ast.Dict) -> Value:
+    keys: list[object] = []
+    values: list[Value] = []
+    exact = True
+    for key, part in zip(node.keys, node.values, strict=True):
+        value = evaluate(m, state, part)
+        if key is None:
+            inner = objects.iterated(m, state, value, part)
+            values.extend(inner.values)
+            exact = False
+            continue
+        constant = evaluate(m, state, key)
+        exact = exact and isinstance(constant, Const)
+        keys.append(constant.value if isinstance(constant, Const) else None)
+        values.append(value)
+    made = Container("dict")
+    state.items[made] = Items(tuple(values), exact, tuple(keys) if exact else None)
+    return made
+
+
+def _comprehension(
+    m: Machine, state: State, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
+) -> Value:
+    frame = m.new_frame(state)
+    scope = m.scope
+    inner = type(scope)(scope.qualname, (frame, *scope.frames), scope.info)
+    made = Container("dict" if isinstance(node, ast.DictComp) else "list")
+    found: list[Value] = []
+    statement = m.statement
+    with m.inside(inner):
+        m.statement = statement
+        for _ in range(2):  # the second round meets what the first one saved
+            for generator in node.generators:
+                items = objects.iterated(m, state, evaluate(m, state, generator.iter), generator.iter)
+                element = items.element()
+                objects.bind(m, state, generator.target, UNKNOWN if element is None else element)
+                for test in generator.ifs:
+                    evaluate(m, state, test)
+            found.append(evaluate(m, state, node.value if isinstance(node, ast.DictComp) else node.elt))
+    state.items[made] = Items(tuple(dict.fromkeys(found)), False)
+    return made
+
+
+def _lambda(m: Machine, state: State, node: ast.Lambda) -> Value:
+    info = FunctionInfo(node, f"{m.scope.qualname}.<lambda>", local_names(node))
+    return Function(info, m.scope.frames)
+
+
+def _named(m: Machine, state: State, node: ast.NamedExpr) -> Value:
+    value = evaluate(m, state, node.value)
+    objects.bind(m, state, node.target, value)
+    return value
+
+
+def _call(m: Machine, state: State, node: ast.Call) -> Value:
+    return calls.call(m, state, node)
+
+
+def _await(m: Machine, state: State, node: ast.Await | ast.Starred | ast.YieldFrom) -> Value:
+    return evaluate(m, state, node.value)
+
+
+def _yield(m: Machine, state: State, node: ast.Yield) -> Value:
+    if node.value is not None:
+        evaluate(m, state, node.value)
+    return UNKNOWN
+
+
+def _text(m: Machine, state: State, node: ast.JoinedStr) -> Value:
+    for part in node.values:
+        if isinstance(part, ast.FormattedValue):
+            evaluate(m, state, part.value)
+    return UNKNOWN
+
+
+Handler = Callable[[Machine, State, ast.expr], Value]
+_HANDLERS: dict[type[ast.AST], Handler] = {
+    ast.Constant: _constant,  # type: ignore[dict-item]  # each handler takes the node type of its key
+    ast.Name: _name,  # type: ignore[dict-item]
+    ast.Attribute: _attribute,  # type: ignore[dict-item]
+    ast.Subscript: _subscript,  # type: ignore[dict-item]
+    ast.BinOp: _binop,  # type: ignore[dict-item]
+    ast.UnaryOp: _unary,  # type: ignore[dict-item]
+    ast.Compare: _compare,  # type: ignore[dict-item]
+    ast.BoolOp: _boolop,  # type: ignore[dict-item]
+    ast.IfExp: _ifexp,  # type: ignore[dict-item]
+    ast.Tuple: _sequence,  # type: ignore[dict-item]
+    ast.List: _sequence,  # type: ignore[dict-item]
+    ast.Set: _sequence,  # type: ignore[dict-item]
+    ast.Dict: _dict,  # type: ignore[dict-item]
+    ast.ListComp: _comprehension,  # type: ignore[dict-item]
+    ast.SetComp: _comprehension,  # type: ignore[dict-item]
+    ast.GeneratorExp: _comprehension,  # type: ignore[dict-item]
+    ast.DictComp: _comprehension,  # type: ignore[dict-item]
+    ast.Lambda: _lambda,  # type: ignore[dict-item]
+    ast.NamedExpr: _named,  # type: ignore[dict-item]
+    ast.Call: _call,  # type: ignore[dict-item]
+    ast.Await: _await,  # type: ignore[dict-item]
+    ast.Starred: _await,  # type: ignore[dict-item]
+    ast.YieldFrom: _await,  # type: ignore[dict-item]
+    ast.Yield: _yield,  # type: ignore[dict-item]
+    ast.JoinedStr: _text,  # type: ignore[dict-item]
+}

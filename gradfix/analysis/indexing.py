@@ -1,0 +1,141 @@
+"""Indices: what each item is, and what `y[index]` is, a view or a copy, of which shape."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from gradfix.analysis.facts import IndexItem, IndexKind
+from gradfix.analysis.values import Choice, Const, Container, Number, Tensor, Value
+
+Shape = tuple[int | None, ...]
+
+_BASIC = frozenset({IndexKind.INT, IndexKind.SLICE, IndexKind.ELLIPSIS, IndexKind.NONE})
+_INTEGERS = frozenset({"int64", "int32", "int16", "int8"})
+
+
+def index_items(index: ast.expr, evaluate: Callable[[ast.expr], Value]) -> tuple[IndexItem, ...]:
+    """The items of an index expression."""
+    parts = index.elts if isinstance(index, ast.Tuple) else [index]
+    return tuple(_item(part, evaluate) for part in parts)
+
+
+def _item(node: ast.expr, evaluate: Callable[[ast.expr], Value]) -> IndexItem:
+    if isinstance(node, ast.Slice):
+        for part in (node.lower, node.upper, node.step):
+            if part is not None:
+                evaluate(part)
+        return IndexItem(IndexKind.SLICE, node)
+    value = evaluate(node)
+    kind, constant, rank = _kind(value)
+    return IndexItem(kind, node, constant, rank)
+
+
+def _kind(value: Value) -> tuple[IndexKind, int | None, int | None]:
+    if isinstance(value, Const):
+        constant = value.value
+        if constant is None:
+            return IndexKind.NONE, None, None
+        if constant is Ellipsis:
+            return IndexKind.ELLIPSIS, None, None
+        if isinstance(constant, bool):
+            return IndexKind.BOOL, None, None
+        if isinstance(constant, int):
+            return IndexKind.INT, constant, None
+        return (IndexKind.TENSOR, None, 1) if isinstance(constant, tuple) else (IndexKind.UNKNOWN, None, None)
+    if isinstance(value, Number):
+        known = {"int": IndexKind.INT, "bool": IndexKind.BOOL}
+        return known.get(value.type or "", IndexKind.UNKNOWN), None, None
+    if isinstance(value, Tensor):
+        rank = None if value.shape is None else len(value.shape)
+        if value.dtype == "bool":
+            return IndexKind.MASK, None, rank
+        if value.dtype in _INTEGERS:
+            return IndexKind.TENSOR, None, rank
+        return IndexKind.UNKNOWN, None, rank
+    if isinstance(value, Container):
+        return IndexKind.TENSOR, None, 1
+    if isinstance(value, Choice):
+        kinds = {_kind(option)[0] for option in value.options}
+        return (kinds.pop() if len(kinds) == 1 else IndexKind.UNKNOWN), None, None
+    return IndexKind.UNKNOWN, None, None
+
+
+def is_basic(items: tuple[IndexItem, ...]) -> bool | None:
+    """True for a view, False for a copy (advanced indexing), None when the analysis can't tell."""
+    if all(item.kind in _BASIC for item in items):
+        return True
+    if any(item.kind is IndexKind.MASK for item in items):
+        return False
+    if any(item.kind is IndexKind.TENSOR and item.rank not in (0, None) for item in items):
+        return False
+    return None
+
+
+def is_key(items: tuple[IndexItem, ...]) -> bool:
+    """True when the index may as well be the key of a dict or the position in a list."""
+    return len(items) == 1 and items[0].kind in (IndexKind.INT, IndexKind.UNKNOWN)
+
+
+def indexed_shape(shape: Shape | None, items: tuple[IndexItem, ...]) -> Shape | None:
+    """Shape of `y[items]` for basic items; None when unknown."""
+    if shape is None or not is_basic(items):
+        return None
+    used = sum(item.kind in (IndexKind.INT, IndexKind.SLICE) for item in items)
+    if used > len(shape):
+        return None
+    result: list[int | None] = []
+    axis = 0
+    for item in items:
+        if item.kind is IndexKind.INT:
+            axis += 1
+        elif item.kind is IndexKind.NONE:
+            result.append(1)
+        elif item.kind is IndexKind.ELLIPSIS:
+            skipped = len(shape) - used
+            result.extend(shape[axis : axis + skipped])
+            axis += skipped
+        else:
+            result.append(_slice_length(item.node, shape[axis]))
+            axis += 1
+    return (*result, *shape[axis:])
+
+
+def _slice_length(node: ast.expr, length: int | None) -> int | None:
+    if not isinstance(node, ast.Slice):
+        return None
+    if node.lower is None and node.upper is None and node.step is None:
+        return length
+    bounds = [_constant(part) for part in (node.lower, node.upper, node.step)]
+    if length is None or any(b is None and part is not None for b, part in zip(bounds, (node.lower, node.upper, node.step), strict=True)):
+        return None
+    if bounds[2] is not None and bounds[2] <= 0:
+        return None
+    return len(range(*slice(*bounds).indices(length)))
+
+
+def _constant(node: ast.expr | None) -> int | None:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = _constant(node.operand)
+        return None if inner is None else -inner
+    return None
+
+
+def broadcast(shapes: list[Shape | None]) -> Shape | None:
+    """Shape of an elementwise operation; None when it can't be told."""
+    if any(shape is None for shape in shapes) or not shapes:
+        return None
+    known = [shape for shape in shapes if shape is not None]
+    rank = max(map(len, known))
+    result: list[int | None] = []
+    for axis in range(-rank, 0):
+        sizes = {shape[axis] for shape in known if -axis <= len(shape)}
+        larger = {size for size in sizes if size != 1}
+        if not larger:
+            result.append(1)
+        else:
+            numbers = {size for size in larger if size is not None}
+            result.append(numbers.pop() if len(numbers) == 1 else None)
+    return tuple(result)

@@ -1,0 +1,155 @@
+"""The interpreter's registers: where it is, what it has written down, how much it may still spend."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from gradfix.analysis.records import BackwardRecord, FillRecord, WriteRecord
+from gradfix.analysis.state import State
+from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Storage, Tensor, Value
+from gradfix.findings import Place
+from gradfix.source import Source
+
+MODULE = 0  # number of the module's frame
+STEPS = 60_000  # statements and calls of one entry; beyond, loops run once and calls aren't followed
+DEPTH = 6  # calls of the file's own functions followed into each other
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The function being interpreted."""
+
+    qualname: str
+    frames: tuple[int, ...]  # innermost first; the module's frame is last
+    info: FunctionInfo | None
+    statement: ast.stmt | None = None
+
+
+class Interpreter(Protocol):
+    """The recursive half: what expressions, statements and calls ask of one another."""
+
+    def evaluate(self, m: Machine, state: State, node: ast.expr) -> Value:
+        """The value of an expression."""
+
+    def store(self, m: Machine, state: State, target: ast.Subscript, value: Value) -> None:
+        """Assign to an item, which may be a write into a tensor."""
+
+    def call_function(  # noqa: PLR0913
+        self, m: Machine, state: State, callee: Function, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
+    ) -> Value:
+        """Follow a call of a function of this file."""
+
+
+    def call_value(
+        self, m: Machine, state: State, callee: Value, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+    ) -> Value:
+        """Call any value."""
+
+    def unknown_call(self, m: Machine, state: State, args: Sequence[Value], at: ast.AST) -> Value:
+        """A call that can't be followed."""
+
+    def run_body(self, m: Machine, state: State, info: FunctionInfo) -> Value:
+        """Run the body of a function in the frame made for it; what it returns."""
+
+    def rebind(self, m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
+        """Let whatever `target` names hold `new` where it held `old`."""
+
+
+class Machine:
+    """Registers of one analysis. Everything that depends on the point of the program is in `State`."""
+
+    def __init__(self, source: Source, interpreter: Interpreter) -> None:
+        self.source = source
+        self._interpreter = interpreter
+        self.scope = Scope("<module>", (MODULE,), None)
+        self.writes: dict[int, WriteRecord] = {}
+        self.fills: dict[tuple[int, int], FillRecord] = {}
+        self.backwards: dict[int, BackwardRecord] = {}
+        self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
+        self.calls: list[FunctionInfo] = []
+        self.covered: set[FunctionInfo] = set()  # functions followed from a call whose gradients were asked for
+        self.functions: dict[FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]] = {}  # frames it closes over, class
+        self.closed: dict[FunctionInfo, Function] = {}  # methods as their class body made them
+        self.grad_read: set[Storage] = set()  # leaves whose `.grad` is read, or that an optimizer holds
+        self.phis: dict[int, FillRecord] = {}  # id of a PHI node -> the fill it stands for
+        self.keep: list[object] = []  # owners of ids used as keys
+        self.steps = 0
+        self.loop_depth = 0
+        self.uncertain_loop = 0  # inside a second round that may not happen
+        self.saw_backward = False
+        self.covered_by_program: frozenset[FunctionInfo] = frozenset()
+        self._frames = MODULE
+
+    def new_frame(self, state: State) -> int:
+        """Number of a fresh, empty frame."""
+        self._frames += 1
+        state.frames[self._frames] = {}
+        return self._frames
+
+    @property
+    def exhausted(self) -> bool:
+        """True when the entry has used its steps."""
+        return self.steps > STEPS
+
+    def evaluate(self, state: State, node: ast.expr) -> Value:
+        """The value of an expression."""
+        return self._interpreter.evaluate(self, state, node)
+
+    def store(self, state: State, target: ast.Subscript, value: Value) -> None:
+        """Assign to an item, which may be a write into a tensor."""
+        self._interpreter.store(self, state, target, value)
+
+    def call_function(
+        self, state: State, callee: Function, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
+    ) -> Value:
+        """Follow a call of a function of this file."""
+        return self._interpreter.call_function(self, state, callee, args, keywords, at)
+
+    def call_value(
+        self, state: State, callee: Value, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+    ) -> Value:
+        """Call any value."""
+        return self._interpreter.call_value(self, state, callee, args, keywords, at)
+
+    def unknown_call(self, state: State, args: Sequence[Value], at: ast.AST) -> Value:
+        """A call that can't be followed."""
+        return self._interpreter.unknown_call(self, state, args, at)
+
+    def run_body(self, state: State, info: FunctionInfo) -> Value:
+        """Run the body of a function in the frame made for it; what it returns."""
+        return self._interpreter.run_body(self, state, info)
+
+    def rebind(self, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
+        """Let whatever `target` names hold `new` where it held `old`."""
+        self._interpreter.rebind(self, state, target, old, new)
+
+    def globals_declared(self, info: FunctionInfo) -> frozenset[str]:
+        """Names a function declares `global`."""
+        if isinstance(info.node, ast.Lambda):
+            return frozenset()
+        return frozenset(n for s in ast.walk(info.node) if isinstance(s, ast.Global) for n in s.names)
+
+    def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:
+        """A method taken from an instance (or from its class, without receiver)."""
+        made = self.closed.get(info)
+        if made is None:
+            return Function(info, (MODULE,), receiver)
+        return Function(info, made.frames, receiver, made.defaults, made.no_grad)
+
+    def place(self, node: ast.AST, label: str) -> Place:
+        """`node` as a labelled place in the source."""
+        return Place(self.source.span_of(node), label)
+
+    @contextmanager
+    def inside(self, scope: Scope) -> Iterator[None]:
+        """Interpret in another scope for a while."""
+        scope_before, statement = self.scope, self.statement
+        self.scope = scope
+        try:
+            yield
+        finally:
+            self.scope, self.statement = scope_before, statement

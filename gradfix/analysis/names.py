@@ -1,0 +1,141 @@
+"""What names mean before anything runs: imports, local variables of functions, signs that a name holds a tensor."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from gradfix.analysis.facts import Spelling
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+SCOPES = (*FUNCTIONS, ast.ClassDef)
+
+# Methods and attributes that torch.Tensor shares with ndarray, str, list, dict or set: no sign of a tensor.
+_COMMON = frozenset(
+    """T H mT all any argmax argmin argsort astype base byteswap choose clip compress conj conjugate copy count ctypes
+    cumprod cumsum data diagonal dot dtype dump dumps fill flags flat flatten get getfield imag index item items
+    itemset itemsize keys max mean min nbytes ndim newbyteorder nonzero partition pop prod ptp put ravel real remove
+    repeat reshape resize reverse round searchsorted setfield setflags shape sort split squeeze std strides sum
+    swapaxes take tobytes tofile tolist tostring trace transpose update values var view add clear device to name type
+    format where expand insert extend append values half float long int bool double double apply map map_ apply_
+    type_as cat size is_sparse register_hook eval train cuda cpu detach_ share_memory_ requires_grad_ zero_grad
+    reset_parameters numpy log info""".split()
+)
+
+
+def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    """(local name, qualified name) of each name an import binds. Relative modules keep their leading dots."""
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0], alias.name.split(".")[0])
+        return
+    module = "." * statement.level + (statement.module or "")
+    for alias in statement.names:
+        if alias.name != "*":
+            yield alias.asname or alias.name, f"{module}.{alias.name}"
+
+
+def spelling_of(tree: ast.Module) -> Spelling:
+    """How this module spells torch, from its top-level imports."""
+    bound: dict[str, str] = {}
+    last = None
+    for statement in tree.body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            bound.update(imports_of(statement))
+            last = statement.end_lineno
+    by_name = {qualified: local for local, qualified in bound.items()}
+    package = by_name.get("torch")
+    functional = by_name.get("torch.nn.functional")
+    if functional is None and "torch.nn" in by_name:
+        functional = f"{by_name['torch.nn']}.functional"
+    names = tuple((local, name) for local, name in bound.items() if name.startswith("torch.") and name.count(".") == 1)
+    return Spelling(package, functional, names, last if last is not None else _after_docstring(tree))
+
+
+def _after_docstring(tree: ast.Module) -> int:
+    first = tree.body[0] if tree.body else None
+    documented = (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    )
+    return (first.end_lineno or 0) if documented and first is not None else 0
+
+
+def walk_scope(body: list[ast.stmt] | list[ast.expr]) -> Iterator[ast.AST]:
+    """Every node of a scope, without the bodies of scopes inside; those scopes' own nodes are included."""
+    stack: list[ast.AST] = list(reversed(body))
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, SCOPES):
+            stack.extend(reversed(getattr(node, "decorator_list", [])))
+            continue
+        stack.extend(reversed(list(ast.iter_child_nodes(node))))
+
+
+def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
+    """The names Python treats as local to a function."""
+    arguments = node.args
+    names = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    names |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None}
+    if isinstance(node, ast.Lambda):
+        return frozenset(names)
+    foreign: set[str] = set()
+    for inner in walk_scope(node.body):
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, (ast.Store, ast.Del)):
+            names.add(inner.id)
+        elif isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(inner.name)
+        elif isinstance(inner, (ast.Import, ast.ImportFrom)):
+            names.update(local for local, _ in imports_of(inner))
+        elif isinstance(inner, ast.ExceptHandler) and inner.name:
+            names.add(inner.name)
+        elif isinstance(inner, (ast.MatchAs, ast.MatchStar)) and inner.name:
+            names.add(inner.name)
+        elif isinstance(inner, (ast.Global, ast.Nonlocal)):
+            foreign.update(inner.names)
+    return frozenset(names - foreign)
+
+
+def is_tensor_annotation(annotation: ast.expr | None) -> bool:
+    """True for `Tensor`, `torch.Tensor`, `Optional[Tensor]`, `Tensor | None`, jaxtyping's `Float[Tensor, "n d"]`."""
+    if annotation is None:
+        return False
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return "Tensor" in annotation.value and not annotation.value.startswith(("List", "list", "Dict", "dict"))
+    if isinstance(annotation, ast.Name):
+        return annotation.id in ("Tensor", "FloatTensor")
+    if isinstance(annotation, ast.Attribute):
+        return annotation.attr in ("Tensor", "FloatTensor")
+    if isinstance(annotation, ast.BinOp):
+        return is_tensor_annotation(annotation.left) or is_tensor_annotation(annotation.right)
+    if isinstance(annotation, ast.Subscript):
+        outer = annotation.value
+        name = outer.id if isinstance(outer, ast.Name) else outer.attr if isinstance(outer, ast.Attribute) else ""
+        if name in ("Optional", "Union", "Annotated"):
+            inner = annotation.slice
+            return any(map(is_tensor_annotation, inner.elts if isinstance(inner, ast.Tuple) else [inner]))
+        if name in ("Float", "Float32", "Float64", "Float16", "BFloat16", "Shaped", "Num", "Inexact", "Real"):
+            inner = annotation.slice
+            return isinstance(inner, ast.Tuple) and bool(inner.elts) and is_tensor_annotation(inner.elts[0])
+    return False
+
+
+def is_other_annotation(annotation: ast.expr | None) -> bool:
+    """True for an annotation that names something else than a tensor."""
+    if annotation is None or is_tensor_annotation(annotation):
+        return False
+    return not (isinstance(annotation, ast.Name) and annotation.id in ("Any", "object"))
+
+
+def shown_tensors(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, tensor_methods: frozenset[str]
+) -> frozenset[str]:
+    """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`."""
+    body: list[ast.stmt] | list[ast.expr] = [node.body] if isinstance(node, ast.Lambda) else node.body
+    found: set[str] = set()
+    for inner in walk_scope(body):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
+            name = inner.attr
+            if (name in tensor_methods and name not in _COMMON) or name in ("requires_grad", "grad_fn", "is_leaf"):
+                found.add(inner.value.id)
+    return frozenset(found)

@@ -1,0 +1,125 @@
+"""One operation of torch on the state: its result, the node it makes, and what it saves for backward."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from gradfix.analysis.facts import TensorFacts, Tracked, ValueFacts, ValueKind
+from gradfix.analysis.graph import Node, NodeKind, Save, assumed, operation, tracked_of
+from gradfix.analysis.state import State
+from gradfix.analysis.values import Choice, Const, Number, Origin, Storage, Tensor, Value, tensors
+from gradfix.torch_ops import ViewKind
+
+_RANK = {Tracked.NO: 0, Tracked.MAYBE: 1, Tracked.YES: 2}
+
+
+def strongest(levels: Sequence[Tracked]) -> Tracked:
+    """YES if any is, else MAYBE if any is."""
+    return max(levels, key=_RANK.__getitem__, default=Tracked.NO)
+
+
+def tracked(state: State, tensor: Tensor) -> Tracked:
+    """Whether a graph stands behind a tensor."""
+    return tracked_of(state.node_of(tensor))
+
+
+def outside(state: State, name: str, origin: Origin = Origin.OUTSIDE, *, known: bool = False) -> Tensor:
+    """Something from outside of what is interpreted: perhaps a tensor, perhaps with a graph."""
+    storage = Storage(origin, name)
+    state.nodes[storage] = assumed(name)
+    return Tensor((storage,), known=known)
+
+
+def facts_of(state: State, tensor: Tensor) -> TensorFacts:
+    """What codemods are told of a tensor."""
+    node = state.node_of(tensor)
+    is_leaf = node is not None and node.kind is NodeKind.LEAF and not tensor.is_view and not tensor.detached
+    return TensorFacts(tracked_of(node), is_leaf, tensor.dtype, tensor.shape, tensor.expanded)
+
+
+def value_facts(state: State, value: Value) -> ValueFacts:
+    """What codemods are told of a value that is written."""
+    if isinstance(value, Tensor) and value.known:
+        return ValueFacts(ValueKind.TENSOR, facts_of(state, value))
+    if isinstance(value, Number):
+        return ValueFacts(ValueKind.NUMBER, None, value.type)
+    if isinstance(value, Const) and isinstance(value.value, (bool, int, float)):
+        return ValueFacts(ValueKind.NUMBER, None, type(value.value).__name__)
+    if isinstance(value, Choice):
+        kinds = [value_facts(state, option) for option in value.options]
+        if all(kind.kind is ValueKind.NUMBER for kind in kinds):
+            return ValueFacts(ValueKind.NUMBER)
+    return ValueFacts(ValueKind.UNKNOWN)
+
+
+def save(state: State, node: Node, tensor: Tensor, op: str, at: ast.AST, level: Tracked, *, result: bool) -> None:
+    """Note that `node` keeps `tensor` for backward."""
+    if level is Tracked.NO or tensor.silent:
+        return
+    certain = level is Tracked.YES and len(tensor.storages) == 1 and tensor.known
+    for storage in tensor.storages:
+        state.saves_of(storage)[Save(node, storage, op, result, at, certain)] = True
+
+
+def graph_node(state: State, op: str, operands: Sequence[Tensor], at: ast.AST) -> Node | None:
+    """The node of an operation over tensors, or None when gradients are off or nothing has a graph."""
+    if state.grad is Tracked.NO:
+        return None
+    node = operation(op, (state.node_of(t) for t in operands), at)
+    if node is not None and state.grad is Tracked.MAYBE and node.tracked is Tracked.YES:
+        node.tracked = Tracked.MAYBE
+    return node
+
+
+def result_tensor(
+    state: State,
+    node: Node | None,
+    at: ast.AST,
+    *,
+    known: bool = True,
+    dtype: str | None = None,
+    shape: tuple[int | None, ...] | None = None,
+    origin: Origin = Origin.FRESH,
+) -> Tensor:
+    """A tensor over new memory."""
+    storage = Storage(origin)
+    state.nodes[storage] = node
+    return Tensor((storage,), known=known, dtype=dtype, shape=shape, made_by=at)
+
+
+def view_of(
+    state: State,
+    base: Tensor,
+    kind: ViewKind,
+    op: str,
+    at: ast.AST,
+    *,
+    shape: tuple[int | None, ...] | None = None,
+    dtype: str | None = None,
+    expanded: bool = False,
+) -> Tensor:
+    """A view of `base`; MAYBE views may also be a copy."""
+    storages = base.storages
+    if kind is ViewKind.MAYBE:
+        copy = Storage(Origin.FRESH)
+        state.nodes[copy] = graph_node(state, op, (base,), at)
+        storages = (*storages, copy)
+    return Tensor(
+        storages,
+        known=base.known,
+        dtype=dtype or base.dtype,
+        shape=shape,
+        view=ViewKind.MULTI if base.view is ViewKind.MULTI else kind,
+        path=(*base.path, op),
+        detached=base.detached,
+        silent=base.silent,
+        no_grad_view=base.no_grad_view or (state.grad is Tracked.NO),
+        expanded=base.expanded or expanded,
+        made_by=at,
+    )
+
+
+def all_tensors(values: Sequence[Value]) -> list[Tensor]:
+    """The tensors among operands, one of each."""
+    return [t for value in values for t in tensors(value)[:1]]

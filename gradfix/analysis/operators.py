@@ -1,0 +1,219 @@
+"""Operators of the generated table applied to abstract operands."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.graph import Node, operation
+from gradfix.analysis.indexing import Shape, broadcast
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.operations import graph_node, result_tensor, save, tracked, view_of
+from gradfix.analysis.state import Items, State, join_tensors
+from gradfix.analysis.values import (
+    NONE,
+    UNKNOWN,
+    Const,
+    Container,
+    Number,
+    Symbol,
+    Tensor,
+    Value,
+    tensors,
+)
+from gradfix.torch_ops import Condition, Gradient, Operator, Output, ViewKind, operator
+
+Arguments = Mapping[str, Value]
+
+_ABSENT = {"training": "true", "inplace": "false", "copy": "false", "keepdim": "false"}  # defaults that aren't None
+
+
+def bind_arguments(op: Operator, args: Sequence[Value], keywords: Mapping[str, Value]) -> dict[str, Value]:
+    """Arguments by parameter; varargs of the last parameter are dropped when they can't be named."""
+    bound = dict(zip(op.parameters, args, strict=False))
+    bound.update(keywords)
+    return bound
+
+
+def kind_of(state: State, value: Value) -> str:
+    """The kind of an argument as the table splits them."""
+    if isinstance(value, Const):
+        constant = value.value
+        if constant is None:
+            return "none"
+        if isinstance(constant, bool):
+            return "true" if constant else "false"
+        if isinstance(constant, str):
+            return repr(constant)
+        return "number" if isinstance(constant, (int, float)) else "list"
+    if isinstance(value, Number):
+        return "number"
+    if isinstance(value, Symbol):
+        return "dtype" if value.name.startswith("torch.") else "other"
+    if isinstance(value, Container):
+        items = state.items.get(value)
+        return "tensors" if items and any(map(tensors, items.values)) else "list"
+    return "tensor" if tensors(value) else "other"
+
+
+def members(state: State, value: Value) -> list[Tensor]:
+    """The tensors an argument stands for: itself, or the items of a list."""
+    if isinstance(value, Container):
+        items = state.items.get(value)
+        return [t for item in (items.values if items else ()) for t in members(state, item)]
+    return list(tensors(value))
+
+
+def short_name(op: Operator) -> str:
+    """The name users know: `exp` of `torch.exp`."""
+    name = op.name.removeprefix("module ").removesuffix(" inplace").rsplit(".", 1)[-1]
+    return name.split(" ")[0]
+
+
+def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.AST) -> Value:
+    """Run an operator: its node, its saves, its result."""
+    kinds = {name: _ABSENT.get(name, "none") for name in op.parameters}
+    op = op.given(kinds | {name: kind_of(state, value) for name, value in arguments.items()})
+    groups = {name: members(state, value) for name, value in arguments.items()}
+    node = operator_node(state, op, groups, at)
+    save_arguments(state, op, node, groups, at)
+    if op.result == "number":
+        return Number("int" if short_name(op) in ("size", "dim", "numel") else None, True)
+    if op.result == "bool":
+        return Number("bool", True)
+    if op.result == "none":
+        return NONE
+    results = [output_tensor(state, op, output, node, arguments, groups, at) for output in op.outputs]
+    for output, tensor in zip(op.outputs, results, strict=True):
+        save_output(state, op, output, node, tensor, groups, at)
+    if op.result == "tensor" and results:
+        return results[0]
+    if op.result in ("tuple", "list") and results:
+        made = Container(op.result)
+        state.items[made] = Items(tuple(results), op.result == "tuple" and not any(o.many for o in op.outputs))
+        return made
+    return results[0] if len(results) == 1 else UNKNOWN
+
+
+def operator_node(state: State, op: Operator, groups: Mapping[str, Sequence[Tensor]], at: ast.AST) -> Node | None:
+    """The node over the operands that get a gradient; a list argument counts with all its tensors."""
+    if op.outputs and all(output.gradient is Gradient.NO for output in op.outputs):
+        return None
+    operands = [t for name in op.tracked for t in groups.get(name, ())]
+    return graph_node(state, short_name(op), operands, at)
+
+
+def condition_level(state: State, condition: Condition, groups: Mapping[str, Sequence[Tensor]]) -> Tracked:
+    """Whether a value is saved, given who has a graph."""
+    levels = {name: [tracked(state, t) for t in group] for name, group in groups.items()}
+    sure = {name for name, group in levels.items() if Tracked.YES in group}
+    likely = {name for name, group in levels.items() if any(level is not Tracked.NO for level in group)}
+    if condition.holds(sure):
+        return Tracked.YES
+    return Tracked.NO if condition.holds(likely) is False else Tracked.MAYBE
+
+
+def save_arguments(
+    state: State, op: Operator, node: Node | None, groups: Mapping[str, Sequence[Tensor]], at: ast.AST
+) -> None:
+    """Note what an operator keeps of its arguments."""
+    if node is None:
+        return
+    for entry in op.saves:
+        held = groups.get(entry.parameter, ())
+        level = _at_most(condition_level(state, entry.condition, groups), node.tracked)
+        for tensor in held:
+            save(state, node, tensor, short_name(op), at, level, result=False)
+
+
+def save_output(
+    state: State,
+    op: Operator,
+    output: Output,
+    node: Node | None,
+    result: Tensor,
+    groups: Mapping[str, Sequence[Tensor]],
+    at: ast.AST,
+) -> None:
+    """Note that an operator keeps its result."""
+    if node is None:
+        return
+    level = _at_most(condition_level(state, output.condition, groups), node.tracked)
+    save(state, node, result, short_name(op), at, level, result=True)
+
+
+def _at_most(level: Tracked, limit: Tracked) -> Tracked:
+    return limit if level is Tracked.YES else level
+
+
+def output_tensor(
+    state: State,
+    op: Operator,
+    output: Output,
+    node: Node | None,
+    arguments: Arguments,
+    groups: Mapping[str, Sequence[Tensor]],
+    at: ast.AST,
+) -> Tensor:
+    """The tensor an operator returns: over new memory, or a view of an argument."""
+    operands = [t for group in groups.values() for t in group]
+    known = any(t.known for t in operands) or not operands or not op.name.startswith("Tensor.")
+    dtype = _dtype(output, operands, arguments)
+    shape = _shape(output, operands)
+    bases = [t for name in output.view_of for t in groups.get(name, ())]
+    if output.view is not ViewKind.NONE and bases:
+        made = [
+            view_of(state, base, output.view, short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
+            for base in bases
+        ]
+        result = made[0]
+        for other in made[1:]:
+            result = join_tensors(result, other, None)
+        return result
+    graph = None if output.gradient is Gradient.NO else node
+    if graph is not None and output.gradient is Gradient.MIXED and graph.tracked is Tracked.YES:
+        graph = operation(graph.op, graph.inputs, at)
+        if graph is not None:
+            graph.tracked = Tracked.MAYBE
+    return result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape)
+
+
+def _expands(op: Operator) -> bool:
+    return short_name(op) in ("expand", "expand_as", "broadcast_to", "broadcast_tensors")
+
+
+def _shape(output: Output, operands: Sequence[Tensor]) -> Shape | None:
+    if output.shape == "scalar":
+        return ()
+    if not operands:
+        return None
+    if output.shape == "same":
+        return operands[0].shape
+    return broadcast([t.shape for t in operands]) if output.shape == "broadcast" else None
+
+
+def _dtype(output: Output, operands: Sequence[Tensor], arguments: Arguments) -> str | None:
+    explicit = arguments.get("dtype")
+    if isinstance(explicit, Symbol) and explicit.name.startswith("torch."):
+        return explicit.name.removeprefix("torch.")
+    kinds = {t.dtype for t in operands}
+    if output.dtype == "same":
+        return operands[0].dtype if operands else None
+    if output.dtype in ("promote", "same-float", "float"):
+        single = kinds.pop() if len(kinds) == 1 else None
+        return single if single and single.startswith(("float", "bfloat", "?")) else None
+    return output.dtype if output.dtype in ("bool", "int64", "float32", "float64") else None
+
+
+def arithmetic(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Tensor:
+    """`left symbol right` where at least one side is a tensor."""
+    operands = [t for value in (left, right) for t in tensors(value)]
+    op = operator(symbol, left_tensor=bool(tensors(left)), right_tensor=bool(tensors(right)))
+    if op is None:
+        return result_tensor(state, graph_node(state, symbol, operands, at), at)
+    result = apply(m, state, op, {"left": left, "right": right}, at)
+    if not isinstance(result, Tensor):
+        return result_tensor(state, None, at)
+    result.shape = broadcast([t.shape for t in operands]) if symbol != "@" else result.shape
+    return result

@@ -1,0 +1,193 @@
+"""From records to facts: severities, labelled places, obstacles, ordinals."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+
+from gradfix.analysis.facts import (
+    BackwardCall,
+    ConditionalFill,
+    ConditionKind,
+    Obstacle,
+    ObstacleKind,
+    Write,
+)
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.names import SCOPES
+from gradfix.analysis.records import BackwardRecord, FillRecord, HazardNote, WriteRecord
+from gradfix.analysis.writes import root_of
+from gradfix.findings import Hazard, HazardKind, Place, Severity
+
+Ordinals = Mapping[int, int]
+
+
+def facts_of_writes(m: Machine, ordinals: Ordinals) -> tuple[Write, ...]:
+    """Writes to tensors that autograd follows, in source order."""
+    kept = [r for r in m.writes.values() if r.known and (r.recorded or r.hazards)]
+    return tuple(_write(m, r, ordinals) for r in sorted(kept, key=_position))
+
+
+def _position(record: WriteRecord | BackwardRecord) -> tuple[int, int]:
+    node = record.node
+    return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
+
+
+def _write(m: Machine, record: WriteRecord, ordinals: Ordinals) -> Write:
+    ordered = sorted(record.hazards, key=lambda note: not record.hazards[note])
+    severity = Severity.INFO
+    if ordered:
+        severity = Severity.ERROR if record.hazards[ordered[0]] else Severity.WARNING
+    return Write(
+        form=record.form,
+        node=record.node,
+        statement=record.statement,
+        function=record.function,
+        identity_ordinal=ordinals.get(id(record.statement), 0),
+        target=record.target,
+        index=record.index,
+        value=record.value,
+        operator=record.operator,
+        method=record.method,
+        tensor=record.tensor,
+        written=record.written,
+        severity=severity,
+        hazards=tuple(_hazard(m, record, note) for note in ordered),
+        obstacles=_obstacles(m, record),
+        holder=_holder(record.target),
+    )
+
+
+def _holder(target: ast.expr) -> ast.expr | None:
+    if isinstance(target, ast.Subscript):
+        return target.value
+    if isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
+        return target.func.value
+    return None
+
+
+def _hazard(m: Machine, record: WriteRecord, note: HazardNote) -> Hazard:
+    name = ast.unparse(record.target)
+    saved: Place | None = None
+    if note.save is not None:
+        if note.kind is HazardKind.SAVED_THEN_WRITTEN or note.kind is HazardKind.SILENT_WRITE:
+            what = "its result" if note.result else f"`{name}`"
+            saved = m.place(note.save, f"`{note.op}` saved {what} for backward here")
+        else:
+            saved = m.place(note.save, f"this view was made here by `{note.op}`")
+    return Hazard(note.kind, m.place(record.node, f"`{name}` is overwritten here"), saved, name)
+
+
+def _obstacles(m: Machine, record: WriteRecord) -> tuple[Obstacle, ...]:
+    found = list(record.obstacles.values())
+    leaf_written = any(
+        note.kind in (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN) for note in record.hazards
+    )
+    if leaf_written and not record.storages.isdisjoint(m.grad_read):
+        root = root_of(record.target)
+        found.append(Obstacle(ObstacleKind.LEAF_GRAD_READ, ast.unparse(root if root is not None else record.target)))
+    return tuple(found)
+
+
+def facts_of_fills(m: Machine, writes: tuple[Write, ...], ordinals: Ordinals) -> tuple[ConditionalFill, ...]:
+    """Buffers that only a branch on tensor data connects."""
+    by_target = {id(write.target): write for write in writes}
+    found = []
+    for record in m.fills.values():
+        if not record.reached or record.condition is ConditionKind.PYTHON or record.created is None:
+            continue
+        own = tuple(by_target[key] for key in record.keys if key in by_target)
+        if own:
+            found.append(_fill(m, record, own, ordinals))
+    return tuple(sorted(found, key=lambda fill: fill.branch.lineno))
+
+
+def _fill(m: Machine, record: FillRecord, writes: tuple[Write, ...], ordinals: Ordinals) -> ConditionalFill:
+    name = ast.unparse(record.buffer)
+    assert record.created is not None
+    created = m.place(record.created, f"`{name}` starts without a graph here")
+    hazard = Hazard(HazardKind.DISCONNECTED, m.place(record.branch.test, "only this branch connects it"), created, name)
+    return ConditionalFill(
+        branch=record.branch,
+        function=record.statement_owner,
+        identity_ordinal=ordinals.get(id(record.branch), 0),
+        buffer=record.buffer,
+        created=created,
+        writes=writes,
+        condition=record.condition,
+        only_connection=record.only_connection,
+        tensor=record.tensor,
+        severity=Severity.WARNING,
+        hazards=(hazard,),
+        sources=record.sources,
+    )
+
+
+def facts_of_backwards(m: Machine, ordinals: Ordinals) -> tuple[BackwardCall, ...]:
+    """Calls that start backward."""
+    found = []
+    for record in sorted(m.backwards.values(), key=_position):
+        hazards: tuple[Hazard, ...] = ()
+        if record.non_scalar:
+            name = ast.unparse(record.root)
+            place = m.place(record.node, f"`{name}` has more than one element here")
+            hazards = (Hazard(HazardKind.NON_SCALAR_BACKWARD, place, None, name),)
+        found.append(
+            BackwardCall(
+                node=record.node,
+                statement=record.statement,
+                function=record.function,
+                identity_ordinal=ordinals.get(id(record.statement), 0),
+                root=record.root,
+                tensor=record.tensor,
+                has_gradient=record.has_gradient,
+                severity=Severity.ERROR if hazards else None,
+                hazards=hazards,
+            )
+        )
+    return tuple(found)
+
+
+def ordinals_of(m: Machine, tree: ast.Module) -> Ordinals:
+    """For each statement with something to say: which one it is among equal statements of its function."""
+    wanted = {id(r.statement): r.statement for r in m.writes.values()}
+    wanted |= {id(r.statement): r.statement for r in m.backwards.values()}
+    wanted |= {id(r.branch): r.branch for r in m.fills.values()}
+    if not wanted:
+        return {}
+    shapes = {(type(s), _length(s)) for s in wanted.values()}
+    result: dict[int, int] = {}
+    for scope in _scopes(tree):
+        counts: dict[str, int] = {}
+        for statement in _statements(scope):
+            if (type(statement), _length(statement)) in shapes:
+                key = ast.dump(statement)
+                if id(statement) in wanted:
+                    result[id(statement)] = counts.get(key, 0)
+                counts[key] = counts.get(key, 0) + 1
+    return result
+
+
+def _length(statement: ast.stmt) -> int:
+    return (statement.end_lineno or statement.lineno) - statement.lineno
+
+
+def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
+    yield tree
+    for node in ast.walk(tree):
+        if isinstance(node, SCOPES) and not isinstance(node, ast.Lambda):
+            yield node
+
+
+def _statements(scope: ast.AST) -> Iterator[ast.stmt]:
+    stack: list[ast.AST] = list(reversed(getattr(scope, "body", [])))
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.stmt):
+            yield node
+            if isinstance(node, SCOPES):
+                continue
+            for part in ("finalbody", "orelse", "handlers", "cases", "body"):
+                stack.extend(reversed(getattr(node, part, [])))
+        elif isinstance(node, (ast.ExceptHandler, ast.match_case)):
+            stack.extend(reversed(node.body))

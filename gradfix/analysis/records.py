@@ -1,0 +1,135 @@
+"""What the interpreter writes down while it runs, joined over every passage, and how it becomes facts."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+
+from gradfix.analysis.facts import (
+    ConditionKind,
+    IndexItem,
+    IndexKind,
+    Obstacle,
+    ObstacleKind,
+    TensorFacts,
+    Tracked,
+    ValueFacts,
+    ValueKind,
+    WriteForm,
+)
+from gradfix.analysis.values import Storage
+from gradfix.findings import HazardKind
+
+
+@dataclass(frozen=True, slots=True)
+class HazardNote:
+    """One hazard of a write: kind, where the value was saved and by what."""
+
+    kind: HazardKind
+    op: str
+    save: ast.AST | None
+    result: bool = False
+
+
+@dataclass(slots=True)
+class WriteRecord:
+    """A write, with all that was learned about it."""
+
+    form: WriteForm
+    node: ast.AST
+    statement: ast.stmt
+    function: str
+    target: ast.expr
+    index: tuple[IndexItem, ...]
+    value: ast.expr | None
+    operator: str | None
+    method: str | None
+    tensor: TensorFacts
+    written: ValueFacts
+    known: bool  # something proves that the target is a tensor
+    recorded: bool  # gradients were on and target or value had a graph in at least one passage
+    storages: set[Storage] = field(default_factory=set)
+    hazards: dict[HazardNote, bool] = field(default_factory=dict)  # True: in every run that reaches the write
+    obstacles: dict[tuple[ObstacleKind, str], Obstacle] = field(default_factory=dict)
+
+    def add_hazard(self, note: HazardNote, certain: bool) -> None:
+        """Remember a hazard; certainty from any passage stays."""
+        self.hazards[note] = self.hazards.get(note, False) or certain
+
+    def add_obstacle(self, obstacle: Obstacle) -> None:
+        """Remember an obstacle; a certain one replaces an uncertain one."""
+        key = (obstacle.kind, obstacle.name)
+        if key not in self.obstacles or (obstacle.certain and not self.obstacles[key].certain):
+            self.obstacles[key] = obstacle
+
+
+@dataclass(slots=True)
+class FillRecord:
+    """A branch that alone connects a buffer to the leaves."""
+
+    branch: ast.If
+    statement_owner: str
+    storage: Storage
+    created: ast.AST | None
+    condition: ConditionKind
+    keys: list[int]  # of the write records in the branch
+    tensor: TensorFacts
+    buffer: ast.expr
+    sources: tuple[str, ...]
+    reached: bool = False
+    only_connection: bool = True
+
+
+@dataclass(slots=True)
+class BackwardRecord:
+    """A call that starts backward."""
+
+    node: ast.Call
+    statement: ast.stmt
+    function: str
+    root: ast.expr
+    tensor: TensorFacts
+    has_gradient: bool
+    non_scalar: bool  # certainly more than one element, and no gradient given
+
+
+def join_facts(a: TensorFacts, b: TensorFacts) -> TensorFacts:
+    """What holds of a tensor in both passages."""
+    shape = a.shape
+    if a.shape != b.shape:
+        shape = None
+        if a.shape is not None and b.shape is not None and len(a.shape) == len(b.shape):
+            shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
+    return TensorFacts(
+        tracked=a.tracked if a.tracked is b.tracked else Tracked.MAYBE,
+        leaf=a.leaf and b.leaf,
+        dtype=a.dtype if a.dtype == b.dtype else None,
+        shape=shape,
+        expanded=a.expanded or b.expanded,
+        plain=a.plain and b.plain,
+    )
+
+
+def join_written(a: ValueFacts, b: ValueFacts) -> ValueFacts:
+    """What holds of a written value in both passages."""
+    if a.kind is not b.kind:
+        return ValueFacts(ValueKind.UNKNOWN)
+    tensor = join_facts(a.tensor, b.tensor) if a.tensor is not None and b.tensor is not None else None
+    return ValueFacts(a.kind, tensor, a.number_type if a.number_type == b.number_type else None)
+
+
+def join_index(a: tuple[IndexItem, ...], b: tuple[IndexItem, ...]) -> tuple[IndexItem, ...]:
+    """What holds of an index in both passages."""
+    if len(a) != len(b):
+        return a
+    return tuple(
+        m
+        if m == n
+        else IndexItem(
+            m.kind if m.kind is n.kind else IndexKind.UNKNOWN,
+            m.node,
+            m.value if m.value == n.value else None,
+            m.rank if m.rank == n.rank else None,
+        )
+        for m, n in zip(a, b, strict=True)
+    )

@@ -1,0 +1,190 @@
+"""Where the analysis enters a file: its top level first, then every function nobody in the file led it through."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from gradfix.analysis import calls, sinks
+from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
+from gradfix.analysis.graph import assumed
+from gradfix.analysis.machine import MODULE, Machine, Scope
+from gradfix.analysis.names import is_other_annotation, is_tensor_annotation, shown_tensors
+from gradfix.analysis.operations import outside
+from gradfix.analysis.state import State
+from gradfix.analysis.statements import run_block
+from gradfix.analysis.values import (
+    UNKNOWN,
+    ClassInfo,
+    Const,
+    Container,
+    FunctionInfo,
+    Instance,
+    Number,
+    Origin,
+    Storage,
+    Tensor,
+    Value,
+)
+from gradfix.torch_ops import method_names
+
+
+def run_module(m: Machine, tree: ast.Module) -> State:
+    """Run the top level, as `python file.py` would."""
+    state = State()
+    state.frames[MODULE] = {"__name__": Const("__main__"), "__file__": UNKNOWN}
+    flow = run_block(m, state, tree.body)
+    end = flow.after if flow.after is not None else state
+    if m.saw_backward:
+        m.covered_by_program = frozenset(m.covered)
+    return end
+
+
+def run_functions(m: Machine, end: State) -> None:
+    """Run the functions that the top level didn't lead through; those nobody names first."""
+    done: set[FunctionInfo] = set(m.covered_by_program)
+    pending = [info for info in m.functions if info not in done]
+    named = _named(m, pending)
+    for info in sorted(pending, key=lambda i: (i.node.name in named, _order(i)) if hasattr(i.node, "name") else (True, 9)):
+        if info in done:
+            continue
+        m.covered = set()
+        m.steps = 0
+        run_function(m, end.fork(), info)
+        done |= m.covered
+
+
+def _order(info: FunctionInfo) -> int:
+    name = getattr(info.node, "name", "")
+    return 0 if name == "forward" else 2 if name == "__init__" else 1
+
+
+def _named(m: Machine, pending: list[FunctionInfo]) -> frozenset[str]:
+    """Names that are called somewhere in the functions themselves."""
+    found: set[str] = set()
+    for info in pending:
+        body = [info.node.body] if isinstance(info.node, ast.Lambda) else info.node.body
+        for statement in body:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Call):
+                    target = node.func
+                    found.add(target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", ""))
+    return frozenset(found)
+
+
+def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
+    """Run one function with arguments of which only the signature and the use tell."""
+    frames, owner = m.functions[info]
+    if any(frame not in state.frames for frame in frames):
+        return  # a nested function whose surroundings were never reached
+    is_module = owner is not None and owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING)
+    frame = m.new_frame(state)
+    closed = m.closed.get(info) or m.bound(info, None)
+    receiver: list[Value] = []
+    if owner is not None and info.parameters and not _is_static(info):
+        receiver = [_self_of(m, state, owner)]
+    missing = _argument_maker(m, state, info, forward=is_module and getattr(info.node, "name", "") == "forward")
+    calls.bind_parameters(m, state, info, frame, receiver, {}, closed, missing)
+    if closed.no_grad:
+        state.grad = Tracked.NO
+    m.calls.append(info)
+    try:
+        with m.inside(Scope(info.qualname, (frame, *frames), info)):
+            result = m.run_body(state, info)
+            proven = is_module and getattr(info.node, "name", "") == "forward"
+            _leave(m, state, result, receiver, proven=proven)
+    finally:
+        m.calls.pop()
+
+
+def _is_static(info: FunctionInfo) -> bool:
+    decorators = getattr(info.node, "decorator_list", [])
+    return any(isinstance(d, ast.Name) and d.id in ("staticmethod", "classmethod") for d in decorators)
+
+
+def _self_of(m: Machine, state: State, owner: ClassInfo) -> Instance:
+    """An instance as its constructor leaves it, the constructor's arguments unknown."""
+    made = Instance(owner)
+    state.attributes[made] = {}
+    init = owner.method("__init__")
+    if init is not None:
+        frame = m.new_frame(state)
+        frames = m.functions[init][0] if init in m.functions else (MODULE,)
+        missing = _argument_maker(m, state, init, forward=False)
+        calls.bind_parameters(m, state, init, frame, [made], {}, m.bound(init, made), missing)
+        m.calls.append(init)
+        try:
+            with m.inside(Scope(init.qualname, (frame, *frames), init)):
+                m.run_body(state, init)
+        finally:
+            m.calls.pop()
+    return made
+
+
+def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bool) -> Callable[[str], Value]:
+    arguments = info.node.args
+    annotations = {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = dict(zip([a.arg for a in positional[len(positional) - len(arguments.defaults) :]], arguments.defaults, strict=True))
+    defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
+    shown = shown_tensors(info.node, method_names())
+
+    def make(name: str) -> Value:
+        annotation, default = annotations.get(name), defaults.get(name)
+        if is_tensor_annotation(annotation) or name in shown:
+            return argument(state, name, known=True)
+        if is_other_annotation(annotation):
+            return _annotated(state, name, annotation)
+        if isinstance(default, ast.Constant) and default.value is not None:
+            kind = type(default.value).__name__
+            return Number(kind) if kind in ("int", "float", "bool") else UNKNOWN
+        if isinstance(default, (ast.Tuple, ast.List, ast.Dict)):
+            return UNKNOWN
+        return argument(state, name, known=forward and name != "self")
+
+    return make
+
+
+def argument(state: State, name: str, *, known: bool) -> Tensor:
+    """An argument that is, or may be, a tensor with a graph of the caller's."""
+    storage = Storage(Origin.ARGUMENT, name)
+    state.nodes[storage] = assumed(name)
+    m_dtype = f"?{name}" if known else None
+    return Tensor((storage,), known=known, dtype=m_dtype)
+
+
+def _annotated(state: State, name: str, annotation: ast.expr | None) -> Value:
+    if isinstance(annotation, ast.Name) and annotation.id in ("int", "float", "bool"):
+        return Number(annotation.id)
+    if isinstance(annotation, ast.Name) and annotation.id == "str":
+        return UNKNOWN
+    return outside(state, name)
+
+
+def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, proven: bool) -> None:
+    """The function returns: what it returns may be differentiated, what it stored may be read."""
+    for tensor in _tensors(state, result, 4):
+        sinks.reach(m, state, tensor, certain=proven and tensor.known and len(tensor.storages) == 1, total=False)
+    for owner in receiver:
+        if isinstance(owner, Instance):
+            for name, value in state.attributes.get(owner, {}).items():
+                for tensor in _tensors(state, value, 2):
+                    _note_stored(m, state, tensor, f"self.{name}")
+
+
+def _tensors(state: State, value: Value, depth: int) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if depth and isinstance(value, Container) and (items := state.items.get(value)):
+        return [t for item in items.values for t in _tensors(state, item, depth - 1)]
+    if hasattr(value, "options"):
+        return [t for option in value.options for t in _tensors(state, option, depth)]
+    return []
+
+
+def _note_stored(m: Machine, state: State, tensor: Tensor, name: str) -> None:
+    for key in state.stale.get(tensor, ()):
+        if (record := m.writes.get(key)) is not None and ast.unparse(record.target) != name:
+            record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))
+
+

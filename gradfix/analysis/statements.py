@@ -1,0 +1,332 @@
+"""Statements: how the state flows through a block."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gradfix.analysis import conditions, definitions, objects, operators, stores
+from gradfix.analysis.expressions import adopt, evaluate
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.names import imports_of
+from gradfix.analysis.state import Items, State, join, merge
+from gradfix.analysis.values import (
+    NONE,
+    UNKNOWN,
+    Const,
+    Container,
+    FunctionInfo,
+    Number,
+    Symbol,
+    Value,
+)
+
+
+@dataclass(slots=True)
+class Flow:
+    """The ways out of a block."""
+
+    after: State | None
+    breaks: list[State] = field(default_factory=list)
+    continues: list[State] = field(default_factory=list)
+    returns: list[tuple[State, Value]] = field(default_factory=list)
+
+    def absorb(self, other: Flow) -> None:
+        """Add the exits of an inner block, except its normal end."""
+        self.breaks.extend(other.breaks)
+        self.continues.extend(other.continues)
+        self.returns.extend(other.returns)
+
+
+def run_block(m: Machine, state: State, body: Sequence[ast.stmt]) -> Flow:
+    """Run statements one after the other."""
+    flow = Flow(state)
+    for statement in body:
+        if flow.after is None:
+            break
+        m.statement = statement
+        m.steps += 1
+        handler = _HANDLERS.get(type(statement))
+        if handler is None:
+            continue
+        inner = handler(m, flow.after, statement)
+        if inner is not None:
+            flow.absorb(inner)
+            flow.after = inner.after
+    return flow
+
+
+def run_body(m: Machine, state: State, info: FunctionInfo) -> Value:
+    """Run the body of a function in the frame made for it; `state` becomes the state after it."""
+    if isinstance(info.node, ast.Lambda):
+        return evaluate(m, state, info.node.body)
+    flow = run_block(m, state.fork(), info.node.body)
+    exits = list(flow.returns)
+    if flow.after is not None:
+        exits.append((flow.after, NONE))
+    if not exits:
+        return NONE  # every way raises
+    end, result = exits[0]
+    for other, value in exits[1:]:
+        end = join(end, other, m.statement)
+        result = merge(result, value, m.statement)
+    adopt(state, end)
+    return result
+
+
+def join_all(states: Sequence[State], branch: ast.stmt | None) -> State | None:
+    """What holds when any of the states may have been reached."""
+    result: State | None = None
+    for state in states:
+        result = state if result is None else join(result, state, branch)
+    return result
+
+
+def _expression(m: Machine, state: State, node: ast.Expr) -> None:
+    evaluate(m, state, node.value)
+
+
+def _assign(m: Machine, state: State, node: ast.Assign) -> None:
+    value = evaluate(m, state, node.value)
+    for target in node.targets:
+        stores.assign(m, state, target, value, node.value)
+
+
+def _annotated(m: Machine, state: State, node: ast.AnnAssign) -> None:
+    if node.value is not None:
+        stores.assign(m, state, node.target, evaluate(m, state, node.value), node.value)
+
+
+def _augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
+    stores.augmented(m, state, node)
+
+
+def _if(m: Machine, state: State, node: ast.If) -> Flow:
+    truth, kind = conditions.test(m, state, node.test)
+    if truth is not None:
+        return run_block(m, state, node.body if truth else node.orelse)
+    other = state.fork()
+    conditions.narrow(m, state, node.test, positive=True)
+    conditions.narrow(m, other, node.test, positive=False)
+    before = dict(state.nodes)
+    flow = run_block(m, state, node.body)
+    m.statement = node
+    second = run_block(m, other, node.orelse)
+    flow.absorb(second)
+    m.statement = node
+    if flow.after is not None and second.after is not None:
+        joined = join(flow.after, second.after, node)
+        conditions.note_fills(m, joined, node, kind, before)
+        flow.after = joined
+    else:
+        flow.after = flow.after if second.after is None else second.after
+    return flow
+
+
+def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
+    items = objects.iterated(m, state, evaluate(m, state, node.iter), node.iter)
+    if items.exact and not items.values:
+        return run_block(m, state, node.orelse)
+    if items.exact:
+        rounds: list[Value] = list(items.values[:3])
+        if len(items.values) > 3:
+            rounds[2] = items.element() or UNKNOWN
+            rounds[2] = Number("int") if isinstance(rounds[2], (Const, Number)) else rounds[2]
+        certain = True
+    else:
+        element = items.element()
+        rounds = [UNKNOWN if element is None else element] * 2
+        certain = False
+
+    def enter(current: State, i: int) -> None:
+        objects.bind(m, current, node.target, rounds[i])
+
+    return _loop(m, state, node, len(rounds), enter, certain=certain)
+
+
+def _while(m: Machine, state: State, node: ast.While) -> Flow:
+    def enter(current: State, i: int) -> None:
+        conditions.test(m, current, node.test)
+
+    endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
+    return _loop(m, state, node, 2, enter, certain=False, endless=endless)
+
+
+def _loop(  # noqa: PLR0913
+    m: Machine,
+    state: State,
+    node: ast.For | ast.AsyncFor | ast.While,
+    rounds: int,
+    enter: Callable[[State, int], None],
+    *,
+    certain: bool,
+    endless: bool = False,
+) -> Flow:
+    """Rounds of a loop; the second and later ones meet what the earlier ones saved and wrote."""
+    if m.exhausted:
+        rounds = 1
+    result = Flow(None)
+    ends: list[State] = []
+    current: State | None = state
+    m.loop_depth += 1
+    for i in range(rounds):
+        if current is None:
+            break
+        doubtful = i > 0 and not certain
+        m.uncertain_loop += doubtful
+        enter(current, i)
+        inner = run_block(m, current, node.body)
+        m.uncertain_loop -= doubtful
+        m.statement = node
+        result.returns.extend(inner.returns)
+        ends.extend(inner.breaks)
+        current = join_all([s for s in (inner.after, *inner.continues) if s is not None], node)
+        if current is not None and not certain and not endless:
+            ends.append(current)
+            current = current.fork()
+    m.loop_depth -= 1
+    if certain and current is not None:
+        ends.append(current)
+    after = join_all(ends, node)
+    if after is not None and node.orelse:
+        tail = run_block(m, after, node.orelse)
+        result.absorb(tail)
+        after = tail.after
+    result.after = after
+    return result
+
+
+def _with(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
+    grad = state.grad
+    for item in node.items:
+        value = evaluate(m, state, item.context_expr)
+        mode = definitions.grad_mode(value)
+        if mode is not None:
+            state.grad = mode
+        if item.optional_vars is not None:
+            objects.bind(m, state, item.optional_vars, value)
+    flow = run_block(m, state, node.body)
+    for end in (flow.after, *flow.breaks, *flow.continues, *(s for s, _ in flow.returns)):
+        if end is not None:
+            end.grad = grad
+    return flow
+
+
+def _try(m: Machine, state: State, node: ast.Try) -> Flow:
+    before = state.fork()
+    flow = run_block(m, state, node.body)
+    ends: list[State] = []
+    if flow.after is not None and node.orelse:
+        tail = run_block(m, flow.after, node.orelse)
+        flow.absorb(tail)
+        flow.after = tail.after
+    reached = join(before, flow.after, node) if flow.after is not None else before
+    if flow.after is not None:
+        ends.append(flow.after)
+    for handler in node.handlers:
+        entry = reached.fork()
+        if handler.name:
+            objects.bind(m, entry, ast.Name(handler.name, ast.Store()), UNKNOWN)
+        inner = run_block(m, entry, handler.body)
+        flow.absorb(inner)
+        if inner.after is not None:
+            ends.append(inner.after)
+    flow.after = join_all(ends, node)
+    if node.finalbody and flow.after is not None:
+        tail = run_block(m, flow.after, node.finalbody)
+        flow.absorb(tail)
+        flow.after = tail.after
+    return flow
+
+
+def _match(m: Machine, state: State, node: ast.Match) -> Flow:
+    subject = evaluate(m, state, node.subject)
+    result = Flow(None)
+    ends = [state.fork()]
+    for case in node.cases:
+        entry = state.fork()
+        for part in ast.walk(case.pattern):
+            if isinstance(part, (ast.MatchAs, ast.MatchStar)) and part.name:
+                bound = subject if part is case.pattern else UNKNOWN
+                objects.bind(m, entry, ast.Name(part.name, ast.Store()), bound)
+        inner = run_block(m, entry, case.body)
+        result.absorb(inner)
+        if inner.after is not None:
+            ends.append(inner.after)
+    m.statement = node
+    result.after = join_all(ends, node)
+    return result
+
+
+def _return(m: Machine, state: State, node: ast.Return) -> Flow:
+    value = NONE if node.value is None else evaluate(m, state, node.value)
+    if node.value is not None and state.stale and isinstance(value, Container):
+        stores.note_read(m, state, value, node.value)
+    return Flow(None, returns=[(state, value)])
+
+
+def _raise(m: Machine, state: State, node: ast.Raise) -> Flow:
+    return Flow(None)
+
+
+def _break(m: Machine, state: State, node: ast.Break) -> Flow:
+    return Flow(None, breaks=[state])
+
+
+def _continue(m: Machine, state: State, node: ast.Continue) -> Flow:
+    return Flow(None, continues=[state])
+
+
+def _function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    objects.bind(m, state, ast.Name(node.name, ast.Store()), definitions.function(m, state, node))
+
+
+def _class(m: Machine, state: State, node: ast.ClassDef) -> None:
+    objects.bind(m, state, ast.Name(node.name, ast.Store()), definitions.klass(m, state, node))
+
+
+def _import(m: Machine, state: State, node: ast.Import | ast.ImportFrom) -> None:
+    for local, qualified in imports_of(node):
+        objects.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified))
+
+
+def _assert(m: Machine, state: State, node: ast.Assert) -> None:
+    evaluate(m, state, node.test)
+
+
+def _delete(m: Machine, state: State, node: ast.Delete) -> None:
+    for target in node.targets:
+        if isinstance(target, ast.Name):
+            state.frame(m.scope.frames[0]).pop(target.id, None)
+
+
+Handler = Callable[[Machine, State, ast.stmt], "Flow | None"]
+_HANDLERS: dict[type[ast.AST], Handler] = {
+    ast.Expr: _expression,  # type: ignore[dict-item]  # each handler takes the node type of its key
+    ast.Assign: _assign,  # type: ignore[dict-item]
+    ast.AnnAssign: _annotated,  # type: ignore[dict-item]
+    ast.AugAssign: _augmented,  # type: ignore[dict-item]
+    ast.If: _if,  # type: ignore[dict-item]
+    ast.For: _for,  # type: ignore[dict-item]
+    ast.AsyncFor: _for,  # type: ignore[dict-item]
+    ast.While: _while,  # type: ignore[dict-item]
+    ast.With: _with,  # type: ignore[dict-item]
+    ast.AsyncWith: _with,  # type: ignore[dict-item]
+    ast.Try: _try,  # type: ignore[dict-item]
+    ast.Match: _match,  # type: ignore[dict-item]
+    ast.Return: _return,  # type: ignore[dict-item]
+    ast.Raise: _raise,  # type: ignore[dict-item]
+    ast.Break: _break,  # type: ignore[dict-item]
+    ast.Continue: _continue,  # type: ignore[dict-item]
+    ast.FunctionDef: _function,  # type: ignore[dict-item]
+    ast.AsyncFunctionDef: _function,  # type: ignore[dict-item]
+    ast.ClassDef: _class,  # type: ignore[dict-item]
+    ast.Import: _import,  # type: ignore[dict-item]
+    ast.ImportFrom: _import,  # type: ignore[dict-item]
+    ast.Assert: _assert,  # type: ignore[dict-item]
+    ast.Delete: _delete,  # type: ignore[dict-item]
+}
+if hasattr(ast, "TryStar"):
+    _HANDLERS[ast.TryStar] = _try  # type: ignore[assignment]

@@ -1,0 +1,274 @@
+"""Assignments: which are bindings of names, and which are writes into tensors."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis import objects, operators
+from gradfix.analysis.expressions import binary, evaluate, symbol_of
+from gradfix.analysis.facts import IndexItem, Tracked, WriteForm
+from gradfix.analysis.indexing import index_items, is_key
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.operations import all_tensors, save
+from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.values import (
+    UNKNOWN,
+    Choice,
+    Const,
+    Container,
+    Instance,
+    Number,
+    Tensor,
+    Value,
+    options,
+    tensor_of,
+    tensors,
+)
+from gradfix.analysis.writes import Site, read, write
+from gradfix.torch_ops import method
+
+_INPLACE = {
+    "+": "add_",
+    "-": "sub_",
+    "*": "mul_",
+    "/": "div_",
+    "//": "floor_divide_",
+    "%": "remainder_",
+    "**": "pow_",
+    "&": "bitwise_and_",
+    "|": "bitwise_or_",
+    "^": "bitwise_xor_",
+    "<<": "bitwise_left_shift_",
+    ">>": "bitwise_right_shift_",
+}
+
+
+def assign(m: Machine, state: State, target: ast.expr, value: Value, expression: ast.expr | None) -> None:
+    """`target = value`."""
+    if isinstance(target, ast.Subscript):
+        _assign_item(m, state, target, value, expression)
+    elif isinstance(target, (ast.Tuple, ast.List)) and any(isinstance(t, ast.Subscript) for t in ast.walk(target)):
+        items = objects.iterated(m, state, value, target)
+        exact = items.exact and len(items.values) == len(target.elts)
+        for i, part in enumerate(target.elts):
+            inner = items.values[i] if exact else items.element()
+            assign(m, state, part, UNKNOWN if inner is None else inner, None)
+    elif isinstance(target, ast.Attribute) and target.attr == "data":
+        _assign_data(m, state, target, value)
+    else:
+        objects.bind(m, state, target, value)
+
+
+def _assign_data(m: Machine, state: State, target: ast.Attribute, value: Value) -> None:
+    """`x.data = v` swaps the memory behind x; nothing that backward saved changes."""
+    evaluate(m, state, target.value)
+
+
+def store(m: Machine, state: State, target: ast.Subscript, value: Value) -> None:
+    """Assign to an item from a place that isn't an assignment statement: a loop target, a `with … as`."""
+    _assign_item(m, state, target, value, None)
+
+
+def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, expression: ast.expr | None) -> None:
+    base = evaluate(m, state, target.value)
+    items = index_items(target.slice, lambda part: evaluate(m, state, part))
+    for option in options(base):
+        if isinstance(option, Container):
+            store_item(state, option, target.slice, value)
+        elif isinstance(option, Tensor):
+            if not option.known and is_key(items):
+                state.attributes_of(option)[f"[{ast.unparse(target.slice)}]"] = value  # may be a dict or a list
+                if not _looks_like_tensor(option, value):
+                    continue
+            form = WriteForm.DATA if option.silent else WriteForm.INDEX
+            site = Site(form, m.statement, target.value, items, expression)
+            fresh = write(m, state, site, option, value)
+            save_written_index(state, items, fresh, target)
+            rebind(m, state, target.value, option, fresh)
+
+
+def _looks_like_tensor(base: Tensor, value: Value) -> bool:
+    return False
+
+
+def save_written_index(state: State, items: tuple[IndexItem, ...], fresh: Tensor, at: ast.AST) -> None:
+    """`y[mask] = v` keeps the mask for backward."""
+    graph = state.node_of(fresh)
+    if graph is not None and state.grad is not Tracked.NO:
+        for item in items:
+            if item.kind.value in ("mask", "tensor"):
+                objects.save_index(state, graph, item.node, at)
+
+
+def store_item(state: State, container: Container, index: ast.expr, value: Value) -> None:
+    """`container[index] = value` of a list or dict."""
+    held = state.items.get(container, Items((), False))
+    position = objects.item_position(held, index)
+    if position is not None:
+        values = list(held.values)
+        values[position] = value
+        state.items[container] = Items(tuple(values), True, held.keys)
+    elif held.exact and container.kind == "dict" and isinstance(index, ast.Constant):
+        keys = (*(held.keys or ()), index.value)
+        if len(keys) == len(held.values) + 1:
+            state.items[container] = Items((*held.values, value), True, keys)
+            return
+        state.items[container] = Items((*held.values, value), False)
+    else:
+        state.items[container] = Items(tuple(dict.fromkeys((*held.values, value))), False)
+
+
+def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
+    """Let whatever `target` names hold `new` where it held `old`."""
+    if isinstance(target, ast.Name):
+        for frame in m.scope.frames:
+            held = state.frames[frame].get(target.id)
+            if held is not None:
+                state.frame(frame)[target.id] = _replaced(held, old, new)
+                return
+    elif isinstance(target, ast.Attribute):
+        owner = _quiet(m, state, target.value)
+        for option in options(owner):
+            if isinstance(option, (Instance, Tensor)) and target.attr in state.attributes.get(option, {}):
+                slots = state.attributes_of(option)
+                slots[target.attr] = _replaced(slots[target.attr], old, new)
+    elif isinstance(target, ast.Subscript):
+        _rebind_item(m, state, target, old, new)
+    elif isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
+        _rebind_base(m, state, target.func.value, old, new)
+
+
+def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, new: Tensor) -> None:
+    owner = _quiet(m, state, target.value)
+    for option in options(owner):
+        if isinstance(option, Container):
+            held = state.items.get(option)
+            if held is not None:
+                values = tuple(_replaced(v, old, new) for v in held.values)
+                state.items[option] = Items(values, held.exact, held.keys)
+        elif isinstance(option, Tensor) and not set(option.storages).isdisjoint(new.storages):
+            _rebind_base(m, state, target.value, old, new)
+
+
+def _rebind_base(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
+    """The write went through a view of `target`; the base itself is what a rewrite binds anew."""
+    base = tensor_of(_quiet(m, state, target))
+    if base is None or set(base.storages).isdisjoint(new.storages):
+        return
+    fresh = Tensor(
+        base.storages, known=base.known, dtype=base.dtype, shape=base.shape, view=base.view, path=base.path,
+        detached=base.detached, silent=base.silent, no_grad_view=base.no_grad_view, expanded=base.expanded,
+        made_by=base.made_by,
+    )
+    inherited = state.stale.get(new, frozenset())
+    if inherited:
+        state.stale[fresh] = inherited
+    rebind(m, state, target, base, fresh)
+
+
+def _replaced(held: Value, old: Tensor, new: Tensor) -> Value:
+    if held is old:
+        return new
+    if isinstance(held, Choice):
+        return Choice(tuple(new if option is old else option for option in held.options))
+    if isinstance(held, Tensor) and not set(held.storages).isdisjoint(old.storages) and held.view is old.view:
+        return new
+    return held
+
+
+def _quiet(m: Machine, state: State, node: ast.expr) -> Value:
+    """The value of a target's expression, evaluated without counting as a read."""
+    stale, state.stale = state.stale, {}
+    try:
+        return evaluate(m, state, node)
+    finally:
+        state.stale = stale
+
+
+def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
+    """`target op= value`."""
+    symbol = symbol_of(node.op)
+    if isinstance(node.target, ast.Subscript):
+        _augmented_item(m, state, node, node.target, symbol)
+        return
+    current = evaluate(m, state, node.target)
+    value = evaluate(m, state, node.value)
+    target = tensor_of(current)
+    if target is None or symbol == "@":
+        objects.bind(m, state, node.target, _extended(m, state, symbol, current, value, node))
+        return
+    form = WriteForm.DATA if target.silent else WriteForm.AUGMENTED
+    if not target.known and not any(t.known for t in tensors(value)):
+        doubtful = Number() if isinstance(value, (Const, Number)) else None
+        if doubtful is not None and not target.module_call:
+            return  # may as well be a counter
+    site = Site(form, node, node.target, (), node.value, f"{symbol}=", None)
+    fresh = _write_arithmetic(m, state, site, target, value, symbol)
+    rebind(m, state, node.target, target, fresh)
+    others = [option for option in options(current) if not isinstance(option, Tensor)]
+    if others:
+        out_of_place = _extended(m, state, symbol, others[0], value, node)
+        objects.bind(m, state, node.target, merge(fresh, out_of_place, m.statement))
+
+
+def _extended(m: Machine, state: State, symbol: str, current: Value, value: Value, node: ast.AugAssign) -> Value:
+    if isinstance(current, Container) and symbol == "+":
+        more = objects.iterated(m, state, value, node.value)
+        held = state.items.get(current, Items((), False))
+        state.items[current] = Items((*held.values, *more.values), held.exact and more.exact and not m.loop_depth)
+        return current
+    return binary(m, state, symbol, current, value, node)
+
+
+def _write_arithmetic(
+    m: Machine, state: State, site: Site, target: Tensor, value: Value, symbol: str
+) -> Tensor:
+    op = method(_INPLACE[symbol])
+    graph = None
+    groups: dict[str, list[Tensor]] = {}
+    if op is not None:
+        kinds = {name: operators.kind_of(state, v) for name, v in zip(op.parameters, (target, value), strict=False)}
+        op = op.given(kinds)
+        bound = zip(op.parameters, (target, value), strict=False)
+        groups = {name: operators.members(state, v) for name, v in bound}
+        graph = operators.operator_node(state, op, groups, site.node)
+        if graph is not None:
+            for entry in op.saves:
+                if entry.parameter != op.parameters[0]:
+                    level = operators.condition_level(state, entry.condition, groups)
+                    for tensor in groups.get(entry.parameter, ()):
+                        save(state, graph, tensor, operators.short_name(op), site.node, level, result=False)
+    fresh = write(m, state, site, target, value, graph)
+    if op is not None and op.outputs and graph is not None:
+        operators.save_output(state, op, op.outputs[0], state.node_of(fresh), fresh, groups, site.node)
+    return fresh
+
+
+def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.Subscript, symbol: str) -> None:
+    base = evaluate(m, state, target.value)
+    items = index_items(target.slice, lambda part: evaluate(m, state, part))
+    value = evaluate(m, state, node.value)
+    for option in options(base):
+        if isinstance(option, Container):
+            current = objects.subscript(m, state, option, target, lambda part: evaluate(m, state, part))
+            element = tensor_of(current)
+            if element is None:
+                store_item(state, option, target.slice, binary(m, state, symbol, current, value, node))
+                continue
+            site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
+            fresh = _write_arithmetic(m, state, site, element, value, symbol)
+            rebind(m, state, target, element, fresh)
+        elif isinstance(option, Tensor):
+            if not option.known and is_key(items) and not any(t.known for t in all_tensors((value,))):
+                continue  # may be a counter in a dict
+            form = WriteForm.DATA if option.silent else WriteForm.AUGMENTED_INDEX
+            site = Site(form, node, target.value, items, node.value, f"{symbol}=", None)
+            part = objects.indexed(state, option, items, target)
+            fresh = _write_arithmetic(m, state, site, option, value, symbol)
+            del part
+            rebind(m, state, target.value, option, fresh)
+
+
+def note_read(m: Machine, state: State, value: Value, node: ast.expr) -> None:
+    """A container is handed out: its tensors are read."""
+    read(m, state, value, node, ast.unparse(node))

@@ -1,0 +1,309 @@
+"""Calls of torch: functions by qualified name, methods of tensors, layers of torch.nn."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from gradfix.analysis import factories, objects, operators, sinks
+from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.graph import Node, leaf
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.operations import all_tensors, graph_node, result_tensor, save
+from gradfix.analysis.state import Items, State
+from gradfix.analysis.values import (
+    NONE,
+    UNKNOWN,
+    Const,
+    Container,
+    Layer,
+    Method,
+    Number,
+    Storage,
+    Symbol,
+    Tensor,
+    Value,
+    tensor_of,
+    tensors,
+)
+from gradfix.analysis.writes import Site, write
+from gradfix.torch_ops import Operator, factory, function, method, module
+
+Keywords = Mapping[str, Value]
+_GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
+_TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
+_LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
+
+
+def torch_function(m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
+    """Call `torch…` by its qualified name."""
+    short = name.rsplit(".", 1)[-1]
+    if name in _GRAD_MODES:
+        return Symbol(f"{name}({_mode(name, args, keywords)})")
+    if factories.is_factory(short) and name == f"torch.{short}":
+        if short in ("as_tensor", "asarray") and args and (source := tensor_of(args[0])) is not None:
+            return source
+        return factories.make(state, short, args, keywords, node)
+    if name in ("torch.autograd.backward", "torch.autograd.grad"):
+        return _autograd(m, state, name, args, keywords, node)
+    if name in ("torch.nn.Parameter", "torch.nn.parameter.Parameter"):
+        return _parameter(state, args, keywords, node)
+    if name.startswith("torch.optim."):
+        for value in (*args, *keywords.values()):
+            _hold(m, state, value)
+        return Method(UNKNOWN, short)
+    if name.endswith("checkpoint.checkpoint") and args:
+        return m.call_value(state, args[0], args[1:], {}, node)
+    if name.startswith("torch.nn.") and short[:1].isupper():
+        return layer(state, short, args, keywords, node)
+    op = function(name)
+    made = factory(name)
+    if made is not None and made.tracked in ("", "no") and not made.shares:
+        return result_tensor(state, None, node, dtype=made.dtype if made.dtype in ("int64", "bool", "float32") else None)
+    if op is None:
+        return _unlisted(state, short, args, keywords, node)
+    if short.endswith("_") and not short.startswith("_") and args and (target := tensor_of(args[0])) is not None:
+        return write_call(m, state, WriteForm.FUNCTION, op, target, node.args[0], args, keywords, node)
+    if keywords.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
+        return write_call(m, state, WriteForm.FLAG, op, target, node.args[0], args, keywords, node)
+    return operators.apply(m, state, op, operators.bind_arguments(op, args, keywords), node)
+
+
+def _mode(name: str, args: Sequence[Value], keywords: Keywords) -> str:
+    given = args[0] if args else keywords.get("mode")
+    if name == "torch.set_grad_enabled":
+        return str(given.value) if isinstance(given, Const) else "?"
+    if name == "torch.inference_mode" and given is not None:
+        return str(not given.value) if isinstance(given, Const) else "?"
+    return str(name == "torch.enable_grad")
+
+
+def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
+    """A function of torch that isn't in the table: nothing is known of what it saves."""
+    operands = all_tensors((*args, *keywords.values()))
+    if not operands:
+        return UNKNOWN
+    graph = graph_node(state, short, operands, node)
+    if graph is not None:
+        for tensor in operands:
+            save(state, graph, tensor, short, node, Tracked.MAYBE, result=False)
+    return result_tensor(state, graph, node)
+
+
+def _parameter(state: State, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
+    storage = objects.parameter(state, "parameter")
+    source = tensor_of(args[0]) if args else None
+    made = Tensor((storage,), dtype=source.dtype if source else None, shape=source.shape if source else None)
+    made.made_by = node
+    if keywords.get("requires_grad") == Const(False) or Const(False) in args[1:2]:
+        state.nodes[storage] = None
+    return made
+
+
+def _hold(m: Machine, state: State, value: Value) -> None:
+    for tensor in tensors(value):
+        m.grad_read.update(tensor.storages)
+    if isinstance(value, Container) and (items := state.items.get(value)):
+        for item in items.values:
+            _hold(m, state, item)
+
+
+def _autograd(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
+    roots = args[0] if args else keywords.get("outputs", keywords.get("tensors", UNKNOWN))
+    gradient = args[2] if len(args) > 2 else keywords.get("grad_outputs", NONE)
+    if name.endswith("backward"):
+        gradient = args[1] if len(args) > 1 else keywords.get("grad_tensors", NONE)
+    expression = node.args[0] if node.args else node.keywords[0].value if node.keywords else node
+    for root in operators.members(state, roots):
+        sinks.backward(m, state, root, expression, node, has_gradient=gradient != NONE)
+    if name.endswith("backward"):
+        return NONE
+    made = Container("tuple")
+    wanted = args[1] if len(args) > 1 else keywords.get("inputs", UNKNOWN)
+    count = len(operators.members(state, wanted)) or 1
+    create = keywords.get("create_graph") == Const(True)
+    graph = graph_node(state, "grad", operators.members(state, roots), node) if create else None
+    state.items[made] = Items(tuple(result_tensor(state, graph, node) for _ in range(count)), True)
+    return made
+
+
+def tensor_method(
+    m: Machine, state: State, receiver: Tensor, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
+    """Call `receiver.name(…)`."""
+    target = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+    op = method(name)
+    if name.endswith("_") and not name.startswith("_") and not name.endswith("__"):
+        if name in _LEAVES_ALONE:
+            return _flag_method(state, receiver, name, args)
+        if op is not None or receiver.known:
+            receiver.known = receiver.known or op is not None
+            return write_call(
+                m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node
+            )
+    if name == "backward" and (receiver.known or isinstance(node.func, ast.Attribute)):
+        gradient = args[0] if args else keywords.get("gradient", NONE)
+        sinks.backward(m, state, receiver, target, node, has_gradient=gradient != NONE)
+        return NONE
+    if name == "detach":
+        return objects.detached(receiver)
+    if name in ("retain_grad", "register_hook"):
+        m.grad_read.update(receiver.storages)
+        return UNKNOWN
+    if name == "size" and receiver.shape is not None and len(args) == 1 and isinstance(args[0], Const):
+        axis = args[0].value
+        size = receiver.shape[axis] if isinstance(axis, int) and -len(receiver.shape) <= axis < len(receiver.shape) else None
+        return Number("int") if size is None else Const(size)
+    if name == "size" and not args and receiver.known:
+        return objects.shape_value(state, receiver)
+    if name in _TO_NUMBER:
+        return Number("int" if name in ("numel", "dim", "size") else None, True, receiver)
+    if factories.is_new(name):
+        return factories.make(state, name, args, keywords, node, like=receiver)
+    if op is None:
+        return _unlisted(state, name, (receiver, *args), keywords, node) if receiver.known else m.unknown_call(
+            state, (receiver, *args), node
+        )
+    bound = operators.bind_arguments(op, (receiver, *args), keywords)
+    if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
+        return _reshaped(m, state, op, receiver, name, args, bound, node)
+    return operators.apply(m, state, op, bound, node)
+
+
+def _reshaped(  # noqa: PLR0913
+    m: Machine, state: State, op: Operator, receiver: Tensor, name: str, args: Sequence[Value],
+    bound: Mapping[str, Value], node: ast.AST,
+) -> Value:
+    result = operators.apply(m, state, op, bound, node)
+    if isinstance(result, Tensor) and name in ("view", "reshape"):
+        shape = factories.sizes(state, args)
+        result.shape = shape
+    elif isinstance(result, Tensor) and receiver.shape is not None and name == "transpose" and len(receiver.shape) == 2:
+        result.shape = (receiver.shape[1], receiver.shape[0])
+    return result
+
+
+def _flag_method(state: State, receiver: Tensor, name: str, args: Sequence[Value]) -> Value:
+    if name == "requires_grad_":
+        wanted = args[0] if args else Const(True)
+        for storage in receiver.storages:
+            node = state.nodes.get(storage)
+            if wanted == Const(True) and node is None:
+                state.nodes[storage] = leaf(storage.name or "leaf")
+            elif wanted == Const(False) and node is not None and not node.inputs:
+                state.nodes[storage] = None
+    elif name == "detach_":
+        for storage in receiver.storages:
+            state.nodes[storage] = None
+    return receiver
+
+
+def write_call(  # noqa: PLR0913
+    m: Machine,
+    state: State,
+    form: WriteForm,
+    op: Operator | None,
+    target: Tensor,
+    expression: ast.expr,
+    args: Sequence[Value],
+    keywords: Keywords,
+    node: ast.Call,
+) -> Value:
+    """A call that writes to `target`: `y.mul_(2)`, `torch.relu_(y)`, `F.relu(y, inplace=True)`."""
+    others = [*args[1:], *keywords.values()]
+    operands = all_tensors(others)
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else operators.short_name(op) if op else "call"
+    written = operands[0] if operands else others[0] if others else None
+    value = node.args[0] if form is WriteForm.METHOD and node.args else None
+    groups: dict[str, Sequence[Tensor]] = {}
+    if op is not None:
+        groups = {key: operators.members(state, v) for key, v in operators.bind_arguments(op, args, keywords).items()}
+    before = operators.operator_node(state, op, groups, node) if op is not None else None
+    first = op.parameters[0] if op is not None and op.parameters else "self"
+    if op is not None:
+        # backward of an in-place op gets a copy of the old self; only the other operands can be overwritten
+        others_only = {key: group for key, group in groups.items() if key != first}
+        if before is not None and form is not WriteForm.FLAG:
+            _save_others(state, op, before, groups, others_only, node)
+    fresh = write(m, state, Site(form, node, expression, (), value, None, name), target, written, before)
+    if op is not None and op.outputs and state.grad is not Tracked.NO:
+        graph = state.node_of(fresh)
+        operators.save_output(state, op, op.outputs[0], graph, fresh, groups, node)
+    m.rebind(state, expression, target, fresh)
+    return fresh
+
+
+def _save_others(  # noqa: PLR0913
+    state: State, op: Operator, node: Node, groups: Mapping[str, Sequence[Tensor]],
+    others: Mapping[str, Sequence[Tensor]], at: ast.AST,
+) -> None:
+    for entry in op.saves:
+        level = operators.condition_level(state, entry.condition, groups)
+        for tensor in others.get(entry.parameter, ()):
+            save(state, node, tensor, operators.short_name(op), at, level, result=False)
+
+
+def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
+    """Build a module of torch.nn."""
+    if name in ("Sequential", "ModuleList", "ModuleDict"):
+        made = Container("layers" if name == "Sequential" else "modules")
+        parts: list[Value] = []
+        exact = True
+        for value in args:
+            if isinstance(value, Container) and (items := state.items.get(value)):
+                parts.extend(items.values)
+                exact = exact and items.exact
+            else:
+                parts.append(value)
+        state.items[made] = Items(tuple(parts), exact)
+        return made
+    inplace = keywords.get("inplace") == Const(True) or (
+        name in ("ReLU", "ReLU6", "SELU", "SiLU", "Hardswish", "Hardsigmoid", "Mish") and args[:1] == [Const(True)]
+    )
+    known = module(name)
+    learns = known.learns if known is not None else "no" if name.endswith("Loss") else "maybe"
+    weights: tuple[Storage, ...] = ()
+    if learns != "no":
+        storage = objects.parameter(state, f"{name}.weight")
+        weights = (storage,)
+        graph = state.nodes[storage]
+        if learns == "maybe" and graph is not None:
+            graph.tracked = Tracked.MAYBE
+    return Layer(name, inplace, weights, tuple(keywords.items()), node)
+
+
+def call_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
+    """Run a module of torch.nn on its input."""
+    known = module(called.name)
+    op = None if known is None else known.inplace_call if called.inplace else known.call
+    source = tensor_of(args[0]) if args else None
+    if op is None or source is None:
+        return _unmeasured_layer(m, state, called, args, node)
+    source.known = True
+    held = Container("tuple")
+    state.items[held] = Items(tuple(Tensor((storage,)) for storage in called.weights), True)
+    arguments = {**dict(called.settings), **operators.bind_arguments(op, args, keywords), "weights": held}
+    if called.inplace and node.args:
+        fresh = write(m, state, Site(WriteForm.FLAG, node, node.args[0], method=called.name), source, None)
+        groups = {key: operators.members(state, value) for key, value in arguments.items()}
+        if op.outputs:
+            operators.save_output(state, op, op.outputs[0], state.node_of(fresh), fresh, groups, node)
+        m.rebind(state, node.args[0], source, fresh)
+        return fresh
+    return operators.apply(m, state, op, arguments, node)
+
+
+def _unmeasured_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], node: ast.Call) -> Value:
+    operands = [*all_tensors(args), *(Tensor((storage,)) for storage in called.weights)]
+    graph = graph_node(state, called.name, operands, node)
+    if graph is not None:
+        for tensor in all_tensors(args):
+            save(state, graph, tensor, called.name, node, Tracked.MAYBE, result=False)
+    made = result_tensor(state, graph, node)
+    if called.name in ("LSTM", "GRU", "RNN", "MultiheadAttention"):
+        both = Container("tuple")
+        state.items[both] = Items((made, result_tensor(state, graph, node)), True)
+        return both
+    return made

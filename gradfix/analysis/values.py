@@ -1,0 +1,224 @@
+"""The values of the abstract interpreter: what an expression of the user's program may hold.
+
+Identity matters for storages, tensors, instances and containers, as it does in the program they stand for.
+What changes while the program runs (nodes, saves, attributes, items) lives in `state.State`.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gradfix.torch_ops import ViewKind
+
+
+class Origin(Enum):
+    """Where a storage came from."""
+
+    FRESH = "fresh"  # made by an operation of this function
+    ARGUMENT = "argument"  # came in through a parameter of the function analysed
+    PARAMETER = "parameter"  # an nn.Parameter
+    OUTSIDE = "outside"  # an attribute, a global, the result of an unknown call
+
+
+@dataclass(eq=False, slots=True)
+class Storage:
+    """One piece of memory. `objects` are the tensors that were ever made over it."""
+
+    origin: Origin
+    name: str | None = None  # the first name the user gave it
+    objects: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """A tensor object over one storage, or over one of several when the analysis can't tell which."""
+
+    storages: tuple[Storage, ...]
+    known: bool = True  # False: nothing proves that this is a tensor at all
+    dtype: str | None = None
+    shape: tuple[int | None, ...] | None = None
+    view: ViewKind = ViewKind.NONE
+    path: tuple[str, ...] = ()  # ops that led from the base to this view, first to last
+    detached: bool = False  # shares the storage but not the graph
+    silent: bool = False  # writes through it don't bump the version (`.data`, NumPy)
+    no_grad_view: bool = False  # a view made while gradients were off
+    expanded: bool = False
+    made_by: ast.AST | None = None
+    module_call: bool = False  # the result of a call the analysis couldn't follow
+
+    def __post_init__(self) -> None:
+        for storage in self.storages:
+            storage.objects.append(self)
+
+    @property
+    def storage(self) -> Storage:
+        """The first candidate."""
+        return self.storages[0]
+
+    @property
+    def is_view(self) -> bool:
+        """True when it is certainly or possibly a view of another tensor."""
+        return self.view in (ViewKind.VIEW, ViewKind.MULTI, ViewKind.MAYBE)
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A Python constant, or a tuple of them."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A Python number that isn't known."""
+
+    type: str | None = None  # "int", "float", "bool" or None
+    of_data: bool = False  # taken from a tensor's data: `.item()`, `float(t)`
+    source: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """An importable object, by its qualified name: "torch.nn.functional.relu"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method taken from a value."""
+
+    receiver: Value
+    name: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FunctionInfo:
+    """A function, method or lambda of this file."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    qualname: str
+    local_names: frozenset[str]
+    owner: ClassInfo | None = None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of positional and keyword parameters, in order."""
+        arguments = self.node.args
+        return tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ClassInfo:
+    """A class of this file."""
+
+    node: ast.ClassDef
+    qualname: str
+    bases: tuple[ClassInfo | str, ...]  # classes of this file, or qualified names
+    methods: dict[str, FunctionInfo]
+
+    def method(self, name: str) -> FunctionInfo | None:
+        """The method as attribute look-up would find it among the classes of this file."""
+        if name in self.methods:
+            return self.methods[name]
+        for base in self.bases:
+            if isinstance(base, ClassInfo) and (found := base.method(name)):
+                return found
+        return None
+
+    def derives_from(self, *names: str) -> bool:
+        """True when a base, near or far, has one of these qualified names."""
+        return any(base.derives_from(*names) if isinstance(base, ClassInfo) else base in names for base in self.bases)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Function:
+    """A function of this file with the frames it closes over, innermost first."""
+
+    info: FunctionInfo
+    frames: tuple[int, ...]
+    receiver: Value | None = None
+    defaults: tuple[tuple[str, Value], ...] = ()
+    no_grad: bool = False  # decorated so
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """A class of this file, as a value."""
+
+    info: ClassInfo
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Instance:
+    """An object whose attributes live on the heap; `info` is its class when that stands in this file."""
+
+    info: ClassInfo | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Layer:
+    """A module of torch.nn."""
+
+    name: str  # "ReLU"
+    inplace: bool = False
+    weights: tuple[Storage, ...] = ()
+    settings: tuple[tuple[str, Value], ...] = ()  # keyword arguments of the constructor
+    made_by: ast.AST | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Container:
+    """A list, tuple, set or dict; items live on the heap."""
+
+    kind: str  # "list", "tuple", "dict", "set", "layers" (Sequential), "modules" (ModuleList, ModuleDict)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several values of different kinds."""
+
+    options: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something that is certainly not followed as a tensor: strings, modules, files."""
+
+
+UNKNOWN = Unknown()
+NONE = Const(None)
+
+Value = (
+    Tensor
+    | Const
+    | Number
+    | Symbol
+    | Method
+    | Function
+    | Class
+    | Instance
+    | Layer
+    | Container
+    | Choice
+    | Unknown
+)
+
+
+def options(value: Value) -> tuple[Value, ...]:
+    """The values a value may be."""
+    return value.options if isinstance(value, Choice) else (value,)
+
+
+def tensors(value: Value) -> tuple[Tensor, ...]:
+    """The tensors a value may be."""
+    return tuple(option for option in options(value) if isinstance(option, Tensor))
+
+
+def tensor_of(value: Value) -> Tensor | None:
+    """The tensor a value is or may be; of several, the first."""
+    found = tensors(value)
+    return found[0] if found else None

@@ -1,0 +1,215 @@
+"""A write in place: which hazards it meets at once, which saves it overwrites, who else still holds the old object."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from gradfix.analysis.facts import IndexItem, Obstacle, ObstacleKind, Tracked, ValueFacts, ValueKind, WriteForm
+from gradfix.analysis.graph import Node, NodeKind, Visit, operation
+from gradfix.analysis.machine import MODULE, Machine
+from gradfix.analysis.operations import facts_of, strongest, tracked, value_facts
+from gradfix.analysis.records import HazardNote, WriteRecord, join_facts, join_index, join_written
+from gradfix.analysis.state import State
+from gradfix.analysis.values import Container, Instance, Origin, Tensor, Value, tensors
+from gradfix.findings import HazardKind
+from gradfix.torch_ops import ViewKind
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where and how a write is spelt."""
+
+    form: WriteForm
+    node: ast.AST
+    target: ast.expr
+    index: tuple[IndexItem, ...] = ()
+    value: ast.expr | None = None
+    operator: str | None = None
+    method: str | None = None
+
+
+def write(
+    m: Machine, state: State, site: Site, tensor: Tensor, value: Value | None, graph: Node | None = None
+) -> Tensor:
+    """Write to `tensor` in place; returns the object the target holds from now on.
+
+    The program goes on with the same object; the analysis makes a new one, so that whoever still holds the old one
+    can be told apart: a rewrite that gives the target a new tensor changes what they see. `graph` is the node of the
+    operation itself, where it saved something.
+    """
+    operands = [t for t in tensors(value) if t.known] if value is not None else []
+    levels = [tracked(state, tensor), *(tracked(state, t) for t in operands)]
+    level = Tracked.NO if state.grad is Tracked.NO else strongest(levels)
+    record = _record(m, state, site, tensor, value, recorded=level is not Tracked.NO and not tensor.detached)
+    if state.grad is not Tracked.NO:
+        _immediate_hazards(m, state, record, tensor)
+    node = _written_node(state, tensor, operands, site, graph)
+    _overwrite_saves(m, state, record, tensor, node)
+    _update_nodes(state, tensor, node)
+    _obstacles(m, record, site, tensor)
+    return _fresh_object(m, state, record, tensor)
+
+
+def _record(
+    m: Machine, state: State, site: Site, tensor: Tensor, value: Value | None, *, recorded: bool
+) -> WriteRecord:
+    key = id(site.target)
+    facts = facts_of(state, tensor)
+    written = ValueFacts(ValueKind.NOTHING) if value is None else value_facts(state, value)
+    record = m.writes.get(key)
+    if record is None:
+        record = m.writes[key] = WriteRecord(
+            site.form,
+            site.node,
+            m.statement,
+            m.scope.qualname,
+            site.target,
+            site.index,
+            site.value,
+            site.operator,
+            site.method,
+            facts,
+            written,
+            tensor.known,
+            recorded,
+        )
+    else:
+        record.tensor = join_facts(record.tensor, facts)
+        record.written = join_written(record.written, written)
+        record.index = join_index(record.index, site.index)
+        record.known = record.known or tensor.known
+        record.recorded = record.recorded or recorded
+    record.storages.update(tensor.storages)
+    return record
+
+
+def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Tensor) -> None:
+    if tensor.silent or not tensor.known:
+        return
+    certain_storage = len(tensor.storages) == 1 and state.grad is Tracked.YES
+    for storage in tensor.storages:
+        node = state.nodes.get(storage)
+        if node is None or tensor.detached:
+            continue
+        certain = certain_storage and node.tracked is Tracked.YES
+        if node.kind is NodeKind.LEAF:
+            kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
+            record.add_hazard(HazardNote(kind, node.op, None), certain)
+        elif tensor.view is ViewKind.MULTI:
+            record.add_hazard(HazardNote(HazardKind.MULTI_VIEW_WRITTEN, _last(tensor), tensor.made_by), certain)
+        elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
+            record.add_hazard(HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, _last(tensor), tensor.made_by), certain)
+
+
+def _through_view(tensor: Tensor, record: WriteRecord) -> bool:
+    return tensor.is_view or bool(record.index)
+
+
+def _last(tensor: Tensor) -> str:
+    return tensor.path[-1] if tensor.path else "view"
+
+
+def _written_node(
+    state: State, tensor: Tensor, operands: list[Tensor], site: Site, graph: Node | None
+) -> Node | None:
+    if state.grad is Tracked.NO or tensor.silent or tensor.detached:
+        return None
+    before = [state.nodes.get(s) for s in tensor.storages]
+    return operation(site.method or "copy_", (*before, *(state.node_of(t) for t in operands), graph), site.node)
+
+
+def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tensor, node: Node | None) -> None:
+    certain = len(tensor.storages) == 1 and tensor.known and not m.uncertain_loop
+    visit = Visit(id(record.target), node, certain)
+    for storage in tensor.storages:
+        for save, must in state.saves.get(storage, {}).items():
+            key = (save, visit.key)
+            sure = certain and must and save.certain
+            if key not in state.conflicts or sure:
+                state.conflicts[key] = (visit, sure)
+
+
+def _update_nodes(state: State, tensor: Tensor, node: Node | None) -> None:
+    if node is None or tensor.detached:
+        return
+    for storage in tensor.storages:
+        state.nodes[storage] = node
+
+
+def _obstacles(m: Machine, record: WriteRecord, site: Site, tensor: Tensor) -> None:
+    for storage in tensor.storages:
+        name = storage.name or ast.unparse(site.target)
+        if storage.origin is Origin.ARGUMENT:
+            record.add_obstacle(Obstacle(ObstacleKind.CALLER_SEES, name, certain=False))
+        elif storage.origin is Origin.OUTSIDE:
+            record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))
+        elif storage.origin is Origin.PARAMETER and isinstance(site.target, ast.Attribute):
+            record.add_obstacle(Obstacle(ObstacleKind.PARAMETER, ast.unparse(site.target)))
+    root = root_of(site.target)
+    if root is None:
+        record.add_obstacle(Obstacle(ObstacleKind.NOT_A_NAME, ast.unparse(site.target)))
+    elif isinstance(root, ast.Name) and isinstance(site.target, (ast.Name, ast.Subscript)):
+        info = m.scope.info
+        if info is not None and root.id not in info.local_names and m.scope.frames[0] != MODULE:
+            record.add_obstacle(Obstacle(ObstacleKind.CLOSURE, root.id))
+
+
+def root_of(target: ast.expr) -> ast.expr | None:
+    """The name or attribute that a rewrite would bind anew; None when there is none."""
+    while isinstance(target, ast.Subscript):
+        target = target.value
+    if isinstance(target, ast.Name):
+        return target
+    if isinstance(target, ast.Attribute) and root_of(target.value) is not None:
+        return target
+    return None
+
+
+def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor) -> Tensor:
+    key = frozenset((id(record.target),))
+    for storage in tensor.storages:
+        for other in storage.objects:
+            state.stale[other] = state.stale.get(other, frozenset()) | key
+    fresh = Tensor(
+        tensor.storages,
+        known=tensor.known,
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        view=tensor.view,
+        path=tensor.path,
+        detached=tensor.detached,
+        silent=tensor.silent,
+        no_grad_view=tensor.no_grad_view,
+        expanded=tensor.expanded,
+        made_by=tensor.made_by,
+    )
+    inherited = state.stale.get(tensor, frozenset()) - key
+    if inherited:
+        state.stale[fresh] = inherited
+    return fresh
+
+
+def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth: int = 3) -> None:
+    """Note that `value` is read as `name`: writes whose rewrite would leave it with old values learn of it."""
+    for tensor in tensors(value):
+        for key in state.stale.get(tensor, ()):
+            record = m.writes.get(key)
+            if record is not None and not _inside(node, record):
+                kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
+                record.add_obstacle(Obstacle(kind, name, m.place(node, f"`{name}` is read here")))
+    if depth and isinstance(value, Container) and (items := state.items.get(value)):
+        for item in items.values:
+            read(m, state, item, node, name, depth - 1)
+    elif depth and isinstance(value, Instance) and value in state.attributes:
+        for attribute, item in state.attributes[value].items():
+            read(m, state, item, node, f"{name}.{attribute}", depth - 1)
+
+
+def _is_view(record: WriteRecord) -> bool:
+    return isinstance(record.target, (ast.Subscript, ast.Call))
+
+
+def _inside(node: ast.AST, record: WriteRecord) -> bool:
+    """True for a read that belongs to the target of the write itself."""
+    return any(inner is node for inner in ast.walk(record.target))
