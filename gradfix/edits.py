@@ -32,9 +32,27 @@ def normalise(edits: Iterable[Edit]) -> tuple[Edit, ...]:
     return tuple(ordered)
 
 
+def within(text: str, edits: Iterable[Edit]) -> tuple[Edit, ...]:
+    """As `normalise`; raises `EditError` as well when an edit lies outside `text`."""
+    ordered = normalise(edits)
+    if ordered and ordered[-1].span.end > len(text):
+        raise EditError(f"edit {_where(ordered[-1])} lies outside the text, which ends at {len(text)}")
+    return ordered
+
+
 def apply(text: str, edits: Iterable[Edit]) -> str:
     """`text` with all `edits` made at once. Raises `EditError` when they overlap or lie outside `text`."""
-    return _splice(text, _inside(text, edits), 0, len(text))
+    return splice(text, within(text, edits), 0, len(text))
+
+
+def splice(text: str, edits: Sequence[Edit], start: int, end: int) -> str:
+    """What `text[start:end]` becomes by `edits`, which are in order, don't overlap and lie all inside that piece."""
+    pieces: list[str] = []
+    for edit in edits:
+        pieces += (text[start : edit.span.start], edit.text)
+        start = edit.span.end
+    pieces.append(text[start:end])
+    return "".join(pieces)
 
 
 def compose(text: str, first: Iterable[Edit], second: Iterable[Edit]) -> tuple[Edit, ...]:
@@ -42,9 +60,9 @@ def compose(text: str, first: Iterable[Edit], second: Iterable[Edit]) -> tuple[E
 
     Edits of both that touch become one; what changes nothing in the end is left out. Raises `EditError` as `apply`.
     """
-    earlier = _inside(text, first)
-    middle = _splice(text, earlier, 0, len(text))
-    later = _inside(middle, second)
+    earlier = within(text, first)
+    middle = splice(text, earlier, 0, len(text))
+    later = within(middle, second)
     return tuple(edit for edit in _composed(middle, earlier, later) if edit.span.text(text) != edit.text)
 
 
@@ -84,22 +102,6 @@ def _where(edit: Edit) -> str:
     return f"{edit.span.start}..{edit.span.end}"
 
 
-def _inside(text: str, edits: Iterable[Edit]) -> tuple[Edit, ...]:
-    ordered = normalise(edits)
-    if ordered and ordered[-1].span.end > len(text):
-        raise EditError(f"edit {_where(ordered[-1])} lies outside the text, which ends at {len(text)}")
-    return ordered
-
-
-def _splice(text: str, edits: Sequence[Edit], start: int, end: int) -> str:
-    pieces: list[str] = []
-    for edit in edits:
-        pieces += (text[start : edit.span.start], edit.text)
-        start = edit.span.end
-    pieces.append(text[start:end])
-    return "".join(pieces)
-
-
 def _composed(middle: str, earlier: Sequence[Edit], later: Sequence[Edit]) -> Iterator[Edit]:
     """Walk both sets over `middle`; what touches an edit of the other set becomes one edit of the original with it."""
     grown = 0  # how much longer `middle` is than the original, up to here
@@ -128,7 +130,7 @@ def _composed(middle: str, earlier: Sequence[Edit], later: Sequence[Edit]) -> It
             else:
                 break
         end = max(earlier_end, later_end)
-        yield Edit(Span(original_start, end - grown), _splice(middle, later[first_later:j], start, end))
+        yield Edit(Span(original_start, end - grown), splice(middle, later[first_later:j], start, end))
 
 
 def _made(edits: Sequence[Edit], index: int, grown: int) -> Span | None:
