@@ -61,7 +61,8 @@ class LabelledFile:
     @property
     def text(self) -> str:
         """What its author wrote: the file without the `case()` at its end. Line numbers stay."""
-        return self.path.read_text().split("\ndef case(", 1)[0] + "\n"
+        text, case, _ = self.path.read_text().partition("\ndef case(")
+        return text + "\n" if case else text
 
 
 def load() -> list[LabelledFile]:
