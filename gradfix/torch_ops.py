@@ -179,6 +179,12 @@ def function(qualified: str) -> Operator | None:
     return _operator(qualified)
 
 
+@cache
+def method_names() -> frozenset[str]:
+    """The names of all Tensor methods in the table."""
+    return frozenset(name.removeprefix("Tensor.") for name in _lines() if name.startswith("Tensor."))
+
+
 def attribute(name: str) -> Operator | None:
     """The Tensor attribute `name` that is itself a tensor (T, mT, H, mH, real, imag, data)."""
     return _operator(f"Tensor.{name}") if name in ("T", "mT", "H", "mH", "real", "imag", "data") else None

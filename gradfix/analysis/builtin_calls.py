@@ -18,6 +18,7 @@ from gradfix.analysis.values import (
     Layer,
     Method,
     Number,
+    Partial,
     Tensor,
     Value,
     tensor_of,
@@ -38,6 +39,8 @@ def call(
     if name.startswith("math."):
         of_data = any(tensors(value) or (isinstance(value, Number) and value.of_data) for value in args)
         return Number("float", of_data)
+    if name == "functools.partial" and args:
+        return Partial(args[0], tuple(args[1:]), tuple(keywords.items()))
     if name in ("copy.copy", "copy.deepcopy") and args:
         return args[0] if not isinstance(args[0], Tensor) else outside(state, "copy", known=True)
     if name.startswith(("numpy.", "random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 
-from gradfix.analysis import builtin_calls, objects, torch_calls
+from gradfix.analysis import builtin_calls, custom_functions, objects, torch_calls
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import assumed, operation
 from gradfix.analysis.machine import DEPTH, Machine, Scope
@@ -25,6 +25,7 @@ from gradfix.analysis.values import (
     Method,
     Number,
     Origin,
+    Partial,
     Storage,
     Symbol,
     Tensor,
@@ -78,6 +79,8 @@ def call_value(
         return _sequential(m, state, callee, args, at)
     if isinstance(callee, Instance):
         return _call_instance(m, state, callee, args, keywords, at)
+    if isinstance(callee, Partial):
+        return call_value(m, state, callee.callee, [*callee.args, *args], {**dict(callee.keywords), **keywords}, at)
     if isinstance(callee, Choice):
         results = [call_value(m, state, option, args, keywords, at) for option in callee.options]
         result = results[0]
@@ -115,6 +118,8 @@ def _method(
     receiver = callee.receiver
     if isinstance(receiver, Tensor):
         return torch_calls.tensor_method(m, state, receiver, callee.name, args, keywords, at)
+    if isinstance(receiver, Class) and callee.name == "apply":
+        return custom_functions.apply(m, state, receiver.info, args, at)
     if isinstance(receiver, Container):
         return builtin_calls.container_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, (Instance, Layer)):

@@ -39,7 +39,7 @@ def test(m: Machine, state: State, node: ast.expr) -> tuple[bool | None, Conditi
 
 
 def _kind(value: Value) -> ConditionKind:
-    if any(t.known for t in tensors(value)):
+    if tensors(value):
         return ConditionKind.TENSOR
     return ConditionKind.ITEM if isinstance(value, Number) and value.of_data else ConditionKind.PYTHON
 

@@ -17,6 +17,14 @@ _INTEGER = frozenset("randint randperm arange tril_indices triu_indices bincount
 _OTHER = frozenset("full linspace logspace eye normal hann_window hamming_window bartlett_window from_numpy".split())
 _LITERAL = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor LongTensor BoolTensor".split())
 _DTYPES = {"LongTensor": "int64", "BoolTensor": "bool", "DoubleTensor": "float64", "FloatTensor": "float32"}
+_ALIASES = {
+    "long": "int64",
+    "int": "int32",
+    "short": "int16",
+    "float": "float32",
+    "double": "float64",
+    "half": "float16",
+}
 _NEW = frozenset("new_zeros new_ones new_empty new_full new_tensor".split())
 
 
@@ -52,7 +60,7 @@ def _dtype(
 ) -> str | None:
     explicit = keywords.get("dtype")
     if explicit is not None:
-        return explicit.name.removeprefix("torch.") if isinstance(explicit, Symbol) else None
+        return dtype_name(explicit)
     if name in _DTYPES:
         return _DTYPES[name]
     if template is not None:
@@ -69,6 +77,14 @@ def _dtype(
     if name in _LITERAL and args:
         return _literal_dtype(state, args[0])
     return None
+
+
+def dtype_name(value: Value | None) -> str | None:
+    """"int64" for `torch.long`."""
+    if not isinstance(value, Symbol) or not value.name.startswith("torch."):
+        return None
+    name = value.name.removeprefix("torch.")
+    return _ALIASES.get(name, name)
 
 
 def _is_int(value: Value) -> bool:

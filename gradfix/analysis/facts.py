@@ -137,7 +137,7 @@ class Write:
     severity: Severity
     hazards: tuple[Hazard, ...]  # most severe first; empty for a harmless write
     obstacles: tuple[Obstacle, ...]
-    holder: ast.expr | None = None  # where `target` is a view, the expression of its base: `y` for `y[0]`, `y.t()`
+    holder: ast.expr | None = None  # of a view: the expression of its base, `y` for `y[0]`; None for items of containers
 
 
 class ConditionKind(Enum):

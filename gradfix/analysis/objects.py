@@ -32,7 +32,7 @@ from gradfix.analysis.values import (
     Choice,
     options,
 )
-from gradfix.torch_ops import ViewKind, method
+from gradfix.torch_ops import ViewKind, method, module
 
 # Attributes and methods that tell of a tensor without reading its values: an old object answers the same.
 METADATA = frozenset(
@@ -58,6 +58,8 @@ def attribute(m: Machine, state: State, base: Value, name: str, node: ast.AST) -
     if isinstance(base, Layer):
         return _layer_attribute(state, base, name)
     if isinstance(base, Class):
+        if name == "apply" and base.info.derives_from("torch.autograd.Function", "torch.autograd.function.Function"):
+            return Method(base, name)
         found = base.info.method(name)
         return UNKNOWN if found is None else m.bound(found, None)
     if isinstance(base, Choice):
@@ -162,8 +164,23 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return bound
     if name in ("parameters", "modules", "children", "buffers", "named_parameters", "train", "eval", "to", "training"):
         return Number("bool") if name == "training" else Method(base, name)
-    value = state.attributes_of(base)[name] = outside(state, f"self.{name}")
+    if info is not None and name in ("weight", "bias") and _learns(info):
+        value = Tensor((parameter(state, f"self.{name}"),))
+    else:
+        value = outside(state, f"self.{name}")
+    state.attributes_of(base)[name] = value
     return value
+
+
+def _learns(info: ClassInfo) -> bool:
+    """True for classes that extend a layer of torch.nn with parameters of its own."""
+    for base in info.bases:
+        if isinstance(base, ClassInfo):
+            if _learns(base):
+                return True
+        elif base.startswith("torch.nn.") and (known := module(base.rsplit(".", 1)[-1])) and known.learns == "yes":
+            return True
+    return False
 
 
 def _layer_attribute(state: State, base: Layer, name: str) -> Value:

@@ -6,8 +6,10 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.factories import dtype_name
 from gradfix.analysis.graph import Node, operation
-from gradfix.analysis.indexing import Shape, broadcast
+from gradfix.analysis.indexing import broadcast
+from gradfix.analysis.shapes import result_shape
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import graph_node, result_tensor, save, tracked, view_of
 from gradfix.analysis.state import Items, State, join_tensors
@@ -25,6 +27,10 @@ from gradfix.analysis.values import (
 from gradfix.torch_ops import Condition, Gradient, Operator, Output, ViewKind, operator
 
 Arguments = Mapping[str, Value]
+
+BATCHED = "transpose of a batch"  # in the path of views of three or more dimensions
+_COPIES_STRIDED = frozenset({"Linear", "linear", "matmul", "@"})
+_TRANSPOSING = frozenset({"transpose", "permute", "movedim", "swapaxes", "swapdims", "moveaxis", "T", "mT", "t"})
 
 _ABSENT = {"training": "true", "inplace": "false", "copy": "false", "keepdim": "false"}  # defaults that aren't None
 
@@ -74,8 +80,14 @@ def short_name(op: Operator) -> str:
 def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.AST) -> Value:
     """Run an operator: its node, its saves, its result."""
     kinds = {name: _ABSENT.get(name, "none") for name in op.parameters}
+    if "dim" in op.parameters and "dim" not in arguments:
+        kinds["keepdim"] = "none"
     op = op.given(kinds | {name: kind_of(state, value) for name, value in arguments.items()})
     groups = {name: members(state, value) for name, value in arguments.items()}
+    if op.name.startswith(("torch.", "module ")):
+        for group in groups.values():
+            for tensor in group:
+                tensor.known = True  # torch's functions take tensors
     node = operator_node(state, op, groups, at)
     save_arguments(state, op, node, groups, at)
     if op.result == "number":
@@ -124,6 +136,10 @@ def save_arguments(
         held = groups.get(entry.parameter, ())
         level = _at_most(condition_level(state, entry.condition, groups), node.tracked)
         for tensor in held:
+            if level is Tracked.YES and short_name(op) in _COPIES_STRIDED and _TRANSPOSING.intersection(tensor.path):
+                level = Tracked.MAYBE  # of a batch the product keeps a contiguous copy
+            if BATCHED in tensor.path and short_name(op) in _COPIES_STRIDED:
+                continue
             save(state, node, tensor, short_name(op), at, level, result=False)
 
 
@@ -160,11 +176,14 @@ def output_tensor(
     operands = [t for group in groups.values() for t in group]
     known = any(t.known for t in operands) or not operands or not op.name.startswith("Tensor.")
     dtype = _dtype(output, operands, arguments)
-    shape = _shape(output, operands)
+    shape = result_shape(short_name(op), output, operands, arguments)
     bases = [t for name in output.view_of for t in groups.get(name, ())]
-    if output.view is not ViewKind.NONE and bases:
+    view = output.view
+    if view is ViewKind.MAYBE and short_name(op) == "contiguous" and bases and _TRANSPOSING & set(bases[0].path[-1:]):
+        view = ViewKind.NONE
+    if view is not ViewKind.NONE and bases:
         made = [
-            view_of(state, base, output.view, short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
+            view_of(state, base, _always(view, op), short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
             for base in bases
         ]
         result = made[0]
@@ -179,24 +198,19 @@ def output_tensor(
     return result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape)
 
 
+def _always(view: ViewKind, op: Operator) -> ViewKind:
+    """`narrow` of all of a tensor may return it as it is: to a write that makes no difference."""
+    return ViewKind.VIEW if short_name(op) == "narrow" else view
+
+
 def _expands(op: Operator) -> bool:
     return short_name(op) in ("expand", "expand_as", "broadcast_to", "broadcast_tensors")
 
 
-def _shape(output: Output, operands: Sequence[Tensor]) -> Shape | None:
-    if output.shape == "scalar":
-        return ()
-    if not operands:
-        return None
-    if output.shape == "same":
-        return operands[0].shape
-    return broadcast([t.shape for t in operands]) if output.shape == "broadcast" else None
-
-
 def _dtype(output: Output, operands: Sequence[Tensor], arguments: Arguments) -> str | None:
     explicit = arguments.get("dtype")
-    if isinstance(explicit, Symbol) and explicit.name.startswith("torch."):
-        return explicit.name.removeprefix("torch.")
+    if (named := dtype_name(explicit)) is not None:
+        return named
     kinds = {t.dtype for t in operands}
     if output.dtype == "same":
         return operands[0].dtype if operands else None

@@ -164,7 +164,7 @@ def _annotated(state: State, name: str, annotation: ast.expr | None) -> Value:
 def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, proven: bool) -> None:
     """The function returns: what it returns may be differentiated, what it stored may be read."""
     for tensor in _tensors(state, result, 4):
-        sinks.reach(m, state, tensor, certain=proven and tensor.known and len(tensor.storages) == 1, total=False)
+        sinks.reach(m, state, tensor, certain=proven and tensor.known, total=False)
     for owner in receiver:
         if isinstance(owner, Instance):
             for name, value in state.attributes.get(owner, {}).items():

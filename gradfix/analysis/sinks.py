@@ -21,7 +21,7 @@ def backward(
     m.saw_backward = True
     facts = facts_of(state, root)
     sizes = facts.shape
-    many = sizes is not None and any(size is not None and size > 1 for size in sizes) and None not in sizes
+    many = sizes is not None and any(size is not None and size > 1 for size in sizes)
     record = m.backwards.get(id(call))
     if record is None:
         m.backwards[id(call)] = BackwardRecord(
@@ -29,7 +29,7 @@ def backward(
         )
     else:
         record.non_scalar = record.non_scalar and many
-    reach(m, state, root, certain=root.known and len(root.storages) == 1, total=True)
+    reach(m, state, root, certain=root.known, total=True)
 
 
 def reach(m: Machine, state: State, root: Tensor, *, certain: bool, total: bool) -> None:
@@ -60,6 +60,8 @@ def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, tot
     if not open_ends:
         return
     bare = without_graph(root, frozenset(open_ends))
+    if bare is Tracked.YES:
+        return  # the loss stays connected without the branch
     for key in open_ends:
         fill = m.phis[key]
         fill.reached = True

@@ -17,6 +17,7 @@ from gradfix.analysis.values import (
     Const,
     Container,
     Instance,
+    Layer,
     Number,
     Origin,
     Storage,
@@ -146,6 +147,10 @@ def merge(a: Value, b: Value, branch: ast.stmt | None = None) -> Value:
     if isinstance(a, (Const, Number)) and isinstance(b, (Const, Number)) and _number(a) and _number(b):
         kind = _number(a) if _number(a) == _number(b) else None
         return Number(kind, any(isinstance(n, Number) and n.of_data for n in (a, b)))
+    if isinstance(a, Layer) and isinstance(b, Layer) and a.made_by is b.made_by:
+        return a
+    if isinstance(a, Instance) and isinstance(b, Instance) and a.info is b.info and a.info is not None:
+        return a
     parts: list[Value] = []
     for option in (*options(a), *options(b)):
         if isinstance(option, Tensor) and (same := next((p for p in parts if isinstance(p, Tensor)), None)):

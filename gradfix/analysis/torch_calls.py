@@ -180,9 +180,17 @@ def _reshaped(  # noqa: PLR0913
     if isinstance(result, Tensor) and name in ("view", "reshape"):
         shape = factories.sizes(state, args)
         result.shape = shape
+    if isinstance(result, Tensor) and name in ("transpose", "permute") and _of_batch(args):
+        result.path = (*result.path[:-1], operators.BATCHED)
     elif isinstance(result, Tensor) and receiver.shape is not None and name == "transpose" and len(receiver.shape) == 2:
         result.shape = (receiver.shape[1], receiver.shape[0])
     return result
+
+
+def _of_batch(args: Sequence[Value]) -> bool:
+    """True when the dimensions named prove three or more."""
+    dims = [a.value for a in args if isinstance(a, Const) and type(a.value) is int]
+    return len(dims) >= 3 or any(d >= 2 or d <= -3 for d in dims)
 
 
 def _flag_method(state: State, receiver: Tensor, name: str, args: Sequence[Value]) -> Value:

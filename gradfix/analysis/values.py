@@ -184,6 +184,15 @@ class Choice:
     options: tuple[Value, ...]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Partial:
+    """`functools.partial(callee, …)`, or `Class.apply` of an autograd Function."""
+
+    callee: Value
+    args: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """Something that is certainly not followed as a tensor: strings, modules, files."""
@@ -203,6 +212,7 @@ Value = (
     | Instance
     | Layer
     | Container
+    | Partial
     | Choice
     | Unknown
 )

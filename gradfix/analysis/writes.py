@@ -38,7 +38,7 @@ def write(
     can be told apart: a rewrite that gives the target a new tensor changes what they see. `graph` is the node of the
     operation itself, where it saved something.
     """
-    operands = [t for t in tensors(value) if t.known] if value is not None else []
+    operands = list(tensors(value)) if value is not None else []
     levels = [tracked(state, tensor), *(tracked(state, t) for t in operands)]
     level = Tracked.NO if state.grad is Tracked.NO else strongest(levels)
     record = _record(m, state, site, tensor, value, recorded=level is not Tracked.NO and not tensor.detached)
