@@ -73,7 +73,10 @@ def note_fills(
     for storage, node in joined.nodes.items():
         if node is None or node.kind is not NodeKind.PHI or node.branch is not branch:
             continue
-        if None not in node.inputs or before.get(storage, node) is not None:
+        if before.get(storage, node) is not None:
+            continue
+        open_ends = _open_ends(node, branch)
+        if not open_ends:
             continue
         holder = _holder(m, joined, storage)
         keys = [key for key, record in m.writes.items() if storage in record.storages and _within(branch, record.node)]
@@ -87,8 +90,21 @@ def note_fills(
                 _sources(m, joined, branch),
             )
             m.fills[(id(branch), keys[0])] = record
-        m.phis[id(node)] = record
-        m.keep.append(node)
+        for inner in open_ends:
+            replaced = m.phis.get(id(inner))
+            if replaced is not None and replaced is not record:
+                m.fills = {key: fill for key, fill in m.fills.items() if fill is not replaced}
+            m.phis[id(inner)] = record
+            m.keep.append(inner)
+
+
+def _open_ends(node: Node, branch: ast.If) -> list[Node]:
+    """The PHI of this branch and of branches inside it that may leave the tensor without a graph."""
+    found = [node] if None in node.inputs else []
+    for inner in node.inputs:
+        if inner is not None and inner.kind is NodeKind.PHI and inner.branch is not None and _within(branch, inner.branch):
+            found.extend(_open_ends(inner, branch))
+    return found
 
 
 def _within(branch: ast.If, node: ast.AST) -> bool:

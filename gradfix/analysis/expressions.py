@@ -121,7 +121,7 @@ def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at:
     result = operators.arithmetic(m, state, symbol, left, right, at)
     result.known = known
     result.dtype = objects.promoted(symbol, left, right)
-    parts = [o for o in (*options(left), *options(right)) if not isinstance(o, Tensor)]
+    parts = [o for o in (*options(left), *options(right)) if objects.number_type(o) is not None]
     numbers_possible = isinstance(left, Choice) and isinstance(right, (Const, Number)) and bool(parts)
     return merge(result, Number()) if numbers_possible else result
 

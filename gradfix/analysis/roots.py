@@ -14,7 +14,9 @@ from gradfix.analysis.operations import outside
 from gradfix.analysis.state import State
 from gradfix.analysis.statements import run_block
 from gradfix.analysis.values import (
+    NONE,
     UNKNOWN,
+    Choice,
     ClassInfo,
     Const,
     Container,
@@ -132,7 +134,8 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
     def make(name: str) -> Value:
         annotation, default = annotations.get(name), defaults.get(name)
         if is_tensor_annotation(annotation) or name in shown:
-            return argument(state, name, known=True)
+            made = argument(state, name, known=True)
+            return Choice((made, NONE)) if isinstance(default, ast.Constant) and default.value is None else made
         if is_other_annotation(annotation):
             return _annotated(state, name, annotation)
         if isinstance(default, ast.Constant) and default.value is not None:
@@ -140,7 +143,8 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
             return Number(kind) if kind in ("int", "float", "bool") else UNKNOWN
         if isinstance(default, (ast.Tuple, ast.List, ast.Dict)):
             return UNKNOWN
-        return argument(state, name, known=forward and name != "self")
+        made = argument(state, name, known=forward and name != "self")
+        return Choice((made, NONE)) if isinstance(default, ast.Constant) else made
 
     return make
 

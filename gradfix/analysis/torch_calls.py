@@ -286,6 +286,8 @@ def call_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], k
     """Run a module of torch.nn on its input."""
     known = module(called.name)
     op = None if known is None else known.inplace_call if called.inplace else known.call
+    if op is None and "Dropout" in called.name:
+        op = function("torch.nn.functional.dropout")  # modules that draw at random can't be measured one by one
     source = tensor_of(args[0]) if args else None
     if op is None or source is None:
         return _unmeasured_layer(m, state, called, args, node)
