@@ -1,0 +1,117 @@
+"""What there is to run in a file: the file itself as a program, and the calls declared for it. Read, not run."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+_DECLARATION = re.compile(r"#\s*gradfix:\s*verify\s+(?P<call>.+?)\s*$")
+_METHODS = ("backward",)
+_FUNCTIONS = ("gradcheck", "gradgradcheck")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Run the file as `__main__` and observe every backward."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredCall:
+    """Import the file, make the call and run backward over what it returns."""
+
+    call: str  # "f(x=randn(4, 3))", "Net(8)(randn(2, 8))": the file's names, then torch's
+    seed: int = 0  # of the generators before the arguments are made
+
+
+Case: TypeAlias = Program | DeclaredCall
+
+
+def cases(path: Path, text: str, declared: Sequence[str] = ()) -> tuple[Case, ...]:
+    """The cases of a file, best first: the program, then calls from its comments, then those of the configuration.
+
+    `path` names the file in errors only. A text that doesn't parse has no cases.
+    """
+    try:
+        tree = ast.parse(text, filename=str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    calls = dict.fromkeys((*declared_in(text), *declared))
+    program: tuple[Case, ...] = (Program(),) if reaches_backward(tree) else ()
+    return (*program, *(DeclaredCall(call) for call in calls))
+
+
+def declared_in(text: str) -> tuple[str, ...]:
+    """The calls of `# gradfix: verify CALL` comments, in order."""
+    found: list[str] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            match = _DECLARATION.match(token.string) if token.type == tokenize.COMMENT else None
+            if match is not None:
+                found.append(match["call"])
+    except (tokenize.TokenError, SyntaxError):
+        pass
+    return tuple(found)
+
+
+def reaches_backward(tree: ast.Module) -> bool:
+    """Whether running the file runs a backward pass: at top level, or in functions and methods it calls by name."""
+    bodies = _bodies(tree)
+    reached: set[str] = set()
+    todo: list[ast.AST] = [tree]
+    while todo:
+        for call in _calls(todo.pop()):
+            name = _last_name(call.func)
+            if name in _METHODS and isinstance(call.func, ast.Attribute):
+                return True
+            if name in _FUNCTIONS or _is_autograd_grad(call.func):
+                return True
+            if name is not None and name not in reached:
+                reached.add(name)
+                todo += bodies.get(name, ())
+    return False
+
+
+def _bodies(tree: ast.Module) -> dict[str, list[ast.AST]]:
+    """What a call by each name may run: functions and methods; a class runs its `__init__`, its objects `forward`."""
+    bodies: dict[str, list[ast.AST]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            bodies.setdefault(node.name, []).append(node)
+        elif isinstance(node, ast.ClassDef):
+            own = [item for item in node.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
+            bodies.setdefault(node.name, []).extend(f for f in own if f.name in ("__init__", "__call__", "forward"))
+    return bodies
+
+
+def _calls(node: ast.AST) -> Iterator[ast.Call]:
+    """Calls that running this node makes by itself: not those in the bodies of functions it only defines."""
+    todo: list[ast.AST] = [node]
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        todo = list(node.body)
+    while todo:
+        current = todo.pop()
+        if isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            todo += current.decorator_list
+            continue
+        if isinstance(current, ast.Call):
+            yield current
+        todo.extend(ast.iter_child_nodes(current))
+
+
+def _last_name(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _is_autograd_grad(node: ast.expr) -> bool:
+    """`torch.autograd.grad`, `autograd.grad`, or a bare `grad`."""
+    if isinstance(node, ast.Name):
+        return node.id == "grad"
+    return isinstance(node, ast.Attribute) and node.attr == "grad" and _last_name(node.value) == "autograd"

@@ -1,0 +1,123 @@
+"""The backward check: runs the original and the rewritten text under guard and judges the rewrite."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from gradfix.backward.cases import Case, DeclaredCall
+from gradfix.backward.judge import CaseJudge, Subject
+from gradfix.backward.limits import Limits
+from gradfix.backward.protocol import ProtocolError, Request, Run
+from gradfix.backward.server import Server, ServerDiedError, ServerRefusedError
+from gradfix.findings import Judgement, Verdict
+
+
+class Checker:
+    """Judges rewrites in one guarded server, started with the first of them.
+
+        with Checker(python=find_python(None, None, Path.cwd())) as checker:
+            judgement = checker.judge(path, before, after, Program(), {5}, {5, 6})
+
+    Leaving the `with`, also by an interrupt, ends every process it started and removes what they wrote. Not for
+    several threads at once: use one checker in each.
+    """
+
+    def __init__(
+        self,
+        *,
+        python: str | None = None,
+        trust: bool = False,
+        limits: Limits | None = None,
+        cwd: Path | None = None,
+        without: tuple[str, ...] = (),
+    ) -> None:
+        """`trust` runs the code even where no wall stands. `cwd` is the directory whose files programs see as theirs.
+
+        `without` leaves out walls ("landlock", "namespaces", "mount"), as on hosts that lack them.
+        """
+        self._python = python or sys.executable
+        self._trust, self._limits = trust, limits or Limits()
+        self._cwd = str((cwd or Path.cwd()).absolute())
+        self._without = without
+        self._server: Server | None = None
+        self._refused: str | None = None
+        self._spent = 0.0
+        self.walls: tuple[str, ...] = ()  # known once something has run
+
+    def __enter__(self) -> Checker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server. The next judgement would start another."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    def judge(
+        self,
+        path: Path,
+        before: str,
+        after: str,
+        case: Case,
+        changed_before: frozenset[int],
+        changed_after: frozenset[int],
+        *,
+        predicted: bool = False,
+        silent: bool = False,
+    ) -> Judgement:
+        """Judge the rewrite of `path` from the text `before` to the text `after`; the file isn't read or written.
+
+        `changed_*` are the 1-based lines that differ. `predicted`: the analysis says the original raises in every run.
+        `silent`: the hazard raises nothing, so the original's own gradient is no reference.
+        """
+        ran = case.call if isinstance(case, DeclaredCall) else "program"
+        if self._spent > self._limits.total:
+            return Judgement(Verdict.UNCHECKED, "the budget of the check is spent", ran=ran)
+        started = time.monotonic()
+        call, seed = (case.call, case.seed) if isinstance(case, DeclaredCall) else (None, 0)
+        subject = Subject(
+            path=os.path.abspath(path),
+            cwd=self._cwd,
+            before=before,
+            after=after,
+            call=call,
+            seed=seed,
+            changed_before=frozenset(changed_before),
+            changed_after=frozenset(changed_after),
+            predicted=predicted,
+            silent=silent,
+        )
+        limits = replace(self._limits, case=min(self._limits.case, self._limits.total - self._spent))
+        try:
+            return CaseJudge(self._run, subject, limits).judgement()
+        except ServerRefusedError as refusal:
+            return Judgement(Verdict.UNCHECKED, str(refusal), ran=ran)
+        except ProtocolError as error:
+            return Judgement(Verdict.UNCHECKED, str(error), ran=ran)
+        except ServerDiedError as error:
+            self.close()
+            return Judgement(Verdict.UNCHECKED, f"the guarded server was lost: {error}", ran=ran)
+        finally:
+            self._spent += time.monotonic() - started
+
+    def _run(self, request: Request) -> Run:
+        if self._refused is not None:
+            raise ServerRefusedError(self._refused)
+        if self._server is None:
+            try:
+                self._server = Server(self._python, self._limits, trust=self._trust, without=self._without)
+            except ServerRefusedError as refusal:
+                self._refused = str(refusal)
+                raise
+            self.walls = self._server.walls
+        return self._server.run(request)

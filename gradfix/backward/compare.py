@@ -1,0 +1,227 @@
+"""Compares two runs, number by number, from what they reported."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from gradfix.backward.protocol import Event, Leaf, Tensor
+
+_EPSILON = {"float64": 2.0**-52, "complex128": 2.0**-52, "float32": 2.0**-23, "complex64": 2.0**-23}
+_EPSILON |= {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+RELATIVE = 100.0  # in units of the type's epsilon: another order of summation, not another result
+ABSOLUTE = 16.0  # the same against the largest magnitude in the tensor
+
+
+class DiffersError(Exception):
+    """The runs differ; the message says where, with numbers."""
+
+
+@dataclass(slots=True)
+class Agreement:
+    """How well what was compared agrees; filled while comparing."""
+
+    slack: float = 1.0  # factor on all tolerances
+    bitwise: bool = True
+    forward_bitwise: bool = True
+    largest: float = 0.0  # absolute difference of gradients
+    relative: float = 0.0  # the same, against the largest magnitude of its tensor
+    gained: dict[str, bool] = field(default_factory=dict)  # leaf -> whether its new gradient is nonzero
+    summed: bool = False  # a loss became its sum
+
+
+def same_roots(before: Event, after: Event, agreement: Agreement) -> None:
+    """The losses of one pass are equal. Raises `DiffersError`."""
+    if before.kind != after.kind:
+        raise DiffersError(f"{_place(after)}: autograd.{before.kind} before, autograd.{after.kind} after")
+    if len(before.roots) != len(after.roots):
+        raise DiffersError(f"{_place(after)}: {len(before.roots)} outputs before, {len(after.roots)} after")
+    for number, (one, other) in enumerate(zip(before.roots, after.roots, strict=False)):
+        what = "the loss" if len(before.roots) == 1 else f"output {number}"
+        if one.shape != other.shape and math.prod(other.shape) == 1 and one.values is not None:
+            _same_sum(one, other, f"{what} at {_place(after)}", agreement)
+            continue
+        if distance(one, other, f"{what} at {_place(after)}", agreement, improve=False)[0]:
+            agreement.forward_bitwise = False
+    if before.rng != after.rng:
+        raise DiffersError(f"{_place(after)}: other random numbers were drawn by then")
+
+
+def _same_sum(one: Tensor, other: Tensor, what: str, agreement: Agreement) -> None:
+    terms = one.values or ()
+    total, got = math.fsum(terms), math.nan if other.values is None else float(other.values[0])
+    size = math.fsum(map(abs, terms))
+    if one.dtype != other.dtype or not abs(total - got) <= _tolerance(one.dtype, agreement) * size:
+        raise DiffersError(f"{what} is {one} before, {got:.9g} after, not its sum {total:.9g}")
+    agreement.summed = True
+    agreement.bitwise = agreement.forward_bitwise = False
+
+
+def same_gradients(before: Event, after: Event, agreement: Agreement) -> None:
+    """Every leaf gets the same gradient. Raises `DiffersError`.
+
+    Leaves only the second pass reaches are noted as gained.
+    """
+    pairs, lost, gained = match_leaves(before.leaves, after.leaves)
+    for leaf in lost:
+        if leaf.gradient is not None:
+            raise DiffersError(f"{_place(after)}: {name(leaf)} no longer receives a gradient")
+    for one, other in pairs:
+        what = f"the gradient of {name(one if one.names else other)} at {_place(after)}"
+        if one.gradient is None:
+            if other.gradient is not None:
+                agreement.gained[name(other)] = is_nonzero(other.gradient)
+            continue
+        if other.gradient is None:
+            raise DiffersError(f"{what} is None after, was {one.gradient}")
+        difference, scale = distance(one.gradient, other.gradient, what, agreement, improve=True)
+        agreement.largest = max(agreement.largest, difference)
+        agreement.relative = max(agreement.relative, difference / scale if scale else 0.0)
+    for leaf in gained:
+        if leaf.gradient is not None:
+            if has_nan(leaf.gradient):
+                raise DiffersError(f"the gradient of {name(leaf)} at {_place(after)} is NaN after, was None")
+            agreement.gained[name(leaf)] = is_nonzero(leaf.gradient)
+
+
+def match_leaves(
+    before: Sequence[Leaf], after: Sequence[Leaf]
+) -> tuple[list[tuple[Leaf, Leaf]], list[Leaf], list[Leaf]]:
+    """Pair the leaves of two passes: by name and content, then by content. Returns pairs, lost ones, gained ones."""
+    pairs: list[tuple[Leaf, Leaf]] = []
+    lost, gained = list(before), list(after)
+    for alike in (_same_name, _same_content):
+        for leaf in list(lost):
+            partner = next((other for other in gained if alike(leaf, other)), None)
+            if partner is not None:
+                pairs.append((leaf, partner))
+                lost.remove(leaf)
+                gained.remove(partner)
+    return pairs, lost, gained
+
+
+def _same_name(one: Leaf, other: Leaf) -> bool:
+    return one.key == other.key and bool(set(one.names) & set(other.names))
+
+
+def _same_content(one: Leaf, other: Leaf) -> bool:
+    return one.key == other.key
+
+
+def distance(one: Tensor, other: Tensor, what: str, agreement: Agreement, *, improve: bool) -> tuple[float, float]:
+    """Largest difference and largest magnitude. Raises `DiffersError` beyond the tolerance of the dtype.
+
+    With `improve`, a number where the first tensor has NaN is accepted.
+    """
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        raise DiffersError(f"{what} is {one} before, {other} after")
+    tolerance = _tolerance(one.dtype, agreement)
+    floor = tolerance * ABSOLUTE / RELATIVE
+    if one.values is None or other.values is None:
+        return _projected_distance(one, other, what, tolerance, agreement)
+    if one.values == other.values and not improve:
+        return 0.0, max(map(abs, _finite(one.values)), default=0.0)
+    if one.values.tobytes() == other.values.tobytes():
+        return 0.0, max(map(abs, _finite(one.values)), default=0.0)
+    scale = max(map(abs, _finite(one.values)), default=0.0)
+    largest = 0.0
+    for index, (a, b) in enumerate(zip(one.values, other.values, strict=False)):
+        if a == b or (a != a and (b != b or improve)):
+            continue
+        gap = abs(a - b)
+        if not gap <= tolerance * max(abs(a), abs(b)) + floor * scale or math.isinf(gap):
+            raise DiffersError(f"{what} is {_number(a)} before, {_number(b)} after{_at(index, one.shape)}")
+        largest = max(largest, gap)
+    agreement.bitwise = agreement.bitwise and largest == 0.0
+    return largest, scale
+
+
+def _projected_distance(
+    one: Tensor, other: Tensor, what: str, tolerance: float, agreement: Agreement
+) -> tuple[float, float]:
+    if one.digest is not None and one.digest == other.digest:
+        return 0.0, one.norm
+    if one.digest is None or other.digest is None or one.nans != other.nans:
+        raise DiffersError(f"{what} differs ({one.nans} NaN before, {other.nans} after)")
+    allowed = tolerance * max(one.norm, other.norm)
+    gaps = [abs(a - b) for a, b in zip((one.norm, *one.projections), (other.norm, *other.projections), strict=False)]
+    if not max(gaps) <= allowed:
+        raise DiffersError(f"{what} differs: norm {one.norm:.9g} before, {other.norm:.9g} after")
+    agreement.bitwise = False
+    return max(gaps), one.norm
+
+
+def _tolerance(dtype: str, agreement: Agreement) -> float:
+    return RELATIVE * agreement.slack * _EPSILON.get(dtype, 0.0)
+
+
+def _finite(values: Sequence[float]) -> Iterator[float]:
+    return (value for value in values if math.isfinite(value))
+
+
+def is_nonzero(tensor: Tensor) -> bool:
+    """Whether any element differs from zero."""
+    return tensor.norm != 0.0 if tensor.values is None else any(tensor.values)
+
+
+def has_nan(tensor: Tensor) -> bool:
+    """Whether any element is NaN."""
+    return tensor.nans > 0 if tensor.values is None else any(value != value for value in tensor.values)
+
+
+def name(leaf: Leaf) -> str:
+    """The user's name of a leaf, or its type and shape."""
+    return f"`{leaf.names[0]}`" if leaf.names else f"a leaf {leaf.key.partition('#')[0]}"
+
+
+def _place(event: Event) -> str:
+    return f"autograd.{event.kind}" if event.line is None else f"line {event.line}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.9g}"
+
+
+def _at(index: int, shape: tuple[int, ...]) -> str:
+    if not shape or len(shape) > 4:
+        return ""
+    place = []
+    for size in reversed(shape):
+        place.append(index % size if size else 0)
+        index //= size or 1
+    return f" at {list(reversed(place))}"
+
+
+_GRAD_FN = re.compile(r",?\s*grad_fn=<[^>]*>")
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
+
+
+def same_print(before: str, after: str, *, prefix: bool) -> str | None:
+    """None when both printed the same, else the first lines that differ.
+
+    Names of graph nodes and addresses are left out of account, numbers are compared to 1 in 1000. With `prefix`, the
+    second may have gone on.
+    """
+    one, other = _normal(before), _normal(after)
+    if prefix:
+        other = other[: len(one)]
+    for a, b in zip(one, other, strict=False):
+        if a != b and not _same_line(a, b):
+            return f"printed {a[:80]!r} before, {b[:80]!r} after"
+    if len(one) != len(other):
+        return f"printed {len(one)} lines before, {len(other)} after"
+    return None
+
+
+def _normal(text: str) -> list[str]:
+    return _ADDRESS.sub("0x", _GRAD_FN.sub("", text)).splitlines()
+
+
+def _same_line(one: str, other: str) -> bool:
+    if re.sub(r"\s+", " ", _NUMBER.sub("#", one)) != re.sub(r"\s+", " ", _NUMBER.sub("#", other)):
+        return False
+    numbers = zip(_NUMBER.findall(one), _NUMBER.findall(other), strict=False)
+    return all(math.isclose(float(a), float(b), rel_tol=1e-3, abs_tol=1e-6) for a, b in numbers)

@@ -1,0 +1,388 @@
+"""The verdict on one rewrite: pairs of runs of the original and the rewritten text, compared.
+
+The first pair is plain; the others change the seed and scale the inputs, so that both sides of a data-dependent
+branch are taken. Whatever the runs print or claim, the comparison is made here, from the numbers they reported.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+from gradfix.backward import oracle
+from gradfix.backward.compare import Agreement, DiffersError, distance, same_gradients, same_print, same_roots
+from gradfix.backward.limits import Limits
+from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
+from gradfix.backward.protocol import Raised, Request, Run
+from gradfix.backward.symptoms import Cure, symptom_of
+from gradfix.findings import Judgement, Verdict
+
+PAIRS = ((0, 1.0), (0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0), (3, 1.0), (3, -1.0))  # (seed, scale)
+
+
+class UncheckedError(Exception):
+    """Nothing can be said; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged."""
+
+    path: str  # absolute
+    cwd: str
+    before: str  # texts of the file
+    after: str
+    call: str | None
+    seed: int
+    changed_before: frozenset[int]  # 1-based lines
+    changed_after: frozenset[int]
+    predicted: bool  # the analysis says that every run raises
+    silent: bool  # the hazard raises nothing: the original's own gradient is in doubt
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What the runs have shown so far."""
+
+    agreement: Agreement = field(default_factory=Agreement)
+    pairs: int = 0
+    failed: Failure | None = None  # the first error of the original
+    cured: int = 0  # pairs in which the original raised and the rewritten text was right
+    same: int = 0  # pairs in which both ran alike
+    corrected: int = 0  # pairs in which the original's own gradient was wrong
+    unjudged: list[str] = field(default_factory=list)  # pairs without an oracle: why
+    oracles: list[str] = field(default_factory=list)
+    executed: list[frozenset[int]] = field(default_factory=list)  # changed lines of the original, run by run
+    executable: frozenset[int] = frozenset()
+    exercised: bool = False
+    prints: bool = True  # what is printed can be compared
+    notes: list[str] = field(default_factory=list)
+
+
+class CaseJudge:
+    """Judges one subject. `make` carries out a run; it may raise, and that passes through."""
+
+    def __init__(self, make: Make, subject: Subject, limits: Limits) -> None:
+        self._make, self._subject, self._limits = make, subject, limits
+        self._evidence = Evidence()
+
+    def judgement(self) -> Judgement:
+        """Run pair after pair until one decides or the time is up."""
+        subject, evidence = self._subject, self._evidence
+        started = time.monotonic()
+        try:
+            for number, (seed, scale) in enumerate(PAIRS):
+                if number and time.monotonic() - started > self._limits.case:
+                    evidence.notes.append(f"stopped after {number} of {len(PAIRS)} pairs of runs: time")
+                    break
+                self._pair(seed + subject.seed, scale, plain=number == 0)
+        except DiffersError as difference:
+            return self._judged(Verdict.REJECTED, str(difference))
+        except UncheckedError as why:
+            return self._judged(Verdict.UNCHECKED, str(why))
+        return self._conclude()
+
+    def _request(self, text: str, seed: int, scale: float, lines: frozenset[int]) -> Request:
+        subject = self._subject
+        return Request(
+            path=subject.path,
+            text=text,
+            cwd=subject.cwd,
+            seconds=self._limits.seconds,
+            backwards=self._limits.backwards,
+            call=subject.call,
+            lines=tuple(sorted(lines)),
+            seed=seed,
+            plan=oracle.plan_of(scale),
+        )
+
+    def _pair(self, seed: int, scale: float, *, plain: bool) -> None:
+        subject, evidence = self._subject, self._evidence
+        first = self._request(subject.before, seed, scale, subject.changed_before)
+        second = self._request(subject.after, seed, scale, subject.changed_after)
+        before = self._make(first)
+        obstacle = _obstacle(before, subject)
+        if plain and obstacle is not None:
+            raise UncheckedError(obstacle)
+        if plain:
+            self._repeat(first, before)
+        after = self._make(second)
+        self._count_lines(before, after)
+        failure = failure_of(before)
+        _no_new_end(before, after, failure)
+        if obstacle is not None:
+            return
+        evidence.pairs += 1
+        if failure is None:
+            self._both_ran(first, second, before, after)
+        else:
+            evidence.failed = evidence.failed or failure
+            self._original_failed(first, second, before, after, failure)
+
+    def _repeat(self, request: Request, before: Run) -> None:
+        """Find out whether the original agrees with itself, and how closely."""
+        evidence = self._evidence
+        if before.seconds > self._limits.case / 8:
+            evidence.notes.append("the original is too slow to be run twice: its determinism is unknown")
+            return
+        again = self._make(request)
+        evidence.prints = same_print(before.output, again.output, prefix=False) is None
+        spread = Agreement(slack=1e9)
+        try:
+            if len(before.events) != len(again.events):
+                raise DiffersError(f"{len(before.events)} passes, then {len(again.events)}")
+            for one, other in zip(before.events, again.events, strict=False):
+                same_roots(one, other, spread)
+                same_gradients(one, other, spread)
+        except DiffersError as difference:
+            raise UncheckedError(f"two runs of the original differ: {difference}") from None
+        if not spread.bitwise:
+            evidence.agreement.slack = 1.0 + 4 * spread.relative / (100 * 2.0**-23)
+            evidence.notes.append(f"two runs of the original differ by {spread.relative:.1e}: so may the rewritten one")
+
+    def _count_lines(self, before: Run, after: Run) -> None:
+        evidence, subject = self._evidence, self._subject
+        for run, changed in ((before, subject.changed_before), (after, subject.changed_after)):
+            if run.ended is not None and run.ended.executed & changed:
+                evidence.exercised = True
+        if before.ended is not None:
+            evidence.executable |= before.ended.executable
+            evidence.executed.append(before.ended.executed)
+
+    def _both_ran(self, first: Request, second: Request, before: Run, after: Run) -> None:
+        evidence = self._evidence
+        local = Agreement(slack=evidence.agreement.slack)
+        try:
+            if len(before.events) != len(after.events) and not _cut_short(before, after):
+                raise DiffersError(f"{len(before.events)} backward passes before, {len(after.events)} after")
+            for one, other in zip(before.events, after.events, strict=False):
+                same_roots(one, other, local)
+                same_gradients(one, other, local)
+            self._same_end(before, after, local)
+        except DiffersError:
+            if not self._subject.silent:
+                raise
+            self._correct(first, second)
+            return
+        if any(local.gained.values()):
+            self._correct(first, second)
+        else:
+            evidence.same += 1
+            _add(evidence.oracles, "the original's own autograd")
+        self._merge(local)
+
+    def _correct(self, first: Request, second: Request) -> None:
+        """The original's own gradient is in doubt: central differences decide."""
+        evidence = self._evidence
+        try:
+            _add(evidence.oracles, oracle.differences(self._make, first, second, None))
+            evidence.corrected += 1
+        except NoOracleError as why:
+            _add(evidence.unjudged, str(why))
+
+    def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
+        evidence = self._evidence
+        local = Agreement(slack=evidence.agreement.slack)
+        for one, other in zip(before.events[: failure.index + 1], after.events, strict=False):
+            same_roots(one, other, local)
+            if one.error is None:
+                same_gradients(one, other, local)
+        if len(after.events) <= failure.index < len(before.events):
+            raise DiffersError(f"the backward pass at line {before.events[failure.index].line} is never reached")
+        propagated = before.ended is not None and before.ended.error is not None
+        if evidence.prints and propagated and failure == failure_of(replace(before, events=())):
+            self._same_print(before, after, prefix=True)
+        if len(after.events) <= failure.index:
+            _add(evidence.unjudged, "no backward follows the error")
+            return
+        try:
+            self._against_oracle(first, second, after, failure, local)
+            evidence.cured += 1
+            self._merge(local)
+        except NoOracleError as why:
+            _no_other_error(before, after)
+            _add(evidence.unjudged, str(why))
+
+    def _against_oracle(self, first: Request, second: Request, after: Run, failure: Failure, local: Agreement) -> None:
+        evidence = self._evidence
+        if failure.symptom.cure in (Cure.DIFFERENCES, Cure.NONE):
+            if failure.index or failure.symptom.cure == Cure.NONE:
+                raise NoOracleError(
+                    f"no oracle for {failure.symptom.short!r}" + (" after a first pass" * bool(failure.index))
+                )
+            _add(evidence.oracles, oracle.differences(self._make, first, second, failure))
+            return
+        reference, name = oracle.run_cured(self._make, replace(first, lines=()), failure)
+        for one, other in zip(reference.events, after.events, strict=False):
+            same_roots(one, other, local)
+            same_gradients(one, other, local)
+        _no_other_error(reference, after)
+        self._same_arguments(reference, after, local)
+        if any(local.gained.values()):
+            if failure.index:
+                raise NoOracleError("no oracle for the gradient of a leaf that had none")
+            oracle.differences(self._make, first, second, failure)
+        _add(evidence.oracles, name)
+
+    def _same_end(self, before: Run, after: Run, local: Agreement) -> None:
+        if before.ended is None or after.ended is None or before.killed or after.killed:
+            return
+        if before.ended.rng != after.ended.rng:
+            raise DiffersError("it draws other random numbers: the generators end in another state")
+        self._same_arguments(before, after, local)
+        if self._evidence.prints:
+            self._same_print(before, after, prefix=False)
+
+    def _same_arguments(self, before: Run, after: Run, local: Agreement) -> None:
+        if before.ended is None or after.ended is None or not before.ended.arguments:
+            return
+        for number, (one, other) in enumerate(zip(before.ended.arguments, after.ended.arguments, strict=False), 1):
+            distance(one, other, f"argument {number} after the call", local, improve=False)
+
+    def _same_print(self, before: Run, after: Run, *, prefix: bool) -> None:
+        difference = same_print(before.output, after.output, prefix=prefix)
+        if difference is not None:
+            raise DiffersError(difference)
+
+    def _merge(self, local: Agreement) -> None:
+        total = self._evidence.agreement
+        total.bitwise &= local.bitwise
+        total.forward_bitwise &= local.forward_bitwise
+        total.largest = max(total.largest, local.largest)
+        total.relative = max(total.relative, local.relative)
+        total.summed |= local.summed
+        for leaf, nonzero in local.gained.items():
+            total.gained[leaf] = total.gained.get(leaf, False) or nonzero
+
+    def _conclude(self) -> Judgement:
+        evidence, subject = self._evidence, self._subject
+        changed = subject.changed_before | subject.changed_after
+        if changed and not evidence.exercised:
+            return self._judged(Verdict.NOT_EXERCISED, "no run reached the changed lines")
+        if evidence.cured or evidence.corrected:
+            return self._judged(Verdict.FIXED, self._fixed_reason())
+        if evidence.unjudged:
+            return self._judged(Verdict.UNCHECKED, "; ".join(evidence.unjudged))
+        if subject.predicted:
+            return self._judged(Verdict.NOT_REPRODUCED, f"the original ran without an error {self._times()}")
+        return self._judged(Verdict.EQUIVALENT, f"worked before, same after: {self._likeness()}")
+
+    def _fixed_reason(self) -> str:
+        evidence = self._evidence
+        if evidence.failed is None:
+            start = "wrong gradient without an error before"
+        else:
+            start = f'raised "{evidence.failed.symptom.short}" before'
+        return f"{start}; after, {self._likeness()}"
+
+    def _likeness(self) -> str:
+        agreement = self._evidence.agreement
+        loss = "the sum as loss" if agreement.summed else "same loss" if agreement.forward_bitwise else "equal loss"
+        return f"{loss}, gradients equal {_digits(agreement.relative)}{self._branches()} {self._times()}"
+
+    def _times(self) -> str:
+        return f"({self._evidence.pairs} pairs of runs)"
+
+    def _branches(self) -> str:
+        """Whether changed lines of the original ran in some runs and not in others."""
+        runs = [lines for lines in self._evidence.executed if lines] or [frozenset()]
+        every, never = frozenset.intersection(*runs), frozenset.union(*runs)
+        return ", branch taken and not taken" if every != never else ""
+
+    def _judged(self, verdict: Verdict, reason: str) -> Judgement:
+        evidence, subject = self._evidence, self._subject
+        notes = [*evidence.notes, *self._late_notes(verdict)]
+        compared = verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
+        return Judgement(
+            verdict=verdict,
+            reason=reason,
+            ran="program" if subject.call is None else subject.call,
+            error_before=None if evidence.failed is None else str(evidence.failed.error),
+            oracle=", ".join(evidence.oracles) or None,
+            runs=evidence.pairs,
+            max_difference=evidence.agreement.largest if compared else None,
+            notes=tuple(notes),
+        )
+
+    def _late_notes(self, verdict: Verdict) -> list[str]:
+        evidence = self._evidence
+        notes = []
+        if verdict in (Verdict.FIXED, Verdict.EQUIVALENT):
+            for leaf, nonzero in evidence.agreement.gained.items():
+                notes.append(f"the gradient of {leaf} was None and is {'nonzero' if nonzero else 'zero'} now")
+            notes += [f"not judged in some runs: {why}" for why in evidence.unjudged]
+            missed = evidence.executable.difference(*evidence.executed) if evidence.executed else frozenset()
+            if missed:
+                notes.append("never ran: line " + ", ".join(map(str, sorted(missed))))
+        return notes
+
+
+def _obstacle(run: Run, subject: Subject) -> str | None:
+    """Why nothing can be learned from a run of the original."""
+    if run.killed is not None and not (run.killed == "time" and run.events):
+        if run.killed == "time":
+            return "the original reached no backward in time"
+        return f"the original was stopped: {run.killed}"
+    failed = failure_of(run) is not None
+    if run.ended is not None and run.ended.error is not None and not failed and (subject.call or not run.events):
+        return f"the original raises {run.ended.error}"
+    if run.events or failed:
+        return None
+    if run.ended is None and run.killed is None:
+        return f"the original {_departure(run)} before any backward"
+    return "no backward ran" if subject.call is None else "the call returns nothing differentiable"
+
+
+def _departure(run: Run) -> str:
+    return f"died of signal {-run.status}" if run.status < 0 else f"left the interpreter with code {run.status}"
+
+
+def _no_new_end(before: Run, after: Run, failure: Failure | None) -> None:
+    """The rewritten text ends no worse than the original. Raises `DiffersError`.
+
+    Raises `UncheckedError` where only time decides.
+    """
+    again = failure_of(after)
+    if again is not None:
+        how = "still raises" if failure is not None and failure.symptom == again.symptom else "raises"
+        raise DiffersError(f"{how} {again.error}" + ("" if again.error.line is None else f" (line {again.error.line})"))
+    if after.killed is not None and before.killed is None:
+        if after.killed == "time" and before.seconds > 0.4 * after.seconds:
+            raise UncheckedError("the rewritten text didn't end in time; the original took most of it, too")
+        raise DiffersError("it didn't end in time" if after.killed == "time" else f"it was stopped: {after.killed}")
+    if after.ended is None and after.killed is None and before.ended is not None:
+        raise DiffersError(f"it {_departure(after)}")
+    if failure is None:
+        _no_other_error(before, after)
+
+
+def _no_other_error(reference: Run, after: Run) -> None:
+    """Both end with the same error of the user's own, or with none."""
+    one, other = (None if run.ended is None else run.ended.error for run in (reference, after))
+    if one is not None and symptom_of(one.message) is not None:
+        return  # it ended where it failed: how it would have ended isn't known
+    if reference.ended is None or after.ended is None or _same_error(one, other):
+        return
+    if other is None:
+        raise DiffersError(f"no longer raises {one}")
+    raise DiffersError(f"raises {other}" + ("" if other.line is None else f" (line {other.line})"))
+
+
+def _same_error(one: Raised | None, other: Raised | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.type == other.type and same_print(one.message, other.message, prefix=False) is None
+
+
+def _cut_short(before: Run, after: Run) -> bool:
+    return before.killed == "time" or after.killed == "time"
+
+
+def _digits(relative: float) -> str:
+    return "bit for bit" if relative == 0.0 else f"to {max(1, math.floor(-math.log10(relative)))} digits"
+
+
+def _add(items: list[str], item: str) -> None:
+    if item not in items:
+        items.append(item)

@@ -1,0 +1,134 @@
+"""Reference gradients for an original that raises: the ladder of oracles, first that applies.
+
+1. The original itself, run so that it doesn't raise: its saved tensors packed as clones, its leaves handed out as
+   `leaf * 1`, a cotangent of ones where torch asks for one.
+2. Float64 central differences of the original's forward along fixed directions, when nothing in it stops gradients on
+   purpose: a detach, no_grad, a custom Function, an inner `autograd.grad` or hard-coded float32 make differences
+   differ from the gradient that is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gradfix.backward.compare import DiffersError
+from gradfix.backward.protocol import Plan, Raised, Request, Run
+from gradfix.backward.symptoms import Cure, Symptom, symptom_of
+
+DIRECTIONS = 2
+STEP = 1e-5
+SMOOTH = 1e-4  # relative change of a difference when the step is halved; beyond it there is a kink
+CLOSE = 1e-6  # relative agreement asked of a directional derivative
+
+Make = Callable[[Request], Run]
+
+
+class NoOracleError(Exception):
+    """No reference gradients can be had; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The first autograd error of a run."""
+
+    index: int  # of the pass that raised, or would have come next
+    error: Raised
+    symptom: Symptom
+
+
+def failure_of(run: Run) -> Failure | None:
+    """The first autograd error a run met, caught by the user's code or not."""
+    for index, event in enumerate(run.events):
+        symptom = None if event.error is None else symptom_of(event.error.message)
+        if event.error is not None and symptom is not None:
+            return Failure(index, event.error, symptom)
+    error = None if run.ended is None else run.ended.error
+    symptom = None if error is None else symptom_of(error.message)
+    return None if error is None or symptom is None else Failure(len(run.events), error, symptom)
+
+
+def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]:
+    """Run the original past `failure` under the cure of each error it meets. Returns the run and the oracle's name.
+
+    Raises `NoOracleError` when none of the cures helps.
+    """
+    cures: list[Cure] = []
+    met: Failure | None = failure
+    while met is not None and met.index <= failure.index:
+        cure = met.symptom.cure
+        if cure in cures or cure in (Cure.NONE, Cure.DIFFERENCES):
+            raise NoOracleError(f"no oracle for {met.symptom.short!r}")
+        cures.append(cure)
+        cured = replace(
+            request,
+            hooks=True,
+            ones=Cure.ONES in cures,
+            plan=replace(request.plan, fresh_leaves=Cure.FRESH_LEAVES in cures),
+        )
+        run = make(cured)
+        met = failure_of(run)
+    if len(run.events) <= failure.index:
+        raise NoOracleError("no oracle: under it the original ends before its backward")
+    return run, " + ".join(cure.value for cure in cures)
+
+
+def differences(make: Make, before: Request, after: Request, failure: Failure | None) -> str:
+    """Compare the rewritten text's gradients at the first pass with central differences of the original's forward.
+
+    `failure` is what the original raised in single precision: in double precision it must raise the same, or the runs
+    took another branch. Returns the oracle's name.
+    Raises `DiffersError` when gradient and differences disagree, `NoOracleError` when differences don't apply.
+    """
+    plan = replace(before.plan, double=True)
+    if failure is not None:
+        again = failure_of(make(replace(before, plan=plan, lines=(), backwards=1)))
+        if again is None or again.symptom != failure.symptom:
+            raise NoOracleError("no oracle: in float64 the original takes another way")
+    claimed = make(replace(after, plan=plan, directions=DIRECTIONS, ones=True, backwards=1))
+    if not claimed.events or claimed.events[0].error is not None:
+        raise NoOracleError("no oracle: the rewritten text doesn't run in float64")
+    event = claimed.events[0]
+    if event.unmoved:
+        raise NoOracleError("no oracle: central differences can't reach every leaf")
+    forward = replace(before, ones=True, backwards=1, lines=())
+    compared = 0
+    for number, derivative in enumerate(event.derivatives):
+        measured = _difference(make, replace(forward, plan=replace(plan, direction=number)))
+        if measured is None:
+            continue
+        slope, size = measured
+        compared += 1
+        if not abs(slope - derivative) <= CLOSE * max(abs(slope), abs(derivative)) + 1e-8 * max(1.0, size):
+            raise DiffersError(f"its directional derivative is {derivative:.9g}, central differences give {slope:.9g}")
+    if not compared:
+        raise NoOracleError("no oracle: the forward isn't smooth here")
+    return Cure.DIFFERENCES.value
+
+
+def _difference(make: Make, request: Request) -> tuple[float, float] | None:
+    """Slope of the objective along the request's direction and its magnitude; None at a kink."""
+    at_rest = _objective(make, request, 0.0)
+    wide = (_objective(make, request, STEP) - _objective(make, request, -STEP)) / (2 * STEP)
+    narrow = (_objective(make, request, STEP / 2) - _objective(make, request, -STEP / 2)) / STEP
+    if not abs(wide - narrow) <= SMOOTH * max(abs(wide), abs(narrow)) + 1e-8 * max(1.0, abs(at_rest)):
+        return None
+    return (4 * narrow - wide) / 3, abs(at_rest)
+
+
+def _objective(make: Make, request: Request, step: float) -> float:
+    run = make(replace(request, plan=replace(request.plan, step=step)))
+    if not run.events or run.events[0].objective is None:
+        why = f" ({run.ended.error})" if run.ended is not None and run.ended.error is not None else ""
+        raise NoOracleError(f"no oracle: the original's forward doesn't run in float64 without gradients{why}")
+    event = run.events[0]
+    if event.kind == "grad":
+        raise NoOracleError("no oracle: an inner autograd.grad ran")
+    if event.stops:
+        raise NoOracleError(f"no oracle: {', '.join(event.stops)} ran, which central differences see through")
+    return float(event.objective)  # type: ignore[arg-type]  # None was excluded above
+
+
+def plan_of(scale: float) -> Plan:
+    """The plan of a plain run whose inputs are scaled."""
+    return Plan(scale=scale)

@@ -1,0 +1,204 @@
+"""What a run reports, as frozen values; read from the JSON lines of the child, which are not to be trusted."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from array import array
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Message = dict[str, Any]  # a JSON object
+PROTOCOL = 1
+
+
+class ProtocolError(ValueError):
+    """The child said something that is no answer. The program may have written to its descriptors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a run departs from the plain one; the twin of `worker_vary.Plan`."""
+
+    scale: float = 1.0  # factor on random inputs and on leaves
+    fresh_leaves: bool = False  # `leaf * 1` for every leaf
+    double: bool = False  # float64 by default
+    direction: int | None = None  # forward only, with every leaf moved along this direction …
+    step: float = 0.0  # … by this much
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One run to be made."""
+
+    path: str
+    text: str
+    cwd: str
+    seconds: float
+    backwards: int  # passes observed before the run is stopped
+    call: str | None = None  # None: as a program
+    lines: tuple[int, ...] = ()  # 1-based, to be watched
+    seed: int = 0
+    plan: Plan = field(default_factory=Plan)
+    hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
+    ones: bool = False  # a cotangent of ones where torch would ask for one
+    directions: int = 0  # directional derivatives to report
+
+    def message(self, number: int) -> Message:
+        """The request as the child reads it."""
+        return {"id": number, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An exception of the user's code."""
+
+    type: str
+    message: str
+    line: int | None  # in the file, where the exception passed through it
+
+    def __str__(self) -> str:
+        first = self.message.partition("\n")[0]
+        return f"{self.type}: {first}" if first else self.type
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor's values, or for a large one its digest and projections."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    requires_grad: bool
+    values: array[Any] | None = None
+    digest: str | None = None
+    norm: float = 0.0
+    projections: tuple[float, ...] = ()
+    nans: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A leaf one pass reached."""
+
+    names: tuple[str, ...]  # what the user calls it, () when no variable holds it
+    key: str  # type, shape and digest of its content before the pass
+    gradient: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One backward pass."""
+
+    kind: str  # "backward" or "grad"
+    line: int | None
+    rng: str
+    roots: tuple[Tensor, ...]
+    leaves: tuple[Leaf, ...]
+    error: Raised | None
+    stops: tuple[str, ...]  # what stopped gradients on purpose, in runs that look for it
+    objective: float | None = None
+    derivatives: tuple[float, ...] = ()
+    unmoved: int = 0  # leaves with a gradient that no direction moves
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the run ended, in its own words."""
+
+    error: Raised | None
+    stopped: bool  # by us, after the last pass that was asked for
+    executed: frozenset[int]
+    executable: frozenset[int]
+    rng: str
+    stops: tuple[str, ...]
+    arguments: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything known about one run."""
+
+    events: tuple[Event, ...]
+    ended: Ended | None  # None: it never came to say so
+    seconds: float
+    killed: str | None  # the bound it broke
+    status: int  # exit code, or minus the signal
+    left: int  # processes it had left running
+    output: str
+    errors: str
+
+
+def run_of(events: list[Message], ended: Message | None, end: Message) -> Run:
+    """Put a run together from the child's lines and the server's. Raises `ProtocolError`."""
+    try:
+        return Run(
+            events=tuple(_event(event) for event in events),
+            ended=None if ended is None else _ended(ended),
+            seconds=float(end["seconds"]),
+            killed=end["killed"],
+            status=int(end["status"]),
+            left=int(end["left"]),
+            output=str(end["output"]),
+            errors=str(end["errors"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProtocolError(f"the run reported what makes no sense ({error!r})") from None
+
+
+def _event(message: Message) -> Event:
+    objective = message.get("objective")
+    return Event(
+        kind=str(message["kind"]),
+        line=message["line"],
+        rng=str(message["rng"]),
+        roots=tuple(_tensor(root) for root in message["roots"]),
+        leaves=tuple(_leaf(leaf) for leaf in message["leaves"]),
+        error=_raised(message["error"]),
+        stops=tuple(message["stops"]),
+        objective=None if objective is None else float(objective),
+        derivatives=tuple(float(number) for number in message.get("derivatives", ())),
+        unmoved=int(message.get("unmoved", 0)),
+    )
+
+
+def _ended(message: Message) -> Ended:
+    return Ended(
+        error=_raised(message["error"]),
+        stopped=bool(message["stopped"]),
+        executed=frozenset(map(int, message["executed"])),
+        executable=frozenset(map(int, message["executable"])),
+        rng=str(message["rng"]),
+        stops=tuple(message["stops"]),
+        arguments=tuple(_tensor(argument) for argument in message["arguments"]),
+    )
+
+
+def _raised(message: Message | None) -> Raised | None:
+    return None if message is None else Raised(str(message["type"]), str(message["message"]), message["line"])
+
+
+def _leaf(message: Message) -> Leaf:
+    gradient = message["gradient"]
+    names = tuple(str(name) for name in message["names"])
+    return Leaf(names, str(message["key"]), None if gradient is None else _tensor(gradient))
+
+
+def _tensor(message: Message) -> Tensor:
+    values: array[Any] | None = None
+    if "data" in message:
+        values = array(str(message["code"]), base64.b64decode(message["data"], validate=True))
+        if sys.byteorder == "big":
+            values.byteswap()
+    return Tensor(
+        dtype=str(message["dtype"]),
+        shape=tuple(map(int, message["shape"])),
+        requires_grad=bool(message["requires_grad"]),
+        values=values,
+        digest=message.get("digest"),
+        norm=float(message.get("norm", 0.0)),
+        projections=tuple(map(float, message.get("projections", ()))),
+        nans=int(message.get("nans", 0)),
+    )

@@ -1,0 +1,61 @@
+"""Autograd's error messages, by their stems: what kind of hazard an error is a symptom of.
+
+Texts as torch 2.13 raises them, with older wordings beside them where they differ. Matched by content, not by type:
+most are plain `RuntimeError`s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Cure(Enum):
+    """How the original can be run so that its gradients exist: decides on the oracle."""
+
+    HOOKS = "clone-packing saved-tensor hooks"
+    FRESH_LEAVES = "the original with leaves fed as `leaf * 1`"
+    ONES = "the original's autograd with a cotangent of ones"
+    DIFFERENCES = "float64 central differences"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """One error of autograd's catalogue."""
+
+    stem: str  # what the message contains
+    short: str  # how reports call it
+    cure: Cure
+
+
+SYMPTOMS = tuple(
+    Symptom(*row)
+    for row in (
+        ("has been modified by an inplace operation", "modified by an inplace operation", Cure.HOOKS),
+        ("a view of a leaf Variable that requires grad is being used", "a view of a leaf written", Cure.FRESH_LEAVES),
+        ("a leaf Variable that requires grad is being used", "a leaf written", Cure.FRESH_LEAVES),
+        ("a leaf Variable that requires grad has been used", "a leaf written", Cure.FRESH_LEAVES),
+        ("grad can be implicitly created only for", "grad can be implicitly created only for scalars", Cure.ONES),
+        ("does not require grad and does not have a grad_fn", "does not require grad", Cure.DIFFERENCES),
+        ("appears to not have been used in the graph", "not used in the graph", Cure.DIFFERENCES),
+        ("and is being modified inplace", "a forbidden view written", Cure.DIFFERENCES),
+        ("is being modified inplace with grad mode enabled", "a no_grad view written", Cure.DIFFERENCES),
+        ("its base or another view of its base has been modified inplace", "a view's base written", Cure.DIFFERENCES),
+        ("functions with out=... arguments don't support", "out= with gradients", Cure.DIFFERENCES),
+        ("Can't call numpy() on Tensor that requires grad", "numpy() on a tracked tensor", Cure.DIFFERENCES),
+        ("refer to a single memory location", "memory overlap in a write", Cure.NONE),
+        ("Inplace update to inference tensor", "an inference tensor written", Cure.NONE),
+        ("Inference tensors cannot be saved for backward", "an inference tensor saved", Cure.NONE),
+        ("vmap: inplace arithmetic", "an in-place write under vmap", Cure.NONE),
+        ("vmap: We do not support batching operators", "a write by mask under vmap", Cure.NONE),
+        ("data-dependent control flow", "data-dependent control flow under vmap", Cure.NONE),
+        ("would mutate a captured Tensor", "a captured tensor written", Cure.NONE),
+        ("backward through the graph a second time", "backward a second time", Cure.NONE),
+    )
+)
+
+
+def symptom_of(message: str) -> Symptom | None:
+    """The symptom a message shows, None when the error isn't autograd's."""
+    return next((symptom for symptom in SYMPTOMS if symptom.stem in message), None)

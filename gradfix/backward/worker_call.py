@@ -1,0 +1,164 @@
+"""A declared call: the file imported from the rewritten text, one expression called, its outputs driven backward."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib.machinery
+import os
+import sys
+import types
+from typing import Any
+
+import torch
+
+from gradfix.backward.worker_observe import Observer
+from gradfix.backward.worker_vary import Leaves
+
+Message = dict[str, Any]
+
+
+class CallError(ValueError):
+    """The declared call makes no sense; the message says what and quotes it."""
+
+
+def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> list[Message]:
+    """Import the file, make the call, run backward over what it returns. Returns the arguments as they were left."""
+    module = _imported(request["path"], code)
+    torch.manual_seed(request["seed"])
+    function, args, keywords = _prepared(request["call"], module)
+    given = _as_inputs(args, keywords, leaves)
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, torch.nn.Module) and leaves.plan.double:
+        for parameter in owner.parameters():
+            leaves.follow_parameter(parameter)
+    before = observer.events
+    result = function(*args, **keywords)
+    outputs = list(_tensors(result))
+    differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
+    if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
+        _drive(differentiable, leaves)
+    return [observer.wire.tensor(tensor) for tensor in given]
+
+
+def _imported(path: str, code: types.CodeType) -> types.ModuleType:
+    """The module as `import` would make it, from the given code; packages it lies in are importable."""
+    parts, folder = [os.path.splitext(os.path.basename(path))[0]], os.path.dirname(path)
+    while os.path.exists(os.path.join(folder, "__init__.py")):
+        parts.insert(0, os.path.basename(folder))
+        folder = os.path.dirname(folder)
+    if parts[-1] == "__init__":
+        parts.pop()
+    sys.path.insert(0, folder)
+    name = ".".join(parts)
+    module = types.ModuleType(name)
+    is_package = os.path.basename(path) == "__init__.py"
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None, origin=path, is_package=is_package)
+    module.__file__ = path
+    module.__package__ = name if is_package else name.rpartition(".")[0]
+    if is_package:
+        module.__path__ = [os.path.dirname(path)]
+    if not is_package and module.__package__:
+        importlib.import_module(module.__package__)
+    sys.modules[name] = module
+    exec(code, module.__dict__)
+    return module
+
+
+def _prepared(text: str, module: types.ModuleType) -> tuple[Any, list[Any], dict[str, Any]]:
+    """The function and its evaluated arguments. Names are the module's, then torch's, then Python's own."""
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise CallError(f"`{text}` can't be read: {error.msg}") from None
+    if not isinstance(tree, ast.Call):
+        raise CallError(f"`{text}` isn't a call")
+    names = {**vars(builtins), **vars(torch), "torch": torch, **vars(module)}
+
+    def value(node: ast.expr) -> Any:
+        return eval(compile(ast.Expression(node), "<declared call>", "eval"), names)
+
+    function = value(tree.func)
+    args: list[Any] = []
+    for argument in tree.args:
+        if isinstance(argument, ast.Starred):
+            args += value(argument.value)
+        else:
+            args.append(value(argument))
+    keywords: dict[str, Any] = {}
+    for keyword in tree.keywords:
+        keywords.update(value(keyword.value) if keyword.arg is None else {keyword.arg: value(keyword.value)})
+    return function, args, keywords
+
+
+def _as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> list[torch.Tensor]:
+    """Make floating arguments need gradients. Returns the tensors handed over.
+
+    A tensor that asks for gradients in the call itself is passed as the leaf it is. The others are passed as
+    `leaf * 1`: a caller's intermediate result, which the function may write to.
+    """
+    given: list[torch.Tensor] = []
+
+    def feed(value: Any, label: str) -> Any:
+        if isinstance(value, torch.Tensor):
+            fed = _fed(value, label, leaves)
+            given.append(fed)
+            return fed
+        if type(value) in (list, tuple):
+            return type(value)(feed(item, f"{label}[{index}]") for index, item in enumerate(value))
+        if type(value) is dict:
+            return {key: feed(item, f"{label}[{key!r}]") for key, item in value.items()}
+        return value
+
+    args[:] = [feed(value, f"argument {index}") for index, value in enumerate(args, 1)]
+    keywords.update({name: feed(value, f"argument {name}") for name, value in keywords.items()})
+    return given
+
+
+def _fed(value: torch.Tensor, label: str, leaves: Leaves) -> torch.Tensor:
+    if value.requires_grad or not (value.is_floating_point() or value.is_complex()):
+        return value
+    with torch._C.DisableTorchFunction():
+        leaf = value.detach().requires_grad_()
+        leaves.scale(leaf)
+        leaves.labels[id(leaf)] = label
+        fed = leaves.follow(leaf)
+        if fed is leaf:
+            fed = leaf * 1
+    leaves.keep(fed, leaf)
+    return fed
+
+
+def _tensors(value: Any, depth: int = 4) -> list[torch.Tensor]:
+    """The tensors in a result: nested sequences, mappings, and objects with fields."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if depth == 0 or isinstance(value, (str, bytes, int, float, torch.nn.Module)) or value is None:
+        return []
+    if isinstance(value, dict):
+        items = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        items = list(value)
+    elif hasattr(value, "__dict__"):
+        items = list(vars(value).values())
+    else:
+        return []
+    return [tensor for item in items for tensor in _tensors(item, depth - 1)]
+
+
+def _drive(outputs: list[torch.Tensor], leaves: Leaves) -> None:
+    """One backward pass over all outputs with fixed cotangents: a plain sum would hide what cancels in it."""
+    roots = []
+    for output in outputs:
+        root = output
+        if not output.requires_grad and any(other.requires_grad for other in outputs):
+            with torch._C.DisableTorchFunction():
+                root = output.detach().requires_grad_()  # so that every output is reported, and torch takes them all
+            leaves.ignored[id(root)] = root
+        roots.append(root)
+    cotangents = []
+    with torch._C.DisableTorchFunction():
+        for index, root in enumerate(roots):
+            generator = torch.Generator().manual_seed(104_729 + index)
+            cotangents.append(torch.randn(root.shape, generator=generator, dtype=torch.float32).to(root.dtype))
+    torch.autograd.backward(roots, cotangents)

@@ -1,0 +1,49 @@
+"""Which of the asked lines ran: a local tracer on the functions that hold them, nothing on any other."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import CodeType, FrameType
+from typing import Any
+
+
+class Lines:
+    """Executed and executable lines of one file, among those asked for (1-based)."""
+
+    def __init__(self, path: str, asked: frozenset[int]) -> None:
+        self._path, self._asked = path, asked
+        self._codes: set[CodeType] = set()
+        self.executable: set[int] = set()
+        self.executed: set[int] = set()
+
+    def learn(self, code: CodeType) -> None:
+        """Find the asked lines in a code object and all those nested in it."""
+        own = {line for _, _, line in code.co_lines() if line is not None} & self._asked
+        if own:
+            self._codes.add(code)
+            self.executable |= own
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                self.learn(constant)
+
+    def start(self) -> None:
+        """Begin to watch; a run that asks for nothing is not traced at all."""
+        if self.executable:
+            threading.settrace(self._enter)
+            sys.settrace(self._enter)
+
+    def stop(self) -> None:
+        """Stop watching in this thread and in those to come."""
+        sys.settrace(None)
+        threading.settrace(None)
+
+    def _enter(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if frame.f_code.co_filename == self._path and frame.f_code in self._codes:
+            return self._step
+        return None
+
+    def _step(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "line" and frame.f_lineno in self._asked:
+            self.executed.add(frame.f_lineno)
+        return self._step

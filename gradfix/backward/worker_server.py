@@ -1,0 +1,364 @@
+"""The guarded server: one forked child a run, bounded in time, memory, processes, output and files.
+
+It holds torch, warmed, and no user code. What a run leaves behind is killed before the next one starts: as process 1
+of its own namespace with one signal to all, else by walking the children this process has adopted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+TICK = 0.02  # seconds between two looks at what a run uses
+KEPT_OUTPUT = 256 * 1024  # bytes of stdout and of stderr that are kept
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+Message = dict[str, Any]  # a JSON object
+Runner = Callable[[Message, Callable[[Message], None]], None]
+Prepare = Callable[[Message, set[str]], None]
+
+
+@dataclass
+class _Usage:
+    """What a finished run used and how it ended."""
+
+    killed: str | None = None  # the bound it broke
+    output: bytearray = field(default_factory=bytearray)
+    errors: bytearray = field(default_factory=bytearray)
+    printed: int = 0
+    reported: int = 0
+
+
+class Server:
+    """Reads requests from one descriptor, answers on another, one run after the other."""
+
+    def __init__(self, requests: int, replies: int, *, scratch: str, limits: dict[str, Any], own_pids: bool) -> None:
+        self._requests, self._replies = requests, replies
+        self._scratch, self._limits, self._own_pids = scratch, limits, own_pids
+        self._used: set[str] = set()  # late parts of torch, as runs reported them
+        self._own_proc = own_pids and _process_of_proc() == "1"
+
+    def serve(self, run: Runner, prepare: Prepare) -> None:
+        """Answer every request line until the other side closes; `prepare` is called here before each run."""
+        for number, line in enumerate(_lines(self._requests)):
+            request = json.loads(line)
+            prepare(request, self._used)
+            self._say(self._guarded(request, f"{self._scratch}/run-{number}", run))
+
+    def _say(self, message: Message) -> None:
+        _write_all(self._replies, b"S" + json.dumps(message).encode() + b"\n")
+
+    def _guarded(self, request: Message, place: str, run: Runner) -> Message:
+        os.mkdir(place, 0o700)
+        pipes = [os.pipe() for _ in range(3)]
+        started = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            self._become_run(request, place, run, [write for _, write in pipes])
+        for _, write in pipes:
+            os.close(write)
+        fds = [read for read, _ in pipes]
+        try:
+            usage = self._watch(pid, fds, started + float(request["seconds"]))
+            left, status = self._clear(pid)
+        finally:
+            for fd in fds:
+                os.close(fd)
+            shutil.rmtree(place, ignore_errors=True)
+        return {
+            "end": request["id"],
+            "seconds": time.monotonic() - started,
+            "killed": usage.killed,
+            "status": status,  # exit code, or minus the signal
+            "left": left,  # processes that were still there
+            "output": usage.output.decode("utf-8", "replace"),
+            "printed": usage.printed,
+            "errors": usage.errors.decode("utf-8", "replace"),
+        }
+
+    def _become_run(self, request: Message, place: str, run: Runner, fds: list[int]) -> None:
+        """The child's whole life. Ends in `os._exit`, so that nothing of the server is ever run twice."""
+        code = 70
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            out, err, report = fds
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            kept = os.dup(report)
+            for fd in (self._requests, self._replies):
+                os.close(fd)
+            os.set_inheritable(kept, False)
+            _set_limits(self._limits, float(request["seconds"]))
+            request["place"] = place
+            run(request, lambda message: _write_all(kept, json.dumps(message).encode() + b"\n"))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _watch(self, pid: int, fds: list[int], deadline: float) -> _Usage:
+        """Read what the run says and prints until it ends or breaks a bound."""
+        usage, pending = _Usage(), bytearray()
+        poll = select.poll()
+        for fd in fds:
+            os.set_blocking(fd, False)
+            poll.register(fd, select.POLLIN)
+        poll.register(self._requests, select.POLLHUP)
+        ended = _pidfd(pid)
+        if ended is not None:
+            poll.register(ended, select.POLLIN)
+        next_look = time.monotonic() + TICK
+        try:
+            while usage.killed is None:
+                ready = dict(poll.poll(TICK * 1000))
+                if ready.get(self._requests, 0) & (select.POLLHUP | select.POLLERR):
+                    self._clear(pid)
+                    os._exit(0)  # nobody is listening any more
+                over = _has_ended(pid)
+                for fd in fds:
+                    if (over or fd in ready) and not self._drain(fd, fds, usage, pending) and fd in ready:
+                        poll.unregister(fd)
+                if over:
+                    break
+                if time.monotonic() > next_look:
+                    usage.killed = usage.killed or self._broken_bound(deadline)
+                    next_look = time.monotonic() + TICK
+        finally:
+            if ended is not None:
+                os.close(ended)
+        return usage
+
+    def _drain(self, fd: int, fds: list[int], usage: _Usage, pending: bytearray) -> bool:
+        """Take what is there now. False at the end of the stream."""
+        for _ in range(64):
+            try:
+                chunk = os.read(fd, 1 << 16)
+            except BlockingIOError:
+                return True
+            if not chunk:
+                return False
+            if fd == fds[2]:
+                usage.reported += len(chunk)
+                pending += chunk
+                whole, newline, rest = bytes(pending).rpartition(b"\n")
+                if newline:
+                    pending[:] = rest
+                    self._note_used(whole)
+                    _write_all(self._replies, b"".join(b"C" + line + b"\n" for line in whole.split(b"\n")))
+            else:
+                usage.printed += len(chunk)
+                kept = usage.output if fd == fds[0] else usage.errors
+                kept += chunk[: max(0, KEPT_OUTPUT - len(kept))]
+            if usage.printed > self._limits["output"]:
+                usage.killed = f"it printed more than {_mib(self._limits['output'])}"
+                return True
+            if usage.reported > self._limits["report"]:
+                usage.killed = f"it reported more than {_mib(self._limits['report'])}"
+                return True
+        return True
+
+    def _note_used(self, lines: bytes) -> None:
+        """Learn from a run's last message which parts of torch it imported; `prepare` knows the names it accepts."""
+        last = lines.rpartition(b"\n")[2]
+        if last.startswith(b'{"ended"'):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                self._used.update(map(str, json.loads(last)["ended"]["used"]))
+
+    def _broken_bound(self, deadline: float) -> str | None:
+        if time.monotonic() > deadline:
+            return "time"
+        pids = self._descendants()
+        if len(pids) > self._limits["processes"]:
+            return f"more than {self._limits['processes']} processes"
+        memory = self._limits["memory"]
+        if sum(map(_resident, pids)) > memory and sum(map(_proportional, pids)) > memory:
+            return f"more than {_mib(self._limits['memory'])} of memory"
+        if _size(self._scratch) > self._limits["scratch"]:
+            return f"it wrote more than {_mib(self._limits['scratch'])}"
+        return None
+
+    def _descendants(self) -> list[str]:
+        """Process numbers, as `/proc` counts them, of everything a run has started and that still runs."""
+        if self._own_proc:
+            return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+        return descendants()
+
+    def _clear(self, pid: int) -> tuple[int, int]:
+        """Kill the run and all it started. Returns how many besides itself were left, and its exit status."""
+        status: int | None = None
+        pids = self._descendants()
+        left = sum(1 for other in pids if _state(other) not in ("Z", "X", "")) - (0 if _has_ended(pid) else 1)
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            self._kill_all()
+            try:
+                while True:
+                    reaped, code = os.waitpid(-1, os.WNOHANG)
+                    if reaped == pid:
+                        status = os.waitstatus_to_exitcode(code)
+                    if reaped == 0:
+                        break
+            except ChildProcessError:
+                break
+            time.sleep(0.0005)
+        return max(0, left), -signal.SIGKILL if status is None else status
+
+    def _kill_all(self) -> None:
+        if not self._own_pids:
+            for pid in descendants():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(pid), signal.SIGKILL)
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(-1, signal.SIGKILL)
+
+
+def descendants() -> list[str]:
+    """Process numbers of all children of this process, and theirs, as `/proc` counts them."""
+    found: list[str] = []
+    todo = [_process_of_proc() or ""]
+    while todo and len(found) < 10_000:
+        children = _children(todo.pop())
+        found += children
+        todo += children
+    return found
+
+
+def kill_descendants(seconds: float = 5.0) -> None:
+    """Kill every descendant, also those that fork meanwhile: all are stopped before the first is killed."""
+    until = time.monotonic() + seconds
+    while (pids := descendants()) and time.monotonic() < until:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(pid), number)
+            if number == signal.SIGSTOP:
+                pids = descendants()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _set_limits(limits: dict[str, Any], seconds: float) -> None:
+    """Bounds the kernel itself enforces on this process and on each of its children."""
+    size = _address_space() + int(limits["memory"])
+    for what, value in (
+        (resource.RLIMIT_AS, size),
+        (resource.RLIMIT_FSIZE, int(limits["file_size"])),
+        (resource.RLIMIT_CPU, int(seconds) + 5),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (value, value))
+
+
+def _address_space() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as handle:
+            return int(handle.read().split()[0]) * PAGE
+    except OSError:
+        return 8 << 30
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+def _lines(fd: int) -> Iterator[bytes]:
+    pending = b""
+    while chunk := os.read(fd, 1 << 16):
+        *lines, pending = (pending + chunk).split(b"\n")
+        yield from lines
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _process_of_proc() -> str | None:
+    """This process as the mounted `/proc` counts it: it may show another namespace's numbers."""
+    try:
+        return os.readlink("/proc/self")
+    except OSError:
+        return None
+
+
+def _children(pid: str) -> list[str]:
+    found: list[str] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as handle:
+                found += handle.read().split()
+    return found
+
+
+def _state(pid: str) -> str:
+    """R, S, D, Z … as in proc(5); "" when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as handle:
+            return handle.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def _resident(pid: str) -> int:
+    """Bytes of memory, with what it shares with the server counted in full: cheap, and never too little."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as handle:
+            return int(handle.read().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _proportional(pid: str) -> int:
+    """Bytes of memory, with shared pages split between those who share them. Milliseconds for a large process."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as handle:
+            fields = dict(line.split(":", 1) for line in handle.read().splitlines()[1:])
+        return 1024 * int(fields["Pss"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return 0
+
+
+def _size(directory: str) -> int:
+    """Bytes in use on the scratch file system when it is bounded by itself (then 0), else of its files."""
+    if os.path.ismount(directory):
+        return 0
+    total = seen = 0
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            seen += 1
+            if seen > 20_000:
+                return 1 << 62
+    return total
+
+
+def _mib(size: int) -> str:
+    return f"{size >> 20} MiB"

@@ -1,0 +1,126 @@
+"""Tensors and errors as JSON, for the check to compare: raw values when small, digest and projections when large."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import hashlib
+import random
+import sys
+from typing import Any
+
+import torch
+
+PROJECTIONS = 4
+INLINE_BYTES = 64 * 1024  # a tensor up to this size travels whole
+BUDGET_BYTES = 4 * 1024 * 1024  # … until a run has sent this much
+
+_UPCAST = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.bool: torch.uint8}
+_CODES = {
+    torch.float32: "f",
+    torch.float64: "d",
+    torch.uint8: "B",
+    torch.int8: "b",
+    torch.int16: "h",
+    torch.int32: "i",
+    torch.int64: "q",
+}
+
+
+class Wire:
+    """Turns tensors into messages and keeps count of what was sent."""
+
+    def __init__(self) -> None:
+        self._sent = 0
+
+    def tensor(self, tensor: torch.Tensor) -> dict[str, Any]:
+        """dtype, shape, and the values (`data` in `code`) or digest, `norm`, `projections` and NaN count."""
+        message: dict[str, Any] = {
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "shape": list(tensor.shape),
+            "requires_grad": bool(tensor.requires_grad),
+        }
+        flat = plain(tensor)
+        if flat is None:
+            return message
+        raw = _bytes(flat)
+        if len(raw) <= INLINE_BYTES and self._sent + len(raw) <= BUDGET_BYTES:
+            self._sent += len(raw)
+            return {**message, "code": _CODES[flat.dtype], "data": base64.b64encode(raw).decode("ascii")}
+        return {**message, "digest": hashlib.blake2b(raw, digest_size=16).hexdigest(), **_projected(flat)}
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The values as one flat dense CPU tensor of a type that has a code; None for wrappers that hold no values."""
+    try:
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            flat = tensor.detach()
+            if flat.layout != torch.strided:
+                flat = flat.to_dense()
+            flat = flat.resolve_conj().resolve_neg().cpu()
+            flat = (torch.view_as_real(flat) if flat.is_complex() else flat).contiguous().reshape(-1)
+            wide = _UPCAST.get(flat.dtype)
+            flat = flat if wide is None else flat.to(wide)
+            return flat if flat.dtype in _CODES and not _is_wrapper(tensor) else None
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
+def digest(tensor: torch.Tensor) -> str:
+    """Names a tensor by type, shape and content: "float32[3]#9f…"."""
+    flat = plain(tensor)
+    content = "?" if flat is None else hashlib.blake2b(_bytes(flat), digest_size=8).hexdigest()
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}#{content}"
+
+
+def _is_wrapper(tensor: torch.Tensor) -> bool:
+    functorch = getattr(torch._C, "_functorch", None)
+    return functorch is not None and bool(functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def _bytes(flat: torch.Tensor) -> bytes:
+    """Little-endian bytes, without NumPy: it may be missing."""
+    if flat.numel() == 0:
+        return b""
+    raw = ctypes.string_at(flat.data_ptr(), flat.numel() * flat.element_size())
+    if sys.byteorder == "big" and flat.element_size() > 1:
+        size = flat.element_size()
+        raw = b"".join(raw[i : i + size][::-1] for i in range(0, len(raw), size))
+    return raw
+
+
+def _projected(flat: torch.Tensor) -> dict[str, Any]:
+    """Sums against fixed waves: two tensors that agree in all of them are equal up to chance."""
+    with torch._C.DisableTorchFunction(), torch.no_grad():
+        values = flat.to(torch.float64)
+        nans = int(torch.isnan(values).sum())
+        values = torch.nan_to_num(values, nan=0.0, posinf=1e300, neginf=-1e300)
+        ramp = torch.arange(1, len(values) + 1, dtype=torch.float64)
+        waves = [float((values * torch.cos(ramp * (1.0 + 0.7310585 * k))).sum()) for k in range(PROJECTIONS)]
+        return {"norm": float(values.norm()), "projections": waves, "nans": nans}
+
+
+def rng_state() -> str:
+    """Digest of the states of torch's and Python's generators, and of NumPy's when it is loaded."""
+    states = [_bytes(torch.get_rng_state()), repr(random.getstate()).encode()]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        states.append(repr(numpy.random.get_state()).encode())
+    return hashlib.blake2b(b"".join(states), digest_size=8).hexdigest()
+
+
+def error(raised: BaseException, subject: str) -> dict[str, Any]:
+    """Type, message and the last line of the subject file the error passed through."""
+    line, trace = None, raised.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == subject:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    try:
+        message = str(raised)
+    except BaseException:
+        message = "(its message can't be read)"
+    kind = type(raised)
+    if isinstance(raised, SyntaxError) and line is None:
+        line = raised.lineno
+    return {"type": kind.__qualname__, "message": message[:4000], "line": line}

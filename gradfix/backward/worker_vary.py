@@ -1,0 +1,241 @@
+"""How a run departs from the plain one: other seeds, scaled inputs, leaves under our control, double precision.
+
+One `TorchFunctionMode` sees every factory call. It is installed only when a run asks for one of these, so the plain
+run is torch's own. The same departures are made for the original and for the rewritten text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+Function = Callable[..., Any]
+
+_RANDOM = {torch.randn, torch.rand, torch.normal, torch.randn_like, torch.rand_like}
+_FILLED = {torch.tensor, torch.zeros, torch.ones, torch.full, torch.arange, torch.linspace, torch.eye} | {
+    torch.zeros_like,
+    torch.ones_like,
+    torch.full_like,
+    torch.as_tensor,
+}
+_REFILLS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_, torch.Tensor.random_} | {
+    function for name, function in vars(torch.nn.init).items() if name.endswith("_") and not name.startswith("_")
+}
+_STOPS = {torch.Tensor.detach: "detach", torch.Tensor.detach_: "detach", torch.detach: "detach"}
+_TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
+_TRANSPARENT = ("grad_mode.py", "_contextlib.py")  # frames between the user's `no_grad` and the switch itself
+_NARROW = {torch.float32, torch.float16, torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What this run does differently. The default is nothing at all."""
+
+    scale: float = 1.0  # factor on random inputs and on leaves
+    fresh_leaves: bool = False  # hand out `leaf * 1` for every leaf
+    double: bool = False  # float64 by default; random numbers are drawn as in float32
+    direction: int | None = None  # move every leaf along this direction …
+    step: float = 0.0  # … by this much
+
+    @property
+    def departs(self) -> bool:
+        """Whether the mode is needed."""
+        return self != Plan()
+
+
+class Leaves:
+    """The leaves of a run in the order they were made, and what stops gradients on purpose in it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.tracked: list[torch.Tensor] = []
+        self.stops: set[str] = set()
+        self.ignored: dict[int, torch.Tensor] = {}  # leaves of our own making that stand for nothing of the user's
+        self.labels: dict[int, str] = {}  # names of leaves that no variable of the user holds, by id
+        self._ordinal: dict[int, int] = {}
+        self._derived: list[tuple[torch.Tensor, torch.Tensor]] = []  # (what the user holds, the leaf behind it)
+        self._scaled: dict[int, torch.Tensor] = {}
+
+    def hidden(self) -> dict[int, torch.Tensor]:
+        """The leaf behind each tensor that the user holds in its place, by id of the latter."""
+        return {id(derived): leaf for derived, leaf in self._derived}
+
+    def scale(self, tensor: torch.Tensor) -> None:
+        """Multiply a freshly made floating tensor in place, once, without bumping its version."""
+        if self.plan.scale != 1.0 and tensor.is_floating_point() and id(tensor) not in self._scaled:
+            self._scaled[id(tensor)] = tensor
+            tensor.data.mul_(self.plan.scale)
+
+    def follow(self, leaf: torch.Tensor) -> torch.Tensor:
+        """Take a new leaf into account. Returns what the user gets: the leaf, or `leaf * 1`."""
+        if not (leaf.is_floating_point() or leaf.is_complex()) or id(leaf) in self._ordinal:
+            return leaf
+        self._ordinal[id(leaf)] = len(self.tracked)
+        self.tracked.append(leaf)
+        self.move(leaf)
+        if not self.plan.fresh_leaves:
+            return leaf
+        derived = leaf * 1
+        self._derived.append((derived, leaf))
+        return derived
+
+    def follow_parameter(self, parameter: torch.Tensor) -> None:
+        """Take a parameter into account where it stands: modules hold it, so nothing else can be handed out."""
+        self._ordinal[id(parameter)] = len(self.tracked)
+        self.tracked.append(parameter)
+        self.move(parameter)
+
+    def keep(self, derived: torch.Tensor, leaf: torch.Tensor) -> None:
+        """Remember that the user holds `derived` where the gradient arrives at `leaf`."""
+        self._derived.append((derived, leaf))
+
+    def move(self, leaf: torch.Tensor) -> None:
+        """Add `step` times the direction to a tracked leaf."""
+        if self.plan.direction is not None and self.plan.step and id(leaf) in self._ordinal:
+            with torch._C.DisableTorchFunction():
+                leaf.data.add_(self.direction(self.plan.direction, leaf).to(leaf.dtype), alpha=self.plan.step)
+
+    def direction(self, number: int, leaf: torch.Tensor) -> torch.Tensor:
+        """A unit vector in the leaf's shape that depends on its place among the leaves alone."""
+        with torch._C.DisableTorchFunction():
+            generator = torch.Generator().manual_seed(7919 * (number + 1) + self._ordinal[id(leaf)])
+            vector = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+            return vector / vector.norm().clamp_min(1e-30)
+
+    def derivative(self, number: int, gradients: dict[int, torch.Tensor]) -> float:
+        """Derivative along direction `number` from the gradients, by id of leaf; absent ones are zero."""
+        total = 0.0
+        for leaf in self.tracked:
+            gradient = gradients.get(id(leaf))
+            if gradient is not None:
+                with torch._C.DisableTorchFunction():
+                    total += float((gradient.detach().to(torch.float64) * self.direction(number, leaf)).sum())
+        return total
+
+    def is_tracked(self, leaf: torch.Tensor) -> bool:
+        """Whether the leaf can be moved."""
+        return id(leaf) in self._ordinal
+
+
+class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed
+    """Carries out a `Plan` on every torch call of the program."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        super().__init__()
+        self._leaves = leaves
+        self._plan = leaves.plan
+        self._data_views: dict[int, torch.Tensor] = {}  # results of `.data`, kept alive so that ids stay theirs
+
+    def __torch_function__(
+        self, function: Function, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        keywords = dict(kwargs or {})
+        if self._plan.double:
+            self._look_for_stops(function, args)
+        hashable = _known(function)
+        if hashable in _RANDOM or hashable in _FILLED:
+            return self._make(function, args, keywords, random=hashable in _RANDOM)
+        if hashable in _REFILLS:
+            return self._refill(function, args, keywords)
+        result = function(*args, **keywords)
+        if hashable is torch.Tensor.requires_grad_ and isinstance(result, torch.Tensor) and result.requires_grad:
+            return self._new_leaf(result)
+        if _setter_name(function) == "requires_grad" and len(args) > 1 and args[1]:
+            self._new_leaf(args[0])
+        if _getter_name(function) == "data" and self._plan.double:
+            self._data_views[id(result)] = result
+        if self._plan.double:
+            self._note_precision(function, result)
+        return result
+
+    def _make(self, function: Function, args: tuple[Any, ...], keywords: dict[str, Any], *, random: bool) -> Any:
+        wanted = bool(keywords.pop("requires_grad", False))
+        of_tensors = function is torch.normal and any(isinstance(arg, torch.Tensor) for arg in args)
+        free = keywords.get("dtype") is None and "out" not in keywords
+        if random and self._plan.double and free and not of_tensors:
+            keywords.pop("dtype", None)
+            result = function(*args, **keywords, dtype=torch.float32).double()
+        else:
+            result = function(*args, **keywords)
+            self._note_precision(function, result)
+        if not isinstance(result, torch.Tensor):
+            return result
+        if random:
+            self._leaves.scale(result)
+        return self._new_leaf(result.requires_grad_()) if wanted else result
+
+    def _refill(self, function: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """An in-place random fill, of a float64 tensor with the numbers that a float32 one would get."""
+        filled = args[0] if args else keywords.get("tensor")
+        if not isinstance(filled, torch.Tensor):
+            return function(*args, **keywords)
+        if not self._plan.double or filled.dtype != torch.float64:
+            result = function(*args, **keywords)
+        else:
+            narrow = filled.detach().float()
+            function(narrow, *args[1:], **{name: value for name, value in keywords.items() if name != "tensor"})
+            filled.data.copy_(narrow)
+            result = filled
+        self._leaves.move(filled)
+        return result
+
+    def _new_leaf(self, leaf: torch.Tensor) -> torch.Tensor:
+        if not leaf.is_leaf or isinstance(leaf, torch.nn.Parameter):
+            return leaf
+        self._leaves.scale(leaf)
+        with torch.enable_grad():
+            return self._leaves.follow(leaf)
+
+    def _note_precision(self, function: Function, result: Any) -> None:
+        if self._plan.double and isinstance(result, torch.Tensor) and result.dtype in _NARROW:
+            self._leaves.stops.add("float32 written into the code")
+
+    def _look_for_stops(self, function: Function, args: tuple[Any, ...]) -> None:
+        """Central differences see through whatever stops a gradient on purpose: note that it ran."""
+        stop = _STOPS.get(_known(function))
+        if stop is not None and not _called_from_inside(sys._getframe(2)):
+            self._leaves.stops.add(stop)
+        if getattr(function, "__name__", "") == "_set_grad_enabled" and args and args[0] is False:
+            if not _called_from_inside(sys._getframe(2)):
+                self._leaves.stops.add("no_grad")
+        elif any(isinstance(arg, torch.Tensor) and id(arg) in self._data_views for arg in args):
+            name = getattr(function, "__name__", "")
+            written = isinstance(args[0], torch.Tensor) and id(args[0]) in self._data_views
+            if not (written and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__")))):
+                self._leaves.stops.add(".data")
+
+
+def _known(function: Function) -> Function | None:
+    """The function itself when it can be looked up in a set, else None."""
+    try:
+        hash(function)
+    except TypeError:
+        return None
+    return function
+
+
+def _setter_name(function: Function) -> str | None:
+    if getattr(function, "__name__", "") != "__set__":
+        return None
+    return getattr(getattr(function, "__self__", None), "__name__", None)
+
+
+def _getter_name(function: Function) -> str | None:
+    if getattr(function, "__name__", "") != "__get__":
+        return None
+    return getattr(getattr(function, "__self__", None), "__name__", None)
+
+
+def _called_from_inside(frame: FrameType | None) -> bool:
+    while frame is not None and os.path.basename(frame.f_code.co_filename) in _TRANSPARENT:
+        frame = frame.f_back
+    if frame is None or str(frame.f_globals.get("__name__")).startswith("gradfix.backward."):
+        return True
+    return frame.f_code.co_filename.startswith(_TORCH_FOLDER)
