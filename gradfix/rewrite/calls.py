@@ -1,0 +1,158 @@
+"""Builds the out-of-place forms of `y.exp_()`, `torch.relu_(y)` and `F.relu(y, inplace=True)`."""
+
+from __future__ import annotations
+
+import ast
+
+import libcst as cst
+
+from gradfix.analysis.facts import Spelling, Write, WriteForm
+from gradfix.edits import Edit
+from gradfix.findings import Refusal
+from gradfix.rewrite import names, sites, tree
+from gradfix.rewrite.chains import Chain, Use, chain_of, use_of
+from gradfix.rewrite.expressions import is_effectless, mentions, same
+from gradfix.rewrite.ladder import Form
+from gradfix.rewrite.places import clone_of, place_of, temporary
+from gradfix.rewrite.tree import Tree
+from gradfix.source import Source
+
+Edits = tuple[Edit, ...]
+
+_NOT_FOUND = Refusal("the writing call can't be found in its statement", "rewrite it by hand")
+
+
+def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits | Refusal:
+    """The edits that give the writing call of `write` the spelling `form`."""
+    site = sites.site_of(source, write.statement)
+    read = tree.read(site, write.statement)
+    if isinstance(read, Refusal):
+        return read
+    chain = chain_of(write, spelling)
+    call = tree.find_call(read, source.span_of(chain.top.func).end - site.span.start)
+    if call is None:
+        return _NOT_FOUND
+    if form is Form.CLONE:
+        return _clone(source, site, read, write, spelling, call)
+    place = place_of(write)
+    holder = None if place is None else tree.name(source.span_of(place).text(source.text))
+    result = _out_of_place(read, call, chain, holder)
+    if result is None:
+        return _NOT_FOUND
+    lines = _statements(source, read, write, chain, call, result, holder)
+    if not tree.keeps_comments(read, *lines):
+        return Refusal("a comment inside the statement would be lost", "the clone form keeps it")
+    return sites.replace(site, lines) + names.import_torch(source, spelling, " ".join(lines))
+
+
+def _statements(
+    source: Source,
+    read: Tree,
+    write: Write,
+    chain: Chain,
+    call: cst.Call,
+    result: cst.BaseExpression,
+    holder: cst.BaseExpression | None,
+) -> list[str]:
+    """The statements that compute `result`, keep it as `holder`, and use it where the statement used `call`."""
+    if holder is None:  # a tensor without a name: only the statement itself ever sees it
+        return [tree.replaced(read, call, result)]
+    rebinding = read.line("{y} = {result}", y=holder, result=tree.alone(read, result))
+    place = place_of(write)
+    assert place is not None
+    use = use_of(write.statement, chain.top, place)
+    local = isinstance(place, ast.Name) and names.is_local(source, write.statement, place.id)
+    if use is Use.STATEMENT or use is Use.ASSIGNED_BACK:
+        return [rebinding]
+    dead = isinstance(place, ast.Name) and names.is_dead_after(source, write.statement, place.id)
+    if (use is Use.RETURNED and local) or (use is Use.ASSIGNED and dead):
+        return [tree.replaced(read, call, result)]
+    return [rebinding, tree.replaced(read, call, holder)]
+
+
+def _out_of_place(
+    read: Tree, call: cst.Call, chain: Chain, holder: cst.BaseExpression | None
+) -> cst.BaseExpression | None:
+    """`call` with every link of the chain replaced by its twin; None when the tree isn't shaped as expected."""
+    made: cst.BaseExpression = call
+    if chain.form is WriteForm.FLAG:
+        return _without_flag(call)
+    twin, *inner = chain.twins
+    if isinstance(call.func, cst.Attribute):
+        func = call.func.with_changes(attr=cst.Name(twin.name))
+        if inner:
+            value = call.func.value
+            below = _out_of_place(read, value, chain.below(), holder) if isinstance(value, cst.Call) else None
+            if below is None:
+                return None
+            func = func.with_changes(value=below)
+        made = call.with_changes(func=func)
+    elif isinstance(call.func, cst.Name) and chain.function is not None:
+        made = call.with_changes(func=tree.name(chain.function))
+    else:
+        return None
+    if not twin.cast:
+        return made
+    if holder is None:
+        return None
+    return read.expression("{made}.to({y}.dtype)", made=made, y=holder)
+
+
+def _without_flag(call: cst.Call) -> cst.BaseExpression | None:
+    """`F.relu(y, inplace=True)` without its flag, which is False by default."""
+    kept = [arg for arg in call.args if arg.keyword is None or arg.keyword.value != "inplace"]
+    if len(kept) == len(call.args):
+        return None
+    last = kept[-1]
+    if last is not call.args[-1]:
+        kept[-1] = last.with_changes(comma=call.args[-1].comma, whitespace_after_arg=call.args[-1].whitespace_after_arg)
+    return call.with_changes(args=kept)
+
+
+def _clone(
+    source: Source, site: sites.Site, read: Tree, write: Write, spelling: Spelling, call: cst.Call
+) -> Edits | Refusal:
+    """Clone the tensor before the statement, which then writes to the clone."""
+    place = place_of(write)
+    assert place is not None
+    if any(hazard.save is not None and site.span.contains(hazard.save.span) for hazard in write.hazards):
+        return Refusal("the statement both saves the tensor and overwrites it", "split it into two statements")
+    if write.form is WriteForm.FLAG and _is_assigned_back(write, place):
+        argument = call.args[0]
+        copy = read.expression("{y}.clone()", y=tree.receiver(argument.value))
+        return sites.replace(site, [tree.replaced(read, argument.value, copy)])
+    assert isinstance(write.node, ast.Call)
+    arguments = [*write.node.args, *(keyword.value for keyword in write.node.keywords)]
+    if write.form is not WriteForm.METHOD:
+        arguments = arguments[1:]
+    hoisted = [a for a in arguments if not _may_stay(source, write, place, a, spelling)]
+    if not hoisted:
+        return sites.prepend(site, [clone_of(source, place)])
+    is_statement = use_of(write.statement, write.node, place) is Use.STATEMENT
+    if write.node.args[-1:] != hoisted or not is_statement:
+        return Refusal("an argument reads the tensor that the call writes", "give the argument a name before the call")
+    value = cst.Name(temporary(source))
+    argument = [arg for arg in call.args if arg.keyword is None][-1]
+    hoist = read.line("{value} = {argument}", value=value, argument=tree.alone(read, argument.value))
+    rest = tree.replaced(read, argument.value, value)
+    return sites.replace(site, [hoist, clone_of(source, place), rest])
+
+
+def _is_assigned_back(write: Write, place: ast.expr) -> bool:
+    """`y = self.relu(y)`."""
+    node = write.statement
+    assert isinstance(write.node, ast.Call)
+    return (
+        isinstance(node, ast.Assign)
+        and node.value is write.node
+        and len(node.targets) == 1
+        and same(node.targets[0], place)
+        and bool(write.node.args)
+        and same(write.node.args[0], place)
+    )
+
+
+def _may_stay(source: Source, write: Write, place: ast.expr, argument: ast.expr, spelling: Spelling) -> bool:
+    if mentions(argument, place):
+        return False
+    return is_effectless(argument, spelling) or not names.visible_to_calls(source, write.statement, place)

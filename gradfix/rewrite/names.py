@@ -1,0 +1,132 @@
+"""Names: new ones for temporaries, torch's in the spelling of the module, and who else can see a name."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from gradfix.analysis.facts import Spelling
+from gradfix.edits import Edit
+from gradfix.source import Source, Span
+
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef)
+
+
+def fresh(source: Source, *wishes: str) -> str:
+    """The first of `wishes` that is no name anywhere in the source, else the last with a number."""
+    taken = _identifiers(source.text)
+    for wish in wishes:
+        if wish not in taken:
+            return wish
+    return next(name for number in range(2, len(taken) + 3) if (name := f"{wishes[-1]}_{number}") not in taken)
+
+
+def torch_name(spelling: Spelling, function: str) -> str:
+    """How to write `torch.<function>` here: "torch.where", "th.where", or "where" where only that was imported."""
+    if spelling.torch is None:
+        for local, qualified in spelling.names:
+            if qualified == f"torch.{function}":
+                return local
+    return f"{spelling.torch or 'torch'}.{function}"
+
+
+def can_spell_torch(spelling: Spelling) -> bool:
+    """Whether torch is imported as a package, or can be."""
+    return spelling.torch is not None or spelling.import_line is not None
+
+
+def import_torch(source: Source, spelling: Spelling, text: str) -> tuple[Edit, ...]:
+    """The edit that adds `import torch`, where `text` names it and the module doesn't import it yet."""
+    if spelling.torch is not None or spelling.import_line is None or "torch." not in text:
+        return ()
+    end = source.line_span(spelling.import_line).end
+    newline = source.newline_at(spelling.import_line)
+    offset = end + len(newline)
+    added = f"import torch{newline}" if newline else f"{source.newline}import torch"
+    return (Edit(Span(offset, offset), added),)
+
+
+def visible_to_calls(source: Source, statement: ast.stmt, place: ast.expr) -> bool:
+    """Whether a function called at `statement` could see or change what `place` stands for.
+
+    A plain local name is out of reach unless a function nested in its scope mentions it.
+    """
+    if not isinstance(place, ast.Name):
+        return True
+    scope = _scope_of(_tree(source.text), statement)
+    return any(_is_mentioned(inner, place.id) for inner in _functions_in(scope))
+
+
+def is_local(source: Source, statement: ast.stmt, name: str) -> bool:
+    """Whether `name`, assigned at `statement`, is a variable of the function around it that nothing outlives."""
+    scope = _scope_of(_tree(source.text), statement)
+    if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    for node in ast.walk(scope):
+        if isinstance(node, (ast.Global, ast.Nonlocal)) and name in node.names:
+            return False
+        if isinstance(node, ast.Try) and node.finalbody and _spans(node, statement):
+            return False
+    return not any(_is_mentioned(inner, name) for inner in _functions_in(scope))
+
+
+def is_dead_after(source: Source, statement: ast.stmt, name: str) -> bool:
+    """Whether nothing reads `name`, a local variable, once `statement` is done."""
+    if not is_local(source, statement, name):
+        return False
+    end = (statement.end_lineno or 0, statement.end_col_offset or 0)
+    for node in ast.walk(_scope_of(_tree(source.text), statement)):
+        if isinstance(node, _LOOPS) and _spans(node, statement):
+            return False  # the next round may read it
+        if isinstance(node, ast.Name) and node.id == name and (node.lineno, node.col_offset) >= end:
+            return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _identifiers(text: str) -> frozenset[str]:
+    return frozenset(_IDENTIFIER.findall(text))
+
+
+@lru_cache(maxsize=1)
+def _tree(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _scope_of(tree: ast.Module, statement: ast.stmt) -> ast.AST:
+    """The innermost module, class or function of `tree` around the place of `statement`."""
+    scope: ast.AST = tree
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)) and _spans(child, statement):
+                if isinstance(child, _SCOPES) and _starts_before(child, statement):
+                    scope = child
+                waiting.append(child)
+    return scope
+
+
+def _starts_before(node: ast.stmt | ast.Lambda, statement: ast.stmt) -> bool:
+    return (node.lineno, node.col_offset) < (statement.lineno, statement.col_offset)
+
+
+def _spans(node: ast.AST, statement: ast.stmt) -> bool:
+    if isinstance(node, ast.match_case):
+        return any(_spans(child, statement) for child in node.body)
+    assert isinstance(node, (ast.stmt, ast.excepthandler))
+    end = (node.end_lineno or node.lineno, node.end_col_offset or 0)
+    return (node.lineno, node.col_offset) <= (statement.lineno, statement.col_offset) < end
+
+
+def _functions_in(scope: ast.AST) -> Iterator[ast.AST]:
+    return (node for node in ast.walk(scope) if isinstance(node, _FUNCTIONS) and node is not scope)
+
+
+def _is_mentioned(node: ast.AST, name: str) -> bool:
+    return any(isinstance(inner, ast.Name) and inner.id == name for inner in ast.walk(node))

@@ -1,0 +1,94 @@
+"""What stands against giving a tensor a new name's worth of memory: who else would see the difference."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.facts import Obstacle, ObstacleKind, Write, WriteForm
+from gradfix.findings import Applicability, Refusal
+from gradfix.rewrite.expressions import short
+from gradfix.rewrite.places import place_of
+from gradfix.source import Source
+
+_HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ)
+_REFUSED = (
+    *_HOLDERS,
+    ObstacleKind.CLOSURE,
+    ObstacleKind.PARAMETER,
+    ObstacleKind.LEAF_GRAD_READ,
+    ObstacleKind.NOT_A_NAME,
+)
+
+
+def refusal(source: Source, write: Write) -> Refusal | None:
+    """Why `write` can't be made a rebinding at all; None when it can."""
+    for obstacle in write.obstacles:
+        if obstacle.certain and obstacle.kind in _REFUSED and _stands(write, obstacle):
+            return _explain(source, write, obstacle)
+    if write.tensor.expanded:
+        name = short(source, write.target)
+        return Refusal(
+            f"several elements of `{name}` may share one memory cell (`expand`), and the write reaches them all",
+            f"make `{name}` with `.clone()` or `.repeat()` where it is expanded",
+        )
+    return None
+
+
+def applicability(write: Write) -> Applicability:
+    """Safe, unless somebody else may hold the tensor and see that the write no longer reaches it."""
+    return Applicability.UNSAFE if any(_stands(write, o) for o in write.obstacles) else Applicability.SAFE
+
+
+def _stands(write: Write, obstacle: Obstacle) -> bool:
+    """Whether `obstacle` is still one for a rewrite that assigns to the place of `write`."""
+    place = place_of(write)
+    if obstacle.kind is ObstacleKind.USED_AS_VALUE:
+        return False
+    if obstacle.kind is ObstacleKind.NOT_A_NAME:
+        return place is None and not _is_handed_on(write)
+    if obstacle.kind in _HOLDERS and place is not None:  # the base itself is assigned, and its later readers follow
+        return obstacle.name != ast.unparse(place)
+    return True
+
+
+def _is_handed_on(write: Write) -> bool:
+    """The tensor has no name, but the value of the writing call is used: nobody sees the old tensor."""
+    calls = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG)
+    alone = isinstance(write.statement, ast.Expr) and write.statement.value is write.node
+    return write.form in calls and not alone
+
+
+def _explain(source: Source, write: Write, obstacle: Obstacle) -> Refusal:
+    target, other = short(source, write.target), obstacle.name
+    line = "" if obstacle.place is None else f" (line {source.position(obstacle.place.span.start).line})"
+    match obstacle.kind:
+        case ObstacleKind.ALIAS_READ:
+            return Refusal(
+                f"`{other}` is the same tensor and is read afterwards{line}: it would miss the write",
+                f"read `{target}` there, or give `{other}` a `.clone()` if it should keep the old value",
+            )
+        case ObstacleKind.BASE_READ:
+            return Refusal(
+                f"`{target}` shares its memory with `{other}`, which is read afterwards{line} and would miss the write",
+                f"write to `{other}` out of place, then take `{target}` from it again",
+            )
+        case ObstacleKind.CLOSURE:
+            return Refusal(
+                f"`{other}` belongs to an enclosing scope: assigning it here would make a new local variable",
+                f"declare `nonlocal {other}` or `global {other}`, or pass it in and return it",
+            )
+        case ObstacleKind.PARAMETER:
+            return Refusal(
+                f"`{other}` is a parameter of the module: it can't be assigned a plain tensor",
+                f"work on a local copy (`w = {other}.clone()`), or update it under `torch.no_grad()` if that is meant",
+            )
+        case ObstacleKind.LEAF_GRAD_READ:
+            return Refusal(
+                f"`{other}` is a leaf whose gradient is used{line}: rebinding the name would lose `{other}.grad`",
+                "give the changed tensor a name of its own and use that name from here on",
+            )
+        case _:
+            return Refusal(
+                f"`{other}` can't be assigned, so a new tensor could not take its place",
+                "store the tensor under a name first, and put the result back where it came from",
+            )

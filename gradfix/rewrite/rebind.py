@@ -1,0 +1,119 @@
+"""The verb `rebind`: a write in place becomes an assignment of a new tensor."""
+
+from __future__ import annotations
+
+import ast
+from functools import partial
+
+from gradfix.analysis.facts import Spelling, Write, WriteForm
+from gradfix.edits import Edit
+from gradfix.findings import Refusal, Rewrite
+from gradfix.rewrite import chains, ladder, obstacles, twins
+from gradfix.rewrite.expressions import enclosing, is_container_item, short
+from gradfix.rewrite.ladder import Form
+from gradfix.rewrite.places import is_single_assignment, place_of, swaps, writes_through_view
+from gradfix.source import Source
+
+_CALLS = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG)
+_NO_PLACE = Refusal(
+    "the tensor has no name that could be given the result",
+    "store it under a name first, and put the result back where it came from",
+)
+
+
+def rebind(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
+    """The ways to write `write` out of place, best first, or why there is none.
+
+    The best is the shortest form that the facts prove equal; cloning the tensor before the write comes last. Building
+    one may still end in a `Refusal`, when the statement is spelled in a way that this form can't take.
+    """
+    refusal = obstacles.refusal(source, write) or swaps(write)
+    if refusal is None and write.method is not None and write.form is WriteForm.METHOD:
+        refusal = twins.refusal(write.method)
+    if refusal is not None:
+        return refusal
+    forms = _forms(source, write, spelling)
+    if isinstance(forms, Refusal):
+        return forms
+    grade = obstacles.applicability(write)
+    return tuple(
+        Rewrite(_title(source, write, form), grade, partial(_build, form=form, write=write, spelling=spelling))
+        for form in forms
+    )
+
+
+def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
+    if write.form in _CALLS:
+        return _call_forms(write, spelling)
+    if place_of(write) is None:
+        return _NO_PLACE
+    if write.form is WriteForm.AUGMENTED:
+        return (Form.CLONE,) if writes_through_view(write) else (Form.ARITHMETIC, Form.CLONE)
+    if write.form is WriteForm.AUGMENTED_INDEX:
+        if is_container_item(write.node.target):  # type: ignore[attr-defined]  # an AugAssign
+            return (Form.ARITHMETIC,)
+        return ladder.augmented_index_forms(write, spelling)
+    if write.form is WriteForm.INDEX:
+        return ladder.index_forms(write, spelling) if is_single_assignment(write) else (Form.CLONE,)
+    return Refusal("a write through `.data` is hidden from autograd", "write to the tensor itself, out of place")
+
+
+def _call_forms(write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
+    chain = chains.chain_of(write, spelling)
+    place = place_of(write)
+    if any(isinstance(node, ast.Lambda) for node in enclosing(write.statement, chain.top)):
+        return Refusal("the write stands in a lambda, which is run later", "make the lambda a function")
+    forms = []
+    if write.form is WriteForm.FLAG:
+        if _has_flag(chain.top):
+            forms.append(Form.FUNCTION)
+    elif chain.twins and (place is None or not writes_through_view(write)):
+        forms.append(Form.FUNCTION if write.form is WriteForm.FUNCTION else Form.TWIN)
+    if place is None:
+        used = not isinstance(write.statement, ast.Expr) or write.statement.value is not chain.top
+        return tuple(forms) if used and forms else _NO_PLACE
+    if chains.use_of(write.statement, chain.top, place) is chains.Use.BURIED:
+        forms.clear()
+    return (*forms, Form.CLONE)
+
+
+def _has_flag(call: ast.Call) -> bool:
+    """`inplace=True` stands in the call itself, not where a module was made."""
+    return any(
+        keyword.arg == "inplace" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+        for keyword in call.keywords
+    )
+
+
+def _title(source: Source, write: Write, form: Form) -> str:
+    place = place_of(write)
+    name = short(source, write.target if place is None else place)
+    match form:
+        case Form.ARITHMETIC:
+            return f"Write `{short(source, write.node)}` as an assignment of a new tensor"
+        case Form.TWIN if write.method is not None:
+            return f"Replace `{write.method}` with `{write.method.removesuffix('_')}`"
+        case Form.FUNCTION if write.form is WriteForm.FLAG:
+            return "Drop `inplace=True`"
+        case Form.FUNCTION if write.method is not None:
+            return f"Replace `{write.method}` with `{write.method.removesuffix('_')}`"
+        case Form.WHERE:
+            return f"Replace the masked write with `torch.where`, assigned to `{name}`"
+        case Form.INDEX_PUT:
+            return f"Replace the write with `index_put`, assigned to `{name}`"
+        case Form.SCATTER:
+            axis = ladder.single_axis(write.index)
+            function = "slice_scatter" if axis and isinstance(axis[1].node, ast.Slice) else "select_scatter"
+            return f"Replace the write with `torch.{function}`, assigned to `{name}`"
+        case _:
+            return f"Clone `{name}` before the write"
+
+
+def _build(source: Source, *, form: Form, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
+    if write.form in _CALLS:
+        from gradfix.rewrite import calls  # imports LibCST
+
+        return calls.build(source, form, write, spelling)
+    from gradfix.rewrite import assignments  # imports LibCST
+
+    return assignments.build(source, form, write, spelling)
