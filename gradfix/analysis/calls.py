@@ -10,7 +10,7 @@ from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import assumed, operation
 from gradfix.analysis.machine import DEPTH, Machine, Scope
 from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor, save
-from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.state import Items, State, join, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
@@ -35,6 +35,7 @@ from gradfix.analysis.values import (
 from gradfix.analysis.writes import read
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
+CUSTOM_FUNCTIONS = ("torch.autograd.Function", "torch.autograd.function.Function")
 LIGHTNING = ("pytorch_lightning.LightningModule", "lightning.LightningModule", "lightning.pytorch.LightningModule")
 
 
@@ -82,13 +83,25 @@ def call_value(
     if isinstance(callee, Partial):
         return call_value(m, state, callee.callee, [*callee.args, *args], {**dict(callee.keywords), **keywords}, at)
     if isinstance(callee, Choice):
-        results = [call_value(m, state, option, args, keywords, at) for option in callee.options]
-        result = results[0]
-        for other in results[1:]:
-            result = merge(result, other, m.statement)
-        return result
+        return _call_one_of(m, state, callee, args, keywords, at)
     may_save = isinstance(callee, Tensor) and isinstance(at.func, ast.Attribute)
     return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save)
+
+
+def _call_one_of(
+    m: Machine, state: State, callee: Choice, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    callable_options = [o for o in callee.options if not isinstance(o, (Const, Number))]
+    end: State | None = None
+    result: Value = UNKNOWN
+    for option in callable_options:
+        branch = state.fork()
+        value = call_value(m, branch, option, args, keywords, at)
+        result = value if end is None else merge(result, value, m.statement)
+        end = branch if end is None else join(end, branch, m.statement)
+    if end is not None:
+        state.adopt(end)
+    return result
 
 
 def _call_instance(

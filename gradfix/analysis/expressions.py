@@ -202,14 +202,8 @@ def _ifexp(m: Machine, state: State, node: ast.IfExp) -> Value:
     other = state.fork()
     first = evaluate(m, state, node.body)
     second = evaluate(m, other, node.orelse)
-    adopt(state, join(state, other, m.statement))
+    state.adopt(join(state, other, m.statement))
     return merge(first, second, m.statement)
-
-
-def adopt(state: State, result: State) -> None:
-    """Make `state` what `result` is: expressions change the state they are given."""
-    for slot in State.__slots__:
-        setattr(state, slot, getattr(result, slot))
 
 
 def _sequence(m: Machine, state: State, node: ast.Tuple | ast.List | ast.Set) -> Value:

@@ -77,12 +77,17 @@ def short_name(op: Operator) -> str:
     return name.split(" ")[0]
 
 
-def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.AST) -> Value:
-    """Run an operator: its node, its saves, its result."""
+def given(state: State, op: Operator, arguments: Arguments) -> Operator:
+    """The case of the operator that these arguments select."""
     kinds = {name: _ABSENT.get(name, "none") for name in op.parameters}
     if "dim" in op.parameters and "dim" not in arguments:
         kinds["keepdim"] = "none"
-    op = op.given(kinds | {name: kind_of(state, value) for name, value in arguments.items()})
+    return op.given(kinds | {name: kind_of(state, value) for name, value in arguments.items()})
+
+
+def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.AST) -> Value:
+    """Run an operator: its node, its saves, its result."""
+    op = given(state, op, arguments)
     groups = {name: members(state, value) for name, value in arguments.items()}
     if op.name.startswith(("torch.", "module ")):
         for group in groups.values():

@@ -87,7 +87,8 @@ def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
         receiver = [_self_of(m, state, owner)]
     missing = _argument_maker(m, state, info, forward=is_module and getattr(info.node, "name", "") == "forward")
     calls.bind_parameters(m, state, info, frame, receiver, {}, closed, missing)
-    if closed.no_grad:
+    custom = owner is not None and owner.derives_from(*calls.CUSTOM_FUNCTIONS)
+    if closed.no_grad or custom:  # the methods of an autograd Function run with gradients off
         state.grad = Tracked.NO
     m.calls.append(info)
     try:

@@ -83,6 +83,11 @@ class State:
         twin._shared = set(self._shared)
         return twin
 
+    def adopt(self, other: State) -> None:
+        """Become what `other` is: expressions change the state they are given."""
+        for slot in self.__slots__:
+            setattr(self, slot, getattr(other, slot))
+
     def frame(self, number: int) -> Slots:
         """The variables of a frame, to be written."""
         slots = self.frames[number]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gradfix.analysis import conditions, definitions, objects, operators, stores
-from gradfix.analysis.expressions import adopt, evaluate
+from gradfix.analysis.expressions import evaluate
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
@@ -72,7 +72,7 @@ def run_body(m: Machine, state: State, info: FunctionInfo) -> Value:
     for other, value in exits[1:]:
         end = join(end, other, m.statement)
         result = merge(result, value, m.statement)
-    adopt(state, end)
+    state.adopt(end)
     return result
 
 

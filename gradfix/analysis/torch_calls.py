@@ -163,9 +163,7 @@ def tensor_method(
     if factories.is_new(name):
         return factories.make(state, name, args, keywords, node, like=receiver)
     if op is None:
-        return _unlisted(state, name, (receiver, *args), keywords, node) if receiver.known else m.unknown_call(
-            state, (receiver, *args), node
-        )
+        return m.unknown_call(state, (receiver, *args), node)
     bound = operators.bind_arguments(op, (receiver, *args), keywords)
     if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
         return _reshaped(m, state, op, receiver, name, args, bound, node)
@@ -227,7 +225,9 @@ def write_call(  # noqa: PLR0913
     value = node.args[0] if form is WriteForm.METHOD and node.args else None
     groups: dict[str, Sequence[Tensor]] = {}
     if op is not None:
-        groups = {key: operators.members(state, v) for key, v in operators.bind_arguments(op, args, keywords).items()}
+        bound = operators.bind_arguments(op, args, keywords)
+        op = operators.given(state, op, bound)
+        groups = {key: operators.members(state, v) for key, v in bound.items()}
     before = operators.operator_node(state, op, groups, node) if op is not None else None
     first = op.parameters[0] if op is not None and op.parameters else "self"
     if op is not None:
@@ -279,7 +279,10 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
         graph = state.nodes[storage]
         if learns == "maybe" and graph is not None:
             graph.tracked = Tracked.MAYBE
-    return Layer(name, inplace, weights, tuple(keywords.items()), node)
+    settings = dict(keywords)
+    if "Dropout" in name:
+        settings.setdefault("p", args[0] if args else Const(0.5))
+    return Layer(name, inplace, weights, tuple(settings.items()), node)
 
 
 def call_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
@@ -296,7 +299,14 @@ def call_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], k
     state.items[held] = Items(tuple(Tensor((storage,)) for storage in called.weights), True)
     arguments = {**dict(called.settings), **operators.bind_arguments(op, args, keywords), "weights": held}
     if called.inplace and node.args:
+        chance = dict(called.settings).get("p", Const(1.0))
+        if chance in (Const(0), Const(0.0)):
+            return source  # dropout with p=0 hands its input through
+        doubtful = not isinstance(chance, Const)
+        m.uncertain_loop += doubtful
         fresh = write(m, state, Site(WriteForm.FLAG, node, node.args[0], method=called.name), source, None)
+        m.uncertain_loop -= doubtful
+        op = operators.given(state, op, arguments)
         groups = {key: operators.members(state, value) for key, value in arguments.items()}
         if op.outputs:
             operators.save_output(state, op, op.outputs[0], state.node_of(fresh), fresh, groups, node)
