@@ -29,6 +29,7 @@ _WEIGHT = (
     Verdict.NOT_EXERCISED,
     Verdict.UNCHECKED,
 )
+_PROVEN = (Verdict.FIXED, Verdict.EQUIVALENT)
 _NOTHING = FixResult((), (), (), 1)
 T = TypeVar("T")
 
@@ -46,8 +47,11 @@ def combined(judgements: Sequence[Judgement]) -> Judgement:
     return min(judgements, key=lambda judgement: _WEIGHT.index(judgement.verdict))
 
 
-def settle(fixer: Fixer, judge: Judge) -> Settled:
-    """Fix, judge, leave out what is rejected, until nothing is: at most one more round than there are fixes."""
+def settle(fixer: Fixer, judge: Judge, *, proven: bool = False) -> Settled:
+    """Fix, judge, leave out what is rejected, until nothing is: at most one more round than there are fixes.
+
+    With `proven`, whatever isn't `fixed` or `equivalent` is left out too.
+    """
     excluded: frozenset[Identity] = frozenset()
     rejected: tuple[Result, ...] = ()
     while True:
@@ -59,7 +63,7 @@ def settle(fixer: Fixer, judge: Judge) -> Settled:
             guilty = _guilty(fixer, judge, result, excluded)
         else:
             result = _each(fixer, judge, result, excluded, whole)
-            guilty = [r for r in result.applied if r.judgement and r.judgement.verdict is Verdict.REJECTED]
+            guilty = [r for r in result.applied if r.judgement and not _stays(r.judgement.verdict, proven)]
             if not guilty:
                 return Settled(result, rejected)
         rejected += tuple(guilty)
@@ -87,6 +91,10 @@ def smallest(items: Sequence[T], enough: Callable[[Sequence[T]], bool]) -> list[
     return kept
 
 
+def _stays(verdict: Verdict, proven: bool) -> bool:
+    return verdict in _PROVEN if proven else verdict is not Verdict.REJECTED
+
+
 def _guilty(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Identity]) -> list[Result]:
     """The fewest fixes without which the rest isn't rejected, each with the judgement of the rest and itself."""
 
@@ -108,8 +116,9 @@ def _each(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Ide
     if len(result.applied) == 1:
         return replace(result, applied=(replace(result.applied[0], judgement=whole),))
     if len(result.applied) > EACH or whole.verdict is Verdict.UNCHECKED:
-        note = f"judged together with {len(result.applied) - 1} other fixes of this file"
-        common = replace(whole, notes=(*whole.notes, note))
+        others = len(result.applied) - 1
+        note = (f"judged together with {others} other {'fix' if others == 1 else 'fixes'} of this file",)
+        common = replace(whole, notes=(*whole.notes, *note * bool(whole.runs)))
         return replace(result, applied=tuple(replace(r, judgement=common) for r in result.applied))
     return replace(
         result,

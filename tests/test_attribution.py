@@ -41,7 +41,7 @@ class World:
             return Judgement(Verdict.REJECTED, "gradients differ")
         if "cure" in new:
             return Judgement(Verdict.REJECTED, REMAINING)
-        return Judgement(Verdict.FIXED if "cure" in old else Verdict.EQUIVALENT, "same loss")
+        return Judgement(Verdict.FIXED if "cure" in old else Verdict.EQUIVALENT, "same loss", runs=8)
 
 
 def _settled(text: str) -> tuple[World, Settled]:
@@ -122,6 +122,20 @@ def test_a_fix_that_differs_from_the_others_is_left_out_though_all_together_pass
     settled = settle(world.fixer, judge)
     assert len(settled.rejected) == 2
     assert settled.result.edits == ()
+
+
+def test_with_proof_required_what_is_not_proven_is_left_out() -> None:
+    world = World("cure1\nidle1\n")
+
+    def judge(before: FixResult, after: FixResult) -> Judgement:
+        """`idle` is never exercised."""
+        cured = "cure" in world.text(before) and "cure" not in world.text(after)
+        return Judgement(Verdict.FIXED if cured else Verdict.NOT_EXERCISED, "")
+
+    assert len(settle(world.fixer, judge).result.applied) == 2
+    settled = settle(world.fixer, judge, proven=True)
+    assert world.text(settled.result) == "fine1\nidle1\n"
+    assert [r.finding.message for r in settled.rejected] == ["found `idle1`"]
 
 
 @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))

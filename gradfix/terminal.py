@@ -1,0 +1,116 @@
+"""stdout and stderr: bytes that can be written whatever the encoding, colour where it is wanted, Ctrl-C held off."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TextIO
+
+from gradfix.report.paint import Paint
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Where results go (`out`) and everything about them (`err`)."""
+
+    out_paint: Paint
+    err_paint: Paint
+    quiet: bool = False
+
+    @classmethod
+    def open(cls, color: str, *, quiet: bool = False) -> Screen:
+        """`color` is `auto`, `always` or `never`; `auto` honours NO_COLOR, then FORCE_COLOR, then the terminal."""
+        return cls(Paint(_coloured(color, sys.stdout)), Paint(_coloured(color, sys.stderr)), quiet)
+
+    def out(self, text: str | bytes) -> None:
+        """Write the result itself. Bytes go as they are; characters the terminal lacks are shown as escapes."""
+        _write(sys.stdout, text)
+
+    def err(self, text: str) -> None:
+        """Write what was asked for, where stdout is taken."""
+        _write(sys.stderr, text)
+
+    def tell(self, line: str) -> None:
+        """Say something about the work itself, unless it shall be quiet."""
+        if not self.quiet:
+            _write(sys.stderr, f"{line}\n")
+
+    def complain(self, line: str) -> None:
+        """Say what went wrong."""
+        _write(sys.stderr, f"{line}\n")
+
+    @contextmanager
+    def progress(self, total: int) -> Iterator[Counter]:
+        """A line on stderr that is written over, where a person looks at it."""
+        counter = Counter(total, shown=not self.quiet and sys.stderr.isatty())
+        try:
+            yield counter
+        finally:
+            counter.clear()
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Hold off Ctrl-C, so that either nothing is written or everything; it counts afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        held: list[int] = []
+
+        def hold(number: int, frame: FrameType | None) -> None:
+            held.append(number)
+
+        before = signal.signal(signal.SIGINT, hold)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if held:
+            self.complain("interrupted while writing: all files are written")
+
+
+class Counter:
+    """ "12/40 name" on one line."""
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._total, self._shown, self._number = total, shown, 0
+
+    def step(self, name: str) -> None:
+        """The next one begins."""
+        self._number += 1
+        if self._shown:
+            _write(sys.stderr, f"\r\x1b[K{self._number}/{self._total} {name[:80]}")
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown and self._number:
+            _write(sys.stderr, "\r\x1b[K")
+
+
+def read_stdin() -> bytes:
+    """All of stdin."""
+    return sys.stdin.buffer.read()
+
+
+def _write(stream: TextIO, text: str | bytes) -> None:
+    if not text:
+        return
+    data = text if isinstance(text, bytes) else text.encode(stream.encoding or "utf-8", "backslashreplace")
+    stream.flush()
+    stream.buffer.write(data)
+    stream.buffer.flush()
+
+
+def _coloured(color: str, stream: TextIO) -> bool:
+    if color != "auto":
+        return color == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,141 @@
+"""The direction of imports, and which module may touch what: read from the source, nothing is run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "gradfix"
+
+# Lowest first: a module imports only from the rows above its own, or from its own package.
+LAYERS = (
+    ("errors",),
+    ("source",),
+    ("edits",),
+    ("patches", "findings"),
+    ("config",),
+    ("ignores", "torch_ops", "syntax", "results"),
+    ("suppress", "files"),
+    ("analysis",),
+    ("rewrite",),
+    ("codemod",),
+    ("codemods",),
+    ("registry", "prefilter"),
+    ("engine",),
+    ("touched", "attribution", "backward"),
+    ("report", "pages", "place"),
+    ("terminal",),
+    ("run",),
+    ("session",),
+    ("shell",),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
+
+# Third-party packages: where they may be imported at all, and where also while the module itself is imported.
+THIRD_PARTY = {
+    "torch": {"backward.worker"},
+    "libcst": {"rewrite"},
+    "click": {"cli"},
+    "unidiff": {"patches"},
+    "pathspec": {"ignores"},
+    "tomli": {"config"},
+}
+LAZY = {"unidiff", "pathspec"}  # only inside functions
+
+CALLS = {
+    "print": {"backward.worker"},
+    "open": {"files", "config", "cache", "backward"},
+    "subprocess": {"backward"},
+}
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
+    for folder, prefix in ((PACKAGE, ""), (ROOT / "codemods", "codemods.")):
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            name = prefix + ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            yield name.rstrip(".") or "__init__", ast.parse(path.read_text(encoding="utf-8"))
+
+
+MODULES = dict(_modules())
+PARAMETERS = [pytest.param(name, id=name) for name in MODULES]
+
+
+def _imports(tree: ast.AST, *, top_level: bool = False) -> Iterator[tuple[str, int]]:
+    """Full names of what is imported, with the line; not what only a type checker imports."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        elif not (top_level and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
+            yield from _imports(node, top_level=top_level)
+
+
+def _layer(module: str) -> str:
+    return module.split(".")[0]
+
+
+def _allowed(module: str, places: set[str]) -> bool:
+    return any(module == place or module.startswith((f"{place}.", f"{place}_")) for place in places)
+
+
+def test_every_module_has_its_layer() -> None:
+    assert {_layer(name) for name in MODULES} - {"__init__"} <= set(RANK)
+
+
+@pytest.mark.parametrize("module", PARAMETERS)
+def test_imports_go_down_only(module: str) -> None:
+    for name, line in _imports(MODULES[module]):
+        parts = name.split(".")
+        if parts[0] != "gradfix" or len(parts) < 2 or parts[1] not in RANK:
+            continue
+        same = parts[1] == _layer(module)
+        assert same or RANK[parts[1]] < RANK[_layer(module)], f"line {line}: {module} imports {name}"
+
+
+def test_type_checkers_see_no_cycle_that_runs_lack() -> None:
+    """What is imported for types alone may name any layer, but never `codemods`, which has two names."""
+    for module, tree in MODULES.items():
+        names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert not any(name.startswith(("gradfix.codemods", "codemods")) for name in names), module
+
+
+@pytest.mark.parametrize("module", PARAMETERS)
+def test_third_party_packages_stay_in_their_places(module: str) -> None:
+    for name, line in _imports(MODULES[module]):
+        package = name.split(".")[0]
+        if package in THIRD_PARTY:
+            assert _allowed(module, THIRD_PARTY[package]), f"line {line}: {module} imports {package}"
+    for name, line in _imports(MODULES[module], top_level=True):
+        assert name.split(".")[0] not in LAZY, f"line {line}: {module} imports {name} when it is imported itself"
+
+
+@pytest.mark.parametrize("module", PARAMETERS)
+def test_printing_opening_and_starting_stay_in_their_places(module: str) -> None:
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "open"):
+            assert _allowed(module, CALLS[node.func.id]), f"line {node.lineno}: {module} calls {node.func.id}"
+    for name, line in _imports(MODULES[module]):
+        assert name.split(".")[0] != "subprocess" or _allowed(module, CALLS["subprocess"]), f"line {line}: {module}"
+        assert name.split(".")[0] != "difflib", f"line {line}: {module} imports difflib"
+
+
+def test_the_workers_need_nothing_but_python_and_torch() -> None:
+    """They are loaded by path in an interpreter where gradfix isn't installed."""
+    workers = [name for name in MODULES if name.startswith("backward.worker")]
+    assert workers
+    for module in workers:
+        for name, line in _imports(MODULES[module]):
+            own = name.startswith(("gradfix.backward.worker_", "gradfix.backward.worker."))
+            assert own or name.split(".")[0] != "gradfix", f"line {line}: {module} imports {name}"
