@@ -6,6 +6,7 @@ import ast
 import warnings
 
 from gradfix.analysis import calls, expressions, outcome, statements, stores
+from gradfix.analysis.candidates import worth_running
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import spelling_of
@@ -40,7 +41,7 @@ def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
     """The same for a tree already parsed from `source.text`."""
     m = Machine(source, _Interpreter())
     end = run_module(m, tree)
-    run_functions(m, end)
+    run_functions(m, end, worth_running(tree))
     ordinals = outcome.ordinals_of(m, tree)
     writes = outcome.facts_of_writes(m, ordinals)
     return ModuleFacts(

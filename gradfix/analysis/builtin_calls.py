@@ -145,9 +145,9 @@ def _zipped(state: State, parts: Sequence[Items]) -> Items:
 
 def _super(m: Machine, state: State) -> Value:
     for frame in m.scope.frames:
-        slots = state.frames[frame]
-        if "self" in slots:
-            return Method(slots["self"], "super")
+        receiver = state.variables.get((frame, "self"))
+        if receiver is not None:
+            return Method(receiver, "super")
     return UNKNOWN
 
 
@@ -173,7 +173,7 @@ def container_method(
     m: Machine, state: State, receiver: Container, name: str, args: Sequence[Value], at: ast.Call
 ) -> Value:
     """A method of a list, tuple, dict or set."""
-    items = state.items.get(receiver, Items((), False))
+    items = state.items.get(receiver) or Items((), False)
     if name in ("append", "add") and args:
         exact = items.exact and m.loop_depth == 0
         state.items[receiver] = Items((*items.values, args[0]), exact)

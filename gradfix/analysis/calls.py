@@ -159,11 +159,11 @@ def call_function(
 ) -> Value:
     """Follow a call of a function of this file."""
     info = callee.info
-    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or _is_generator(info):
+    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or info.is_generator:
         return unknown_call(m, state, (*args, *keywords.values()), at)
     m.covered.add(info)
     m.steps += 1
-    frame = m.new_frame(state)
+    frame = m.new_frame()
     receiver = [callee.receiver] if callee.receiver is not None and not isinstance(info.node, ast.Lambda) else []
     bind_parameters(m, state, info, frame, [*receiver, *args], keywords, callee)
     grad = state.grad
@@ -180,12 +180,6 @@ def call_function(
     return result
 
 
-def _is_generator(info: FunctionInfo) -> bool:
-    if isinstance(info.node, ast.Lambda):
-        return False
-    return any(isinstance(inner, (ast.Yield, ast.YieldFrom)) for s in info.node.body for inner in ast.walk(s))
-
-
 def bind_parameters(  # noqa: PLR0913
     m: Machine,
     state: State,
@@ -198,7 +192,7 @@ def bind_parameters(  # noqa: PLR0913
 ) -> None:
     """Put arguments into the frame of a call; `missing` gives what neither the call nor a default does."""
     arguments = info.node.args
-    slots = state.frame(frame)
+    slots: dict[str, Value] = {}
     positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
     slots.update(zip(positional, args, strict=False))
     if arguments.vararg is not None:
@@ -215,7 +209,8 @@ def bind_parameters(  # noqa: PLR0913
             slots[name] = defaults[name] if name in defaults and missing is None else (
                 missing(name) if missing is not None else outside(state, name)
             )
-    state.frames[frame] = slots
+    for name, value in slots.items():
+        state.variables[frame, name] = value
 
 
 def instantiate(
@@ -229,8 +224,7 @@ def instantiate(
         call_function(m, state, m.bound(init, made), args, keywords, at)
     elif any(isinstance(d, (ast.Name, ast.Call, ast.Attribute)) and "dataclass" in ast.unparse(d) for d in callee.info.node.decorator_list):
         names = [s.target.id for s in callee.info.node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
-        state.attributes[made].update(zip(names, args, strict=False))
-        state.attributes_of(made).update(keywords)
+        state.attributes_of(made).update({**dict(zip(names, args, strict=False)), **keywords})
     return made
 
 

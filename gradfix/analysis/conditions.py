@@ -8,6 +8,7 @@ from gradfix.analysis import objects
 from gradfix.analysis.expressions import evaluate, look_up
 from gradfix.analysis.facts import ConditionKind, Tracked
 from gradfix.analysis.graph import Node, NodeKind
+from gradfix.analysis.layers import Layers
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import facts_of, tracked
 from gradfix.analysis.records import FillRecord
@@ -67,10 +68,10 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
 
 
 def note_fills(
-    m: Machine, joined: State, branch: ast.If, kind: ConditionKind, before: dict[Storage, Node | None]
+    m: Machine, joined: State, branch: ast.If, kind: ConditionKind, before: Layers[Storage, Node | None]
 ) -> None:
     """Remember buffers that had no graph before the branch and have one only on some of its ways."""
-    for storage, node in joined.nodes.items():
+    for storage, node in joined.nodes.own.items():
         if node is None or node.kind is not NodeKind.PHI or node.branch is not branch:
             continue
         if before.get(storage, node) is not None:
@@ -128,7 +129,7 @@ def _sources(m: Machine, state: State, branch: ast.If) -> tuple[str, ...]:
     names: list[str] = []
     for node in ast.walk(branch):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in names:
-            value = state.frames[m.scope.frames[0]].get(node.id)
+            value = state.variables.get((m.scope.frames[0], node.id))
             if isinstance(value, Tensor) and value.known and tracked(state, value) is not Tracked.NO:
                 names.append(node.id)
     return tuple(names)

@@ -77,12 +77,12 @@ def _constant(m: Machine, state: State, node: ast.Constant) -> Value:
 def look_up(m: Machine, state: State, name: str) -> Value:
     """The value of a variable, through the enclosing functions, the module and the builtins."""
     for frame in m.scope.frames:
-        slots = state.frames[frame]
-        if name in slots:
-            return slots[name]
+        value = state.variables.get((frame, name))
+        if value is not None:
+            return value
     if name in _BUILTINS:
         return Symbol(f"builtins.{name}")
-    value = state.frame(MODULE)[name] = outside(state, name)
+    value = state.variables[MODULE, name] = outside(state, name)
     return value
 
 
@@ -246,7 +246,7 @@ def _dict(m: Machine, state: State, node: ast.Dict) -> Value:
 def _comprehension(
     m: Machine, state: State, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
 ) -> Value:
-    frame = m.new_frame(state)
+    frame = m.new_frame()
     scope = m.scope
     inner = type(scope)(scope.qualname, (frame, *scope.frames), scope.info)
     made = Container("dict" if isinstance(node, ast.DictComp) else "list")

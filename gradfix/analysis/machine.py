@@ -84,10 +84,9 @@ class Machine:
         self.covered_by_program: frozenset[FunctionInfo] = frozenset()
         self._frames = MODULE
 
-    def new_frame(self, state: State) -> int:
+    def new_frame(self) -> int:
         """Number of a fresh, empty frame."""
         self._frames += 1
-        state.frames[self._frames] = {}
         return self._frames
 
     @property

@@ -96,6 +96,11 @@ def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> fr
     return frozenset(names - foreign)
 
 
+def is_generator(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """True when calling the function doesn't run its body."""
+    return any(isinstance(inner, (ast.Yield, ast.YieldFrom)) for inner in walk_scope(node.body))
+
+
 def is_tensor_annotation(annotation: ast.expr | None) -> bool:
     """True for `Tensor`, `torch.Tensor`, `Optional[Tensor]`, `Tensor | None`, jaxtyping's `Float[Tensor, "n d"]`."""
     if annotation is None:

@@ -91,7 +91,7 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
         return Number("int") if base.shape is None else Const(len(base.shape))
     if name in ("dtype", "device"):
         return Symbol(f"torch.{base.dtype}") if name == "dtype" and base.dtype and "?" not in base.dtype else UNKNOWN
-    known_attributes = state.attributes.get(base, {})
+    known_attributes = state.attributes.get(base) or {}
     if name in known_attributes:
         return known_attributes[name]
     if name == "data" and base.known:
@@ -150,7 +150,7 @@ def shape_value(state: State, base: Tensor) -> Value:
 
 
 def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> Value:
-    slots = state.attributes.get(base, {})
+    slots = state.attributes.get(base) or {}
     if name in slots:
         return slots[name]
     info = base.info
@@ -186,7 +186,8 @@ def _learns(info: ClassInfo) -> bool:
 def _layer_attribute(state: State, base: Layer, name: str) -> Value:
     if name in ("weight", "bias", "in_proj_weight", "in_proj_bias") and base.weights:
         storage = base.weights[0] if name != "bias" else base.weights[-1]
-        state.nodes.setdefault(storage, leaf(name))
+        if storage not in state.nodes:
+            state.nodes[storage] = leaf(name)
         return Tensor((storage,))
     return Method(base, name)
 
@@ -216,7 +217,7 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple, node: ast.Subs
     if isinstance(base, Tensor):
         if not base.known and is_key(items):
             return _memo_item(state, base, node)
-        return indexed(state, base, items, node)
+        return indexed(m, state, base, items, node)
     if isinstance(base, Container):
         return _container_item(state, base, node, items)
     if isinstance(base, Const) and isinstance(base.value, (tuple, list)):
@@ -229,7 +230,7 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple, node: ast.Subs
     return UNKNOWN
 
 
-def indexed(state: State, base: Tensor, items: tuple, node: ast.AST) -> Tensor:  # type: ignore[type-arg]
+def indexed(m: Machine, state: State, base: Tensor, items: tuple, node: ast.AST) -> Tensor:  # type: ignore[type-arg]
     """`base[items]` of a tensor: a view for basic indices, else a copy."""
     basic = is_basic(items)
     shape = indexed_shape(base.shape, items)
@@ -239,16 +240,16 @@ def indexed(state: State, base: Tensor, items: tuple, node: ast.AST) -> Tensor: 
     if graph is not None:
         for item in items:
             if item.kind in (IndexKind.MASK, IndexKind.TENSOR):
-                save_index(state, graph, item.node, node)
+                save_index(m, state, graph, item.node, node)
     return result_tensor(state, graph, node, known=base.known, dtype=base.dtype)
 
 
-def save_index(state: State, graph: Node, index: ast.expr, at: ast.AST) -> None:
+def save_index(m: Machine, state: State, graph: Node, index: ast.expr, at: ast.AST) -> None:
     """The tensor of an advanced index is kept for backward too."""
     # The index was evaluated already; only names can be written later, and their tensors are found in the frames.
     if isinstance(index, ast.Name):
-        for slots in state.frames.values():
-            value = slots.get(index.id)
+        for frame in m.scope.frames:
+            value = state.variables.get((frame, index.id))
             if isinstance(value, Tensor) and value.known:
                 save(state, graph, value, "index", at, graph.tracked, result=False)
                 return
@@ -325,7 +326,7 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
         for tensor in (value,) if isinstance(value, Tensor) else ():
             if tensor.storage.name is None:
                 tensor.storage.name = target.id
-        state.frame(_frame_for(m, target.id))[target.id] = value
+        state.variables[_frame_for(m, target.id), target.id] = value
     elif isinstance(target, (ast.Tuple, ast.List)):
         _unpack(m, state, target, value)
     elif isinstance(target, ast.Starred):

@@ -34,7 +34,8 @@ from gradfix.torch_ops import method_names
 def run_module(m: Machine, tree: ast.Module) -> State:
     """Run the top level, as `python file.py` would."""
     state = State()
-    state.frames[MODULE] = {"__name__": Const("__main__"), "__file__": UNKNOWN}
+    state.variables[MODULE, "__name__"] = Const("__main__")
+    state.variables[MODULE, "__file__"] = UNKNOWN
     flow = run_block(m, state, tree.body)
     end = flow.after if flow.after is not None else state
     if m.saw_backward:
@@ -42,18 +43,28 @@ def run_module(m: Machine, tree: ast.Module) -> State:
     return end
 
 
-def run_functions(m: Machine, end: State) -> None:
+def run_functions(m: Machine, end: State, worth: frozenset[int]) -> None:
     """Run the functions that the top level didn't lead through; those nobody names first."""
-    done: set[FunctionInfo] = set(m.covered_by_program)
-    pending = [info for info in m.functions if info not in done]
-    named = _named(m, pending)
-    for info in sorted(pending, key=lambda i: (i.node.name in named, _order(i)) if hasattr(i.node, "name") else (True, 9)):
-        if info in done:
-            continue
-        m.covered = set()
-        m.steps = 0
-        run_function(m, end.fork(), info)
-        done |= m.covered
+    done = {id(info.node) for info in m.covered_by_program}
+    pending = [info for info in m.functions if id(info.node) in worth and id(info.node) not in done]
+    named = _named(pending)
+    pending.sort(key=lambda info: (getattr(info.node, "name", "") in named, _order(info)))
+    for info in pending:
+        if id(info.node) not in done:
+            _run_with_nested(m, end.fork(), info, done, worth)
+
+
+def _run_with_nested(m: Machine, state: State, info: FunctionInfo, done: set[int], worth: frozenset[int]) -> None:
+    """Run a function, then those defined inside that it didn't call: they see the variables it left."""
+    known = len(m.functions)
+    m.covered = set()
+    m.steps = 0
+    run_function(m, state, info)
+    done.add(id(info.node))
+    done.update(id(inner.node) for inner in m.covered)
+    for inner in list(m.functions)[known:]:
+        if id(inner.node) not in done and id(inner.node) in worth and len(m.functions[inner][0]) > 1:
+            _run_with_nested(m, state.fork(), inner, done, worth)
 
 
 def _order(info: FunctionInfo) -> int:
@@ -61,7 +72,7 @@ def _order(info: FunctionInfo) -> int:
     return 0 if name == "forward" else 2 if name == "__init__" else 1
 
 
-def _named(m: Machine, pending: list[FunctionInfo]) -> frozenset[str]:
+def _named(pending: list[FunctionInfo]) -> frozenset[str]:
     """Names that are called somewhere in the functions themselves."""
     found: set[str] = set()
     for info in pending:
@@ -77,10 +88,8 @@ def _named(m: Machine, pending: list[FunctionInfo]) -> frozenset[str]:
 def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
     """Run one function with arguments of which only the signature and the use tell."""
     frames, owner = m.functions[info]
-    if any(frame not in state.frames for frame in frames):
-        return  # a nested function whose surroundings were never reached
     is_module = owner is not None and owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING)
-    frame = m.new_frame(state)
+    frame = m.new_frame()
     closed = m.closed.get(info) or m.bound(info, None)
     receiver: list[Value] = []
     if owner is not None and info.parameters and not _is_static(info):
@@ -111,7 +120,7 @@ def _self_of(m: Machine, state: State, owner: ClassInfo) -> Instance:
     state.attributes[made] = {}
     init = owner.method("__init__")
     if init is not None:
-        frame = m.new_frame(state)
+        frame = m.new_frame()
         frames = m.functions[init][0] if init in m.functions else (MODULE,)
         missing = _argument_maker(m, state, init, forward=False)
         calls.bind_parameters(m, state, init, frame, [made], {}, m.bound(init, made), missing)
@@ -172,7 +181,7 @@ def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, pr
         sinks.reach(m, state, tensor, certain=proven and tensor.known, total=False)
     for owner in receiver:
         if isinstance(owner, Instance):
-            for name, value in state.attributes.get(owner, {}).items():
+            for name, value in (state.attributes.get(owner) or {}).items():
                 for tensor in _tensors(state, value, 2):
                     _note_stored(m, state, tensor, f"self.{name}")
 
@@ -188,7 +197,7 @@ def _tensors(state: State, value: Value, depth: int) -> list[Tensor]:
 
 
 def _note_stored(m: Machine, state: State, tensor: Tensor, name: str) -> None:
-    for key in state.stale.get(tensor, ()):
+    for key in state.stale.get(tensor) or ():
         if (record := m.writes.get(key)) is not None and ast.unparse(record.target) != name:
             record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))
 

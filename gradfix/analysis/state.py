@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, Save, Visit, phi
+from gradfix.analysis.layers import Layers
 from gradfix.analysis.values import (
     UNKNOWN,
     Choice,
@@ -19,7 +20,6 @@ from gradfix.analysis.values import (
     Instance,
     Layer,
     Number,
-    Origin,
     Storage,
     Tensor,
     Unknown,
@@ -54,33 +54,26 @@ class Items:
 class State:
     """One point of the program."""
 
-    __slots__ = ("_shared", "attributes", "conflicts", "frames", "grad", "items", "nodes", "saves", "stale")
+    __slots__ = ("attributes", "conflicts", "grad", "items", "nodes", "quiet", "saves", "stale", "variables")
 
     def __init__(self) -> None:
-        self.frames: dict[int, Slots] = {}
-        self.attributes: dict[Instance | Tensor, Slots] = {}
-        self.items: dict[Container | Tensor, Items] = {}
-        self.nodes: dict[Storage, Node | None] = {}
-        self.saves: dict[Storage, dict[Save, bool]] = {}
-        self.conflicts: dict[tuple[Save, int], tuple[Visit, bool]] = {}
-        self.stale: dict[Tensor, frozenset[int]] = {}  # tensors that would keep old values, by write record
+        self.variables: Layers[tuple[int, str], Value] = Layers()  # by frame and name
+        self.attributes: Layers[Instance | Tensor, Slots] = Layers()
+        self.items: Layers[Container, Items] = Layers()
+        self.nodes: Layers[Storage, Node | None] = Layers()
+        self.saves: Layers[Storage, dict[Save, bool]] = Layers()
+        self.conflicts: Layers[tuple[Save, int], tuple[Visit, bool]] = Layers()
+        self.stale: Layers[Tensor, frozenset[int]] = Layers()  # tensors that would keep old values, by write record
         self.grad = Tracked.YES
-        self._shared: set[int] = set()
+        self.quiet = False  # looking at a value without reading it
 
     def fork(self) -> State:
         """A copy that can be changed on its own."""
         twin = State.__new__(State)
-        for mapping in (self.frames, self.attributes, self.saves):
-            self._shared.update(map(id, mapping.values()))
-        twin.frames = dict(self.frames)
-        twin.attributes = dict(self.attributes)
-        twin.items = dict(self.items)
-        twin.nodes = dict(self.nodes)
-        twin.saves = dict(self.saves)
-        twin.conflicts = dict(self.conflicts)
-        twin.stale = dict(self.stale)
+        for name in _LAYERED:
+            setattr(twin, name, getattr(self, name).fork())
         twin.grad = self.grad
-        twin._shared = set(self._shared)
+        twin.quiet = self.quiet
         return twin
 
     def adopt(self, other: State) -> None:
@@ -88,25 +81,14 @@ class State:
         for slot in self.__slots__:
             setattr(self, slot, getattr(other, slot))
 
-    def frame(self, number: int) -> Slots:
-        """The variables of a frame, to be written."""
-        slots = self.frames[number]
-        if id(slots) in self._shared:
-            slots = self.frames[number] = dict(slots)
-        return slots
-
     def attributes_of(self, owner: Instance | Tensor) -> Slots:
         """The attributes of an object, to be written."""
-        slots = self.attributes.setdefault(owner, {})
-        if id(slots) in self._shared:
-            slots = self.attributes[owner] = dict(slots)
+        slots = self.attributes[owner] = dict(self.attributes.get(owner) or {})
         return slots
 
     def saves_of(self, storage: Storage) -> dict[Save, bool]:
         """What was saved of a storage, to be written."""
-        saves = self.saves.setdefault(storage, {})
-        if id(saves) in self._shared:
-            saves = self.saves[storage] = dict(saves)
+        saves = self.saves[storage] = dict(self.saves.get(storage) or {})
         return saves
 
     def node_of(self, tensor: Tensor) -> Node | None:
@@ -117,6 +99,9 @@ class State:
             return self.nodes.get(tensor.storages[0])
         at = tensor.made_by
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
+
+
+_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "stale")
 
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
@@ -173,131 +158,106 @@ def _number(value: Const | Number) -> str | None:
 
 def join(a: State, b: State, branch: ast.stmt | None) -> State:
     """What holds when either of two states may have been reached; `branch` decides which."""
-    result = a.fork()
+    result = State.__new__(State)
     result.grad = a.grad if a.grad is b.grad else Tracked.MAYBE
-    result.nodes = _join_nodes(a, b, branch)
+    result.quiet = a.quiet
+    result.nodes = _join_nodes(a.nodes, b.nodes, branch)
     result.saves = _join_saves(a, b)
-    result.conflicts = {**b.conflicts, **a.conflicts}
-    for key in a.conflicts.keys() & b.conflicts.keys():
-        visit, certain = a.conflicts[key]
-        result.conflicts[key] = (visit, certain or b.conflicts[key][1])
-    result.stale = dict(a.stale)
-    for tensor, writes in b.stale.items():
-        result.stale[tensor] = result.stale.get(tensor, frozenset()) | writes
-    pairs: dict[tuple[int, int], Value] = {}
-    for number, slots in b.frames.items():
-        _join_slots(result.frames, number, slots, result, a, b, branch, pairs)
-    for owner, slots in b.attributes.items():
-        _join_slots(result.attributes, owner, slots, result, a, b, branch, pairs)
-    _join_items(result, a, b, branch, pairs)
+    result.conflicts = _join_conflicts(a, b)
+    keys, result.stale = a.stale.changed(b.stale)
+    for tensor in keys:
+        result.stale[tensor] = (a.stale.get(tensor) or frozenset()) | (b.stale.get(tensor) or frozenset())
+    merger = _Merger(result, a, b, branch)
+    names, result.variables = a.variables.changed(b.variables)
+    for name in names:
+        result.variables[name] = merger.value(a.variables.get(name), b.variables.get(name))
+    owners, result.attributes = a.attributes.changed(b.attributes)
+    for owner in owners:
+        mine, other = a.attributes.get(owner) or {}, b.attributes.get(owner) or {}
+        result.attributes[owner] = {k: merger.value(mine.get(k), other.get(k)) for k in {**mine, **other}}
+    containers, result.items = a.items.changed(b.items)
+    for container in containers:
+        result.items[container] = merger.items(a.items.get(container), b.items.get(container))
     return result
 
 
-def _join_slots(  # noqa: PLR0913
-    mapping: dict[object, Slots] | dict[int, Slots] | dict[Instance | Tensor, Slots],
-    key: object,
-    slots: Slots,
-    result: State,
-    a: State,
-    b: State,
-    branch: ast.stmt | None,
-    pairs: dict[tuple[int, int], Value],
-) -> None:
-    table: dict[object, Slots] = mapping  # type: ignore[assignment]  # the three mappings differ in their keys only
-    mine = table.get(key)
-    if mine is None:
-        table[key] = slots
-        result._shared.add(id(slots))
-        return
-    if mine is slots:
-        return
-    joined = dict(mine)
-    for name, value in slots.items():
-        joined[name] = _join_values(mine.get(name), value, result, a, b, branch, pairs)
-    table[key] = joined
+class _Merger:
+    """Merges the values of two states; equal pairs give one and the same value."""
 
+    def __init__(self, result: State, a: State, b: State, branch: ast.stmt | None) -> None:
+        self._result, self._a, self._b, self._branch = result, a, b, branch
+        self._pairs: dict[tuple[int, int], Value] = {}
 
-def _join_values(
-    mine: Value | None,
-    other: Value,
-    result: State,
-    a: State,
-    b: State,
-    branch: ast.stmt | None,
-    pairs: dict[tuple[int, int], Value],
-) -> Value:
-    if mine is None or mine is other:
-        return other
-    pair = (id(mine), id(other))
-    if pair not in pairs:
-        value = pairs[pair] = merge(mine, other, branch)
-        if isinstance(value, Tensor) and value is not mine and value is not other:
-            before = _stale(a, options(mine)) | _stale(b, options(other))
-            if before:
-                result.stale[value] = before
-    return pairs[pair]
+    def value(self, mine: Value | None, other: Value | None) -> Value:
+        """The value of a variable that holds one or the other; a missing one leaves the other."""
+        if mine is None or other is None:
+            found = other if mine is None else mine
+            return UNKNOWN if found is None else found
+        if mine is other:
+            return mine
+        pair = (id(mine), id(other))
+        if pair not in self._pairs:
+            merged = self._pairs[pair] = merge(mine, other, self._branch)
+            if isinstance(merged, Tensor) and merged is not mine and merged is not other:
+                before = _stale(self._a, options(mine)) | _stale(self._b, options(other))
+                if before:
+                    self._result.stale[merged] = before
+        return self._pairs[pair]
+
+    def items(self, mine: Items | None, other: Items | None) -> Items:
+        """The items of a container that holds one or the other."""
+        if mine is None or other is None or mine is other:
+            return other if mine is None and other is not None else mine if mine is not None else Items((), False)
+        if mine.exact and other.exact and len(mine.values) == len(other.values) and mine.keys == other.keys:
+            values = tuple(self.value(m, o) for m, o in zip(mine.values, other.values, strict=True))
+            return Items(values, True, mine.keys)
+        return Items(tuple(dict.fromkeys((*mine.values, *other.values))), False)
 
 
 def _stale(state: State, parts: Iterable[Value]) -> frozenset[int]:
     found: frozenset[int] = frozenset()
     for part in parts:
         if isinstance(part, Tensor):
-            found |= state.stale.get(part, frozenset())
+            found |= state.stale.get(part) or frozenset()
     return found
 
 
-def _join_nodes(a: State, b: State, branch: ast.stmt | None) -> dict[Storage, Node | None]:
-    result = dict(a.nodes)
+def _join_nodes(
+    a: Layers[Storage, Node | None], b: Layers[Storage, Node | None], branch: ast.stmt | None
+) -> Layers[Storage, Node | None]:
+    keys, result = a.changed(b)
     memo: dict[tuple[int, int], Node | None] = {}
-    for storage, node in b.nodes.items():
-        mine = a.nodes.get(storage, node)
-        if mine is node:
-            result[storage] = node
+    for storage in keys:
+        if storage not in a or storage not in b:
+            result[storage] = a.get(storage) if storage in a else b.get(storage)
             continue
+        mine, node = a.get(storage), b.get(storage)
         key = (id(mine), id(node))
         if key not in memo:
-            memo[key] = phi((mine, node), branch)
+            memo[key] = mine if mine is node else phi((mine, node), branch)
         result[storage] = memo[key]
     return result
 
 
-def _join_saves(a: State, b: State) -> dict[Storage, dict[Save, bool]]:
-    result = dict(a.saves)
-    for storage, saves in b.saves.items():
-        mine = a.saves.get(storage)
-        if mine is saves:
-            continue
-        known_to_both = storage in a.nodes and storage in b.nodes
-        mine = mine or {}
+def _join_saves(a: State, b: State) -> Layers[Storage, dict[Save, bool]]:
+    keys, result = a.saves.changed(b.saves)
+    for storage in keys:
+        mine, other = a.saves.get(storage) or {}, b.saves.get(storage) or {}
+        absent = not (storage in a.nodes and storage in b.nodes)  # made on one side only: nothing to contradict it
         result[storage] = {
-            save: (mine.get(save, not known_to_both) and saves.get(save, not known_to_both))
-            for save in {**mine, **saves}
+            save: mine.get(save, absent) and other.get(save, absent) for save in {**mine, **other}
         }
-    for storage, saves in a.saves.items():
-        if storage not in b.saves and storage in b.nodes:
-            result[storage] = dict.fromkeys(saves, False)
     return result
 
 
-def _join_items(
-    result: State, a: State, b: State, branch: ast.stmt | None, pairs: dict[tuple[int, int], Value]
-) -> None:
-    for container, other in b.items.items():
-        mine = a.items.get(container)
-        if mine is None or mine is other:
-            result.items[container] = other
-        elif mine.exact and other.exact and len(mine.values) == len(other.values) and mine.keys == other.keys:
-            values = tuple(
-                _join_values(m, o, result, a, b, branch, pairs)
-                for m, o in zip(mine.values, other.values, strict=True)
-            )
-            result.items[container] = Items(values, True, mine.keys)
+def _join_conflicts(a: State, b: State) -> Layers[tuple[Save, int], tuple[Visit, bool]]:
+    keys, result = a.conflicts.changed(b.conflicts)
+    for key in keys:
+        mine, other = a.conflicts.get(key), b.conflicts.get(key)
+        if mine is None or other is None:
+            found = other if mine is None else mine
+            if found is not None:
+                result[key] = found
         else:
-            result.items[container] = Items(tuple(dict.fromkeys((*mine.values, *other.values))), False)
-
-
-def fresh_tensor(state: State, node: Node | None, at: ast.AST | None, **facts: object) -> Tensor:
-    """A tensor over new memory."""
-    storage = Storage(Origin.FRESH)
-    state.nodes[storage] = node
-    return Tensor((storage,), made_by=at, **facts)  # type: ignore[arg-type]  # keyword facts of Tensor
+            result[key] = (mine[0], mine[1] or other[1])
+    return result

@@ -110,7 +110,7 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     other = state.fork()
     conditions.narrow(m, state, node.test, positive=True)
     conditions.narrow(m, other, node.test, positive=False)
-    before = dict(state.nodes)
+    before = state.nodes.fork()
     flow = run_block(m, state, node.body)
     m.statement = node
     second = run_block(m, other, node.orelse)
@@ -299,7 +299,7 @@ def _assert(m: Machine, state: State, node: ast.Assert) -> None:
 def _delete(m: Machine, state: State, node: ast.Delete) -> None:
     for target in node.targets:
         if isinstance(target, ast.Name):
-            state.frame(m.scope.frames[0]).pop(target.id, None)
+            state.variables[m.scope.frames[0], target.id] = UNKNOWN
 
 
 Handler = Callable[[Machine, State, ast.stmt], "Flow | None"]

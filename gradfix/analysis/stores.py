@@ -83,7 +83,7 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
             form = WriteForm.DATA if option.silent else WriteForm.INDEX
             site = Site(form, m.statement, target.value, items, expression)
             fresh = write(m, state, site, option, value)
-            save_written_index(state, items, fresh, target)
+            save_written_index(m, state, items, fresh, target)
             rebind(m, state, target.value, option, fresh)
 
 
@@ -91,18 +91,18 @@ def _looks_like_tensor(base: Tensor, value: Value) -> bool:
     return False
 
 
-def save_written_index(state: State, items: tuple[IndexItem, ...], fresh: Tensor, at: ast.AST) -> None:
+def save_written_index(m: Machine, state: State, items: tuple[IndexItem, ...], fresh: Tensor, at: ast.AST) -> None:
     """`y[mask] = v` keeps the mask for backward."""
     graph = state.node_of(fresh)
     if graph is not None and state.grad is not Tracked.NO:
         for item in items:
             if item.kind.value in ("mask", "tensor"):
-                objects.save_index(state, graph, item.node, at)
+                objects.save_index(m, state, graph, item.node, at)
 
 
 def store_item(state: State, container: Container, index: ast.expr, value: Value) -> None:
     """`container[index] = value` of a list or dict."""
-    held = state.items.get(container, Items((), False))
+    held = state.items.get(container) or Items((), False)
     position = objects.item_position(held, index)
     if position is not None:
         values = list(held.values)
@@ -122,14 +122,14 @@ def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor)
     """Let whatever `target` names hold `new` where it held `old`."""
     if isinstance(target, ast.Name):
         for frame in m.scope.frames:
-            held = state.frames[frame].get(target.id)
+            held = state.variables.get((frame, target.id))
             if held is not None:
-                state.frame(frame)[target.id] = _replaced(held, old, new)
+                state.variables[frame, target.id] = _replaced(held, old, new)
                 return
     elif isinstance(target, ast.Attribute):
         owner = _quiet(m, state, target.value)
         for option in options(owner):
-            if isinstance(option, (Instance, Tensor)) and target.attr in state.attributes.get(option, {}):
+            if isinstance(option, (Instance, Tensor)) and target.attr in (state.attributes.get(option) or {}):
                 slots = state.attributes_of(option)
                 slots[target.attr] = _replaced(slots[target.attr], old, new)
     elif isinstance(target, ast.Subscript):
@@ -160,7 +160,7 @@ def _rebind_base(m: Machine, state: State, target: ast.expr, old: Tensor, new: T
         detached=base.detached, silent=base.silent, no_grad_view=base.no_grad_view, expanded=base.expanded,
         made_by=base.made_by,
     )
-    inherited = state.stale.get(new, frozenset())
+    inherited = state.stale.get(new) or frozenset()
     if inherited:
         state.stale[fresh] = inherited
     rebind(m, state, target, base, fresh)
@@ -178,11 +178,11 @@ def _replaced(held: Value, old: Tensor, new: Tensor) -> Value:
 
 def _quiet(m: Machine, state: State, node: ast.expr) -> Value:
     """The value of a target's expression, evaluated without counting as a read."""
-    stale, state.stale = state.stale, {}
+    quiet, state.quiet = state.quiet, True
     try:
         return evaluate(m, state, node)
     finally:
-        state.stale = stale
+        state.quiet = quiet
 
 
 def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
@@ -214,7 +214,7 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
 def _extended(m: Machine, state: State, symbol: str, current: Value, value: Value, node: ast.AugAssign) -> Value:
     if isinstance(current, Container) and symbol == "+":
         more = objects.iterated(m, state, value, node.value)
-        held = state.items.get(current, Items((), False))
+        held = state.items.get(current) or Items((), False)
         state.items[current] = Items((*held.values, *more.values), held.exact and more.exact and not m.loop_depth)
         return current
     return binary(m, state, symbol, current, value, node)
@@ -263,7 +263,7 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
                 continue  # may be a counter in a dict
             form = WriteForm.DATA if option.silent else WriteForm.AUGMENTED_INDEX
             site = Site(form, node, target.value, items, node.value, f"{symbol}=", None)
-            part = objects.indexed(state, option, items, target)
+            part = objects.indexed(m, state, option, items, target)
             fresh = _write_arithmetic(m, state, site, option, value, symbol)
             del part
             rebind(m, state, target.value, option, fresh)

@@ -276,7 +276,7 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
     if learns != "no":
         storage = objects.parameter(state, f"{name}.weight")
         weights = (storage,)
-        graph = state.nodes[storage]
+        graph = state.nodes.get(storage)
         if learns == "maybe" and graph is not None:
             graph.tracked = Tracked.MAYBE
     settings = dict(keywords)

@@ -102,6 +102,7 @@ class FunctionInfo:
     qualname: str
     local_names: frozenset[str]
     owner: ClassInfo | None = None
+    is_generator: bool = False
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tens
     certain = len(tensor.storages) == 1 and tensor.known and not m.uncertain_loop
     visit = Visit(id(record.target), node, certain)
     for storage in tensor.storages:
-        for save, must in state.saves.get(storage, {}).items():
+        for save, must in (state.saves.get(storage) or {}).items():
             key = (save, visit.key)
             sure = certain and must and save.certain
             if key not in state.conflicts or sure:
@@ -170,7 +170,7 @@ def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor)
     key = frozenset((id(record.target),))
     for storage in tensor.storages:
         for other in storage.objects:
-            state.stale[other] = state.stale.get(other, frozenset()) | key
+            state.stale[other] = (state.stale.get(other) or frozenset()) | key
     fresh = Tensor(
         tensor.storages,
         known=tensor.known,
@@ -184,7 +184,7 @@ def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor)
         expanded=tensor.expanded,
         made_by=tensor.made_by,
     )
-    inherited = state.stale.get(tensor, frozenset()) - key
+    inherited = (state.stale.get(tensor) or frozenset()) - key
     if inherited:
         state.stale[fresh] = inherited
     return fresh
@@ -192,8 +192,10 @@ def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor)
 
 def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth: int = 3) -> None:
     """Note that `value` is read as `name`: writes whose rewrite would leave it with old values learn of it."""
+    if state.quiet or not state.stale:
+        return
     for tensor in tensors(value):
-        for key in state.stale.get(tensor, ()):
+        for key in state.stale.get(tensor) or ():
             record = m.writes.get(key)
             if record is not None and not _inside(node, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
@@ -201,8 +203,8 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
     if depth and isinstance(value, Container) and (items := state.items.get(value)):
         for item in items.values:
             read(m, state, item, node, name, depth - 1)
-    elif depth and isinstance(value, Instance) and value in state.attributes:
-        for attribute, item in state.attributes[value].items():
+    elif depth and isinstance(value, Instance):
+        for attribute, item in (state.attributes.get(value) or {}).items():
             read(m, state, item, node, f"{name}.{attribute}", depth - 1)
 
 
