@@ -29,9 +29,7 @@ _NUMERIC = frozenset({"float", "int", "bool", "round", "abs", "pow", "divmod"})
 _RANGE_LIMIT = 1 << 20
 
 
-def call(
-    m: Machine, state: State, name: str, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
-) -> Value:
+def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call) -> Value:
     """Call something that isn't of torch, by its qualified name."""
     short = name.removeprefix("builtins.")
     if name.startswith("builtins."):
@@ -62,7 +60,11 @@ def _builtin(
             return m.call_value(state, Method(tensor, name), list(args[1:]), {}, at)
         of_data = tensor is not None or (isinstance(first, Number) and first.of_data)
         kind = name if name in ("float", "int", "bool") else objects.number_type(first)
-        return first if isinstance(first, Const) and name == kind == type(first.value).__name__ else Number(kind, of_data, tensor)
+        return (
+            first
+            if isinstance(first, Const) and name == kind == type(first.value).__name__
+            else Number(kind, of_data, tensor)
+        )
     if name in ("enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "iter", "map", "filter"):
         return _iterator(m, state, name, args, at)
     if name == "super":
@@ -224,5 +226,3 @@ def module_method(
         state.attributes_of(receiver)[str(args[0].value)] = args[1]
         return NONE
     return UNKNOWN
-
-

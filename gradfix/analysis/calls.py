@@ -9,10 +9,9 @@ from gradfix.analysis import builtin_calls, custom_functions, objects, torch_cal
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import assumed, operation
 from gradfix.analysis.machine import DEPTH, Machine, Scope
-from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor, save
+from gradfix.analysis.operations import all_tensors, outside, save
 from gradfix.analysis.state import Items, State, join, merge
 from gradfix.analysis.values import (
-    NONE,
     UNKNOWN,
     Choice,
     Class,
@@ -29,7 +28,6 @@ from gradfix.analysis.values import (
     Storage,
     Symbol,
     Tensor,
-    Unknown,
     Value,
 )
 from gradfix.analysis.writes import read
@@ -180,7 +178,7 @@ def call_function(
     return result
 
 
-def bind_parameters(  # noqa: PLR0913
+def bind_parameters(
     m: Machine,
     state: State,
     info: FunctionInfo,
@@ -206,8 +204,10 @@ def bind_parameters(  # noqa: PLR0913
     defaults = dict(callee.defaults)
     for name in info.parameters:
         if name not in slots:
-            slots[name] = defaults[name] if name in defaults and missing is None else (
-                missing(name) if missing is not None else outside(state, name)
+            slots[name] = (
+                defaults[name]
+                if name in defaults and missing is None
+                else (missing(name) if missing is not None else outside(state, name))
             )
     for name, value in slots.items():
         state.variables[frame, name] = value
@@ -222,9 +222,14 @@ def instantiate(
     init = callee.info.method("__init__")
     if init is not None:
         call_function(m, state, m.bound(init, made), args, keywords, at)
-    elif any(isinstance(d, (ast.Name, ast.Call, ast.Attribute)) and "dataclass" in ast.unparse(d) for d in callee.info.node.decorator_list):
-        names = [s.target.id for s in callee.info.node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
+    elif any(
+        isinstance(d, (ast.Name, ast.Call, ast.Attribute)) and "dataclass" in ast.unparse(d)
+        for d in callee.info.node.decorator_list
+    ):
+        names = [
+            s.target.id
+            for s in callee.info.node.body
+            if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
+        ]
         state.attributes_of(made).update({**dict(zip(names, args, strict=False)), **keywords})
     return made
-
-

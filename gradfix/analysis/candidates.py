@@ -38,7 +38,10 @@ def worth_running(tree: ast.Module) -> frozenset[int]:
     return frozenset(
         id(node)
         for node, name, wrote, used in functions
-        if wrote or name in guilty or not guilty.isdisjoint(used) or any(not guilty.isdisjoint(held.get(u, ())) for u in used)
+        if wrote
+        or name in guilty
+        or not guilty.isdisjoint(used)
+        or any(not guilty.isdisjoint(held.get(u, ())) for u in used)
     )
 
 
@@ -69,9 +72,7 @@ def _scan(function: _Function) -> tuple[bool, set[str]]:
         elif isinstance(node, ast.Attribute):
             used.add(node.attr)
             name = node.attr
-            if name.endswith("_") and not name.endswith("__") and not name.startswith("_"):
-                wrote = True
-            elif name in ("backward", "data"):
+            if (name.endswith("_") and not name.endswith("__") and not name.startswith("_")) or name in ("backward", "data"):
                 wrote = True
         elif isinstance(node, ast.Name):
             used.add(node.id)

@@ -87,7 +87,14 @@ def note_fills(
         record = m.fills.get((id(branch), keys[0]))
         if record is None:
             record = FillRecord(
-                branch, m.scope.qualname, storage, tensor.made_by, kind, keys, facts_of(joined, tensor), name,
+                branch,
+                m.scope.qualname,
+                storage,
+                tensor.made_by,
+                kind,
+                keys,
+                facts_of(joined, tensor),
+                name,
                 _sources(m, joined, branch),
             )
             m.fills[(id(branch), keys[0])] = record
@@ -103,7 +110,12 @@ def _open_ends(node: Node, branch: ast.If) -> list[Node]:
     """The PHI of this branch and of branches inside it that may leave the tensor without a graph."""
     found = [node] if None in node.inputs else []
     for inner in node.inputs:
-        if inner is not None and inner.kind is NodeKind.PHI and inner.branch is not None and _within(branch, inner.branch):
+        if (
+            inner is not None
+            and inner.kind is NodeKind.PHI
+            and inner.branch is not None
+            and _within(branch, inner.branch)
+        ):
             found.extend(_open_ends(inner, branch))
     return found
 

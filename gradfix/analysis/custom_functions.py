@@ -23,11 +23,13 @@ def apply(m: Machine, state: State, info: ClassInfo, args: Sequence[Value], at: 
     given = dict(zip(parameters[1:], args, strict=False))
     returned = _returned(forward.node)
     for name in _saved_names(forward.node):
-        _save(state, node, info.node.name, tensor_of(given[name]) if name in given else None, result, at, name in returned)
+        _save(
+            state, node, info.node.name, tensor_of(given[name]) if name in given else None, result, at, name in returned
+        )
     return result
 
 
-def _save(  # noqa: PLR0913
+def _save(
     state: State, node: Node, op: str, source: Tensor | None, result: Tensor, at: ast.AST, is_result: bool
 ) -> None:
     if source is not None:

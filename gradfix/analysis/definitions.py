@@ -67,7 +67,9 @@ def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
     info = ClassInfo(node, qualified(m, node.name), tuple(bases), {})
     for statement in node.body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", local_names(statement), info, is_generator(statement))
+            method = FunctionInfo(
+                statement, f"{info.qualname}.{statement.name}", local_names(statement), info, is_generator(statement)
+            )
             info.methods[statement.name] = method
             m.functions[method] = (m.scope.frames, info)
             m.closed[method] = _closed(m, state, method)

@@ -39,14 +39,23 @@ def is_new(name: str) -> bool:
 
 
 def make(
-    state: State, name: str, args: Sequence[Value], keywords: Mapping[str, Value], at: ast.AST, like: Tensor | None = None
+    state: State,
+    name: str,
+    args: Sequence[Value],
+    keywords: Mapping[str, Value],
+    at: ast.AST,
+    like: Tensor | None = None,
 ) -> Tensor:
     """The tensor a factory makes; a leaf with `requires_grad=True`."""
     asked = keywords.get("requires_grad")
     graph = leaf(name) if asked == Const(True) else None
     template = like if like is not None else tensor_of(args[0]) if args and name in _LIKE else None
     made = result_tensor(
-        state, graph, at, dtype=_dtype(state, name, args, keywords, template), shape=_shape(state, name, args, keywords, template)
+        state,
+        graph,
+        at,
+        dtype=_dtype(state, name, args, keywords, template),
+        shape=_shape(state, name, args, keywords, template),
     )
     if isinstance(asked, Number) and graph is None:
         conditional = leaf(name)
@@ -80,7 +89,7 @@ def _dtype(
 
 
 def dtype_name(value: Value | None) -> str | None:
-    """"int64" for `torch.long`."""
+    """ "int64" for `torch.long`."""
     if not isinstance(value, Symbol) or not value.name.startswith("torch."):
         return None
     name = value.name.removeprefix("torch.")
@@ -148,8 +157,10 @@ def sizes(state: State, args: Sequence[Value]) -> Shape | None:
             return tuple(v if type(v) is int and v >= 0 else None for v in only.value)
         if isinstance(only, Container):
             items = state.items.get(only)
-            return sizes(state, items.values) if items is not None and items.exact and len(items.values) != 1 else (
-                _one(items.values[0]) if items is not None and items.exact else None
+            return (
+                sizes(state, items.values)
+                if items is not None and items.exact and len(items.values) != 1
+                else (_one(items.values[0]) if items is not None and items.exact else None)
             )
     if all(isinstance(value, (Const, Number)) for value in args):
         return tuple(

@@ -137,7 +137,9 @@ class Write:
     severity: Severity
     hazards: tuple[Hazard, ...]  # most severe first; empty for a harmless write
     obstacles: tuple[Obstacle, ...]
-    holder: ast.expr | None = None  # of a view: the expression of its base, `y` for `y[0]`; None for items of containers
+    holder: ast.expr | None = (
+        None  # of a view: the expression of its base, `y` for `y[0]`; None for items of containers
+    )
 
 
 class ConditionKind(Enum):

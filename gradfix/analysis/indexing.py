@@ -107,7 +107,9 @@ def _slice_length(node: ast.expr, length: int | None) -> int | None:
     if node.lower is None and node.upper is None and node.step is None:
         return length
     bounds = [_constant(part) for part in (node.lower, node.upper, node.step)]
-    if length is None or any(b is None and part is not None for b, part in zip(bounds, (node.lower, node.upper, node.step), strict=True)):
+    if length is None or any(
+        b is None and part is not None for b, part in zip(bounds, (node.lower, node.upper, node.step), strict=True)
+    ):
         return None
     if bounds[2] is not None and bounds[2] <= 0:
         return None

@@ -38,11 +38,10 @@ class Interpreter(Protocol):
     def store(self, m: Machine, state: State, target: ast.Subscript, value: Value) -> None:
         """Assign to an item, which may be a write into a tensor."""
 
-    def call_function(  # noqa: PLR0913
+    def call_function(
         self, m: Machine, state: State, callee: Function, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
     ) -> Value:
         """Follow a call of a function of this file."""
-
 
     def call_value(
         self, m: Machine, state: State, callee: Value, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
@@ -72,7 +71,9 @@ class Machine:
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
         self.calls: list[FunctionInfo] = []
         self.covered: set[FunctionInfo] = set()  # functions followed from a call whose gradients were asked for
-        self.functions: dict[FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]] = {}  # frames it closes over, class
+        self.functions: dict[
+            FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]
+        ] = {}  # frames it closes over, class
         self.closed: dict[FunctionInfo, Function] = {}  # methods as their class body made them
         self.grad_read: set[Storage] = set()  # leaves whose `.grad` is read, or that an optimizer holds
         self.phis: dict[int, FillRecord] = {}  # id of a PHI node -> the fill it stands for

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable
 from itertools import islice
 
 from gradfix.analysis.facts import IndexKind, Tracked
 from gradfix.analysis.graph import Node, leaf
-from gradfix.analysis.indexing import indexed_shape, index_items, is_basic, is_key
+from gradfix.analysis.indexing import index_items, indexed_shape, is_basic, is_key
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import graph_node, outside, result_tensor, save, tracked, view_of
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
+    Choice,
     Class,
     ClassInfo,
     Const,
@@ -29,7 +31,6 @@ from gradfix.analysis.values import (
     Symbol,
     Tensor,
     Value,
-    Choice,
     options,
 )
 from gradfix.torch_ops import ViewKind, method, module
@@ -39,12 +40,21 @@ METADATA = frozenset(
     "shape dtype device ndim requires_grad is_leaf layout names is_cuda is_cpu itemsize nbytes is_sparse".split()
 )
 QUIET_METHODS = frozenset(
-    "size dim numel stride ndimension element_size storage_offset is_contiguous is_floating_point is_complex get_device "
-    "new_zeros new_ones new_empty new_full new_tensor nelement data_ptr".split()
+    "size dim numel stride ndimension element_size storage_offset is_contiguous is_floating_point is_complex "
+    "get_device new_zeros new_ones new_empty new_full new_tensor nelement data_ptr".split()
 )
 _TRANSPOSED = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 _WIDTH = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 _FOLD_LIMIT = 1 << 40
+_FOLDED: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+}
 
 
 def attribute(m: Machine, state: State, base: Value, name: str, node: ast.AST) -> Value:
@@ -361,8 +371,14 @@ def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value
         element = items.element()
         if isinstance(element, Tensor) and len(target.elts) > 1 and element.view is not ViewKind.NONE:
             element = Tensor(
-                element.storages, known=element.known, dtype=element.dtype, shape=element.shape, view=element.view,
-                path=element.path, detached=element.detached, made_by=element.made_by,
+                element.storages,
+                known=element.known,
+                dtype=element.dtype,
+                shape=element.shape,
+                view=element.view,
+                path=element.path,
+                detached=element.detached,
+                made_by=element.made_by,
             )
         elif isinstance(value, Tensor) and not value.known:
             element = outside(state, ast.unparse(part))
@@ -414,17 +430,12 @@ def fold(symbol: str, left: object, right: object) -> Value:
         if isinstance(left, tuple) and isinstance(right, tuple) and symbol == "+":
             return Const(left + right)
         return UNKNOWN
+    function = _FOLDED.get(symbol)
+    if function is None or (symbol == "**" and (abs(right) >= 64 or abs(left) >= 1 << 20)):
+        return Number()
     try:
-        result = {
-            "+": lambda: left + right,
-            "-": lambda: left - right,
-            "*": lambda: left * right,
-            "/": lambda: left / right,
-            "//": lambda: left // right,
-            "%": lambda: left % right,
-            "**": lambda: left**right if abs(right) < 64 and abs(left) < 1 << 20 else None,
-        }[symbol]()
-    except (KeyError, ArithmeticError):
+        result = function(left, right)
+    except ArithmeticError:
         return Number()
     if isinstance(result, (int, float)) and abs(result) < _FOLD_LIMIT:
         return Const(result)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
-from gradfix.analysis.facts import Tracked
 from gradfix.analysis.factories import dtype_name
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, operation
 from gradfix.analysis.indexing import broadcast
-from gradfix.analysis.shapes import result_shape
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import graph_node, result_tensor, save, tracked, view_of
+from gradfix.analysis.shapes import result_shape
 from gradfix.analysis.state import Items, State, join_tensors
 from gradfix.analysis.values import (
     NONE,

@@ -137,7 +137,9 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
     arguments = info.node.args
     annotations = {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = dict(zip([a.arg for a in positional[len(positional) - len(arguments.defaults) :]], arguments.defaults, strict=True))
+    defaults = dict(
+        zip([a.arg for a in positional[len(positional) - len(arguments.defaults) :]], arguments.defaults, strict=True)
+    )
     defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
     shown = shown_tensors(info.node, method_names())
 
@@ -200,5 +202,3 @@ def _note_stored(m: Machine, state: State, tensor: Tensor, name: str) -> None:
     for key in state.stale.get(tensor) or ():
         if (record := m.writes.get(key)) is not None and ast.unparse(record.target) != name:
             record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))
-
-

@@ -54,9 +54,7 @@ def _overwritten(m: Machine, state: State, root: Node | None, passed: dict[int, 
 
 
 def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, total: bool) -> None:
-    open_ends = {
-        key: n for key, n in passed.items() if n.kind is NodeKind.PHI and None in n.inputs and key in m.phis
-    }
+    open_ends = {key: n for key, n in passed.items() if n.kind is NodeKind.PHI and None in n.inputs and key in m.phis}
     if not open_ends:
         return
     bare = without_graph(root, frozenset(open_ends))

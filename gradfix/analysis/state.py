@@ -133,7 +133,13 @@ def merge(a: Value, b: Value, branch: ast.stmt | None = None) -> Value:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return join_tensors(a, b, branch)
     if isinstance(a, Unknown) or isinstance(b, Unknown):
-        return b if isinstance(a, Unknown) and isinstance(b, Tensor) and not b.known else a if isinstance(a, Tensor) else UNKNOWN
+        return (
+            b
+            if isinstance(a, Unknown) and isinstance(b, Tensor) and not b.known
+            else a
+            if isinstance(a, Tensor)
+            else UNKNOWN
+        )
     if isinstance(a, (Const, Number)) and isinstance(b, (Const, Number)) and _number(a) and _number(b):
         kind = _number(a) if _number(a) == _number(b) else None
         return Number(kind, any(isinstance(n, Number) and n.of_data for n in (a, b)))
@@ -244,9 +250,7 @@ def _join_saves(a: State, b: State) -> Layers[Storage, dict[Save, bool]]:
     for storage in keys:
         mine, other = a.saves.get(storage) or {}, b.saves.get(storage) or {}
         absent = not (storage in a.nodes and storage in b.nodes)  # made on one side only: nothing to contradict it
-        result[storage] = {
-            save: mine.get(save, absent) and other.get(save, absent) for save in {**mine, **other}
-        }
+        result[storage] = {save: mine.get(save, absent) and other.get(save, absent) for save in {**mine, **other}}
     return result
 
 

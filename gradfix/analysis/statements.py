@@ -6,12 +6,11 @@ import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gradfix.analysis import conditions, definitions, objects, operators, stores
+from gradfix.analysis import conditions, definitions, objects, stores
 from gradfix.analysis.expressions import evaluate
-from gradfix.analysis.facts import Tracked
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
-from gradfix.analysis.state import Items, State, join, merge
+from gradfix.analysis.state import State, join, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
@@ -154,7 +153,7 @@ def _while(m: Machine, state: State, node: ast.While) -> Flow:
     return _loop(m, state, node, 2, enter, certain=False, endless=endless)
 
 
-def _loop(  # noqa: PLR0913
+def _loop(
     m: Machine,
     state: State,
     node: ast.For | ast.AsyncFor | ast.While,

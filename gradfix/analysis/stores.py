@@ -156,8 +156,16 @@ def _rebind_base(m: Machine, state: State, target: ast.expr, old: Tensor, new: T
     if base is None or set(base.storages).isdisjoint(new.storages):
         return
     fresh = Tensor(
-        base.storages, known=base.known, dtype=base.dtype, shape=base.shape, view=base.view, path=base.path,
-        detached=base.detached, silent=base.silent, no_grad_view=base.no_grad_view, expanded=base.expanded,
+        base.storages,
+        known=base.known,
+        dtype=base.dtype,
+        shape=base.shape,
+        view=base.view,
+        path=base.path,
+        detached=base.detached,
+        silent=base.silent,
+        no_grad_view=base.no_grad_view,
+        expanded=base.expanded,
         made_by=base.made_by,
     )
     inherited = state.stale.get(new) or frozenset()
@@ -220,9 +228,7 @@ def _extended(m: Machine, state: State, symbol: str, current: Value, value: Valu
     return binary(m, state, symbol, current, value, node)
 
 
-def _write_arithmetic(
-    m: Machine, state: State, site: Site, target: Tensor, value: Value, symbol: str
-) -> Tensor:
+def _write_arithmetic(m: Machine, state: State, site: Site, target: Tensor, value: Value, symbol: str) -> Tensor:
     op = method(_INPLACE[symbol])
     graph = None
     groups: dict[str, list[Tensor]] = {}

@@ -35,7 +35,9 @@ _TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nele
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
 
 
-def torch_function(m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
+def torch_function(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
     """Call `torch…` by its qualified name."""
     short = name.rsplit(".", 1)[-1]
     if name in _GRAD_MODES:
@@ -59,7 +61,9 @@ def torch_function(m: Machine, state: State, name: str, args: Sequence[Value], k
     op = function(name)
     made = factory(name)
     if made is not None and made.tracked in ("", "no") and not made.shares:
-        return result_tensor(state, None, node, dtype=made.dtype if made.dtype in ("int64", "bool", "float32") else None)
+        return result_tensor(
+            state, None, node, dtype=made.dtype if made.dtype in ("int64", "bool", "float32") else None
+        )
     if op is None:
         return _unlisted(state, short, args, keywords, node)
     if short.endswith("_") and not short.startswith("_") and args and (target := tensor_of(args[0])) is not None:
@@ -108,9 +112,7 @@ def _hold(m: Machine, state: State, value: Value) -> None:
             _hold(m, state, item)
 
 
-def _autograd(
-    m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
-) -> Value:
+def _autograd(m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
     roots = args[0] if args else keywords.get("outputs", keywords.get("tensors", UNKNOWN))
     gradient = args[2] if len(args) > 2 else keywords.get("grad_outputs", NONE)
     if name.endswith("backward"):
@@ -140,9 +142,7 @@ def tensor_method(
             return _flag_method(state, receiver, name, args)
         if op is not None or receiver.known:
             receiver.known = receiver.known or op is not None
-            return write_call(
-                m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node
-            )
+            return write_call(m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node)
     if name == "backward" and (receiver.known or isinstance(node.func, ast.Attribute)):
         gradient = args[0] if args else keywords.get("gradient", NONE)
         sinks.backward(m, state, receiver, target, node, has_gradient=gradient != NONE)
@@ -154,7 +154,11 @@ def tensor_method(
         return UNKNOWN
     if name == "size" and receiver.shape is not None and len(args) == 1 and isinstance(args[0], Const):
         axis = args[0].value
-        size = receiver.shape[axis] if isinstance(axis, int) and -len(receiver.shape) <= axis < len(receiver.shape) else None
+        size = (
+            receiver.shape[axis]
+            if isinstance(axis, int) and -len(receiver.shape) <= axis < len(receiver.shape)
+            else None
+        )
         return Number("int") if size is None else Const(size)
     if name == "size" and not args and receiver.known:
         return objects.shape_value(state, receiver)
@@ -170,9 +174,15 @@ def tensor_method(
     return operators.apply(m, state, op, bound, node)
 
 
-def _reshaped(  # noqa: PLR0913
-    m: Machine, state: State, op: Operator, receiver: Tensor, name: str, args: Sequence[Value],
-    bound: Mapping[str, Value], node: ast.AST,
+def _reshaped(
+    m: Machine,
+    state: State,
+    op: Operator,
+    receiver: Tensor,
+    name: str,
+    args: Sequence[Value],
+    bound: Mapping[str, Value],
+    node: ast.AST,
 ) -> Value:
     result = operators.apply(m, state, op, bound, node)
     if isinstance(result, Tensor) and name in ("view", "reshape"):
@@ -206,7 +216,7 @@ def _flag_method(state: State, receiver: Tensor, name: str, args: Sequence[Value
     return receiver
 
 
-def write_call(  # noqa: PLR0913
+def write_call(
     m: Machine,
     state: State,
     form: WriteForm,
@@ -243,9 +253,13 @@ def write_call(  # noqa: PLR0913
     return fresh
 
 
-def _save_others(  # noqa: PLR0913
-    state: State, op: Operator, node: Node, groups: Mapping[str, Sequence[Tensor]],
-    others: Mapping[str, Sequence[Tensor]], at: ast.AST,
+def _save_others(
+    state: State,
+    op: Operator,
+    node: Node,
+    groups: Mapping[str, Sequence[Tensor]],
+    others: Mapping[str, Sequence[Tensor]],
+    at: ast.AST,
 ) -> None:
     for entry in op.saves:
         level = operators.condition_level(state, entry.condition, groups)
@@ -285,7 +299,9 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
     return Layer(name, inplace, weights, tuple(settings.items()), node)
 
 
-def call_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
+def call_layer(
+    m: Machine, state: State, called: Layer, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
     """Run a module of torch.nn on its input."""
     known = module(called.name)
     op = None if known is None else known.inplace_call if called.inplace else known.call

@@ -110,9 +110,7 @@ def _last(tensor: Tensor) -> str:
     return tensor.path[-1] if tensor.path else "view"
 
 
-def _written_node(
-    state: State, tensor: Tensor, operands: list[Tensor], site: Site, graph: Node | None
-) -> Node | None:
+def _written_node(state: State, tensor: Tensor, operands: list[Tensor], site: Site, graph: Node | None) -> Node | None:
     if state.grad is Tracked.NO or tensor.silent or tensor.detached:
         return None
     before = [state.nodes.get(s) for s in tensor.storages]
