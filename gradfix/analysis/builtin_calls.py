@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from gradfix.analysis import objects, operators
+from gradfix.analysis import items as item_access
+from gradfix.analysis import objects, operators, python_values
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import outside
 from gradfix.analysis.state import Items, State, merge
@@ -59,7 +60,7 @@ def _builtin(
         if name in ("abs", "round", "pow") and tensor is not None:
             return m.call_value(state, Method(tensor, name), list(args[1:]), {}, at)
         of_data = tensor is not None or (isinstance(first, Number) and first.of_data)
-        kind = name if name in ("float", "int", "bool") else objects.number_type(first)
+        kind = name if name in ("float", "int", "bool") else python_values.number_type(first)
         return (
             first
             if isinstance(first, Const) and name == kind == type(first.value).__name__
@@ -80,7 +81,7 @@ def _builtin(
     if name == "getattr" and len(args) >= 2 and isinstance(args[1], Const) and isinstance(args[1].value, str):
         return objects.attribute(m, state, first, args[1].value, at)
     if name == "next" and isinstance(first, Container):
-        element = objects.iterated(m, state, first, at).element()
+        element = item_access.iterated(m, state, first, at).element()
         return UNKNOWN if element is None else element
     return UNKNOWN
 
@@ -108,7 +109,7 @@ def _length(state: State, value: Value) -> Value:
 
 def _iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast.Call) -> Value:
     made = Container("tuple" if name == "tuple" else "list")
-    parts = [objects.iterated(m, state, value, at) for value in args]
+    parts = [item_access.iterated(m, state, value, at) for value in args]
     if name == "enumerate" and parts:
         state.items[made] = _numbered(state, parts[0])
     elif name == "zip":
@@ -158,7 +159,7 @@ def _reduction(
 ) -> Value:
     values = list(args)
     if len(args) == 1 or name == "sum":
-        items = objects.iterated(m, state, args[0], at)
+        items = item_access.iterated(m, state, args[0], at)
         values = [*items.values, *args[1:]]
     operands = [value for value in values if tensors(value)]
     if not operands:
@@ -181,7 +182,7 @@ def container_method(
         state.items[receiver] = Items((*items.values, args[0]), exact)
         return NONE
     if name in ("extend", "update") and args:
-        more = objects.iterated(m, state, args[0], at)
+        more = item_access.iterated(m, state, args[0], at)
         state.items[receiver] = Items((*items.values, *more.values), False)
         return NONE
     if name == "insert" and len(args) > 1:

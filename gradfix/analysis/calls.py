@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 
-from gradfix.analysis import builtin_calls, custom_functions, objects, torch_calls
+from gradfix.analysis import builtin_calls, custom_functions, torch_calls
+from gradfix.analysis import items as item_access
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import assumed, operation
 from gradfix.analysis.machine import DEPTH, Machine, Scope
@@ -44,7 +45,7 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
     args: list[Value] = []
     for part in node.args:
         if isinstance(part, ast.Starred):
-            args.extend(objects.iterated(m, state, m.evaluate(state, part.value), part).values)
+            args.extend(item_access.iterated(m, state, m.evaluate(state, part.value), part).values)
         else:
             args.append(m.evaluate(state, part))
     keywords = {k.arg: m.evaluate(state, k.value) for k in node.keywords if k.arg is not None}

@@ -71,12 +71,15 @@ def _scan(function: _Function) -> tuple[bool, set[str]]:
             wrote = wrote or any(k.arg in ("inplace", "out") for k in node.keywords)
         elif isinstance(node, ast.Attribute):
             used.add(node.attr)
-            name = node.attr
-            if (name.endswith("_") and not name.endswith("__") and not name.startswith("_")) or name in ("backward", "data"):
-                wrote = True
+            wrote = wrote or _is_write_name(node.attr)
         elif isinstance(node, ast.Name):
             used.add(node.id)
     return wrote, used
+
+
+def _is_write_name(name: str) -> bool:
+    in_place = name.endswith("_") and not name.endswith("__") and not name.startswith("_")
+    return in_place or name in ("backward", "data")
 
 
 def _is_inplace(call: ast.Call) -> bool:

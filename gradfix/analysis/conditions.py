@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from gradfix.analysis import objects
+from gradfix.analysis import bindings, python_values
 from gradfix.analysis.expressions import evaluate, look_up
 from gradfix.analysis.facts import ConditionKind, Tracked
 from gradfix.analysis.graph import Node, NodeKind
@@ -36,7 +36,7 @@ def test(m: Machine, state: State, node: ast.expr) -> tuple[bool | None, Conditi
         truth, kind = test(m, state, node.operand)
         return (None if truth is None else not truth), kind
     value = evaluate(m, state, node)
-    return objects.truth(value), _kind(value)
+    return python_values.truth(value), _kind(value)
 
 
 def _kind(value: Value) -> ConditionKind:
@@ -64,7 +64,7 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
     if isinstance(value, Choice):
         left = tuple(o for o in value.options if (isinstance(o, Const) and o.value is None) == is_none)
         if left:
-            objects.bind(m, state, node.left, left[0] if len(left) == 1 else Choice(left))
+            bindings.bind(m, state, node.left, left[0] if len(left) == 1 else Choice(left))
 
 
 def note_fills(

@@ -6,7 +6,8 @@ import ast
 import builtins
 from collections.abc import Callable
 
-from gradfix.analysis import calls, objects, operators
+from gradfix.analysis import bindings, calls, objects, operators, python_values
+from gradfix.analysis import items as item_access
 from gradfix.analysis.indexing import broadcast
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.names import local_names
@@ -106,7 +107,7 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
 
 def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
     base = evaluate(m, state, node.value)
-    value = objects.subscript(m, state, base, node, lambda part: evaluate(m, state, part))
+    value = item_access.subscript(m, state, base, node, lambda part: evaluate(m, state, part))
     if state.stale and isinstance(base, Container) and isinstance(value, Tensor):
         read(m, state, value, node, ast.unparse(node))
     return value
@@ -120,23 +121,23 @@ def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at:
     known = any(t.known for t in operands)
     result = operators.arithmetic(m, state, symbol, left, right, at)
     result.known = known
-    result.dtype = objects.promoted(symbol, left, right)
-    parts = [o for o in (*options(left), *options(right)) if objects.number_type(o) is not None]
+    result.dtype = python_values.promoted(symbol, left, right)
+    parts = [o for o in (*options(left), *options(right)) if python_values.number_type(o) is not None]
     numbers_possible = isinstance(left, Choice) and isinstance(right, (Const, Number)) and bool(parts)
     return merge(result, Number()) if numbers_possible else result
 
 
 def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Value) -> Value:
     if isinstance(left, Container) and isinstance(right, Container) and symbol == "+":
-        return objects.concatenated(state, left, right)
+        return item_access.concatenated(state, left, right)
     if isinstance(left, Container) and symbol == "*":
         made = Container(left.kind)
         items = state.items.get(left)
         state.items[made] = Items(items.values if items else (), False)
         return made
     if isinstance(left, Const) and isinstance(right, Const):
-        return objects.fold(symbol, left.value, right.value)
-    kinds = [objects.number_type(value) for value in (left, right)]
+        return python_values.fold(symbol, left.value, right.value)
+    kinds = [python_values.number_type(value) for value in (left, right)]
     if None in kinds:
         return UNKNOWN
     of_data = any(isinstance(value, Number) and value.of_data for value in (left, right))
@@ -153,7 +154,7 @@ def _binop(m: Machine, state: State, node: ast.BinOp) -> Value:
 def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
     value = evaluate(m, state, node.operand)
     if isinstance(node.op, ast.Not):
-        truth = objects.truth(value)
+        truth = python_values.truth(value)
         of_data = (isinstance(value, Number) and value.of_data) or isinstance(value, Tensor)
         return Number("bool", of_data) if truth is None else Const(not truth)
     if isinstance(node.op, ast.UAdd):
@@ -170,7 +171,7 @@ def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
 def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
     values = [evaluate(m, state, part) for part in (node.left, *node.comparators)]
     if len(node.ops) == 1 and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
-        return objects.identity(values[0], values[1], negated=isinstance(node.ops[0], ast.IsNot))
+        return python_values.identity(values[0], values[1], negated=isinstance(node.ops[0], ast.IsNot))
     if any(isinstance(op, (ast.In, ast.NotIn, ast.Is, ast.IsNot)) for op in node.ops):
         return Number("bool")
     operands = all_tensors(values)
@@ -179,7 +180,7 @@ def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
         shape = broadcast([t.shape for t in operands])
         return result_tensor(state, None, node, known=known, dtype="bool", shape=shape)
     if len(values) == 2 and all(isinstance(value, Const) for value in values):
-        return objects.fold_compare(symbol_of(node.ops[0]), values[0], values[1])
+        return python_values.fold_compare(symbol_of(node.ops[0]), values[0], values[1])
     return Number("bool", any(isinstance(value, Number) and value.of_data for value in values))
 
 
@@ -187,7 +188,7 @@ def _boolop(m: Machine, state: State, node: ast.BoolOp) -> Value:
     result: Value | None = None
     for part in node.values:
         value = evaluate(m, state, part)
-        truth = objects.truth(value)
+        truth = python_values.truth(value)
         if truth is not None and truth == isinstance(node.op, ast.Or):
             return value if result is None else merge(result, value)
         if truth is None or part is node.values[-1]:
@@ -196,7 +197,7 @@ def _boolop(m: Machine, state: State, node: ast.BoolOp) -> Value:
 
 
 def _ifexp(m: Machine, state: State, node: ast.IfExp) -> Value:
-    truth = objects.truth(evaluate(m, state, node.test))
+    truth = python_values.truth(evaluate(m, state, node.test))
     if truth is not None:
         return evaluate(m, state, node.body if truth else node.orelse)
     other = state.fork()
@@ -211,7 +212,7 @@ def _sequence(m: Machine, state: State, node: ast.Tuple | ast.List | ast.Set) ->
     exact = True
     for part in node.elts:
         if isinstance(part, ast.Starred):
-            inner = objects.iterated(m, state, evaluate(m, state, part.value), part)
+            inner = item_access.iterated(m, state, evaluate(m, state, part.value), part)
             values.extend(inner.values)
             exact = exact and inner.exact
         else:
@@ -230,7 +231,7 @@ def _dict(m: Machine, state: State, node: ast.Dict) -> Value:
     for key, part in zip(node.keys, node.values, strict=True):
         value = evaluate(m, state, part)
         if key is None:
-            inner = objects.iterated(m, state, value, part)
+            inner = item_access.iterated(m, state, value, part)
             values.extend(inner.values)
             exact = False
             continue
@@ -256,9 +257,9 @@ def _comprehension(
         m.statement = statement
         for _ in range(2):  # the second round meets what the first one saved
             for generator in node.generators:
-                items = objects.iterated(m, state, evaluate(m, state, generator.iter), generator.iter)
+                items = item_access.iterated(m, state, evaluate(m, state, generator.iter), generator.iter)
                 element = items.element()
-                objects.bind(m, state, generator.target, UNKNOWN if element is None else element)
+                bindings.bind(m, state, generator.target, UNKNOWN if element is None else element)
                 for test in generator.ifs:
                     evaluate(m, state, test)
             found.append(evaluate(m, state, node.value if isinstance(node, ast.DictComp) else node.elt))
@@ -273,7 +274,7 @@ def _lambda(m: Machine, state: State, node: ast.Lambda) -> Value:
 
 def _named(m: Machine, state: State, node: ast.NamedExpr) -> Value:
     value = evaluate(m, state, node.value)
-    objects.bind(m, state, node.target, value)
+    bindings.bind(m, state, node.target, value)
     return value
 
 

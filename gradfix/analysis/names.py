@@ -87,7 +87,7 @@ def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> fr
             names.add(inner.name)
         elif isinstance(inner, (ast.Import, ast.ImportFrom)):
             names.update(local for local, _ in imports_of(inner))
-        elif (isinstance(inner, ast.ExceptHandler) and inner.name) or (isinstance(inner, (ast.MatchAs, ast.MatchStar)) and inner.name):
+        elif isinstance(inner, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and inner.name:
             names.add(inner.name)
         elif isinstance(inner, (ast.Global, ast.Nonlocal)):
             foreign.update(inner.names)

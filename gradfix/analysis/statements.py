@@ -6,7 +6,8 @@ import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gradfix.analysis import conditions, definitions, objects, stores
+from gradfix.analysis import bindings, conditions, definitions, stores
+from gradfix.analysis import items as item_access
 from gradfix.analysis.expressions import evaluate
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
@@ -125,7 +126,7 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
 
 
 def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
-    items = objects.iterated(m, state, evaluate(m, state, node.iter), node.iter)
+    items = item_access.iterated(m, state, evaluate(m, state, node.iter), node.iter)
     if items.exact and not items.values:
         return run_block(m, state, node.orelse)
     if items.exact:
@@ -140,7 +141,7 @@ def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
         certain = False
 
     def enter(current: State, i: int) -> None:
-        objects.bind(m, current, node.target, rounds[i])
+        bindings.bind(m, current, node.target, rounds[i])
 
     return _loop(m, state, node, len(rounds), enter, certain=certain)
 
@@ -205,7 +206,7 @@ def _with(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
         if mode is not None:
             state.grad = mode
         if item.optional_vars is not None:
-            objects.bind(m, state, item.optional_vars, value)
+            bindings.bind(m, state, item.optional_vars, value)
     flow = run_block(m, state, node.body)
     for end in (flow.after, *flow.breaks, *flow.continues, *(s for s, _ in flow.returns)):
         if end is not None:
@@ -227,7 +228,7 @@ def _try(m: Machine, state: State, node: ast.Try) -> Flow:
     for handler in node.handlers:
         entry = reached.fork()
         if handler.name:
-            objects.bind(m, entry, ast.Name(handler.name, ast.Store()), UNKNOWN)
+            bindings.bind(m, entry, ast.Name(handler.name, ast.Store()), UNKNOWN)
         inner = run_block(m, entry, handler.body)
         flow.absorb(inner)
         if inner.after is not None:
@@ -249,7 +250,7 @@ def _match(m: Machine, state: State, node: ast.Match) -> Flow:
         for part in ast.walk(case.pattern):
             if isinstance(part, (ast.MatchAs, ast.MatchStar)) and part.name:
                 bound = subject if part is case.pattern else UNKNOWN
-                objects.bind(m, entry, ast.Name(part.name, ast.Store()), bound)
+                bindings.bind(m, entry, ast.Name(part.name, ast.Store()), bound)
         inner = run_block(m, entry, case.body)
         result.absorb(inner)
         if inner.after is not None:
@@ -279,16 +280,16 @@ def _continue(m: Machine, state: State, node: ast.Continue) -> Flow:
 
 
 def _function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    objects.bind(m, state, ast.Name(node.name, ast.Store()), definitions.function(m, state, node))
+    bindings.bind(m, state, ast.Name(node.name, ast.Store()), definitions.function(m, state, node))
 
 
 def _class(m: Machine, state: State, node: ast.ClassDef) -> None:
-    objects.bind(m, state, ast.Name(node.name, ast.Store()), definitions.klass(m, state, node))
+    bindings.bind(m, state, ast.Name(node.name, ast.Store()), definitions.klass(m, state, node))
 
 
 def _import(m: Machine, state: State, node: ast.Import | ast.ImportFrom) -> None:
     for local, qualified in imports_of(node):
-        objects.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified))
+        bindings.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified))
 
 
 def _assert(m: Machine, state: State, node: ast.Assert) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from gradfix.analysis import objects, operators
+from gradfix.analysis import bindings, operators
+from gradfix.analysis import items as item_access
 from gradfix.analysis.expressions import binary, evaluate, symbol_of
 from gradfix.analysis.facts import IndexItem, Tracked, WriteForm
 from gradfix.analysis.indexing import index_items, is_key
@@ -48,7 +49,7 @@ def assign(m: Machine, state: State, target: ast.expr, value: Value, expression:
     if isinstance(target, ast.Subscript):
         _assign_item(m, state, target, value, expression)
     elif isinstance(target, (ast.Tuple, ast.List)) and any(isinstance(t, ast.Subscript) for t in ast.walk(target)):
-        items = objects.iterated(m, state, value, target)
+        items = item_access.iterated(m, state, value, target)
         exact = items.exact and len(items.values) == len(target.elts)
         for i, part in enumerate(target.elts):
             inner = items.values[i] if exact else items.element()
@@ -56,7 +57,7 @@ def assign(m: Machine, state: State, target: ast.expr, value: Value, expression:
     elif isinstance(target, ast.Attribute) and target.attr == "data":
         _assign_data(m, state, target, value)
     else:
-        objects.bind(m, state, target, value)
+        bindings.bind(m, state, target, value)
 
 
 def _assign_data(m: Machine, state: State, target: ast.Attribute, value: Value) -> None:
@@ -97,13 +98,13 @@ def save_written_index(m: Machine, state: State, items: tuple[IndexItem, ...], f
     if graph is not None and state.grad is not Tracked.NO:
         for item in items:
             if item.kind.value in ("mask", "tensor"):
-                objects.save_index(m, state, graph, item.node, at)
+                item_access.save_index(m, state, graph, item.node, at)
 
 
 def store_item(state: State, container: Container, index: ast.expr, value: Value) -> None:
     """`container[index] = value` of a list or dict."""
     held = state.items.get(container) or Items((), False)
-    position = objects.item_position(held, index)
+    position = item_access.item_position(held, index)
     if position is not None:
         values = list(held.values)
         values[position] = value
@@ -203,7 +204,7 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
     value = evaluate(m, state, node.value)
     target = tensor_of(current)
     if target is None or symbol == "@":
-        objects.bind(m, state, node.target, _extended(m, state, symbol, current, value, node))
+        bindings.bind(m, state, node.target, _extended(m, state, symbol, current, value, node))
         return
     form = WriteForm.DATA if target.silent else WriteForm.AUGMENTED
     if not target.known and not any(t.known for t in tensors(value)):
@@ -216,12 +217,12 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
     others = [option for option in options(current) if not isinstance(option, Tensor)]
     if others:
         out_of_place = _extended(m, state, symbol, others[0], value, node)
-        objects.bind(m, state, node.target, merge(fresh, out_of_place, m.statement))
+        bindings.bind(m, state, node.target, merge(fresh, out_of_place, m.statement))
 
 
 def _extended(m: Machine, state: State, symbol: str, current: Value, value: Value, node: ast.AugAssign) -> Value:
     if isinstance(current, Container) and symbol == "+":
-        more = objects.iterated(m, state, value, node.value)
+        more = item_access.iterated(m, state, value, node.value)
         held = state.items.get(current) or Items((), False)
         state.items[current] = Items((*held.values, *more.values), held.exact and more.exact and not m.loop_depth)
         return current
@@ -256,7 +257,7 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
     value = evaluate(m, state, node.value)
     for option in options(base):
         if isinstance(option, Container):
-            current = objects.subscript(m, state, option, target, lambda part: evaluate(m, state, part))
+            current = item_access.subscript(m, state, option, target, lambda part: evaluate(m, state, part))
             element = tensor_of(current)
             if element is None:
                 store_item(state, option, target.slice, binary(m, state, symbol, current, value, node))
@@ -269,7 +270,7 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
                 continue  # may be a counter in a dict
             form = WriteForm.DATA if option.silent else WriteForm.AUGMENTED_INDEX
             site = Site(form, node, target.value, items, node.value, f"{symbol}=", None)
-            part = objects.indexed(m, state, option, items, target)
+            part = item_access.indexed(m, state, option, items, target)
             fresh = _write_arithmetic(m, state, site, option, value, symbol)
             del part
             rebind(m, state, target.value, option, fresh)

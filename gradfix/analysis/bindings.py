@@ -1,0 +1,73 @@
+"""Binding a target to a value where that is no write into a tensor."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.items import iterated
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.operations import outside
+from gradfix.analysis.state import State
+from gradfix.analysis.values import (
+    UNKNOWN,
+    Instance,
+    Tensor,
+    Value,
+    options,
+)
+from gradfix.torch_ops import ViewKind
+
+
+def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
+    """Assign a value to a target that isn't a write into a tensor."""
+    if isinstance(target, ast.Name):
+        for tensor in (value,) if isinstance(value, Tensor) else ():
+            if tensor.storage.name is None:
+                tensor.storage.name = target.id
+        state.variables[_frame_for(m, target.id), target.id] = value
+    elif isinstance(target, (ast.Tuple, ast.List)):
+        _unpack(m, state, target, value)
+    elif isinstance(target, ast.Starred):
+        bind(m, state, target.value, value)
+    elif isinstance(target, ast.Attribute):
+        owner = m.evaluate(state, target.value)
+        for option in options(owner):
+            if isinstance(option, (Instance, Tensor)):
+                state.attributes_of(option)[target.attr] = value
+    elif isinstance(target, ast.Subscript):
+        m.store(state, target, value)
+
+
+def _frame_for(m: Machine, name: str) -> int:
+    info = m.scope.info
+    if info is None or name in info.local_names or len(m.scope.frames) == 1:
+        return m.scope.frames[0]
+    for function in reversed(m.calls):
+        if name in function.local_names and function is not info:
+            break
+    return m.scope.frames[-1] if name in m.globals_declared(info) else m.scope.frames[0]
+
+
+def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value) -> None:
+    items = iterated(m, state, value, target)
+    starred = any(isinstance(part, ast.Starred) for part in target.elts)
+    if items.exact and len(items.values) == len(target.elts) and not starred:
+        for part, item in zip(target.elts, items.values, strict=True):
+            bind(m, state, part, item)
+        return
+    for part in target.elts:
+        element = items.element()
+        if isinstance(element, Tensor) and len(target.elts) > 1 and element.view is not ViewKind.NONE:
+            element = Tensor(
+                element.storages,
+                known=element.known,
+                dtype=element.dtype,
+                shape=element.shape,
+                view=element.view,
+                path=element.path,
+                detached=element.detached,
+                made_by=element.made_by,
+            )
+        elif isinstance(value, Tensor) and not value.known:
+            element = outside(state, ast.unparse(part))
+        bind(m, state, part, UNKNOWN if element is None else element)

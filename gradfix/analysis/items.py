@@ -1,0 +1,158 @@
+"""Items: reading `base[index]`, and what iterating a value gives."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from itertools import islice
+
+from gradfix.analysis.facts import IndexItem, IndexKind
+from gradfix.analysis.graph import Node
+from gradfix.analysis.indexing import index_items, indexed_shape, is_basic, is_key
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.operations import graph_node, outside, result_tensor, save, view_of
+from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.values import (
+    UNKNOWN,
+    Choice,
+    Class,
+    Const,
+    Container,
+    Method,
+    Number,
+    Symbol,
+    Tensor,
+    Value,
+    options,
+)
+from gradfix.torch_ops import ViewKind
+
+
+def subscript(
+    m: Machine, state: State, base: Value, node: ast.Subscript, evaluate: Callable[[ast.expr], Value]
+) -> Value:
+    """`base[index]`, read."""
+    if isinstance(base, (Symbol, Class)):
+        return base
+    items = index_items(node.slice, evaluate)
+    result: Value | None = None
+    for option in options(base):
+        value = _item_of(m, state, option, items, node)
+        result = value if result is None else merge(result, value)
+    return UNKNOWN if result is None else result
+
+
+def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...], node: ast.Subscript) -> Value:
+    if isinstance(base, Tensor):
+        if not base.known and is_key(items):
+            return _memo_item(state, base, node)
+        return indexed(m, state, base, items, node)
+    if isinstance(base, Container):
+        return _container_item(state, base, node, items)
+    if isinstance(base, Const) and isinstance(base.value, (tuple, list)):
+        index = items[0].value if len(items) == 1 else None
+        if index is not None and -len(base.value) <= index < len(base.value):
+            return Const(base.value[index])
+        return Number("int") if all(isinstance(v, int) for v in base.value) else UNKNOWN
+    if isinstance(base, Method) and base.name == "shape":
+        return Number("int")
+    return UNKNOWN
+
+
+def indexed(m: Machine, state: State, base: Tensor, items: tuple[IndexItem, ...], node: ast.AST) -> Tensor:
+    """`base[items]` of a tensor: a view for basic indices, else a copy."""
+    basic = is_basic(items)
+    shape = indexed_shape(base.shape, items)
+    if basic is not False:
+        return view_of(state, base, ViewKind.VIEW if basic else ViewKind.MAYBE, "getitem", node, shape=shape)
+    graph = graph_node(state, "index", (base,), node)
+    if graph is not None:
+        for item in items:
+            if item.kind in (IndexKind.MASK, IndexKind.TENSOR):
+                save_index(m, state, graph, item.node, node)
+    return result_tensor(state, graph, node, known=base.known, dtype=base.dtype)
+
+
+def save_index(m: Machine, state: State, graph: Node, index: ast.expr, at: ast.AST) -> None:
+    """The tensor of an advanced index is kept for backward too."""
+    # The index was evaluated already; only names can be written later, and their tensors are found in the frames.
+    if isinstance(index, ast.Name):
+        for frame in m.scope.frames:
+            value = state.variables.get((frame, index.id))
+            if isinstance(value, Tensor) and value.known:
+                save(state, graph, value, "index", at, graph.tracked, result=False)
+                return
+
+
+def _memo_item(state: State, base: Tensor, node: ast.Subscript) -> Value:
+    """`d[key]` of something unknown: the same key gives the same object; it may be a view of `d`."""
+    key = f"[{ast.unparse(node.slice)}]"
+    slots = state.attributes_of(base)
+    if key not in slots:
+        own = outside(state, ast.unparse(node))
+        slots[key] = Tensor((own.storage, *base.storages), known=False, view=ViewKind.MAYBE)
+    return slots[key]
+
+
+def _container_item(state: State, base: Container, node: ast.Subscript, items: tuple[IndexItem, ...]) -> Value:
+    held = state.items.get(base)
+    if held is None:
+        return UNKNOWN
+    if isinstance(node.slice, ast.Slice):
+        made = Container(base.kind)
+        state.items[made] = Items(held.values, False)
+        return made
+    position = item_position(held, node.slice)
+    if position is not None:
+        return held.values[position]
+    element = held.element()
+    return UNKNOWN if element is None else element
+
+
+def item_position(held: Items, index: ast.expr) -> int | None:
+    """Which item a constant key or position names."""
+    if not held.exact:
+        return None
+    negative = isinstance(index, ast.UnaryOp) and isinstance(index.op, ast.USub)
+    constant = index.operand if isinstance(index, ast.UnaryOp) and negative else index
+    if not isinstance(constant, ast.Constant):
+        return None
+    key = constant.value
+    if held.keys is not None:
+        return held.keys.index(key) if key in held.keys and not negative else None
+    if isinstance(key, int):
+        position = -key if negative else key
+        return position if -len(held.values) <= position < len(held.values) else None
+    return None
+
+
+def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
+    """What iterating a value gives."""
+    if isinstance(value, Container):
+        held = state.items.get(value)
+        if held is None:
+            return Items((), False)
+        return Items(tuple(map(Const, held.keys)), True) if value.kind == "dict" and held.keys else held
+    if isinstance(value, Const) and isinstance(value.value, (tuple, list, range)):
+        sized = len(value.value) <= 64
+        return Items(tuple(Const(v) for v in islice(value.value, 64)), sized)
+    if isinstance(value, Tensor) and value.known:
+        shape = None if value.shape is None else value.shape[1:]
+        return Items((view_of(state, value, ViewKind.MULTI, "unbind", node, shape=shape),), False)
+    if isinstance(value, Tensor):
+        return Items((outside(state, "item"),), False)
+    if isinstance(value, Method):
+        return Items((UNKNOWN,), False)
+    if isinstance(value, Choice):
+        parts = [iterated(m, state, option, node) for option in value.options]
+        return Items(tuple(dict.fromkeys(v for part in parts for v in part.values)), False)
+    return Items((UNKNOWN,), False)
+
+
+def concatenated(state: State, left: Container, right: Container) -> Container:
+    """`left + right` of two sequences."""
+    made = Container(left.kind)
+    a, b = state.items.get(left), state.items.get(right)
+    values = (*(a.values if a else ()), *(b.values if b else ()))
+    state.items[made] = Items(values, bool(a and b and a.exact and b.exact))
+    return made
