@@ -57,11 +57,19 @@ def make(
         dtype=_dtype(state, name, args, keywords, template),
         shape=_shape(state, name, args, keywords, template),
     )
+    made.device = _device(keywords, template)
     if isinstance(asked, Number) and graph is None:
         conditional = leaf(name)
         conditional.tracked = type(conditional.tracked)("maybe")
         state.nodes[made.storage] = conditional
     return made
+
+
+def _device(keywords: Mapping[str, Value], template: Tensor | None) -> str | None:
+    given = keywords.get("device")
+    if given is not None:
+        return given.value if isinstance(given, Const) and isinstance(given.value, str) else None
+    return template.device if template is not None else "default"
 
 
 def _dtype(

@@ -28,7 +28,8 @@ def _item(node: ast.expr, evaluate: Callable[[ast.expr], Value]) -> IndexItem:
         return IndexItem(IndexKind.SLICE, node)
     value = evaluate(node)
     kind, constant, rank = _kind(value)
-    return IndexItem(kind, node, constant, rank)
+    proven = kind is IndexKind.TENSOR and isinstance(value, Tensor) and value.known
+    return IndexItem(kind, node, constant, rank, proven)
 
 
 def _kind(value: Value) -> tuple[IndexKind, int | None, int | None]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from gradfix.analysis.facts import TensorFacts
 from gradfix.analysis.records import BackwardRecord, FillRecord, WriteRecord
 from gradfix.analysis.state import State
 from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Storage, Tensor, Value
@@ -68,6 +69,7 @@ class Machine:
         self.writes: dict[int, WriteRecord] = {}
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
+        self._moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
         self.calls: list[FunctionInfo] = []
         self.covered: set[FunctionInfo] = set()  # functions followed from a call whose gradients were asked for
@@ -139,6 +141,10 @@ class Machine:
         if made is None:
             return Function(info, (MODULE,), receiver)
         return Function(info, made.frames, receiver, made.defaults, made.no_grad)
+
+    def settled(self, facts: TensorFacts) -> TensorFacts:
+        """`facts` without what a changed default dtype or device of this file would make untrue."""
+        return replace(facts, dtype=None, device=None) if self._moves_defaults else facts
 
     def place(self, node: ast.AST, label: str) -> Place:
         """`node` as a labelled place in the source."""

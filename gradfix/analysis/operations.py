@@ -35,13 +35,15 @@ def facts_of(state: State, tensor: Tensor) -> TensorFacts:
     """What codemods are told of a tensor."""
     node = state.node_of(tensor)
     is_leaf = node is not None and node.kind is NodeKind.LEAF and not tensor.is_view and not tensor.detached
-    return TensorFacts(tracked_of(node), is_leaf, tensor.dtype, tensor.shape, tensor.expanded)
+    dtype = None if tensor.dtype is None or tensor.dtype.startswith("?") else tensor.dtype
+    return TensorFacts(tracked_of(node), is_leaf, dtype, tensor.shape, tensor.expanded, device=tensor.device)
 
 
-def value_facts(state: State, value: Value) -> ValueFacts:
-    """What codemods are told of a value that is written."""
+def value_facts(state: State, value: Value, target: Tensor | None = None) -> ValueFacts:
+    """What codemods are told of a value that is written to `target`."""
     if isinstance(value, Tensor) and value.known:
-        return ValueFacts(ValueKind.TENSOR, facts_of(state, value))
+        same = target is not None and value.dtype is not None and value.dtype == target.dtype
+        return ValueFacts(ValueKind.TENSOR, facts_of(state, value), same_dtype=same)
     if isinstance(value, Number):
         return ValueFacts(ValueKind.NUMBER, None, value.type)
     if isinstance(value, Const) and isinstance(value.value, (bool, int, float)):
@@ -80,12 +82,13 @@ def result_tensor(
     known: bool = True,
     dtype: str | None = None,
     shape: tuple[int | None, ...] | None = None,
+    device: str | None = None,
     origin: Origin = Origin.FRESH,
 ) -> Tensor:
     """A tensor over new memory."""
     storage = Storage(origin)
     state.nodes[storage] = node
-    return Tensor((storage,), known=known, dtype=dtype, shape=shape, made_by=at)
+    return Tensor((storage,), known=known, dtype=dtype, shape=shape, device=device, made_by=at)
 
 
 def view_of(
@@ -116,6 +119,7 @@ def view_of(
         silent=base.silent,
         no_grad_view=base.no_grad_view or (state.grad is Tracked.NO),
         expanded=base.expanded or expanded,
+        device=base.device,
         made_by=at,
     )
 

@@ -29,6 +29,15 @@ from gradfix.torch_ops import Condition, Gradient, Operator, Output, ViewKind, o
 Arguments = Mapping[str, Value]
 
 BATCHED = "transpose of a batch"  # in the path of views of three or more dimensions
+_MOVING = frozenset({"to", "cuda", "cpu", "pin_memory", "type"})
+# Under autocast these give half precision whatever they are fed, and many others float32 for half precision.
+_AUTOCAST = frozenset(
+    "linear Linear matmul @ mm bmm mv addmm addmv addr addbmm baddbmm chain_matmul multi_dot einsum bilinear conv1d "
+    "conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d prelu scaled_dot_product_attention".split()
+)
+_KEEPING = frozenset(
+    {"+", "-", "*", "add", "sub", "mul", "neg", "clone", "index_select", "masked_fill", "flip", "roll"}
+)
 _COPIES_STRIDED = frozenset({"Linear", "linear", "matmul", "@"})
 _TRANSPOSING = frozenset({"transpose", "permute", "movedim", "swapaxes", "swapdims", "moveaxis", "T", "mT", "t"})
 
@@ -200,7 +209,11 @@ def output_tensor(
         graph = operation(graph.op, graph.inputs, at)
         if graph is not None:
             graph.tracked = Tracked.MAYBE
-    return result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape)
+    devices = {t.device for t in operands}
+    device = devices.pop() if len(devices) == 1 and short_name(op) not in _MOVING else None
+    if short_name(op) in _AUTOCAST or (dtype is not None and dtype.startswith("?") and short_name(op) not in _KEEPING):
+        dtype = None
+    return result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
 
 
 def _always(view: ViewKind, op: Operator) -> ViewKind:

@@ -112,8 +112,10 @@ def promoted(symbol: str, left: Value, right: Value) -> str | None:
             return None
         return max(kinds, key=_WIDTH.index) if set(kinds) != {"float16", "bfloat16"} else "float32"
     dtype = kinds[0]
-    floating = dtype.startswith(("float", "bfloat", "?"))
-    if floating:
+    if dtype.startswith(("float", "bfloat")):
         return dtype
+    if dtype.startswith("?"):  # may be an integer: only integers and equal tensors keep it
+        plain = [kind for value in (left, right) if (kind := number_type(value)) is not None]
+        return dtype if symbol in ("+", "-", "*") and all(kind in ("int", "bool") for kind in plain) else None
     other = number_type(left) or number_type(right)
     return dtype if other in (None, "int", "bool") and symbol not in ("/", "**") and dtype != "bool" else None

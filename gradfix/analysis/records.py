@@ -107,6 +107,7 @@ def join_facts(a: TensorFacts, b: TensorFacts) -> TensorFacts:
         shape=shape,
         expanded=a.expanded or b.expanded,
         plain=a.plain and b.plain,
+        device=a.device if a.device == b.device else None,
     )
 
 
@@ -115,7 +116,8 @@ def join_written(a: ValueFacts, b: ValueFacts) -> ValueFacts:
     if a.kind is not b.kind:
         return ValueFacts(ValueKind.UNKNOWN)
     tensor = join_facts(a.tensor, b.tensor) if a.tensor is not None and b.tensor is not None else None
-    return ValueFacts(a.kind, tensor, a.number_type if a.number_type == b.number_type else None)
+    number = a.number_type if a.number_type == b.number_type else None
+    return ValueFacts(a.kind, tensor, number, a.same_dtype and b.same_dtype)
 
 
 def join_index(a: tuple[IndexItem, ...], b: tuple[IndexItem, ...]) -> tuple[IndexItem, ...]:
@@ -130,6 +132,7 @@ def join_index(a: tuple[IndexItem, ...], b: tuple[IndexItem, ...]) -> tuple[Inde
             m.node,
             m.value if m.value == n.value else None,
             m.rank if m.rank == n.rank else None,
+            m.is_tensor and n.is_tensor,
         )
         for m, n in zip(a, b, strict=True)
     )

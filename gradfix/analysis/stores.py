@@ -167,6 +167,7 @@ def _rebind_base(m: Machine, state: State, target: ast.expr, old: Tensor, new: T
         silent=base.silent,
         no_grad_view=base.no_grad_view,
         expanded=base.expanded,
+        device=base.device,
         made_by=base.made_by,
     )
     inherited = state.stale.get(new) or frozenset()

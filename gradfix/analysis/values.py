@@ -45,6 +45,7 @@ class Tensor:
     silent: bool = False  # writes through it don't bump the version (`.data`, NumPy)
     no_grad_view: bool = False  # a view made while gradients were off
     expanded: bool = False
+    device: str | None = None  # "default" of factories without `device=`; None: unknown
     made_by: ast.AST | None = None
     module_call: bool = False  # the result of a call the analysis couldn't follow
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradfix.analysis.facts import IndexItem, Obstacle, ObstacleKind, Tracked, ValueFacts, ValueKind, WriteForm
 from gradfix.analysis.graph import Node, NodeKind, Visit, operation
@@ -55,8 +55,8 @@ def _record(
     m: Machine, state: State, site: Site, tensor: Tensor, value: Value | None, *, recorded: bool
 ) -> WriteRecord:
     key = id(site.target)
-    facts = facts_of(state, tensor)
-    written = ValueFacts(ValueKind.NOTHING) if value is None else value_facts(state, value)
+    facts = m.settled(facts_of(state, tensor))
+    written = ValueFacts(ValueKind.NOTHING) if value is None else _settled_value(m, value_facts(state, value, tensor))
     record = m.writes.get(key)
     if record is None:
         record = m.writes[key] = WriteRecord(
@@ -82,6 +82,10 @@ def _record(
         record.recorded = record.recorded or recorded
     record.storages.update(tensor.storages)
     return record
+
+
+def _settled_value(m: Machine, written: ValueFacts) -> ValueFacts:
+    return written if written.tensor is None else replace(written, tensor=m.settled(written.tensor))
 
 
 def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Tensor) -> None:
@@ -180,6 +184,7 @@ def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor)
         silent=tensor.silent,
         no_grad_view=tensor.no_grad_view,
         expanded=tensor.expanded,
+        device=tensor.device,
         made_by=tensor.made_by,
     )
     inherited = (state.stale.get(tensor) or frozenset()) - key
