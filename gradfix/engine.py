@@ -18,6 +18,7 @@ from gradfix.results import Result, Status
 from gradfix.source import Source, Span
 
 MAX_PASSES = 100
+PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
 _GRADES = tuple(Applicability)  # safest first
 
 
@@ -38,11 +39,13 @@ class FixResult:
     applied: tuple[Result, ...]
     left: tuple[Result, ...]
     passes: int
+    cured: tuple[Result, ...] = ()
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """Applied and left, by place."""
-        return tuple(sorted(self.applied + self.left, key=lambda result: (result.passes, _order(result.finding))))
+        """All of them, by place."""
+        every = self.applied + self.left + self.cured
+        return tuple(sorted(every, key=lambda result: (result.passes, _order(result.finding))))
 
 
 def check_source(source: Source, codemods: Sequence[Codemod]) -> tuple[Finding, ...]:
@@ -65,7 +68,8 @@ def fix(
 ) -> FixResult:
     """Apply fixes in passes until none is left to apply.
 
-    Fixes that overlap wait for the next pass. A fix whose result Python can't parse is left, with the reason. Raises
+    Fixes that overlap wait for the next pass, and so do further writes to a storage that a fix renews: mostly they are
+    harmless then, and a copy is saved. A fix whose result Python can't parse is left, with the reason. Raises
     `FileProblem` as `check_source`, and when the fixes undo each other or don't settle in `MAX_PASSES` passes.
     """
     originals = check_source(source, codemods)
@@ -75,9 +79,9 @@ def fix(
     applied: list[Result] = []
     for number in range(1, MAX_PASSES + 1):
         options = [work.at_home(r, edits, number) for r in results(current, findings, policy)]
-        batch, left = work.sort_out(current, options)
+        batch, left = work.sort_out(current, options, patient=number <= PATIENCE)
         if not batch:
-            return FixResult(edits, tuple(applied), tuple(left), number)
+            return FixResult(edits, tuple(applied), tuple(left), number, work.cured(applied, left))
         made = edit_sets.normalise(edit for option in batch for edit in option.here)
         current = replace(current, text=edit_sets.apply(current.text, made))
         if current.text in seen:
@@ -131,21 +135,35 @@ class _Work:
         same = [o for o in there if o.identity.fingerprint == finding.identity.fingerprint]
         return next(iter(same or there), None)
 
-    def sort_out(self, current: Source, options: Sequence[_Option]) -> tuple[list[_Option], list[Result]]:
+    def sort_out(
+        self, current: Source, options: Sequence[_Option], *, patient: bool
+    ) -> tuple[list[_Option], list[Result]]:
         """Which options to apply now, and the results of those that never will be; the rest wait for the next pass."""
         taken: list[_Option] = []
         left: list[Result] = []
+        renewed: set[tuple[str, str]] = set()
         for option in sorted(options, key=lambda o: -o.result.finding.severity.rank):
             why = self._why_not(option)
             if why is not None:
                 left.append(replace(option.result, status=Status.LEFT, refusal=why))
-            elif not any(_collide(option.here, other.here) for other in taken):
-                taken.append(option)
+                continue
+            storage = _storage(option)
+            if (patient and storage in renewed) or any(_collide(option.here, other.here) for other in taken):
+                continue
+            taken.append(option)
+            if storage is not None:
+                renewed.add(storage)
         parsing, broken = _split_by_parsing(current, taken)
         if not broken:
             return taken, left
         self._broken |= {option.identity for option in broken}
-        return (parsing, left) if parsing else self.sort_out(current, options)
+        return (parsing, left) if parsing else self.sort_out(current, options, patient=patient)
+
+    def cured(self, applied: Sequence[Result], left: Sequence[Result]) -> tuple[Result, ...]:
+        """The findings of the original that are gone without a fix of their own."""
+        told = {result.finding.identity for result in (*applied, *left)}
+        gone = (o for o in self._originals if o.identity not in told and _wanted(o, self._policy))
+        return tuple(Result(self._source, finding, Status.CURED) for finding in gone)
 
     def _why_not(self, option: _Option) -> Refusal | None:
         if option.identity in self._excluded:
@@ -197,6 +215,12 @@ def _option(source: Source, finding: Finding, policy: Policy) -> Result:
     if not fixes:
         return Result(source, finding, Status.FOUND, refusal=refusal)
     return Result(source, finding, Status.FOUND, fixes[0], tuple(fixes[1:]))
+
+
+def _storage(option: _Option) -> tuple[str, str] | None:
+    """The storage, by function and name, that the finding says is written."""
+    finding = option.result.finding
+    return None if finding.hazard is None else (finding.identity.qualname, finding.hazard.storage)
 
 
 def _fix_at_home(fix: Fix, edits: Sequence[Edit]) -> Fix | None:

@@ -16,6 +16,7 @@ class Status(Enum):
 
     FOUND = "found"  # reported only
     APPLIED = "applied"  # its fix is part of the new text
+    CURED = "cured"  # needs no fix of its own any more: those of others made it harmless
     LEFT = "left"  # stays as it is; the refusal says why
 
 

@@ -34,8 +34,12 @@ def replacing(
     applicability: Applicability = Applicability.SAFE,
     also: tuple[str, ...] = (),
     at_top: str = "",
+    storage: str | None = None,
 ) -> Codemod:
-    """Finds `pattern` and puts `replacement` (with groups) there; `also` are alternatives, `at_top` goes to the top."""
+    """Finds `pattern` and puts `replacement` (with groups) there; `also` are alternatives, `at_top` goes to the top.
+
+    Each place is a storage of its own, unless all write to `storage`.
+    """
 
     def build(text: str) -> Build:
         def edits(source: Source, match: re.Match[str]) -> tuple[Edit, ...]:
@@ -45,7 +49,7 @@ def replacing(
         return edits
 
     builds = [build(text) for text in (replacement, *also)]
-    return fake(pattern, builds, code=code, name=name, severity=severity, applicability=applicability)
+    return fake(pattern, builds, code=code, name=name, severity=severity, applicability=applicability, storage=storage)
 
 
 def refusing(pattern: str, reason: str, *, code: str = "GF902", name: str = "refusing") -> Codemod:
@@ -61,6 +65,7 @@ def fake(
     name: str = "fake",
     severity: Severity = Severity.WARNING,
     applicability: Applicability = Applicability.SAFE,
+    storage: str | None = None,
 ) -> Codemod:
     """Finds `pattern` everywhere; the ordinal counts equal texts."""
 
@@ -76,7 +81,7 @@ def fake(
                 message=f"found `{text}`",
                 span=span,
                 identity=Identity(code, "<module>", text, ordinal),
-                hazard=_hazard(source, span),
+                hazard=_hazard(source, span, storage or f"{text}{ordinal}"),
                 rewrites=tuple(
                     _rewrite(f"Replace `{text}` ({i})", applicability, b, match) for i, b in enumerate(builds)
                 ),
@@ -90,7 +95,7 @@ def _rewrite(title: str, applicability: Applicability, build: Build, match: re.M
     return Rewrite(title, applicability, lambda source: build(source, match))
 
 
-def _hazard(source: Source, span: Span) -> Hazard:
+def _hazard(source: Source, span: Span, storage: str) -> Hazard:
     """The value was saved on the first line."""
     saved = Place(source.line_span(1), "saved here")
-    return Hazard(HazardKind.SAVED_THEN_WRITTEN, Place(span, "overwritten here"), saved, "y")
+    return Hazard(HazardKind.SAVED_THEN_WRITTEN, Place(span, "overwritten here"), saved, storage)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fakes import fake, refusing, replacing
 
 from gradfix import edits as edit_sets
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
-from gradfix.engine import FixResult, Policy, check_source, fix
+from gradfix.engine import PATIENCE, FixResult, Policy, check_source, fix
 from gradfix.errors import FileProblem
 from gradfix.findings import Applicability, Identity, Severity
 from gradfix.results import Status
@@ -64,6 +66,24 @@ def test_a_finding_left_out_by_identity_stays_out_when_its_ordinal_shifts() -> N
     assert edit_sets.apply(text, result.edits) == "import torch\ngood\nbad\ngood\n"
     assert [r.finding.identity for r in result.left] == [second]
     assert result.left[0].source.text == text
+
+
+def test_of_several_writes_to_one_storage_only_what_the_first_fix_does_not_cure_is_fixed() -> None:
+    text = "bad\nother\nbad\nbad\n"
+    every = replacing("bad", "good", storage="y")
+    curing = replace(every, find=lambda s, f: iter(()) if "good" in s.text else every.find(s, f))
+    result = _fix(text, curing)
+    assert edit_sets.apply(text, result.edits) == "good\nother\nbad\nbad\n"
+    assert [r.status for r in result.results] == [Status.APPLIED, Status.CURED, Status.CURED]
+    assert edit_sets.apply(text, _fix(text, every).edits) == "good\nother\ngood\ngood\n"
+
+
+def test_many_writes_to_one_storage_that_all_need_a_fix_take_few_passes() -> None:
+    text = "bad\n" * 50
+    result = _fix(text, replacing("bad", "good", storage="y"))
+    assert edit_sets.apply(text, result.edits) == "good\n" * 50
+    assert len(result.applied) == 50
+    assert result.passes == PATIENCE + 2
 
 
 def test_fixes_that_undo_each_other_stop_with_an_error() -> None:

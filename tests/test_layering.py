@@ -18,7 +18,7 @@ LAYERS = (
     ("edits",),
     ("patches", "findings"),
     ("config",),
-    ("ignores", "torch_ops", "syntax", "results"),
+    ("ignores", "torch_ops", "syntax", "results", "identity"),
     ("suppress", "files"),
     ("analysis",),
     ("rewrite",),
@@ -72,9 +72,9 @@ def _imports(tree: ast.AST, *, top_level: bool = False) -> Iterator[tuple[str, i
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            continue  # of a sibling
         elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None
-            assert node.level == 0, f"line {node.lineno}: relative import"
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue

@@ -15,7 +15,6 @@ _GRADE = {
     Applicability.UNSAFE: "unsafe fix",
     Applicability.DISPLAYONLY: "suggestion, likely to be incorrect",
 }
-_DONE = {Status.FOUND: "", Status.APPLIED: "applied, ", Status.LEFT: ""}
 
 
 def full(results: Iterable[Result], paint: Paint) -> str:
@@ -57,8 +56,10 @@ def _lines(result: Result, paint: Paint) -> Iterator[str]:
     yield paint.frame(" " * gutter + " |")
     edge = paint.frame(" " * gutter + " =")
     if result.fix is not None:
-        yield f"{edge} {paint.bold(_DONE[result.status] + _GRADE[result.fix.applicability])}: {result.fix.title}"
+        yield f"{edge} {paint.bold(_GRADE[result.fix.applicability])}: {result.fix.title}"
         yield from (numbered(number, sign, text.rstrip("\r\n"), gutter, paint) for sign, number, text in changed)
+    if result.status is Status.CURED:
+        yield f"{edge} {paint.bold('cured')}: harmless now, by the other fixes of this file"
     if result.refusal is not None:
         yield f"{edge} {paint.bold(_refusal_head(result))}: {refusal_text(result)}"
     for other in result.alternatives:

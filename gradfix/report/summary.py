@@ -25,7 +25,7 @@ def checked(results: Sequence[Result]) -> str:
 def applied(files: Sequence[FileResult], *, dry: bool) -> str:
     """After `apply`: what was fixed, what the check said, and what is left."""
     results = [result for file in files for result in file.results]
-    done = [result for result in results if result.status is Status.APPLIED]
+    done = [result for result in results if result.status in (Status.APPLIED, Status.CURED)]
     left = len(results) - len(done)
     if not results:
         return "All checks passed!"

@@ -1,0 +1,252 @@
+"""Files in, results out: reading, the engine, the backward check and writing, wired together. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from gradfix import attribution, engine, files, prefilter, syntax
+from gradfix import edits as edit_sets
+from gradfix.codemod import Codemod
+from gradfix.edits import Edit
+from gradfix.engine import FixResult, Policy
+from gradfix.errors import FileProblem
+from gradfix.files import Stamp
+from gradfix.findings import HazardKind, Identity, Judgement, Refusal, Severity, Verdict
+from gradfix.results import FileResult, Result
+from gradfix.source import Source
+from gradfix.touched import touched
+
+if TYPE_CHECKING:
+    from gradfix.backward.cases import Case
+    from gradfix.backward.checker import Checker
+
+NO_CASE = "nothing in this file reaches backward, and no call is declared"
+DECLARE = (
+    "to have it checked, declare a call: `# gradfix: verify f(x=randn(4, 3))` in the file, or in the configuration"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is looked for, and what is done about it."""
+
+    codemods: tuple[Codemod, ...]
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One file as it was read. Without a stamp it came from stdin and is never written."""
+
+    path: str
+    source: Source
+    stamp: Stamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One file with its fixes, before anything of it has run."""
+
+    loaded: Loaded
+    fixed: FixResult
+    cases: tuple[Case, ...]
+
+
+Input: TypeAlias = "Loaded | FileProblem"
+T = TypeVar("T")
+
+
+def check(rules: Rules, inputs: Iterable[Input]) -> Iterator[FileResult]:
+    """The findings of each file, nothing executed."""
+    for given in inputs:
+        yield at_the_boundary(given, lambda loaded: _checked(rules, loaded))
+
+
+def plan(
+    rules: Rules, inputs: Iterable[Input], declared: Callable[[str], Sequence[str]] | None
+) -> Iterator[Plan | FileResult]:
+    """The fixes of each file with what there is to run for it; what can't be planned comes as a result.
+
+    `declared` gives the calls the configuration declares for a path; None: nothing is going to be run.
+    """
+    for given in inputs:
+        yield at_the_boundary(given, lambda loaded: _planned(rules, loaded, declared))
+
+
+def unproven(planned: Plan) -> FileResult:
+    """What `apply` would make of a plan without running anything."""
+    fixed = planned.fixed
+    return FileResult(planned.loaded.path, planned.loaded.source, fixed.results, fixed.edits)
+
+
+def prove(rules: Rules, planned: Plan, checker: Checker, *, proven: bool) -> FileResult:
+    """Run the cases of a plan, leave out what they reject (with `proven`: what they don't prove), and fix again."""
+    return at_the_boundary(planned.loaded, lambda loaded: _proved(rules, planned, checker, proven=proven))
+
+
+def write(results: Sequence[FileResult], planned: Sequence[Plan]) -> tuple[FileResult, ...]:
+    """Write every changed file, each in one atomic step. One that can't be written has the problem in its result."""
+    plans = {one.loaded.path: one.loaded for one in planned}
+    return tuple(
+        at_the_boundary(plans[result.path], lambda loaded, result=result: _written(loaded, result))
+        if result.edits and result.path in plans
+        else result
+        for result in results
+    )
+
+
+def at_the_boundary(given: Input, work: Callable[[Loaded], T]) -> T | FileResult:
+    """The outcome of `work`; an error of one file becomes its result, so that the others go on.
+
+    An error that nobody foresaw is a bug of gradfix or of a codemod: its problem carries it as `__cause__`.
+    """
+    if isinstance(given, FileProblem):
+        return FileResult(given.path, problem=given)
+    try:
+        return work(given)
+    except FileProblem as problem:
+        return FileResult(given.path, given.source, problem=problem)
+    except Exception as error:  # the file boundary
+        problem = FileProblem(given.path, f"internal error, please report it: {type(error).__name__}: {error}")
+        problem.__cause__ = error
+        return FileResult(given.path, given.source, problem=problem)
+
+
+def _checked(rules: Rules, loaded: Loaded) -> FileResult:
+    if not _concerned(rules, loaded):
+        return FileResult(loaded.path)
+    found = engine.check_source(loaded.source, rules.codemods)
+    results = engine.results(loaded.source, found, rules.policy)
+    return FileResult(loaded.path, loaded.source if results else None, results)
+
+
+def _planned(rules: Rules, loaded: Loaded, declared: Callable[[str], Sequence[str]] | None) -> Plan:
+    if not _concerned(rules, loaded):
+        return Plan(loaded, FixResult((), (), (), 0), ())
+    fixed = engine.fix(loaded.source, rules.codemods, rules.policy)
+    if declared is None or not fixed.applied:
+        return Plan(loaded, fixed, ())
+    from gradfix.backward.cases import cases
+
+    return Plan(loaded, fixed, cases(Path(loaded.path), loaded.source.text, declared(loaded.path)))
+
+
+def _concerned(rules: Rules, loaded: Loaded) -> bool:
+    """Whether a codemod can have something to say; if not, the file is only parsed, so that its errors are told."""
+    if prefilter.worth_parsing(loaded.source.text, rules.codemods):
+        return True
+    syntax.parse(loaded.source)
+    return False
+
+
+def _proved(rules: Rules, planned: Plan, checker: Checker, *, proven: bool) -> FileResult:
+    proof = _Proof(rules, planned, checker)
+    settled = attribution.settle(proof.fix, proof.judge, proven=proven)
+    judged = {r.finding.identity: r for r in settled.rejected}
+    left = tuple(_explained(r, judged.get(r.finding.identity)) for r in settled.result.left)
+    result = replace(settled.result, left=left)
+    return FileResult(planned.loaded.path, planned.loaded.source, result.results, result.edits)
+
+
+def _explained(left: Result, judged: Result | None) -> Result:
+    """A result that was left because of a verdict, with that verdict and the fix it was about."""
+    if judged is None or judged.judgement is None:
+        return left
+    verdict = judged.judgement.verdict
+    why = "the backward check rejected its fix" if verdict is Verdict.REJECTED else "`--require-verified` is set"
+    return replace(left, fix=judged.fix, judgement=judged.judgement, refusal=Refusal(why))
+
+
+def _written(loaded: Loaded, result: FileResult) -> FileResult:
+    if loaded.stamp is None:
+        return result
+    text = edit_sets.apply(loaded.source.text, result.edits)
+    files.write(loaded.path, loaded.source.encode(text), loaded.stamp)
+    return replace(result, written=True)
+
+
+def together(results: Iterable[Result]) -> tuple[Edit, ...]:
+    """The edits of the best fix of each result, without those that overlap an earlier one."""
+    edits: list[Edit] = []
+    for result in results:
+        if result.fix is not None and not edit_sets.overlaps(edits, result.fix.edits):
+            edits += (edit for edit in result.fix.edits if edit not in edits)
+    return edit_sets.normalise(edits)
+
+
+def checker(python: str, *, trust: bool, budget: float | None) -> Checker:
+    """A checker for `prove`; `budget` bounds all its runs, in seconds."""
+    from gradfix.backward.checker import Checker
+    from gradfix.backward.limits import Limits
+
+    return Checker(python=python, trust=trust, limits=Limits() if budget is None else Limits(total=budget))
+
+
+def name_of(case: Case) -> str:
+    """How a case is called before it runs: "as a program", or the call."""
+    from gradfix.backward.cases import DeclaredCall
+
+    return case.call if isinstance(case, DeclaredCall) else "as a program"
+
+
+class _Proof:
+    """Fixing and judging one file, each variant once."""
+
+    def __init__(self, rules: Rules, planned: Plan, checker: Checker) -> None:
+        self._rules, self._plan, self._checker = rules, planned, checker
+        self._fixed: dict[frozenset[Identity], FixResult] = {frozenset(): planned.fixed}
+        self._judged: dict[tuple[object, ...], Judgement] = {}
+
+    def fix(self, excluded: frozenset[Identity]) -> FixResult:
+        """All fixes but those."""
+        if excluded not in self._fixed:
+            source = self._plan.loaded.source
+            self._fixed[excluded] = engine.fix(source, self._rules.codemods, self._rules.policy, excluded)
+        return self._fixed[excluded]
+
+    def judge(self, before: FixResult, after: FixResult) -> Judgement:
+        """The text of `before` against that of `after`, over every case of the file."""
+        key = (before.edits, after.edits)
+        if key not in self._judged:
+            self._judged[key] = self._judge(before, after)
+        return self._judged[key]
+
+    def _judge(self, before: FixResult, after: FixResult) -> Judgement:
+        if not self._plan.cases:
+            return Judgement(Verdict.UNCHECKED, NO_CASE, notes=(DECLARE,))
+        source = self._plan.loaded.source
+        concerned = _concerned_findings(before, after)
+        lines = touched(source, before.edits, after.edits)
+        return attribution.combined(
+            [
+                self._checker.judge(
+                    Path(source.path),
+                    edit_sets.apply(source.text, before.edits),
+                    edit_sets.apply(source.text, after.edits),
+                    case,
+                    *lines,
+                    predicted=any(_certain(r) for r in concerned),
+                    silent=any(_silent(r) for r in concerned),
+                )
+                for case in self._plan.cases
+            ]
+        )
+
+
+def _concerned_findings(before: FixResult, after: FixResult) -> list[Result]:
+    """The findings that the text of `before` still has and the fixes of `after` cure."""
+    if not before.applied:
+        return list(after.applied)
+    left = {r.finding.identity for r in before.left}
+    return [r for r in after.applied if r.finding.identity in left]
+
+
+def _certain(result: Result) -> bool:
+    return result.finding.severity is Severity.ERROR
+
+
+def _silent(result: Result) -> bool:
+    return result.finding.hazard is not None and result.finding.hazard.kind is HazardKind.SILENT_WRITE

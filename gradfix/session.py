@@ -1,0 +1,188 @@
+"""One invocation: the command line over the configuration, the codemods it means, the files it names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradfix import config as config_files
+from gradfix import files, registry
+from gradfix.config import Config
+from gradfix.engine import Policy
+from gradfix.errors import FileProblem, UsageError
+from gradfix.findings import Applicability, Severity
+from gradfix.run import Input, Loaded, Rules
+from gradfix.source import Source
+from gradfix.terminal import Screen, read_stdin
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line as given; None and empty where the configuration decides."""
+
+    paths: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    severity: str | None = None
+    fail_on: str | None = None
+    codemods: tuple[str, ...] = ()
+    allow_config_codemods: bool = False
+    unsafe_fixes: bool | None = None
+    form: str | None = None
+    no_verify: bool = False
+    require_verified: bool = False
+    verify_budget: float | None = None
+    trust: bool = False
+    python: str | None = None
+    exclude: tuple[str, ...] = ()
+    extend_exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    respect_gitignore: bool | None = None
+    force_exclude: bool | None = None
+    stdin_filename: str | None = None
+    config: str | None = None
+    isolated: bool = False
+    output_format: str = "full"
+    color: str = "auto"
+    quiet: bool = False
+    verbose: bool = False
+    exit_zero: bool = False
+    exit_non_zero_on_fix: bool = False
+    dry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Everything a command needs besides the files' own contents."""
+
+    options: Options
+    config: Config
+    rules: Rules
+    screen: Screen
+    fail_on: Severity
+
+    @property
+    def reads_stdin(self) -> bool:
+        """Whether `-` is among the paths."""
+        return STDIN in self.options.paths
+
+    @property
+    def unsafe(self) -> bool:
+        """Whether unsafe fixes are made."""
+        return self.rules.policy.applicability is not Applicability.SAFE
+
+    @property
+    def budget(self) -> float:
+        """The bound of all runs of the backward check, in seconds."""
+        given = self.options.verify_budget
+        return self.config.verify_budget if given is None else given
+
+    def python(self) -> str:
+        """The interpreter that has the user's torch."""
+        from gradfix.backward.interpreter import find_python
+
+        return find_python(self.options.python, self.config.python, Path.cwd())
+
+    def declared(self, path: str) -> tuple[str, ...]:
+        """The calls the configuration declares for a file."""
+        if not self.config.verify:
+            return ()
+        from gradfix.ignores import Ignores
+
+        relative = os.path.relpath(os.path.abspath(path), self.config.root).replace(os.sep, "/")
+        return tuple(one.call for one in self.config.verify if Ignores.of([one.file]).says(relative, folder=False))
+
+    def inputs(self) -> Iterator[Input]:
+        """The files that the paths stand for, each read when its turn comes; what can't be read comes as a problem."""
+        paths = [path for path in self.options.paths if path != STDIN]
+        if self.reads_stdin:
+            yield self._guarded(STDIN, self.options.stdin_filename)
+        for found in files.discover(
+            paths,
+            root=self.config.root,
+            exclude=self.options.exclude or self.config.exclude,
+            extend_exclude=(*self.config.extend_exclude, *self.options.extend_exclude),
+            include=self.options.include or self.config.include,
+            respect_gitignore=_or(self.options.respect_gitignore, self.config.respect_gitignore),
+            force_exclude=bool(self.options.force_exclude),
+        ):
+            yield found if isinstance(found, FileProblem) else self._guarded(str(found), None)
+
+    def one(self, path: str, stdin_filename: str | None) -> Loaded:
+        """One file, or stdin for `-`. Raises `FileProblem`."""
+        if path == STDIN:
+            name = stdin_filename or "<stdin>"
+            return Loaded(name, Source.from_bytes(name, read_stdin()))
+        source, stamp = files.read(path)
+        return Loaded(path, source, stamp)
+
+    def _guarded(self, path: str, stdin_filename: str | None) -> Input:
+        try:
+            return self.one(path, stdin_filename)
+        except FileProblem as problem:
+            return problem
+
+
+def open_session(given: Mapping[str, object]) -> Session:
+    """The session of a command line. Raises `UsageError`, `ConfigError` and `CodemodError`."""
+    options = _options(given)
+    screen = Screen.open(options.color, quiet=options.quiet)
+    config = _config(options)
+    known = registry.load([*map(Path, options.codemods), *_consented(options, config, screen)])
+    selected = options.select or ("ALL",) if config.select is None or options.select else config.select
+    chosen = registry.select(known, selected, (*config.ignore, *options.ignore))
+    severity = Severity(options.severity or config.severity)
+    unsafe = _or(options.unsafe_fixes, config.unsafe_fixes)
+    policy = Policy(
+        severity=severity,
+        applicability=Applicability.UNSAFE if unsafe else Applicability.SAFE,
+        form=options.form or config.form,
+    )
+    return Session(options, config, Rules(chosen, policy), screen, Severity(options.fail_on or severity.value))
+
+
+def _options(given: Mapping[str, object]) -> Options:
+    """The options of any command; lists may be separated by commas."""
+    values = dict(given)
+    for key in ("select", "ignore", "exclude", "extend_exclude", "include"):
+        items = values.get(key)
+        pieces = (piece.strip() for item in items for piece in str(item).split(",")) if isinstance(items, tuple) else ()
+        values[key] = tuple(piece for piece in pieces if piece)
+    return Options(**values)  # type: ignore[arg-type]  # click has checked the types
+
+
+def _config(options: Options) -> Config:
+    """The file given, none, or the nearest one to the first path (for stdin: to the name its text has)."""
+    if options.isolated and options.config is not None:
+        raise UsageError("--isolated and --config exclude each other")
+    if options.isolated:
+        return Config(Path.cwd())
+    if options.config is not None:
+        return config_files.read(Path(options.config).absolute())
+    first = next((path for path in (*options.paths, *options.place) if path != STDIN), None)
+    start = Path(options.stdin_filename or first or ".").absolute()
+    while not start.is_dir() and start != start.parent:
+        start = start.parent
+    return config_files.load(start)
+
+
+def _consented(options: Options, config: Config, screen: Screen) -> tuple[Path, ...]:
+    """The codemod folders of the configuration, when the user lets their code run."""
+    if options.allow_config_codemods:
+        return config.codemods
+    for folder in config.codemods:
+        if not any(folder.resolve() == Path(given).resolve() for given in options.codemods):
+            screen.tell(
+                f"note: the codemods in {folder}, named by {config.path}, are not loaded, since that runs their code: "
+                f"--allow-config-codemods loads them"
+            )
+    return ()
+
+
+def _or(given: bool | None, configured: bool) -> bool:
+    return configured if given is None else given
