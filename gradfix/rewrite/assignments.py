@@ -96,13 +96,18 @@ def _as_tensor(read: Tree, holder: cst.BaseExpression, value: cst.BaseExpression
 
 def _scatter(read: Tree, write: Write, spelling: Spelling) -> str:
     target, value = _parts(read)
+    if write.form is WriteForm.INDEX and write.written.kind is ValueKind.NUMBER:
+        full_like = tree.name(names.torch_name(spelling, "full_like"))
+        value = read.expression("{f}({slot}, {v})", f=full_like, slot=target, v=tree.argument(value))
+    return scatter_line(read, write, target, value, spelling)
+
+
+def scatter_line(read: Tree, write: Write, target: cst.Subscript, value: cst.BaseExpression, spelling: Spelling) -> str:
+    """`y = torch.select_scatter(y, value, dim, i)` or its like for slices, for the one axis that `target` restricts."""
     place = ladder.single_axis(write.index)
     assert place is not None
     axis, item = place
     node = _slices(target)[write.index.index(item)]
-    if write.form is WriteForm.INDEX and write.written.kind is ValueKind.NUMBER:
-        full_like = tree.name(names.torch_name(spelling, "full_like"))
-        value = read.expression("{f}({slot}, {v})", f=full_like, slot=target, v=tree.argument(value))
     bounds = _bounds(node)
     function = "select_scatter" if isinstance(node, cst.Index) else "slice_scatter"
     call = cst.Call(

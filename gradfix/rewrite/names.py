@@ -88,6 +88,22 @@ def is_dead_after(source: Source, statement: ast.stmt, name: str) -> bool:
     return True
 
 
+def outermost_branch(source: Source, branch: ast.If) -> ast.If:
+    """The `if` that the chain begins with in which `branch` is an `elif`; `branch` itself where it is none."""
+    for node in ast.walk(_tree(source.text)):
+        if isinstance(node, ast.If):
+            inner = node
+            while len(inner.orelse) == 1 and isinstance(inner.orelse[0], ast.If) and _is_elif(source, inner.orelse[0]):
+                inner = inner.orelse[0]
+                if (inner.lineno, inner.col_offset) == (branch.lineno, branch.col_offset):
+                    return node
+    return branch
+
+
+def _is_elif(source: Source, branch: ast.If) -> bool:
+    return source.span_of(branch).text(source.text).startswith("elif")
+
+
 @lru_cache(maxsize=1)
 def _identifiers(text: str) -> frozenset[str]:
     return frozenset(_IDENTIFIER.findall(text))

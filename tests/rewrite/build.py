@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradfix import edits
 from gradfix.analysis.facts import (
+    BackwardCall,
+    ConditionalFill,
+    ConditionKind,
     IndexItem,
     IndexKind,
     Obstacle,
@@ -19,8 +22,8 @@ from gradfix.analysis.facts import (
     Write,
     WriteForm,
 )
-from gradfix.findings import Applicability, Hazard, Refusal, Rewrite, Severity
-from gradfix.rewrite import rebind
+from gradfix.findings import Applicability, Hazard, Place, Refusal, Rewrite, Severity
+from gradfix.rewrite import connect_branch, rebind
 from gradfix.source import Source
 
 TORCH = Spelling("torch", "F", (), 1)
@@ -107,27 +110,10 @@ def case(
     ]
     assert found, f"no write like {at!r}"
     raw = found[nth]
-    index = tuple(_item(node, kinds or {}) for node in raw.index)
-    write = Write(
-        form=raw.form,
-        node=raw.node,
-        statement=raw.statement,
-        function="f",
-        identity_ordinal=0,
-        target=raw.target,
-        index=index,
-        value=raw.value,
-        operator=raw.operator,
-        method=raw.method,
-        tensor=facts or TensorFacts(tracked=Tracked.YES),
-        written=written or _guess(raw.value),
-        severity=Severity.ERROR,
-        hazards=hazards,
-        obstacles=obstacles,
-        holder=None if holder is None else ast.parse(holder, mode="eval").body,
-    )
-    if write.holder is not None:
-        write = _with_holder(write, tree, holder or "")
+    write = _write(raw, facts or TensorFacts(tracked=Tracked.YES), written or _guess(raw.value), kinds or {}, obstacles)
+    write = replace(write, severity=Severity.ERROR, hazards=hazards)
+    if holder is not None:
+        write = replace(write, holder=_part(write.target, holder))
     return Case(source, write, spelling)
 
 
@@ -222,11 +208,8 @@ def _guess(value: ast.expr | None) -> ValueFacts:
     return ValueFacts(ValueKind.NUMBER, number_type=type(constant).__name__)
 
 
-def _with_holder(write: Write, tree: ast.Module, holder: str) -> Write:
-    import dataclasses
-
-    node = next(n for n in ast.walk(write.target) if isinstance(n, ast.expr) and ast.unparse(n) == holder)
-    return dataclasses.replace(write, holder=node)
+def _part(expression: ast.expr, text: str) -> ast.expr:
+    return next(n for n in ast.walk(expression) if isinstance(n, ast.expr) and ast.unparse(n) == text)
 
 
 def _is_string(node: ast.expr) -> bool:
@@ -247,3 +230,116 @@ _OPERATORS: dict[type[ast.operator], str] = {
     ast.BitOr: "|",
     ast.BitXor: "^",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A snippet and the branch in it that alone connects a buffer."""
+
+    source: Source
+    fill: ConditionalFill
+    spelling: Spelling
+
+    def rewrites(self) -> tuple[Rewrite, ...]:
+        """What `connect_branch` offers; fails when it refuses."""
+        made = connect_branch(self.source, self.fill, self.spelling)
+        assert not isinstance(made, Refusal), made
+        return made
+
+    def refusal(self) -> Refusal:
+        """Why `connect_branch` refuses."""
+        made = connect_branch(self.source, self.fill, self.spelling)
+        assert isinstance(made, Refusal), made
+        return made
+
+    def texts(self) -> list[str]:
+        """The whole text after each fix that can be built, best first; every one parses."""
+        texts = []
+        for rewrite in self.rewrites():
+            built = rewrite.build(self.source)
+            if not isinstance(built, Refusal):
+                texts.append(edits.apply(self.source.text, built))
+                ast.parse(texts[-1])
+        return texts
+
+    def best(self) -> str:
+        """The text after the best fix that can be built."""
+        return self.texts()[0]
+
+
+def branch(
+    text: str,
+    *,
+    buffer: TensorFacts | None = None,
+    written: ValueFacts | None = None,
+    sources: tuple[str, ...] = ("x",),
+    condition: ConditionKind = ConditionKind.TENSOR,
+    only_connection: bool = True,
+    kinds: Mapping[str, IndexItem | IndexKind] | None = None,
+    obstacles: tuple[Obstacle, ...] = (),
+) -> Branch:
+    """The first `if` of `text`, with all tensor writes in it; the buffer is what the first of them writes."""
+    source = Source.from_text("case.py", text)
+    tree = ast.parse(text)
+    node = next(node for node in ast.walk(tree) if isinstance(node, ast.If))
+    facts = buffer or tensor(3, dtype="float32", tracked=Tracked.NO)
+    writes = tuple(
+        _write(raw, facts, written or _guess(raw.value), kinds or {}, obstacles)
+        for raw in _writes(tree)
+        if any(inner is raw.statement for inner in ast.walk(node))
+    )
+    place = Place(source.span_of(node.test), "")
+    fill = ConditionalFill(
+        branch=node,
+        function="f",
+        identity_ordinal=0,
+        buffer=writes[0].target,
+        created=place,
+        writes=writes,
+        condition=condition,
+        only_connection=only_connection,
+        tensor=facts,
+        severity=Severity.WARNING,
+        hazards=(),
+        sources=sources,
+    )
+    return Branch(source, fill, TORCH)
+
+
+def _write(
+    raw: _Raw,
+    facts: TensorFacts,
+    written: ValueFacts,
+    kinds: Mapping[str, IndexItem | IndexKind],
+    obstacles: tuple[Obstacle, ...],
+) -> Write:
+    return Write(
+        form=raw.form,
+        node=raw.node,
+        statement=raw.statement,
+        function="f",
+        identity_ordinal=0,
+        target=raw.target,
+        index=tuple(_item(node, kinds) for node in raw.index),
+        value=raw.value,
+        operator=raw.operator,
+        method=raw.method,
+        tensor=facts,
+        written=written,
+        severity=Severity.INFO,
+        hazards=(),
+        obstacles=obstacles,
+    )
+
+
+def backward(text: str, *, shape: tuple[int | None, ...] | None = (3,)) -> tuple[Source, BackwardCall]:
+    """The only call of `backward` in `text`, on a tensor of several elements."""
+    source = Source.from_text("case.py", text)
+    for statement in (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt)):
+        for node in _own_expressions(statement):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward":
+                method = ast.unparse(node.func.value) != "torch.autograd"
+                root = node.func.value if method else node.args[0]
+                facts = TensorFacts(tracked=Tracked.YES, shape=shape)
+                return source, BackwardCall(node, statement, "f", 0, root, facts, False, Severity.ERROR, ())
+    raise AssertionError("no call of backward")

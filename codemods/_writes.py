@@ -1,0 +1,112 @@
+"""Writes in place as findings: which of them one codemod reports, and what it says about each."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from gradfix.analysis.facts import ModuleFacts, Write, WriteForm
+from gradfix.findings import Finding, Hazard, HazardKind, Refusal, Severity
+from gradfix.identity import identity
+from gradfix.rewrite import rebind
+from gradfix.source import Source
+
+SYMPTOM = r"modified by an inplace operation|leaf Variable that requires grad|is being modified inplace"
+
+_SAVER = re.compile(r"`([^`]+)`")
+
+
+def write_findings(
+    code: str, name: str, source: Source, facts: ModuleFacts, forms: frozenset[WriteForm]
+) -> Iterator[Finding]:
+    """One finding for each tensor that a statement writes in one of `forms`; the most severe write speaks."""
+    connecting = {id(write.node) for fill in facts.fills for write in fill.writes}
+    seen: set[tuple[int, str]] = set()
+    for write in sorted(facts.writes, key=lambda write: -write.severity.rank):
+        if write.form not in forms or _stores_item(write):
+            continue
+        if write.severity is Severity.INFO and id(write.node) in connecting:
+            continue  # zeros-plus-conditional has more to say about it
+        root = ast.unparse(_root(write.target))
+        if (id(write.statement), root) not in seen:
+            seen.add((id(write.statement), root))
+            yield _finding(code, name, source, facts, write, root)
+
+
+def _finding(code: str, name: str, source: Source, facts: ModuleFacts, write: Write, root: str) -> Finding:
+    made = rebind(source, write, facts.spelling)
+    return Finding(
+        code=code,
+        name=name,
+        severity=write.severity,
+        message=message(source, write),
+        span=source.span_of(write.node),
+        identity=identity(code, write.function, write.statement, write.identity_ordinal, part=root),
+        hazard=write.hazards[0] if write.hazards else None,
+        rewrites=() if isinstance(made, Refusal) else made,
+        refusal=made if isinstance(made, Refusal) else None,
+    )
+
+
+def message(source: Source, write: Write) -> str:
+    """What is wrong with `write`, or that nothing is, in one line about the user's code."""
+    text = _one_line(source, write.node)
+    if not write.hazards:
+        name = ast.unparse(write.target)
+        return f"`{text}` writes to `{name}` in place; harmless, nothing that backward needs was saved"
+    return f"`{text}` {_trouble(source, write, write.hazards[0])}"
+
+
+def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
+    name = hazard.storage
+    by = _saver(source, write, hazard)
+    match hazard.kind:
+        case HazardKind.SAVED_THEN_WRITTEN:
+            saved = "saved" if write.severity is Severity.ERROR else "may have saved"
+            return f"overwrites `{name}`, which {by} {saved} for backward"
+        case HazardKind.LEAF_WRITTEN:
+            return f"overwrites `{name}`, a leaf that requires grad: autograd forbids that"
+        case HazardKind.LEAF_VIEW_WRITTEN:
+            return f"writes through a view of a leaf that requires grad (`{name}`): autograd forbids that"
+        case HazardKind.MULTI_VIEW_WRITTEN:
+            return f"writes to `{name}`, one of several views made by {by}: autograd forbids writing those in place"
+        case HazardKind.NO_GRAD_VIEW_WRITTEN:
+            return f"writes to `{name}`, a view made by {by} under `no_grad`: autograd forbids writing those in place"
+        case HazardKind.SILENT_WRITE:
+            return f"overwrites `{name}` unseen by autograd, and {by} saved it: the gradient is silently wrong"
+        case _:
+            return f"breaks backward ({hazard.kind.value})"
+
+
+def _saver(source: Source, write: Write, hazard: Hazard) -> str:
+    """The operation that took the value, with its line; one below the write ran in the round of the loop before."""
+    if hazard.save is None:
+        return "an operation"
+    line = source.position(hazard.save.span.start).line
+    named = _SAVER.search(hazard.save.label)
+    operation = f"`{named[1]}`" if named else "an operation"
+    below = hazard.save.span.start > source.span_of(write.node).end
+    return f"{operation} (line {line}, one round of the loop before)" if below else f"{operation} (line {line})"
+
+
+def _one_line(source: Source, node: ast.AST, limit: int = 60) -> str:
+    text = " ".join(source.span_of(node).text(source.text).split())
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def _root(target: ast.expr) -> ast.expr:
+    """The name or attribute that a chain of subscripts and method calls starts from."""
+    while True:
+        if isinstance(target, ast.Subscript):
+            target = target.value
+        elif isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
+            target = target.func.value
+        else:
+            return target
+
+
+def _stores_item(write: Write) -> bool:
+    """`d["h"] = v`: no tensor has string keys, so this is no write to one."""
+    key = write.index[0].node if write.form is WriteForm.INDEX and len(write.index) == 1 else None
+    return isinstance(key, ast.Constant) and isinstance(key.value, str)

@@ -1,0 +1,77 @@
+"""Assignment to a part of a tensor that backward needs as it was.
+
+## What it does
+Finds `y[i] = v` where an operation saved the values of `y` for backward, or where `y` is a leaf, a view of one, or one
+of several views of a tensor; and makes it an assignment of a new tensor to `y`.
+
+## Why does backward fail?
+The write bumps the version counter of `y`. In backward, the operation that saved `y` compares the counter with the one
+it remembers and raises. Leaves that require grad refuse the write at once.
+
+## Example
+```python
+def f(x):
+    y = x.exp()
+    y[0] = 10
+    return y
+```
+Use instead:
+```python
+def f(x):
+    y = x.exp()
+    y = y.clone()
+    y[0] = 10
+    return y
+```
+Where the number of dimensions is known, the new tensor is made in one step: `index_put` for elements, `torch.where` for
+masks, `torch.select_scatter` and `torch.slice_scatter` for rows, columns and slices. These also work under
+`torch.func.vmap`. A value that reads `y` is computed before the clone is made.
+
+## Leaves alone
+```python
+def f(x):
+    y = x + 2
+    y[0] = 10  # adding a number saves nothing
+    return y
+```
+```python
+import torch
+
+
+def f(x):
+    out = torch.zeros(3)
+    out[0] = x[0]  # a buffer that is only filled
+    out[1] = x[1] * x[2]
+    return out
+```
+
+## Fix safety
+Values, dtype and gradients stay the same. The fix is unsafe where somebody else may hold the tensor and expects to see
+the write: a caller, a list, an attribute. It is refused where another name of the same memory is read afterwards.
+
+## References
+- <https://pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gradfix.analysis.facts import ModuleFacts, WriteForm
+from gradfix.codemod import codemod
+from gradfix.findings import Applicability, Finding
+from gradfix.source import Source
+
+from ._writes import SYMPTOM, write_findings
+
+
+@codemod(
+    "GF101",
+    "index-assignment",
+    since="0.1",
+    applicability=Applicability.SAFE,
+    symptom=SYMPTOM,
+    needles=("]",),
+)
+def index_assignment(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+    return write_findings("GF101", "index-assignment", source, facts, frozenset({WriteForm.INDEX}))

@@ -1,0 +1,74 @@
+"""Method or function with an underscore on a tensor that backward needs as it was.
+
+## What it does
+Finds `y.exp_()`, `y[0].mul_(2)`, `torch.relu_(y)` and their like where an operation saved the values of `y` for
+backward, or where `y` is a leaf or one of several views; and calls the one without the underscore.
+
+## Why does backward fail?
+Methods that end in an underscore overwrite the tensor. The operation that saved it finds in backward that its version
+counter has changed, and raises. In a chain, `y.exp_().mul_(2)` overwrites what `exp_` itself has saved.
+
+## Example
+```python
+def f(x):
+    y = x.tanh()
+    y.mul_(2).add_(1)
+    return y
+```
+Use instead:
+```python
+def f(x):
+    y = x.tanh()
+    y = y.mul(2).add(1)
+    return y
+```
+Methods that have no other form (`fill_`, `copy_`, random fills), and writes through a view, work on a clone:
+`y = y.clone()` before the call.
+
+## Leaves alone
+```python
+def f(x):
+    y = x - 1
+    y.exp_()  # `exp_` saves its own result, which nobody overwrites
+    return y
+```
+```python
+def f(x):
+    y = x * 3
+    y.clamp_(min=0.5)
+    return y
+```
+
+## Fix safety
+Values, dtype and gradients stay the same; comparisons are cast back (`y.eq_(3)` keeps the dtype of `y`). The fix is
+unsafe where somebody else may hold the tensor. It is refused where another name of the same memory is read afterwards,
+and for methods that change the storage or the graph on purpose.
+
+## References
+- <https://pytorch.org/docs/stable/notes/autograd.html#in-place-operations-with-autograd>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gradfix.analysis.facts import ModuleFacts, WriteForm
+from gradfix.codemod import codemod
+from gradfix.findings import Applicability, Finding
+from gradfix.source import Source
+
+from ._writes import SYMPTOM, write_findings
+
+_FORMS = frozenset({WriteForm.METHOD, WriteForm.FUNCTION})
+
+
+@codemod(
+    "GF103",
+    "inplace-method",
+    since="0.1",
+    applicability=Applicability.SAFE,
+    symptom=SYMPTOM,
+    needles=("_(", "_ ("),
+)
+def inplace_method(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+    return write_findings("GF103", "inplace-method", source, facts, _FORMS)

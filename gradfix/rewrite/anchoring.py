@@ -1,0 +1,57 @@
+"""Builds the anchor of a buffer: its graph reaches the leaves whichever way a branch goes.
+
+`torch.where` with a mask that is False everywhere gives back the buffer bit for bit and passes its gradient on; the
+other operand gets a gradient of zero, also where it holds infinities or NaN, which `y + 0 * x.sum()` wouldn't survive.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.facts import ConditionalFill, Spelling
+from gradfix.edits import Edit
+from gradfix.findings import Refusal
+from gradfix.rewrite import names
+from gradfix.rewrite.branch import anchors
+from gradfix.source import Source, Span
+
+
+def build(source: Source, fill: ConditionalFill, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
+    """The edits that add the anchor behind the branch, and behind the whole chain where the branch is an `elif`."""
+    branch = names.outermost_branch(source, fill.branch)
+    start = source.position(source.span_of(branch).start)
+    before = source.line_text(start.line)[: start.column]
+    if before.strip():
+        return Refusal("the branch doesn't stand on lines of its own", "put it on lines of its own")
+    line = anchor(source, fill, spelling)
+    last = source.position(source.span_of(branch).end).line
+    end = source.line_span(last).end
+    if source.text[source.span_of(branch).end : end].lstrip().startswith(";"):
+        return Refusal("the branch shares its last line with another statement", "put it on lines of its own")
+    newline = source.newline_at(last) or source.newline
+    text = newline + before.replace("\f", "") + line
+    return (Edit(Span(end, end), text), *names.import_torch(source, spelling, text))
+
+
+def anchor(source: Source, fill: ConditionalFill, spelling: Spelling) -> str:
+    """`y = torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum(), y)`."""
+    name = source.span_of(fill.buffer).text(source.text)
+    total = " + ".join(f"{leaf}.sum()" for leaf in anchors(fill))
+    if not fill.tensor.rank:  # without dimensions, or not known to have any, it would take on a wider dtype
+        total = f"({total}).to({name}.dtype)" if "+" in total else f"{total}.to({name}.dtype)"
+    where, zeros_like, boolean = (names.torch_name(spelling, f) for f in ("where", "zeros_like", "bool"))
+    return f"{name} = {where}({zeros_like}({name}, dtype={boolean}), {total}, {name})"
+
+
+def is_anchored(fill: ConditionalFill, following: ast.stmt | None) -> bool:
+    """Whether `following`, the statement after the branch, is such an anchor already."""
+    if not isinstance(following, ast.Assign) or not isinstance(following.value, ast.Call):
+        return False
+    call, name = following.value, ast.unparse(fill.buffer)
+    mask = call.args[0] if len(call.args) == 3 else None
+    return (
+        ast.unparse(following.targets[0]) == name
+        and isinstance(mask, ast.Call)
+        and ast.unparse(mask.func).endswith("zeros_like")
+        and ast.unparse(call.args[2]) == name
+    )
