@@ -10,24 +10,27 @@ Backward needs a number to differentiate. For several numbers it must be told ho
 
 ## Example
 ```python
-def f(x):
-    z = x + 1
-    z.backward()
+import torch
+
+x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+z = x + 1
+z.backward()
 ```
 Use instead:
 ```python
-def f(x):
-    z = x + 1
-    z.sum().backward()
+import torch
+
+x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+z = x + 1
+z.sum().backward()
 ```
 or, with the same gradient:
 ```python
 import torch
 
-
-def f(x):
-    z = x + 1
-    z.backward(torch.ones_like(z))
+x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+z = x + 1
+z.backward(torch.ones_like(z))
 ```
 
 ## Leaves alone

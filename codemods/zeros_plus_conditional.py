@@ -39,7 +39,7 @@ def f(x):
     y = torch.zeros(3)
     if x[0] > 0:
         y[0] = 2 * x[0]
-    y = torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum(), y)
+    y = torch.where(torch.zeros_like(y, dtype=torch.bool), x[0].sum(), y)
     return y
 ```
 

@@ -36,7 +36,7 @@ def build(source: Source, fill: ConditionalFill, spelling: Spelling) -> tuple[Ed
 def anchor(source: Source, fill: ConditionalFill, spelling: Spelling) -> str:
     """`y = torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum(), y)`."""
     name = source.span_of(fill.buffer).text(source.text)
-    total = " + ".join(f"{leaf}.sum()" for leaf in anchors(fill))
+    total = " + ".join(f"{leaf}.sum()" for leaf in anchors(source, fill))
     if not fill.tensor.rank:  # without dimensions, or not known to have any, it would take on a wider dtype
         total = f"({total}).to({name}.dtype)" if "+" in total else f"{total}.to({name}.dtype)"
     where, zeros_like, boolean = (names.torch_name(spelling, f) for f in ("where", "zeros_like", "bool"))

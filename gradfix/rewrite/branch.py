@@ -55,7 +55,7 @@ def connect_branch(source: Source, fill: ConditionalFill, spelling: Spelling) ->
     refusal = anchor_refusal(source, fill)
     if refusal is None:
         seen = any(obstacles.applicability(write) is not Applicability.SAFE for write in fill.writes)
-        title = f"Keep the branch, and connect `{name}` to `{anchors(fill)[0]}` after it"
+        title = f"Keep the branch, and connect `{name}` to `{anchors(source, fill)[0]}` after it"
         build = partial(_build_anchored, fill=fill, spelling=spelling)
         made.append(Rewrite(title, Applicability.UNSAFE if seen else grade, build))
     if not made:
@@ -88,13 +88,21 @@ def plan_of(source: Source, fill: ConditionalFill, spelling: Spelling) -> Plan |
     return Plan(tuple(known), tuple(arms), len(bodies) > 1, scalar)
 
 
-def anchors(fill: ConditionalFill) -> tuple[str, ...]:
-    """Names of tracked tensors that are there whichever way is taken, the buffer excluded."""
-    stored = {
-        node.id for node in ast.walk(fill.branch) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-    own = ast.unparse(fill.buffer)
-    return tuple(name for name in fill.sources if name not in stored and name != own)
+def anchors(source: Source, fill: ConditionalFill) -> tuple[str, ...]:
+    """Tensors the writes are computed from that are there whichever way is taken, the buffer excluded."""
+    gone = {node.id for node in _names(fill.branch) if isinstance(node.ctx, ast.Store)} | {ast.unparse(fill.buffer)}
+    known = tuple(name for name in fill.sources if name not in gone)
+    if known:
+        return known
+    read = {ast.dump(node) for write in fill.writes if write.value is not None for node in ast.walk(write.value)}
+    for operand in guarded.shown_tensors(fill.branch.test):
+        if ast.dump(operand) in read and gone.isdisjoint(node.id for node in _names(operand)):
+            return (source.span_of(operand).text(source.text),)
+    return ()
+
+
+def _names(node: ast.AST) -> list[ast.Name]:
+    return [inner for inner in ast.walk(node) if isinstance(inner, ast.Name)]
 
 
 def anchor_refusal(source: Source, fill: ConditionalFill) -> Refusal | None:
@@ -106,7 +114,7 @@ def anchor_refusal(source: Source, fill: ConditionalFill) -> Refusal | None:
         refused = obstacles.refusal(source, write)
         if refused is not None:
             return refused
-    if not anchors(fill):
+    if not anchors(source, fill):
         return Refusal(
             f"what the branch writes to `{name}` isn't computed from a tensor known outside it",
             f"start `{name}` from a tensor that requires grad, or add the term to the loss without a branch",

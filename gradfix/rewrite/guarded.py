@@ -25,24 +25,39 @@ _HARMLESS = frozenset(  # elementwise and defined, if not finite, everywhere; or
 class Names:
     """What the names around a branch are known to hold."""
 
-    tracked: frozenset[str]  # tensors that gradients flow to
+    tracked: frozenset[str]  # tensors that gradients may flow to
     tensors: frozenset[str]  # those and other tensors
 
 
 def inputs(value: ast.expr, known: Names, test: ast.expr) -> tuple[ast.expr, ...] | None:
-    """The tracked tensors to guard in `value`, none where it is linear; None when it mustn't be computed unasked."""
+    """The tensors to guard in `value`, none where it is linear; None when it mustn't be computed unasked.
+
+    What may be a tensor or a number can't be guarded: a number would take on a tensor's dtype.
+    """
     if not _may_be_computed(value, known, test):
         return None
     if is_linear(value):
         return ()
     found: dict[str, ast.expr] = {}
+    shown = {ast.dump(operand) for operand in shown_tensors(test)}
     for leaf in _leaves(value):
-        root = _root(leaf)
-        if root in known.tracked:
-            found.setdefault(ast.dump(leaf), leaf)
-        elif root is None and not is_literal_number(leaf):
+        shape = ast.dump(leaf)
+        if _root(leaf) in known.tracked or shape in shown:
+            found.setdefault(shape, leaf)
+        elif not is_literal_number(leaf):
             return None
     return tuple(found.values())
+
+
+def shown_tensors(test: ast.expr) -> Iterator[ast.expr]:
+    """Operands that must be tensors for `test` to be one: those compared with numbers written out."""
+    for node in ast.walk(test):
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            left, right = node.left, node.comparators[0]
+            if is_literal_number(right) or is_literal_number(left):
+                operand = left if is_literal_number(right) else right
+                if isinstance(operand, (ast.Name, ast.Subscript)):
+                    yield operand
 
 
 def is_linear(value: ast.expr) -> bool:
