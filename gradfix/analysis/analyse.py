@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gradfix.analysis import calls, expressions, outcome, statements, stores
 from gradfix.analysis.candidates import worth_running
@@ -26,6 +29,17 @@ class _Interpreter:
     rebind = staticmethod(stores.rebind)
 
 
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Room for long chains; calls between Python functions take no C stack from Python 3.11 on."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 20_000 if sys.version_info >= (3, 11) else 3_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
 def analyse(source: Source) -> ModuleFacts:
     """Interpret a module and tell what autograd will see.
 
@@ -40,8 +54,9 @@ def analyse(source: Source) -> ModuleFacts:
 def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
     """The same for a tree already parsed from `source.text`."""
     m = Machine(source, _Interpreter())
-    end = run_module(m, tree)
-    run_functions(m, end, worth_running(tree))
+    with _deep_recursion():
+        end = run_module(m, tree)
+        run_functions(m, end, worth_running(tree))
     ordinals = outcome.ordinals_of(m, tree)
     writes = outcome.facts_of_writes(m, ordinals)
     return ModuleFacts(

@@ -52,7 +52,7 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
     for k in node.keywords:
         if k.arg is None:
             m.evaluate(state, k.value)
-    if state.stale:
+    if state.log:
         for value, part in zip(args, node.args, strict=False):
             if isinstance(value, (Container, Instance)):
                 read(m, state, value, part, ast.unparse(part))

@@ -13,7 +13,7 @@ from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import facts_of, tracked
 from gradfix.analysis.records import FillRecord
 from gradfix.analysis.state import State
-from gradfix.analysis.values import Choice, Const, Number, Storage, Tensor, Value, tensors
+from gradfix.analysis.values import Choice, Const, Number, Storage, Tensor, Value, tensor_of, tensors
 
 _ORDER = (ConditionKind.PYTHON, ConditionKind.ITEM, ConditionKind.TENSOR)
 
@@ -131,9 +131,9 @@ def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tenso
             target = record.target
             while isinstance(target, ast.Subscript):
                 target = target.value
-            for tensor in reversed(storage.objects):
-                if not tensor.is_view:
-                    return target, tensor
+            tensor = tensor_of(m.look(state, target))
+            if tensor is not None and storage in tensor.storages and not tensor.is_view:
+                return target, tensor
     return None
 
 

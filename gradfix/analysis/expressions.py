@@ -89,7 +89,7 @@ def look_up(m: Machine, state: State, name: str) -> Value:
 
 def _name(m: Machine, state: State, node: ast.Name) -> Value:
     value = look_up(m, state, node.id)
-    if state.stale:
+    if state.log:
         read(m, state, value, node, node.id)
     return value
 
@@ -100,7 +100,7 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
     else:
         base = evaluate(m, state, node.value)
     value = objects.attribute(m, state, base, node.attr, node)
-    if state.stale and isinstance(value, Tensor):
+    if state.log and isinstance(value, Tensor):
         read(m, state, value, node, ast.unparse(node))
     return value
 
@@ -108,7 +108,7 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
 def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
     base = evaluate(m, state, node.value)
     value = item_access.subscript(m, state, base, node, lambda part: evaluate(m, state, part))
-    if state.stale and isinstance(base, Container) and isinstance(value, Tensor):
+    if state.log and isinstance(base, Container) and isinstance(value, Tensor):
         read(m, state, value, node, ast.unparse(node))
     return value
 

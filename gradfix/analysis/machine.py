@@ -82,6 +82,7 @@ class Machine:
         self.keep: list[object] = []  # owners of ids used as keys
         self.steps = 0
         self.loop_depth = 0
+        self.later_round = 0  # inside a second or later round of a loop
         self.uncertain_loop = 0  # inside a second round that may not happen
         self.saw_backward = False
         self.covered_by_program: frozenset[FunctionInfo] = frozenset()
@@ -100,6 +101,14 @@ class Machine:
     def evaluate(self, state: State, node: ast.expr) -> Value:
         """The value of an expression."""
         return self._interpreter.evaluate(self, state, node)
+
+    def look(self, state: State, node: ast.expr) -> Value:
+        """The value of an expression, without counting as a read."""
+        quiet, state.quiet = state.quiet, True
+        try:
+            return self.evaluate(state, node)
+        finally:
+            state.quiet = quiet
 
     def store(self, state: State, target: ast.Subscript, value: Value) -> None:
         """Assign to an item, which may be a write into a tensor."""

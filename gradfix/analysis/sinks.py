@@ -41,6 +41,7 @@ def reach(m: Machine, state: State, root: Tensor, *, certain: bool, total: bool)
 
 
 def _overwritten(m: Machine, state: State, root: Node | None, passed: dict[int, Node], *, certain: bool) -> None:
+    branching = any(node.kind is NodeKind.PHI for node in passed.values())
     for (save, key), (visit, sure) in state.conflicts.items():
         if id(save.node) not in passed:
             continue
@@ -49,7 +50,9 @@ def _overwritten(m: Machine, state: State, root: Node | None, passed: dict[int, 
             continue
         silent = visit.node is None and state.grad is not Tracked.NO and record.form.value == "data"
         kind = HazardKind.SILENT_WRITE if silent else HazardKind.SAVED_THEN_WRITTEN
-        proven = certain and sure and save.node.tracked is Tracked.YES and must_reach(root, save.node, visit.node)
+        proven = certain and sure and save.node.tracked is Tracked.YES
+        if proven and branching:
+            proven = must_reach(root, save.node, visit.node)
         record.add_hazard(HazardNote(kind, save.op, save.at, save.result), proven)
 
 

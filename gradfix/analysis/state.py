@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, Save, Visit, phi
@@ -51,10 +52,19 @@ class Items:
         return found
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Stamp:
+    """One write to a storage, and those before it."""
+
+    tick: int
+    write: int  # key of the record
+    before: Stamp | None
+
+
 class State:
     """One point of the program."""
 
-    __slots__ = ("attributes", "conflicts", "grad", "items", "nodes", "quiet", "saves", "stale", "variables")
+    __slots__ = ("attributes", "conflicts", "grad", "items", "late", "log", "nodes", "quiet", "saves", "variables")
 
     def __init__(self) -> None:
         self.variables: Layers[tuple[int, str], Value] = Layers()  # by frame and name
@@ -63,7 +73,8 @@ class State:
         self.nodes: Layers[Storage, Node | None] = Layers()
         self.saves: Layers[Storage, dict[Save, bool]] = Layers()
         self.conflicts: Layers[tuple[Save, int], tuple[Visit, bool]] = Layers()
-        self.stale: Layers[Tensor, frozenset[int]] = Layers()  # tensors that would keep old values, by write record
+        self.log: Layers[Storage, Stamp | None] = Layers()  # the writes to a storage, newest first
+        self.late: Layers[Tensor, frozenset[int]] = Layers()  # writes a tensor missed before it was made
         self.grad = Tracked.YES
         self.quiet = False  # looking at a value without reading it
 
@@ -91,6 +102,16 @@ class State:
         saves = self.saves[storage] = dict(self.saves.get(storage) or {})
         return saves
 
+    def missed(self, tensor: Tensor) -> frozenset[int]:
+        """The writes to its memory after which a rewrite would leave this tensor with old values, by record."""
+        found = self.late.get(tensor) or frozenset()
+        for storage in tensor.storages:
+            stamp = self.log.get(storage)
+            while stamp is not None and stamp.tick > tensor.born:
+                found |= {stamp.write}
+                stamp = stamp.before
+        return found
+
     def node_of(self, tensor: Tensor) -> Node | None:
         """The graph behind a tensor."""
         if tensor.detached:
@@ -101,7 +122,7 @@ class State:
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
 
 
-_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "stale")
+_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "log", "late")
 
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
@@ -171,9 +192,12 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.nodes = _join_nodes(a.nodes, b.nodes, branch)
     result.saves = _join_saves(a, b)
     result.conflicts = _join_conflicts(a, b)
-    keys, result.stale = a.stale.changed(b.stale)
+    keys, result.late = a.late.changed(b.late)
     for tensor in keys:
-        result.stale[tensor] = (a.stale.get(tensor) or frozenset()) | (b.stale.get(tensor) or frozenset())
+        result.late[tensor] = (a.late.get(tensor) or frozenset()) | (b.late.get(tensor) or frozenset())
+    logged, result.log = a.log.changed(b.log)
+    for storage in logged:
+        result.log[storage] = _join_logs(a.log.get(storage), b.log.get(storage))
     merger = _Merger(result, a, b, branch)
     names, result.variables = a.variables.changed(b.variables)
     for name in names:
@@ -208,7 +232,7 @@ class _Merger:
             if isinstance(merged, Tensor) and merged is not mine and merged is not other:
                 before = _stale(self._a, options(mine)) | _stale(self._b, options(other))
                 if before:
-                    self._result.stale[merged] = before
+                    self._result.late[merged] = before
         return self._pairs[pair]
 
     def items(self, mine: Items | None, other: Items | None) -> Items:
@@ -221,11 +245,27 @@ class _Merger:
         return Items(tuple(dict.fromkeys((*mine.values, *other.values))), False)
 
 
+def _join_logs(a: Stamp | None, b: Stamp | None) -> Stamp | None:
+    """The writes of both, newest first."""
+    newer: list[Stamp] = []
+    while a is not b:
+        if b is None or (a is not None and a.tick > b.tick):
+            assert a is not None
+            newer.append(a)
+            a = a.before
+        else:
+            newer.append(b)
+            b = b.before
+    for stamp in reversed(newer):
+        a = Stamp(stamp.tick, stamp.write, a)
+    return a
+
+
 def _stale(state: State, parts: Iterable[Value]) -> frozenset[int]:
     found: frozenset[int] = frozenset()
     for part in parts:
         if isinstance(part, Tensor):
-            found |= state.stale.get(part) or frozenset()
+            found |= state.missed(part)
     return found
 
 

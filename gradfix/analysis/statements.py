@@ -165,8 +165,8 @@ def _loop(
     endless: bool = False,
 ) -> Flow:
     """Rounds of a loop; the second and later ones meet what the earlier ones saved and wrote."""
-    if m.exhausted:
-        rounds = 1
+    if m.exhausted or m.later_round:
+        rounds = min(rounds, 1)  # inside a later round, one round meets what the earlier ones left
     result = Flow(None)
     ends: list[State] = []
     current: State | None = state
@@ -176,9 +176,11 @@ def _loop(
             break
         doubtful = i > 0 and not certain
         m.uncertain_loop += doubtful
+        m.later_round += i > 0
         enter(current, i)
         inner = run_block(m, current, node.body)
         m.uncertain_loop -= doubtful
+        m.later_round -= i > 0
         m.statement = node
         result.returns.extend(inner.returns)
         ends.extend(inner.breaks)
@@ -262,7 +264,7 @@ def _match(m: Machine, state: State, node: ast.Match) -> Flow:
 
 def _return(m: Machine, state: State, node: ast.Return) -> Flow:
     value = NONE if node.value is None else evaluate(m, state, node.value)
-    if node.value is not None and state.stale and isinstance(value, Container):
+    if node.value is not None and state.log and isinstance(value, Container):
         stores.note_read(m, state, value, node.value)
     return Flow(None, returns=[(state, value)])
 

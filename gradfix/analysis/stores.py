@@ -128,7 +128,7 @@ def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor)
                 state.variables[frame, target.id] = _replaced(held, old, new)
                 return
     elif isinstance(target, ast.Attribute):
-        owner = _quiet(m, state, target.value)
+        owner = m.look(state, target.value)
         for option in options(owner):
             if isinstance(option, (Instance, Tensor)) and target.attr in (state.attributes.get(option) or {}):
                 slots = state.attributes_of(option)
@@ -140,7 +140,7 @@ def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor)
 
 
 def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, new: Tensor) -> None:
-    owner = _quiet(m, state, target.value)
+    owner = m.look(state, target.value)
     for option in options(owner):
         if isinstance(option, Container):
             held = state.items.get(option)
@@ -153,7 +153,7 @@ def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, n
 
 def _rebind_base(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
     """The write went through a view of `target`; the base itself is what a rewrite binds anew."""
-    base = tensor_of(_quiet(m, state, target))
+    base = tensor_of(m.look(state, target))
     if base is None or set(base.storages).isdisjoint(new.storages):
         return
     fresh = Tensor(
@@ -170,9 +170,9 @@ def _rebind_base(m: Machine, state: State, target: ast.expr, old: Tensor, new: T
         device=base.device,
         made_by=base.made_by,
     )
-    inherited = state.stale.get(new) or frozenset()
+    inherited = state.late.get(new)
     if inherited:
-        state.stale[fresh] = inherited
+        state.late[fresh] = inherited
     rebind(m, state, target, base, fresh)
 
 
@@ -184,15 +184,6 @@ def _replaced(held: Value, old: Tensor, new: Tensor) -> Value:
     if isinstance(held, Tensor) and not set(held.storages).isdisjoint(old.storages) and held.view is old.view:
         return new
     return held
-
-
-def _quiet(m: Machine, state: State, node: ast.expr) -> Value:
-    """The value of a target's expression, evaluated without counting as a read."""
-    quiet, state.quiet = state.quiet, True
-    try:
-        return evaluate(m, state, node)
-    finally:
-        state.quiet = quiet
 
 
 def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:

@@ -7,10 +7,18 @@ What changes while the program runs (nodes, saves, attributes, items) lives in `
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from itertools import count
 
 from gradfix.torch_ops import ViewKind
+
+_CLOCK = count(1)
+
+
+def now() -> int:
+    """The next tick of the clock that orders tensor objects and writes."""
+    return next(_CLOCK)
 
 
 class Origin(Enum):
@@ -24,11 +32,10 @@ class Origin(Enum):
 
 @dataclass(eq=False, slots=True)
 class Storage:
-    """One piece of memory. `objects` are the tensors that were ever made over it."""
+    """One piece of memory."""
 
     origin: Origin
     name: str | None = None  # the first name the user gave it
-    objects: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)
@@ -48,10 +55,10 @@ class Tensor:
     device: str | None = None  # "default" of factories without `device=`; None: unknown
     made_by: ast.AST | None = None
     module_call: bool = False  # the result of a call the analysis couldn't follow
+    born: int = 0  # on the clock that writes are stamped with too
 
     def __post_init__(self) -> None:
-        for storage in self.storages:
-            storage.objects.append(self)
+        self.born = next(_CLOCK)
 
     @property
     def storage(self) -> Storage:

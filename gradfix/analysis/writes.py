@@ -10,8 +10,8 @@ from gradfix.analysis.graph import Node, NodeKind, Visit, operation
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import facts_of, strongest, tracked, value_facts
 from gradfix.analysis.records import HazardNote, WriteRecord, join_facts, join_index, join_written
-from gradfix.analysis.state import State
-from gradfix.analysis.values import Container, Instance, Origin, Tensor, Value, tensors
+from gradfix.analysis.state import Stamp, State
+from gradfix.analysis.values import Container, Instance, Origin, Tensor, Value, now, tensors
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
 
@@ -169,10 +169,11 @@ def root_of(target: ast.expr) -> ast.expr | None:
 
 
 def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor) -> Tensor:
-    key = frozenset((id(record.target),))
+    key = id(record.target)
+    missed = state.missed(tensor) - {key}
+    tick = now()
     for storage in tensor.storages:
-        for other in storage.objects:
-            state.stale[other] = (state.stale.get(other) or frozenset()) | key
+        state.log[storage] = Stamp(tick, key, state.log.get(storage))
     fresh = Tensor(
         tensor.storages,
         known=tensor.known,
@@ -187,18 +188,17 @@ def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor)
         device=tensor.device,
         made_by=tensor.made_by,
     )
-    inherited = (state.stale.get(tensor) or frozenset()) - key
-    if inherited:
-        state.stale[fresh] = inherited
+    if missed:
+        state.late[fresh] = missed
     return fresh
 
 
 def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth: int = 3) -> None:
     """Note that `value` is read as `name`: writes whose rewrite would leave it with old values learn of it."""
-    if state.quiet or not state.stale:
+    if state.quiet or not state.log:
         return
     for tensor in tensors(value):
-        for key in state.stale.get(tensor) or ():
+        for key in state.missed(tensor):
             record = m.writes.get(key)
             if record is not None and not _inside(node, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
