@@ -167,7 +167,7 @@ def diff(**given: Any) -> int:
     return work({**given, "dry": True, "no_verify": True})
 
 
-@command.command(context_settings=CONTEXT)
+@command.command(context_settings={**CONTEXT, "ignore_unknown_options": True})  # `-:LINE` is no option
 @click.argument("place", nargs=-1, required=True, metavar="FILE:LINE[:COL]")
 @click.option("--output-format", type=click.Choice(["json", "diff"]), default="json", help="[json]")
 @_FIXES

@@ -13,13 +13,15 @@ from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
-from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Severity
+from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Rewrite, Severity
 from gradfix.results import Result, Status
 from gradfix.source import Source, Span
 
 MAX_PASSES = 100
 PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
 _GRADES = tuple(Applicability)  # safest first
+# The write after the clone would be as harmless, and be found, as the one before.
+_HARMLESS = Refusal("the write is harmless, and no form without it is known to be equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def check_source(source: Source, codemods: Sequence[Codemod]) -> tuple[Finding, 
 
 def results(source: Source, findings: Iterable[Finding], policy: Policy) -> tuple[Result, ...]:
     """The findings at or above the policy's severity, each with its fixes built."""
-    return tuple(_option(source, finding, policy) for finding in findings if _wanted(finding, policy))
+    return tuple(_option(source, finding, policy.form) for finding in findings if _wanted(finding, policy))
 
 
 def fix(
@@ -202,12 +204,12 @@ def _order(finding: Finding) -> tuple[int, int, str]:
     return finding.span.start, finding.span.end, finding.code
 
 
-def _option(source: Source, finding: Finding, policy: Policy) -> Result:
+def _option(source: Source, finding: Finding, form: str) -> Result:
     """The finding with every rewrite built; those that refuse when built fall away, the first reason is kept."""
     fixes: list[Fix] = []
     refusal = finding.refusal
-    for rewrite in finding.rewrites:
-        built = rewrite.build(source)
+    for rewrite in sorted(finding.rewrites, key=lambda rewrite: form == "clone" and not _clones(rewrite)):
+        built = _HARMLESS if finding.hazard is None and _clones(rewrite) else rewrite.build(source)
         if isinstance(built, Refusal):
             refusal = refusal or built
         else:
@@ -215,6 +217,11 @@ def _option(source: Source, finding: Finding, policy: Policy) -> Result:
     if not fixes:
         return Result(source, finding, Status.FOUND, refusal=refusal)
     return Result(source, finding, Status.FOUND, fixes[0], tuple(fixes[1:]))
+
+
+def _clones(rewrite: Rewrite) -> bool:
+    """Whether it is the clone form of a write; the verbs of `rewrite/` say so in the title."""
+    return rewrite.title.startswith("Clone ")
 
 
 def _storage(option: _Option) -> tuple[str, str] | None:

@@ -56,7 +56,8 @@ def apply(given: Mapping[str, object]) -> int:
     (screen.err if taken else screen.out)(report)
     _complain(session, files)
     _sum_up(session, files, summary.applied(files, dry=options.dry))
-    return _exit_code(session, files)
+    code = _exit_code(session, files)
+    return 0 if code == 1 and session.reads_stdin and not options.dry else code  # a filter that did its work
 
 
 def quickfix(given: Mapping[str, object]) -> int:
@@ -201,7 +202,7 @@ def _exit_code(session: Session, files: Sequence[FileResult]) -> int:
     options = session.options
     if any(file.problem for file in files):
         return 2
-    if options.exit_zero or (session.reads_stdin and not options.dry and options.writes):
+    if options.exit_zero:
         return 0
     if (options.dry or options.exit_non_zero_on_fix) and any(file.edits for file in files):
         return 1

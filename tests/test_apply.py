@@ -1,0 +1,187 @@
+"""`gradfix apply` with the backward check: programs are really run, before and after."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the check runs on Linux only")
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+BROKEN = "import torch\n\nx = torch.ones(3, requires_grad=True)\ny = x.exp()\ny[0] = 10\ny.sum().backward()\n"
+
+WRONG = '''"""Cuts the graph, which silences the error.
+
+## What it does
+Harm.
+"""
+import re
+
+from gradfix.codemod import codemod
+from gradfix.edits import Edit
+from gradfix.findings import Applicability, Finding, Identity, Rewrite, Severity
+from gradfix.source import Span
+
+
+@codemod("MY101", "cut", since="0.1", applicability=Applicability.SAFE, symptom="x", needles=("sin",))
+def cut(source, facts):
+    for match in re.finditer(r"[.]sin[(][)]$", source.text, re.MULTILINE):
+        span = Span(*match.span())
+        edits = (Edit(span, ".sin().detach().requires_grad_()"),)
+        yield Finding(
+            code="MY101", name="cut", severity=Severity.WARNING, message="a sine", span=span,
+            identity=Identity("MY101", "<module>", "sin", 0), hazard=None,
+            rewrites=(Rewrite("Cut the graph", Applicability.SAFE, lambda source: edits),),
+        )
+'''
+
+
+def _gradfix(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "gradfix", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=environment,
+    )
+
+
+def _verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str | None]:
+    rows = json.loads(done.stdout)
+    return {f"{row['code']} {row['status']}": row["verification"] and row["verification"]["verdict"] for row in rows}
+
+
+def test_a_program_is_fixed_and_proven(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(BROKEN)
+    dry = _gradfix("apply", "--diff", ".", cwd=tmp_path)
+    assert dry.returncode == 1
+    assert dry.stdout.startswith("--- a/a.py\n+++ b/a.py\n")
+    listed, found = dry.stderr.index("a.py: as a program"), dry.stderr.index("error[GF101]")
+    assert listed < found, "what runs is said first"
+    assert '= fixed: raised "modified by an inplace operation" before; after, same loss' in dry.stderr
+    assert (tmp_path / "a.py").read_text() == BROKEN
+    done = _gradfix("apply", "--require-verified", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Fixed 1 finding in 1 file (1 fixed)." in done.stderr
+    (tmp_path / "a.py").write_text(BROKEN)
+    (tmp_path / "p.patch").write_text(dry.stdout)
+    subprocess.run(["git", "apply", "p.patch"], cwd=tmp_path, check=True)
+    patched = (tmp_path / "a.py").read_text()
+    (tmp_path / "a.py").write_text(BROKEN)
+    _gradfix("apply", ".", cwd=tmp_path)
+    assert (tmp_path / "a.py").read_text() == patched, "the dry run equals the real run"
+
+
+def test_a_wrong_fix_is_left_out_and_the_right_one_kept(tmp_path: Path) -> None:
+    text = BROKEN.replace("y.sum()", "z = (y * x).sin()\n(z * x).sum()")
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "cut.py").write_text(WRONG)
+    (tmp_path / "a.py").write_text(text)
+    done = _gradfix("apply", "--codemods", "rules", "--output-format", "json", "a.py", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert _verdicts(done) == {"GF101 applied": "fixed", "MY101 left": "rejected"}
+    after = (tmp_path / "a.py").read_text()
+    assert "z = (y * x).sin()\n" in after
+    assert "\ny[0] = 10\n" not in after
+
+
+def test_without_a_case_fixes_are_unchecked_and_a_declared_call_helps(tmp_path: Path) -> None:
+    function = "import torch\n\n\ndef f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
+    path = tmp_path / "a.py"
+    path.write_text(function)
+    done = _gradfix("apply", "--require-verified", "a.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert path.read_text() == function
+    assert "unchecked: nothing in this file reaches backward, and no call is declared" in done.stdout
+    assert "`# gradfix: verify f(x=randn(4, 3))`" in done.stdout
+    (tmp_path / "gradfix.toml").write_text('[[verify]]\nfile = "a.py"\ncall = "f(randn(4))"\n')
+    done = _gradfix("apply", "--require-verified", "a.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "a.py: f(randn(4))" in done.stderr
+    assert "= fixed: " in done.stdout
+
+
+def test_when_the_budget_is_spent_the_rest_is_unchecked(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(BROKEN)
+    done = _gradfix("apply", "--verify-budget", "0.001", "--output-format", "json", ".", cwd=tmp_path)
+    verdicts = [row["verification"] for row in json.loads(done.stdout)]
+    assert (verdicts[1]["verdict"], verdicts[1]["reason"]) == ("unchecked", "the budget of the check is spent")
+    assert done.returncode == 0
+
+
+def test_an_interpreter_without_torch_leaves_fixes_unchecked(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(BROKEN)
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
+    bare.chmod(0o755)
+    done = _gradfix("apply", "--diff", "--python", str(bare), "a.py", cwd=tmp_path)
+    assert "= unchecked: " in done.stderr
+    assert "torch" in done.stderr
+
+
+def test_ctrl_c_while_checking_leaves_the_tree_and_no_process(tmp_path: Path) -> None:
+    slow = BROKEN.replace("y.sum()", "import time\ntime.sleep(60)\ny.sum()")
+    (tmp_path / "a.py").write_text(slow)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gradfix", "apply", "a.py"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "as a program" in line:
+            break
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert (tmp_path / "a.py").read_text() == slow
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.py"]
+
+
+@pytest.mark.parametrize("name", ["seed_1_non_scalar", "seed_2b_saved_write", "seed_3_zeros_conditional"])
+def test_quickfix_on_the_seeds_equals_apply(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    text = (EXAMPLES / f"{name}.py").read_text()
+    path.write_text(text)
+    check = _gradfix("check", "--output-format", "json", "a.py", cwd=tmp_path)
+    (found,) = json.loads(check.stdout)
+    quick = _gradfix("quickfix", f"a.py:{found['location']['row']}:{found['location']['column']}", cwd=tmp_path)
+    (finding,) = json.loads(quick.stdout)["findings"]
+    data = text.encode()
+    for edit in reversed(finding["fixes"][0]["edits"]):
+        start, end = edit["range"]["bytes"]
+        data = data[:start] + edit["new_text"].encode() + data[end:]
+    done = _gradfix("apply", "--unsafe-fixes", "--output-format", "json", "a.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes() == data
+    (row,) = json.loads(done.stdout)
+    assert row["verification"]["verdict"] == "fixed", row["verification"]
+
+
+def test_the_harmless_seed_is_rewritten_on_request_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    text = (EXAMPLES / "seed_2_harmless_write.py").read_text()
+    path.write_text(text)
+    assert _gradfix("apply", "a.py", cwd=tmp_path).returncode == 0
+    assert path.read_text() == text
+    done = _gradfix("apply", "--severity", "info", "--output-format", "json", "a.py", cwd=tmp_path)
+    assert _verdicts(done) == {"GF101 applied": "equivalent"}
+    ran = subprocess.run([sys.executable, "a.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout == "tensor([0., 1., 1.])\n"
