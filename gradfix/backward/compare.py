@@ -30,6 +30,25 @@ class Agreement:
     relative: float = 0.0  # the same, against the largest magnitude of its tensor
     gained: dict[str, bool] = field(default_factory=dict)  # leaf -> whether its new gradient is nonzero
     summed: bool = False  # a loss became its sum
+    passes: int = 0  # compared, losses and gradients
+
+
+def same_passes(before: Sequence[Event], after: Sequence[Event], agreement: Agreement) -> None:
+    """Losses and gradients of passes that belong together are equal, as many as both have. Raises `DiffersError`.
+
+    Where the first pass raised, only its losses are compared; after a loss that isn't finite, nothing is. Once
+    something agrees up to rounding only, an optimizer carries that on: the tolerance then grows with each pass.
+    """
+    given = agreement.slack
+    for number, (one, other) in enumerate(zip(before, after, strict=False)):
+        agreement.slack = given if agreement.bitwise else given * (1 + 4 * number)
+        same_roots(one, other, agreement)
+        if not all(map(is_finite, one.roots)):
+            break
+        if one.error is None:
+            same_gradients(one, other, agreement)
+            agreement.passes += 1
+    agreement.slack = given
 
 
 def same_roots(before: Event, after: Event, agreement: Agreement) -> None:
@@ -89,10 +108,13 @@ def same_gradients(before: Event, after: Event, agreement: Agreement) -> None:
 def match_leaves(
     before: Sequence[Leaf], after: Sequence[Leaf]
 ) -> tuple[list[tuple[Leaf, Leaf]], list[Leaf], list[Leaf]]:
-    """Pair the leaves of two passes: by name and content, then by content. Returns pairs, lost ones, gained ones."""
+    """Pair the leaves of two passes by name and content, as far as those go. Returns pairs, lost ones, gained ones.
+
+    After a first step of an optimizer contents agree up to rounding only, and a leaf need not have a name.
+    """
     pairs: list[tuple[Leaf, Leaf]] = []
     lost, gained = list(before), list(after)
-    for alike in (_same_name, _same_content):
+    for alike in (_same_name_and_content, _same_name_and_shape, _same_content, _same_shape):
         for leaf in list(lost):
             partner = next((other for other in gained if alike(leaf, other)), None)
             if partner is not None:
@@ -102,12 +124,20 @@ def match_leaves(
     return pairs, lost, gained
 
 
-def _same_name(one: Leaf, other: Leaf) -> bool:
-    return one.key == other.key and bool(set(one.names) & set(other.names))
+def _same_name_and_content(one: Leaf, other: Leaf) -> bool:
+    return one.key == other.key and _same_name_and_shape(one, other)
+
+
+def _same_name_and_shape(one: Leaf, other: Leaf) -> bool:
+    return bool(set(one.names) & set(other.names)) and _same_shape(one, other)
 
 
 def _same_content(one: Leaf, other: Leaf) -> bool:
     return one.key == other.key
+
+
+def _same_shape(one: Leaf, other: Leaf) -> bool:
+    return one.key.partition("#")[0] == other.key.partition("#")[0]
 
 
 def distance(one: Tensor, other: Tensor, what: str, agreement: Agreement, *, improve: bool) -> tuple[float, float]:
@@ -166,6 +196,13 @@ def is_nonzero(tensor: Tensor) -> bool:
     return tensor.norm != 0.0 if tensor.values is None else any(tensor.values)
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite."""
+    if tensor.values is None:
+        return tensor.nans == 0 and tensor.norm < 1e150
+    return all(map(math.isfinite, tensor.values))
+
+
 def has_nan(tensor: Tensor) -> bool:
     """Whether any element is NaN."""
     return tensor.nans > 0 if tensor.values is None else any(value != value for value in tensor.values)
@@ -177,7 +214,7 @@ def name(leaf: Leaf) -> str:
 
 
 def _place(event: Event) -> str:
-    return f"autograd.{event.kind}" if event.line is None else f"line {event.line}"
+    return "the call" if event.line is None else f"line {event.line}"
 
 
 def _number(value: float) -> str:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from gradfix.backward import oracle
-from gradfix.backward.compare import Agreement, DiffersError, distance, same_gradients, same_print, same_roots
+from gradfix.backward.compare import Agreement, DiffersError, distance, same_passes, same_print
 from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.protocol import Raised, Request, Run
@@ -49,7 +49,10 @@ class Evidence:
     pairs: int = 0
     failed: Failure | None = None  # the first error of the original
     cured: int = 0  # pairs in which the original raised and the rewritten text was right
+    cures: list[str] = field(default_factory=list)  # symptoms that were cured
+    uncured: list[str] = field(default_factory=list)  # symptoms that both showed, with varied inputs only
     same: int = 0  # pairs in which both ran alike
+    blank: int = 0  # pairs in which the loss wasn't finite
     corrected: int = 0  # pairs in which the original's own gradient was wrong
     unjudged: list[str] = field(default_factory=list)  # pairs without an oracle: why
     oracles: list[str] = field(default_factory=list)
@@ -110,7 +113,7 @@ class CaseJudge:
         after = self._make(second)
         self._count_lines(before, after)
         failure = failure_of(before)
-        _no_new_end(before, after, failure)
+        _no_new_end(before, after, failure, plain=plain)
         if obstacle is not None:
             return
         evidence.pairs += 1
@@ -128,13 +131,13 @@ class CaseJudge:
             return
         again = self._make(request)
         evidence.prints = same_print(before.output, again.output, prefix=False) is None
+        if before.left:
+            evidence.notes.append(f"the program left {before.left} of its processes running; they were ended")
         spread = Agreement(slack=1e9)
         try:
             if len(before.events) != len(again.events):
                 raise DiffersError(f"{len(before.events)} passes, then {len(again.events)}")
-            for one, other in zip(before.events, again.events, strict=False):
-                same_roots(one, other, spread)
-                same_gradients(one, other, spread)
+            same_passes(before.events, again.events, spread)
         except DiffersError as difference:
             raise UncheckedError(f"two runs of the original differ: {difference}") from None
         if not spread.bitwise:
@@ -156,16 +159,16 @@ class CaseJudge:
         try:
             if len(before.events) != len(after.events) and not _cut_short(before, after):
                 raise DiffersError(f"{len(before.events)} backward passes before, {len(after.events)} after")
-            for one, other in zip(before.events, after.events, strict=False):
-                same_roots(one, other, local)
-                same_gradients(one, other, local)
+            same_passes(before.events, after.events, local)
             self._same_end(before, after, local)
         except DiffersError:
             if not self._subject.silent:
                 raise
             self._correct(first, second)
             return
-        if any(local.gained.values()):
+        if not local.passes:
+            evidence.blank += 1
+        elif any(local.gained.values()):
             self._correct(first, second)
         else:
             evidence.same += 1
@@ -184,10 +187,10 @@ class CaseJudge:
     def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
         evidence = self._evidence
         local = Agreement(slack=evidence.agreement.slack)
-        for one, other in zip(before.events[: failure.index + 1], after.events, strict=False):
-            same_roots(one, other, local)
-            if one.error is None:
-                same_gradients(one, other, local)
+        same_passes(before.events[: failure.index + 1], after.events, local)
+        if failure_of(after) is not None:
+            _add(evidence.uncured, failure.symptom.short)
+            return
         if len(after.events) <= failure.index < len(before.events):
             raise DiffersError(f"the backward pass at line {before.events[failure.index].line} is never reached")
         propagated = before.ended is not None and before.ended.error is not None
@@ -198,7 +201,11 @@ class CaseJudge:
             return
         try:
             self._against_oracle(first, second, after, failure, local)
+            if not local.passes:
+                evidence.blank += 1
+                return
             evidence.cured += 1
+            _add(evidence.cures, failure.symptom.short)
             self._merge(local)
         except NoOracleError as why:
             _no_other_error(before, after)
@@ -212,11 +219,10 @@ class CaseJudge:
                     f"no oracle for {failure.symptom.short!r}" + (" after a first pass" * bool(failure.index))
                 )
             _add(evidence.oracles, oracle.differences(self._make, first, second, failure))
+            local.passes += 1
             return
         reference, name = oracle.run_cured(self._make, replace(first, lines=()), failure)
-        for one, other in zip(reference.events, after.events, strict=False):
-            same_roots(one, other, local)
-            same_gradients(one, other, local)
+        same_passes(reference.events, after.events, local)
         _no_other_error(reference, after)
         self._same_arguments(reference, after, local)
         if any(local.gained.values()):
@@ -260,21 +266,24 @@ class CaseJudge:
         changed = subject.changed_before | subject.changed_after
         if changed and not evidence.exercised:
             return self._judged(Verdict.NOT_EXERCISED, "no run reached the changed lines")
+        for symptom in evidence.uncured:
+            if symptom in evidence.cures:
+                return self._judged(Verdict.REJECTED, f'with other inputs it still raises "{symptom}"')
         if evidence.cured or evidence.corrected:
             return self._judged(Verdict.FIXED, self._fixed_reason())
         if evidence.unjudged:
             return self._judged(Verdict.UNCHECKED, "; ".join(evidence.unjudged))
+        if evidence.blank == evidence.pairs:
+            return self._judged(Verdict.UNCHECKED, "the loss is never finite")
         if subject.predicted:
             return self._judged(Verdict.NOT_REPRODUCED, f"the original ran without an error {self._times()}")
         return self._judged(Verdict.EQUIVALENT, f"worked before, same after: {self._likeness()}")
 
     def _fixed_reason(self) -> str:
         evidence = self._evidence
-        if evidence.failed is None:
-            start = "wrong gradient without an error before"
-        else:
-            start = f'raised "{evidence.failed.symptom.short}" before'
-        return f"{start}; after, {self._likeness()}"
+        if not evidence.cured:
+            return "wrong gradient without an error before; after, it agrees with central differences " + self._times()
+        return f'raised "{evidence.cures[0]}" before; after, {self._likeness()}'
 
     def _likeness(self) -> str:
         agreement = self._evidence.agreement
@@ -282,7 +291,7 @@ class CaseJudge:
         return f"{loss}, gradients equal {_digits(agreement.relative)}{self._branches()} {self._times()}"
 
     def _times(self) -> str:
-        return f"({self._evidence.pairs} pairs of runs)"
+        return f"({self._evidence.pairs - self._evidence.blank} pairs of runs)"
 
     def _branches(self) -> str:
         """Whether changed lines of the original ran in some runs and not in others."""
@@ -300,7 +309,7 @@ class CaseJudge:
             ran="program" if subject.call is None else subject.call,
             error_before=None if evidence.failed is None else str(evidence.failed.error),
             oracle=", ".join(evidence.oracles) or None,
-            runs=evidence.pairs,
+            runs=evidence.pairs - evidence.blank,
             max_difference=evidence.agreement.largest if compared else None,
             notes=tuple(notes),
         )
@@ -311,6 +320,7 @@ class CaseJudge:
         if verdict in (Verdict.FIXED, Verdict.EQUIVALENT):
             for leaf, nonzero in evidence.agreement.gained.items():
                 notes.append(f"the gradient of {leaf} was None and is {'nonzero' if nonzero else 'zero'} now")
+            notes += [f'with other inputs both raise "{symptom}"' for symptom in evidence.uncured]
             notes += [f"not judged in some runs: {why}" for why in evidence.unjudged]
             missed = evidence.executable.difference(*evidence.executed) if evidence.executed else frozenset()
             if missed:
@@ -338,15 +348,18 @@ def _departure(run: Run) -> str:
     return f"died of signal {-run.status}" if run.status < 0 else f"left the interpreter with code {run.status}"
 
 
-def _no_new_end(before: Run, after: Run, failure: Failure | None) -> None:
+def _no_new_end(before: Run, after: Run, failure: Failure | None, *, plain: bool) -> None:
     """The rewritten text ends no worse than the original. Raises `DiffersError`.
 
     Raises `UncheckedError` where only time decides.
     """
     again = failure_of(after)
     if again is not None:
-        how = "still raises" if failure is not None and failure.symptom == again.symptom else "raises"
-        raise DiffersError(f"{how} {again.error}" + ("" if again.error.line is None else f" (line {again.error.line})"))
+        unchanged = failure is not None and (failure.symptom, failure.index) == (again.symptom, again.index)
+        if plain or not unchanged:
+            how = "still raises" if unchanged else "raises"
+            line = "" if again.error.line is None else f" (line {again.error.line})"
+            raise DiffersError(f"{how} {again.error}{line}")
     if after.killed is not None and before.killed is None:
         if after.killed == "time" and before.seconds > 0.4 * after.seconds:
             raise UncheckedError("the rewritten text didn't end in time; the original took most of it, too")

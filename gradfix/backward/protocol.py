@@ -131,12 +131,13 @@ class Run:
     errors: str
 
 
-def run_of(events: list[Message], ended: Message | None, end: Message) -> Run:
-    """Put a run together from the child's lines and the server's. Raises `ProtocolError`."""
+def run_of(said: list[Message], end: Message) -> Run:
+    """Put a run together from the child's messages and the server's last one. Raises `ProtocolError`."""
     try:
+        ended = [_ended(message["ended"]) for message in said if "ended" in message]
         return Run(
-            events=tuple(_event(event) for event in events),
-            ended=None if ended is None else _ended(ended),
+            events=tuple(_event(message["event"]) for message in said if "event" in message),
+            ended=ended[-1] if ended else None,
             seconds=float(end["seconds"]),
             killed=end["killed"],
             status=int(end["status"]),

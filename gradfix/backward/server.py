@@ -88,8 +88,8 @@ class Server:
     def _greet(self, python: str) -> tuple[str, ...]:
         """Wait until torch is there. Returns the walls that stand."""
         try:
-            origin, hello = next(self._lines(time.monotonic() + self._limits.start))
-            if origin != "S" or "refused" in hello:
+            hello = _object(next(self._lines(time.monotonic() + self._limits.start))[1])
+            if "refused" in hello:
                 raise ServerRefusedError(str(hello.get("refused", "the server gave no answer")))
             if hello["protocol"] != PROTOCOL:
                 raise ServerRefusedError(f"the server speaks protocol {hello['protocol']}, this is {PROTOCOL}")
@@ -113,25 +113,22 @@ class Server:
                 data = data[os.write(self._requests, data) :]
         except OSError as error:
             raise ServerDiedError(f"it can't be reached ({error.strerror})") from None
-        events: list[Message] = []
-        ended: Message | None = None
-        for origin, message in self._lines(time.monotonic() + request.seconds + GRACE):
-            if origin == "S":
-                if message.get("end") != self._number:
-                    raise ServerDiedError(f"it lost count: {message}")
-                return run_of(events, ended, message)
-            if "event" in message:
-                events.append(message["event"])
-            elif "ended" in message:
-                ended = message["ended"]
+        said: list[bytes] = []
+        for origin, line in self._lines(time.monotonic() + request.seconds + GRACE):
+            if origin == b"S":
+                end = _object(line)
+                if end.get("end") != self._number:
+                    raise ServerDiedError(str(end.get("refused", "it lost count")))
+                return run_of([_object(one) for one in said], end)
+            said.append(line)
         raise ServerDiedError("it closed the line")
 
-    def _lines(self, deadline: float) -> Iterator[tuple[str, Message]]:
-        """Pairs of origin ("S": the server itself, "C": the process with user code) and message."""
+    def _lines(self, deadline: float) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs of origin (`S`: the server itself, `C`: the process with user code) and message."""
         while True:
             while self._pending:
                 line = self._pending.popleft()
-                yield line[:1].decode("ascii", "replace"), _object(line[1:])
+                yield line[:1], line[1:]
             ready, _, _ = select.select([self._replies], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise ServerDiedError("it didn't answer in time")

@@ -59,7 +59,7 @@ def _keep(child: int, lifeline: int) -> int:
     return 0
 
 
-def _serve(config: dict[str, object], left: tuple[str, ...]) -> None:
+def _serve(config: dict[str, object], left: tuple[str, ...], sockets: tuple[str, ...]) -> None:
     from gradfix.backward import worker_walls as guard
     from gradfix.backward.worker_server import Server
 
@@ -67,7 +67,7 @@ def _serve(config: dict[str, object], left: tuple[str, ...]) -> None:
     assert isinstance(limits, dict)
     without = config["without"]
     assert isinstance(without, list)
-    walls = guard.enclose(scratch, int(limits["scratch"]), left, tuple(without))
+    walls = guard.enclose(scratch, int(limits["scratch"]), left, sockets, tuple(without))
     guard.die_with_parent()
     guard.adopt_orphans()
     if not walls.files and not config["trust"]:
@@ -99,6 +99,7 @@ def main(argument: str) -> int:
     config = json.loads(argument)
     from gradfix.backward import worker_walls as guard
 
+    sockets = guard.named_sockets()
     left: tuple[str, ...] = ()
     if "namespaces" not in config["without"]:
         left = guard.unshare()
@@ -111,7 +112,7 @@ def main(argument: str) -> int:
     os.close(config["lifeline"])
     code = 1
     try:
-        _serve(config, left)
+        _serve(config, left, sockets)
         code = 0
     except BaseException:
         import traceback

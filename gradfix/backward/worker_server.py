@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import select
 import shutil
@@ -70,7 +71,7 @@ class Server:
         fds = [read for read, _ in pipes]
         try:
             usage = self._watch(pid, fds, started + float(request["seconds"]))
-            left, status = self._clear(pid)
+            left, status = self._clear(pid, count=usage.killed is None)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -125,7 +126,7 @@ class Server:
             while usage.killed is None:
                 ready = dict(poll.poll(TICK * 1000))
                 if ready.get(self._requests, 0) & (select.POLLHUP | select.POLLERR):
-                    self._clear(pid)
+                    self._clear(pid, count=False)
                     os._exit(0)  # nobody is listening any more
                 over = _has_ended(pid)
                 for fd in fds:
@@ -183,8 +184,8 @@ class Server:
         pids = self._descendants()
         if len(pids) > self._limits["processes"]:
             return f"more than {self._limits['processes']} processes"
-        memory = self._limits["memory"]
-        if sum(map(_resident, pids)) > memory and sum(map(_proportional, pids)) > memory:
+        own = _resident("self")  # what a child shares with this process isn't its own
+        if sum(max(0, _resident(pid) - own) for pid in pids) > self._limits["memory"] or _host_is_short():
             return f"more than {_mib(self._limits['memory'])} of memory"
         if _size(self._scratch) > self._limits["scratch"]:
             return f"it wrote more than {_mib(self._limits['scratch'])}"
@@ -194,12 +195,15 @@ class Server:
         """Process numbers, as `/proc` counts them, of everything a run has started and that still runs."""
         if self._own_proc:
             return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-        return descendants()
+        return descendants(most=int(self._limits["processes"]) + 1)
 
-    def _clear(self, pid: int) -> tuple[int, int]:
-        """Kill the run and all it started. Returns how many besides itself were left, and its exit status."""
+    def _clear(self, pid: int, *, count: bool) -> tuple[int, int]:
+        """Kill the run and all it started. Returns how many besides itself were left, and its exit status.
+
+        Not counted, they are killed at once: something that forks without end mustn't gain time.
+        """
         status: int | None = None
-        pids = self._descendants()
+        pids = self._descendants() if count else []
         left = sum(1 for other in pids if _state(other) not in ("Z", "X", "")) - (0 if _has_ended(pid) else 1)
         until = time.monotonic() + 5
         while time.monotonic() < until:
@@ -226,11 +230,11 @@ class Server:
             os.kill(-1, signal.SIGKILL)
 
 
-def descendants() -> list[str]:
-    """Process numbers of all children of this process, and theirs, as `/proc` counts them."""
+def descendants(most: int = 10_000) -> list[str]:
+    """Process numbers of all children of this process, and theirs, as `/proc` counts them; about `most` at the most."""
     found: list[str] = []
     todo = [_process_of_proc() or ""]
-    while todo and len(found) < 10_000:
+    while todo and len(found) < most:
         children = _children(todo.pop())
         found += children
         todo += children
@@ -256,6 +260,7 @@ def _set_limits(limits: dict[str, Any], seconds: float) -> None:
     """Bounds the kernel itself enforces on this process and on each of its children."""
     size = _address_space() + int(limits["memory"])
     for what, value in (
+        *([(resource.RLIMIT_NPROC, 4 * int(limits["processes"]))] if _counts_own_processes() else ()),
         (resource.RLIMIT_AS, size),
         (resource.RLIMIT_FSIZE, int(limits["file_size"])),
         (resource.RLIMIT_CPU, int(seconds) + 5),
@@ -263,6 +268,16 @@ def _set_limits(limits: dict[str, Any], seconds: float) -> None:
     ):
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(what, (value, value))
+
+
+def _counts_own_processes() -> bool:
+    """Whether RLIMIT_NPROC counts this user namespace alone, threads included: since Linux 5.14, never for root."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as handle:
+            own = handle.read().split()[2] == "1"  # not the initial namespace, which maps all
+        return own and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 14)
+    except (OSError, IndexError, ValueError):
+        return False
 
 
 def _address_space() -> int:
@@ -327,7 +342,7 @@ def _state(pid: str) -> str:
 
 
 def _resident(pid: str) -> int:
-    """Bytes of memory, with what it shares with the server counted in full: cheap, and never too little."""
+    """Bytes of memory. From `statm`: exact accounts wait for a lock that a process which forks all the time holds."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as handle:
             return int(handle.read().split()[1]) * PAGE
@@ -335,14 +350,14 @@ def _resident(pid: str) -> int:
         return 0
 
 
-def _proportional(pid: str) -> int:
-    """Bytes of memory, with shared pages split between those who share them. Milliseconds for a large process."""
+def _host_is_short() -> bool:
+    """Whether less than a twentieth of the host's memory can still be had."""
     try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as handle:
-            fields = dict(line.split(":", 1) for line in handle.read().splitlines()[1:])
-        return 1024 * int(fields["Pss"].split()[0])
+        with open("/proc/meminfo", encoding="ascii") as handle:
+            fields = dict(line.split(":", 1) for line in handle)
+        return int(fields["MemAvailable"].split()[0]) * 20 < int(fields["MemTotal"].split()[0])
     except (OSError, KeyError, ValueError):
-        return 0
+        return False
 
 
 def _size(directory: str) -> int:

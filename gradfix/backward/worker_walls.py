@@ -7,11 +7,14 @@ Numbers are those of the kernel's public headers (`linux/landlock.h`, `linux/sch
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import stat
 from dataclasses import dataclass, field
 from types import TracebackType
+
+from gradfix.backward.worker_seccomp import filter_calls
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x00020000,
@@ -20,10 +23,11 @@ CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x20000000,
     0x40000000,
 )
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x1000, 0x4000, 0x40000
 MOUNT_ATTR_RDONLY, AT_RECURSIVE, AT_FDCWD = 0x1, 0x8000, -100
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 SIGKILL = 9
+MOST_TASKS = 512  # processes and threads in the own pid namespace; the kernel asks for more than 300
 
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF, SYS_MOUNT_SETATTR = 444, 445, 446, 442
 LANDLOCK_CREATE_RULESET_VERSION, LANDLOCK_RULE_PATH_BENEATH = 1, 1
@@ -124,15 +128,32 @@ def _set_read_only(path: str, *, recursive: bool, on: bool) -> bool:
     return bool(done == 0)
 
 
-def mount_read_only(scratch: str, size: int) -> bool:
-    """Own `/proc`, a bounded scratch and `/dev/shm` in memory, everything else read-only. True when that stands."""
+def named_sockets() -> tuple[str, ...]:
+    """Paths of the Unix sockets in use on this host: no other wall keeps a program from talking to them."""
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as handle:
+            paths = {line.rstrip("\n").split(maxsplit=7)[-1] for line in handle}
+    except OSError:
+        return ()
+    return tuple(path for path in sorted(paths) if path.startswith("/") and os.path.exists(path))[:1000]
+
+
+def mount_read_only(scratch: str, size: int, sockets: tuple[str, ...]) -> bool:
+    """Own `/proc`, a bounded scratch and `/dev/shm` in memory, everything else read-only. True when that stands.
+
+    The given Unix sockets are covered by the null device.
+    """
     if not _mount("none", "/", None, MS_REC | MS_PRIVATE, None):
         return False
     options = f"size={size},nr_inodes=20000"
     own = [scratch] if _mount("tmpfs", scratch, "tmpfs", MS_NOSUID | MS_NODEV, options + ",mode=700") else []
     if os.path.isdir("/dev/shm") and _mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, options):
         own.append("/dev/shm")
-    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+    for path in sockets:
+        _mount("/dev/null", path, None, MS_BIND, None)
+    if _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None):
+        with contextlib.suppress(OSError):  # before Linux 6.14 the number isn't the namespace's own
+            _write("/proc/sys/kernel/pid_max", str(MOST_TASKS))
     if scratch not in own or not _set_read_only("/", recursive=True, on=True):
         return False
     opened = [_set_read_only(path, recursive=False, on=False) for path in own]
@@ -191,14 +212,16 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         _libc.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
 
 
-def enclose(scratch: str, size: int, left: tuple[str, ...], without: tuple[str, ...]) -> Walls:
+def enclose(
+    scratch: str, size: int, left: tuple[str, ...], sockets: tuple[str, ...], without: tuple[str, ...]
+) -> Walls:
     """Put up every wall that can stand around this process, which the namespaces in `left` already surround."""
     walls = Walls()
-    own_mounts = "mount" in left and "mount" not in without and mount_read_only(scratch, size)
+    own_mounts = "mount" in left and "mount" not in without and mount_read_only(scratch, size, sockets)
     if left:
         walls.own_pids = "pid" in left
         walls.names.append("namespaces: " + ", ".join(left))
-        drop_capabilities()
+    drop_capabilities()
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     if own_mounts:
         walls.names.append("read-only mounts")
@@ -208,4 +231,7 @@ def enclose(scratch: str, size: int, left: tuple[str, ...], without: tuple[str, 
         if name:
             walls.names.insert(0, name)
             walls.files = True
+    name = None if own_mounts else filter_calls()
+    if name:
+        walls.names.append(name)
     return walls
