@@ -13,6 +13,7 @@ from gradfix.edits import Edit
 from gradfix.findings import Refusal
 from gradfix.rewrite import names
 from gradfix.rewrite.branch import anchors
+from gradfix.rewrite.dtypes import is_floating
 from gradfix.source import Source, Span
 
 
@@ -37,7 +38,7 @@ def anchor(source: Source, fill: ConditionalFill, spelling: Spelling) -> str:
     """`y = torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum(), y)`."""
     name = source.span_of(fill.buffer).text(source.text)
     total = " + ".join(f"{leaf}.sum()" for leaf in anchors(source, fill))
-    if not fill.tensor.rank:  # without dimensions, or not known to have any, it would take on a wider dtype
+    if not fill.tensor.rank or not is_floating(fill.tensor):  # may take on a wider dtype, or one of floats
         total = f"({total}).to({name}.dtype)" if "+" in total else f"{total}.to({name}.dtype)"
     where, zeros_like, boolean = (names.torch_name(spelling, f) for f in ("where", "zeros_like", "bool"))
     return f"{name} = {where}({zeros_like}({name}, dtype={boolean}), {total}, {name})"

@@ -44,7 +44,7 @@ def _arithmetic(read: Tree, write: Write, spelling: Spelling) -> str:
 def _sum(statement: cst.AugAssign, write: Write) -> cst.BaseExpression:
     """`y + v`, cast to the dtype of `y` where it may come out wider."""
     result = tree.binary(statement)
-    if keeps_dtype(write.tensor, write.value, write.written, write.target):
+    if keeps_dtype(write):
         return result
     holder = statement.target
     if write.form is WriteForm.AUGMENTED_INDEX:

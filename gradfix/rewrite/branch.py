@@ -10,7 +10,7 @@ from gradfix.analysis.facts import ConditionalFill, Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, Rewrite
 from gradfix.rewrite import conditions, guarded, names, obstacles
-from gradfix.rewrite.dtypes import is_floating
+from gradfix.rewrite.dtypes import is_integer
 from gradfix.rewrite.expressions import is_place, mentions, same, short
 from gradfix.rewrite.ladder import single_axis
 from gradfix.rewrite.places import is_single_assignment
@@ -66,7 +66,7 @@ def connect_branch(source: Source, fill: ConditionalFill, spelling: Spelling) ->
 
 def plan_of(source: Source, fill: ConditionalFill, spelling: Spelling) -> Plan | None:
     """How to compute the branch both ways; None when that may raise, has an effect, or wouldn't read well."""
-    if not is_floating(fill.tensor) or not _is_whole(source, fill.branch):
+    if is_integer(fill.tensor.dtype) or not _is_whole(source, fill.branch):
         return None
     tests, bodies = _ways(fill.branch)
     masks = [conditions.as_mask(source, fill, test, spelling) for test in tests]
@@ -119,8 +119,8 @@ def anchor_refusal(source: Source, fill: ConditionalFill) -> Refusal | None:
             f"what the branch writes to `{name}` isn't computed from a tensor known outside it",
             f"start `{name}` from a tensor that requires grad, or add the term to the loss without a branch",
         )
-    if not is_floating(fill.tensor):
-        return Refusal(f"`{name}` may hold integers, which carry no gradient", f"make `{name}` a floating tensor")
+    if is_integer(fill.tensor.dtype):
+        return Refusal(f"`{name}` holds integers, which carry no gradient", f"make `{name}` a floating tensor")
     return None
 
 

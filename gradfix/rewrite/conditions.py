@@ -22,6 +22,7 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.NotEq: "!=",
 }
 _REDUCTIONS = frozenset({"sum", "mean", "max", "min", "norm", "any", "all", "prod", "std", "var", "item", "numel"})
+_LOOSE = (ast.IfExp, ast.Lambda, ast.NamedExpr, ast.BoolOp, ast.Compare, ast.Await, ast.Yield)  # than comparisons
 _BOOLEAN = frozenset({"any", "all", "isnan", "isinf", "isfinite"})
 
 
@@ -102,7 +103,7 @@ def _operand(source: Source, operand: ast.expr, beside: list[ast.expr]) -> str |
     if all(_is_exact(other) for other in others):
         return _text(source, tensor)
     if all(is_literal_number(other) or _taken_from(other) is not None for other in others):
-        return f"{_text(source, tensor)}.double()"
+        return f"{_atom(source, tensor)}.double()"
     return None
 
 
@@ -150,5 +151,9 @@ def _is_of_data(node: ast.expr, fill: ConditionalFill) -> bool:
 
 def _text(source: Source, node: ast.expr) -> str:
     text = source.span_of(node).text(source.text)
-    atoms = (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Constant)
-    return text if isinstance(node, atoms) else f"({text})"
+    return f"({text})" if isinstance(node, _LOOSE) or "\n" in text else text
+
+
+def _atom(source: Source, node: ast.expr) -> str:
+    text = source.span_of(node).text(source.text)
+    return text if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)) else f"({text})"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 
-from gradfix.analysis.facts import TensorFacts, Tracked, ValueFacts, ValueKind
-from gradfix.rewrite.expressions import same
+from gradfix import torch_ops
+from gradfix.analysis.facts import TensorFacts, Tracked, ValueKind, Write
+from gradfix.rewrite.expressions import mentions, same
 
 _NARROWER = {  # dtype -> dtypes that promotion with it leaves it unchanged
     "float64": {"float32", "float16", "bfloat16"},
@@ -21,15 +22,25 @@ _NARROWER = {  # dtype -> dtypes that promotion with it leaves it unchanged
     "int16": {"int8", "uint8"},
 }
 _CATEGORIES = ("bool", "int", "float", "complex")
-# methods whose result autocast leaves in the dtype of their tensor
-# fmt: off
-_KEEPING = frozenset({
-    "abs", "neg", "max", "min", "amax", "amin", "mean", "median", "sin", "cos", "tanh", "sigmoid", "relu", "sqrt",
-    "clamp", "detach", "clone", "t", "view", "reshape", "flatten", "transpose", "permute", "unsqueeze", "squeeze",
-    "expand", "flip", "roll", "item",
-})
-# fmt: on
-_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
+_CASTS = frozenset(  # methods that give another dtype
+    {
+        "to",
+        "type",
+        "type_as",
+        "double",
+        "float",
+        "half",
+        "bfloat16",
+        "cdouble",
+        "cfloat",
+        "chalf",
+        "long",
+        "int",
+        "bool",
+    }
+)
+_INTEGER_KEEPING = frozenset({"min", "max", "amin", "amax", "abs", "neg", "clamp", "median"})
+_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 
 
 def is_floating(tensor: TensorFacts) -> bool:
@@ -37,11 +48,17 @@ def is_floating(tensor: TensorFacts) -> bool:
     return tensor.leaf or tensor.tracked is Tracked.YES or _category(tensor.dtype) in ("float", "complex")
 
 
-def keeps_dtype(target: TensorFacts, value: ast.expr | None, written: ValueFacts, place: ast.expr) -> bool:
-    """Whether `place op value` has the dtype of `place`, wherever `place op= value` runs without an error."""
+def is_integer(dtype: str | None) -> bool:
+    """Proven to hold integers or bools."""
+    return _category(dtype) in ("int", "bool")
+
+
+def keeps_dtype(write: Write) -> bool:
+    """Whether `y op v` has the dtype of `y`, wherever the write `y op= v` runs without an error."""
+    target, written = write.tensor, write.written
     if written.kind in (ValueKind.NUMBER, ValueKind.NOTHING) or written.same_dtype:
         return True
-    if value is not None and is_floating(target) and is_made_of(value, place):
+    if write.value is not None and is_made_of(write.value, write.target) and _stays(write, write.value):
         return True
     if written.kind is not ValueKind.TENSOR or written.tensor is None:
         return False
@@ -50,32 +67,56 @@ def keeps_dtype(target: TensorFacts, value: ast.expr | None, written: ValueFacts
     return _absorbs(target.dtype, written.tensor.dtype)
 
 
-def has_equal_dtype(target: TensorFacts, value: ast.expr | None, written: ValueFacts, place: ast.expr) -> bool:
-    """Whether the value written is a tensor proven to have the dtype of `place`."""
+def has_equal_dtype(write: Write) -> bool:
+    """Whether the value written is a tensor proven to have the dtype of the target."""
+    written = write.written
     if written.kind is not ValueKind.TENSOR or written.tensor is None:
         return False
-    if written.same_dtype or (target.dtype is not None and target.dtype == written.tensor.dtype):
+    return written.same_dtype or (write.tensor.dtype is not None and write.tensor.dtype == written.tensor.dtype)
+
+
+def _stays(write: Write, value: ast.expr) -> bool:
+    """Whether operations keep the dtype of the target: floating ones always do, of integers sums are wider."""
+    if is_floating(write.tensor) or write.operator == "/=":  # integers refuse that
         return True
-    return value is not None and is_floating(target) and is_made_of(value, place)
+    calls = [node.func for node in ast.walk(value) if isinstance(node, ast.Call)]
+    return all(isinstance(func, ast.Attribute) and func.attr in _INTEGER_KEEPING for func in calls)
 
 
 def is_made_of(value: ast.expr, place: ast.expr) -> bool:
-    """Whether `value` is computed from `place` and numbers alone, keeping its dtype, autocast or not."""
+    """Whether `value` is computed from a floating `place` and numbers written out, without a cast.
+
+    Then it is of the dtype of `place`, or of integers, which never widen it. Autocast is left out of account: its
+    float32 operations (`norm`, `exp`, `sum`) make a wider value of a half-precision `place`.
+    """
     if same(value, place):
         return True
-    if isinstance(value, ast.Constant):
-        return type(value.value) in (int, float)
-    if isinstance(value, ast.UnaryOp):
-        return isinstance(value.op, ast.USub) and is_made_of(value.operand, place)
+    if isinstance(value, (ast.Constant, ast.UnaryOp, ast.Tuple, ast.List)):
+        return all(_is_made_of_or_plain(part, place) for part in ast.iter_child_nodes(value))
     if isinstance(value, ast.BinOp):
         return isinstance(value.op, _ARITHMETIC) and is_made_of(value.left, place) and is_made_of(value.right, place)
     if isinstance(value, ast.Subscript):
         return is_made_of(value.value, place)
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
-        arguments = [*value.args, *(keyword.value for keyword in value.keywords)]
-        plain = all(isinstance(argument, (ast.Constant, ast.UnaryOp)) for argument in arguments)
-        return value.func.attr in _KEEPING and plain and is_made_of(value.func.value, place)
+        return _is_call_made_of(value, value.func, place)
     return False
+
+
+def _is_made_of_or_plain(part: ast.AST, place: ast.expr) -> bool:
+    return not isinstance(part, ast.expr) or is_made_of(part, place)
+
+
+def _is_call_made_of(call: ast.Call, func: ast.Attribute, place: ast.expr) -> bool:
+    """A method of tensors called on something made of `place`, or a function of torch called with such."""
+    if any(keyword.arg in (None, "dtype", "other", "out") for keyword in call.keywords):
+        return False
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    if not all(is_made_of(argument, place) for argument in arguments):
+        return False
+    if ast.unparse(func.value) in ("torch", "torch.linalg", "F", "torch.nn.functional"):
+        makes_its_own = torch_ops.factory(f"torch.{func.attr}") is not None  # `torch.linspace(y.min(), y.max(), 3)`
+        return not makes_its_own and any(mentions(argument, place) for argument in call.args)
+    return func.attr not in _CASTS and torch_ops.method(func.attr) is not None and is_made_of(func.value, place)
 
 
 def _absorbs(target: str | None, other: str | None) -> bool:

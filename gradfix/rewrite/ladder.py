@@ -52,7 +52,7 @@ def augmented_index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
     torch = names.can_spell_torch(spelling)
     if torch and single_axis(write.index) is not None:
         return (Form.SCATTER, Form.CLONE)
-    if _keeps_dtype(write) and (_are_tensors(write.index) or (torch and _is_element(write))):
+    if keeps_dtype(write) and (_are_tensors(write.index) or (torch and _is_element(write))):
         return (Form.INDEX_PUT, Form.CLONE)
     return (Form.CLONE,)
 
@@ -114,7 +114,7 @@ def _fits_index_put(write: Write) -> bool:
     if write.written.kind is ValueKind.NUMBER:
         return True
     tensor = write.written.tensor
-    return tensor is not None and tensor.rank == 0 and _equal_dtype(write) and _same_device(write)
+    return tensor is not None and tensor.rank == 0 and has_equal_dtype(write) and _same_device(write)
 
 
 def _fits_any_index_put(write: Write) -> bool:
@@ -125,7 +125,7 @@ def _fits_any_index_put(write: Write) -> bool:
     if written.kind is not ValueKind.TENSOR or written.tensor is None or written.tensor.shape is None:
         return False
     masked = any(item.kind is IndexKind.MASK for item in write.index)  # a single value is cast under a mask
-    if masked and not _equal_dtype(write):
+    if masked and not has_equal_dtype(write):
         return False
     shape = written.tensor.shape
     return not shape or shape[0] not in (1, None)
@@ -194,14 +194,6 @@ def _are_tensors(items: tuple[IndexItem, ...]) -> bool:
     return bool(items) and all(
         item.kind is IndexKind.MASK or (item.kind is IndexKind.TENSOR and item.is_tensor) for item in items
     )
-
-
-def _keeps_dtype(write: Write) -> bool:
-    return keeps_dtype(write.tensor, write.value, write.written, write.target)
-
-
-def _equal_dtype(write: Write) -> bool:
-    return has_equal_dtype(write.tensor, write.value, write.written, write.target)
 
 
 def _same_device(write: Write) -> bool:

@@ -29,8 +29,8 @@ def place_of(write: Write) -> ast.expr | None:
 def writes_through_view(write: Write) -> bool:
     """Whether the target is a view spelled out, as in `y[0].exp_()`, rather than the tensor to assign to."""
     root = root_of(write.target)
-    if isinstance(root, ast.Subscript) and write.holder is None:
-        return False
+    if isinstance(root, ast.Subscript) and (write.holder is None or write.form is WriteForm.AUGMENTED):
+        return False  # `ys[0] += v` of a tensor would be an augmented index
     return _base_of_view(root) is not None
 
 

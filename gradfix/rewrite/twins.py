@@ -64,5 +64,4 @@ def twin_of(method: str, arguments: list[ast.expr], write: Write) -> Twin | None
 def _keeps(argument: ast.expr, write: Write) -> bool:
     if is_literal_number(argument) or isinstance(argument, ast.Constant):
         return True
-    facts = write.written if argument is write.value else None
-    return facts is not None and keeps_dtype(write.tensor, argument, facts, write.target)
+    return argument is write.value and keeps_dtype(write)

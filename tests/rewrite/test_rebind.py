@@ -9,7 +9,7 @@ import sys
 import pytest
 from build import NUMBER, Case, case, tensor, value
 
-from gradfix.analysis.facts import IndexItem, IndexKind, Obstacle, ObstacleKind, Spelling, Tracked
+from gradfix.analysis.facts import IndexItem, IndexKind, Obstacle, ObstacleKind, Spelling, TensorFacts, Tracked
 from gradfix.findings import Applicability
 
 INT = IndexKind.INT
@@ -151,6 +151,32 @@ BEST = {
     "tight spacing": (case("a+=1\n"), "a=a+1\n"),
     "operand of unknown dtype": (case("out += identity\n"), "out = (out + identity).to(out.dtype)\n"),
     "operand made of the target": (case("x /= x.max()\n"), "x = x / x.max()\n"),
+    "norm of the target": (
+        case("z /= z.norm(dim=-1, keepdim=True)\n"),
+        "z = z / z.norm(dim=-1, keepdim=True)\n",
+    ),
+    "function of the target": (
+        case("v /= torch.linalg.norm(v, dim=-1)\n"),
+        "v = v / torch.linalg.norm(v, dim=-1)\n",
+    ),
+    "division of what may be int": (
+        case("w /= w.sum()\n", facts=TensorFacts(tracked=Tracked.MAYBE)),
+        "w = w / w.sum()\n",
+    ),
+    "sum of what may be int": (
+        case("w += w.sum()\n", facts=TensorFacts(tracked=Tracked.MAYBE)),
+        "w = (w + w.sum()).to(w.dtype)\n",
+    ),
+    "cast of the target": (case("x += x.double()\n"), "x = (x + x.double()).to(x.dtype)\n"),
+    "dtype by keyword": (
+        case("x += x.sum(0, dtype=torch.float64)\n"),
+        "x = (x + x.sum(0, dtype=torch.float64)).to(x.dtype)\n",
+    ),
+    "tensor of the default dtype": (case("x += torch.ones(3)\n"), "x = (x + torch.ones(3)).to(x.dtype)\n"),
+    "tensor of the default dtype made from the target": (
+        case("x += torch.linspace(x.min(), 1, 3)\n"),
+        "x = (x + torch.linspace(x.min(), 1, 3)).to(x.dtype)\n",
+    ),
     "operand of the same dtype": (
         case("x += v\n", facts=tensor(3, dtype="float32"), written=value(3, dtype="float32")),
         "x = x + v\n",
@@ -334,7 +360,7 @@ REFUSED = {
     "result thrown away": (case("conv(x).relu_()\n"), "no name"),
     "item under a call": (case("d[k()] += 1\n"), "would be evaluated twice"),
     "expanded": (
-        case("y[0] = 1\n", facts=tensor(3).__class__(expanded=True)),
+        case("y[0] = 1\n", facts=TensorFacts(expanded=True)),
         "may share one memory cell",
     ),
     "swap": (case("y[0], y[1] = y[1], y[0]\n"), "no swap"),
