@@ -63,6 +63,16 @@ class TestDiscover:
         assert found(discover([tmp_path / "out/build"], root=tmp_path), tmp_path) == ["out/build/x.py"]
         assert found(discover([tmp_path / "out/build"], root=tmp_path, force_exclude=True), tmp_path) == []
 
+    def test_a_pattern_that_hides_a_folder_named_hides_nothing_in_it(self, tmp_path: Path) -> None:
+        tree(tmp_path, "env/lib/pkg/x.py", "env/lib/pkg/__pycache__/y.py")
+        (tmp_path / "env/.gitignore").write_text("*\n")  # as `python -m venv` writes it
+        (tmp_path / ".git").mkdir()
+        assert found(discover([tmp_path / "env"], root=tmp_path), tmp_path) == []
+        assert found(discover([tmp_path / "env/lib"], root=tmp_path), tmp_path) == ["env/lib/pkg/x.py"]
+        for exclude in (["env/**"], ["*", "__pycache__"]):
+            result = discover([tmp_path / "env/lib"], root=tmp_path, exclude=[*exclude, "y.py"])
+            assert found(result, tmp_path) == ["env/lib/pkg/x.py"]
+
     def test_patterns_are_relative_to_the_root(self, tmp_path: Path) -> None:
         tree(tmp_path, "a/x.py", "a/y.py", "b/x.py", "b/notes.md")
         kept = discover([tmp_path], root=tmp_path, exclude=["a/x.py"], extend_exclude=["y.*"], include=["*.py", "*.md"])
@@ -127,6 +137,24 @@ class TestDiscover:
         assert found(discover([tmp_path]), tmp_path) == ["a/b/x.py"]
         [problem] = discover([tmp_path / "a/self.py"])
         assert isinstance(problem, FileProblem)
+
+    @links
+    def test_a_folder_is_read_once_however_many_links_lead_to_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tree(tmp_path, "a/x.py")
+        for number in range(3):
+            (tmp_path / f"a/up{number}").symlink_to("..")
+        scandir, calls = os.scandir, []
+
+        def counting(path: str) -> object:
+            calls.append(path)
+            assert len(calls) < 10
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", counting)
+        assert found(discover([tmp_path]), tmp_path) == ["a/x.py"]
+        assert len(calls) == 2
 
     @links
     def test_a_link_that_is_ignored_is_not_followed(self, tmp_path: Path) -> None:
