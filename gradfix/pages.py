@@ -54,7 +54,8 @@ def as_json(codemods: Iterable[Codemod]) -> str:
 
 def table(codemods: Iterable[Codemod]) -> str:
     """The Markdown table of the README, between its two marks."""
-    rows = [f"| {c.code} | {c.name} | {c.summary} | {c.applicability.value} |" for c in codemods]
+    ordered = sorted(codemods, key=lambda codemod: codemod.code)
+    rows = [f"| {c.code} | {c.name} | {c.summary} | {c.applicability.value} |" for c in ordered]
     return "\n".join([TABLE_START, "| code | name | what it finds | fix |", "|---|---|---|---|", *rows, TABLE_END])
 
 

@@ -117,7 +117,7 @@ def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Seque
             at.step(one.loaded.path)
             yield run.prove(session.rules, one, checker, proven=options.require_verified)
         if checker.walls:
-            screen.tell(f"The backward check ran behind: {', '.join(checker.walls)}.")
+            screen.tell(f"The backward check ran behind: {'; '.join(checker.walls)}.")
 
 
 def _announce(session: Session, runs: Sequence[Plan], python: str) -> None:

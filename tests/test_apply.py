@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,6 +154,14 @@ def test_ctrl_c_while_checking_leaves_the_tree_and_no_process(tmp_path: Path) ->
     assert process.returncode == 130, err
     assert (tmp_path / "a.py").read_text() == slow
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.py"]
+
+
+def test_the_example_of_the_readme_is_real(tmp_path: Path) -> None:
+    shown = (ROOT / "README.md").read_text().split("```console\n", 1)[1].split("```", 1)[0]
+    _, program, output = re.split(r"^\$ .*\n", shown, flags=re.MULTILINE)
+    (tmp_path / "train.py").write_text(program)
+    done = _gradfix("apply", "train.py", cwd=tmp_path)
+    assert output.endswith(done.stdout + done.stderr.splitlines()[-1] + "\n")
 
 
 @pytest.mark.parametrize("name", ["seed_1_non_scalar", "seed_2b_saved_write", "seed_3_zeros_conditional"])
