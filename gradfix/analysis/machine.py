@@ -11,7 +11,7 @@ from typing import Protocol
 from gradfix.analysis.facts import TensorFacts
 from gradfix.analysis.records import BackwardRecord, FillRecord, WriteRecord
 from gradfix.analysis.state import State
-from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Storage, Tensor, Value
+from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Storage, Tensor, Value
 from gradfix.findings import Place
 from gradfix.source import Source
 
@@ -77,6 +77,7 @@ class Machine:
             FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]
         ] = {}  # frames it closes over, class
         self.closed: dict[FunctionInfo, Function] = {}  # methods as their class body made them
+        self.instances: dict[ClassInfo, tuple[Instance, State]] = {}  # of each class, and the state they were made in
         self.grad_read: set[Storage] = set()  # leaves whose `.grad` is read, or that an optimizer holds
         self.phis: dict[int, FillRecord] = {}  # id of a PHI node -> the fill it stands for
         self.keep: list[object] = []  # owners of ids used as keys

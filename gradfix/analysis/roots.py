@@ -88,12 +88,13 @@ def _named(pending: list[FunctionInfo]) -> frozenset[str]:
 def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
     """Run one function with arguments of which only the signature and the use tell."""
     frames, owner = m.functions[info]
+    made: Instance | None = None
+    if owner is not None and info.parameters and not _is_static(info):
+        made, state = _self_of(m, state, owner)
     is_module = owner is not None and owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING)
     frame = m.new_frame()
     closed = m.closed.get(info) or m.bound(info, None)
-    receiver: list[Value] = []
-    if owner is not None and info.parameters and not _is_static(info):
-        receiver = [_self_of(m, state, owner)]
+    receiver: list[Value] = [] if made is None else [made]
     missing = _argument_maker(m, state, info, forward=is_module and getattr(info.node, "name", "") == "forward")
     calls.bind_parameters(m, state, info, frame, receiver, {}, closed, missing)
     custom = owner is not None and owner.derives_from(*calls.CUSTOM_FUNCTIONS)
@@ -114,8 +115,11 @@ def _is_static(info: FunctionInfo) -> bool:
     return any(isinstance(d, ast.Name) and d.id in ("staticmethod", "classmethod") for d in decorators)
 
 
-def _self_of(m: Machine, state: State, owner: ClassInfo) -> Instance:
-    """An instance as its constructor leaves it, the constructor's arguments unknown."""
+def _self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, State]:
+    """An instance as its constructor leaves it, the arguments unknown, and the state then; made once for a class."""
+    if owner in m.instances:
+        made, after = m.instances[owner]
+        return made, after.fork()
     made = Instance(owner)
     state.attributes[made] = {}
     init = owner.method("__init__")
@@ -130,7 +134,9 @@ def _self_of(m: Machine, state: State, owner: ClassInfo) -> Instance:
                 m.run_body(state, init)
         finally:
             m.calls.pop()
-    return made
+    if m.functions[next(iter(owner.methods.values()))][0] == (MODULE,):  # a class inside a function sees its variables
+        m.instances[owner] = (made, state.fork())
+    return made, state
 
 
 def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bool) -> Callable[[str], Value]:

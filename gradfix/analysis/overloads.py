@@ -1,0 +1,101 @@
+"""Which parameter each argument of a call fills: overloads as the table of torch's operators writes them.
+
+`input:T dim:N keepdim:B=false *dtype:D=none` is one overload: names, letters for the kinds of arguments taken, the kind
+of the default behind `=`, `*` before keyword-only names, `...` for a parameter that takes all further arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+UNKNOWN = "unknown"  # the kind of an argument of which nothing is known
+REST = "..."
+
+_LETTERS = {"tensor": "T", "tensors": "G", "list": "L", "number": "N", "true": "B", "false": "B", "dtype": "D"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One formal parameter."""
+
+    name: str
+    takes: str  # letters: T tensor, G list of tensors, L list of numbers, N number, B bool, S string, D dtype, A any
+    default: str | None  # kind of the default; None: an argument is required
+    keyword_only: bool
+
+    def accepts(self, kind: str) -> bool:
+        """Whether an argument of this kind may fill the parameter."""
+        if "A" in self.takes or self.takes == REST or kind in (UNKNOWN, "other"):
+            return True
+        if kind == "none":
+            return self.default == "none"
+        letter = "S" if kind.startswith(("'", '"')) else _LETTERS.get(kind, "A")
+        return letter in self.takes or (letter == "B" and "N" in self.takes) or (kind == "list" and "G" in self.takes)
+
+
+Overload = tuple[Parameter, ...]
+
+
+def parse(text: str) -> Overload:
+    """One overload from its text."""
+    return tuple(_parameter(word) for word in text.split())
+
+
+def _parameter(word: str) -> Parameter:
+    name, _, rest = word.partition(":")
+    takes, separator, default = rest.partition("=")
+    return Parameter(name.removeprefix("*"), takes, default if separator else None, name.startswith("*"))
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The parameters of one call."""
+
+    positional: tuple[str, ...]  # the parameter that each positional argument fills
+    kinds: Mapping[str, str]  # kind of each parameter's argument, defaults included
+
+
+def bind(overloads: Sequence[Overload], args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:
+    """Bind a call, given by the kinds of its arguments, to the first overload that takes it; None when none does."""
+    for overload in overloads:
+        binding = _bind_one(overload, args, keywords)
+        if binding is not None:
+            return binding
+    return None
+
+
+def _bind_one(overload: Overload, args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:
+    free = [parameter for parameter in overload if not parameter.keyword_only]
+    taken = _positional(free, args)
+    if taken is None:
+        return None
+    kinds: dict[str, str] = {}
+    for parameter, kind in zip(taken, args, strict=True):
+        kinds[parameter.name] = "list" if _spreads(parameter, kind) else kind
+    named = {parameter.name: parameter for parameter in overload if parameter.name not in kinds}
+    for name, kind in keywords.items():
+        if name not in named or not named[name].accepts(kind):
+            return None
+        kinds[name] = kind
+    for parameter in overload:
+        if parameter.name not in kinds:
+            if parameter.default is None and parameter.takes != REST:
+                return None
+            kinds[parameter.name] = parameter.default or "none"
+    return Binding(tuple(parameter.name for parameter in taken), kinds)
+
+
+def _positional(free: Sequence[Parameter], args: Sequence[str]) -> list[Parameter] | None:
+    """The parameter of each positional argument; `x.permute(2, 0, 1)` gives a last list its elements one by one."""
+    taken = []
+    for at, kind in enumerate(args):
+        parameter = free[min(at, len(free) - 1)] if free else None
+        if parameter is None or (at >= len(free) and not _spreads(parameter, kind)) or not parameter.accepts(kind):
+            return None
+        taken.append(parameter)
+    return taken
+
+
+def _spreads(parameter: Parameter, kind: str) -> bool:
+    return parameter.takes == REST or ("L" in parameter.takes and kind in ("number", UNKNOWN))
