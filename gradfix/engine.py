@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gradfix import edits as edit_sets
-from gradfix import suppress, syntax
+from gradfix import syntax
 from gradfix.analysis.analyse import analyse
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import Codemod
@@ -16,6 +16,7 @@ from gradfix.errors import EditError, FileProblem
 from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Rewrite, Severity
 from gradfix.results import Result, Status
 from gradfix.source import Source, Span
+from gradfix.suppress import suppressions
 
 MAX_PASSES = 100
 PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
@@ -56,8 +57,11 @@ def check_source(source: Source, codemods: Sequence[Codemod]) -> tuple[Finding, 
     Raises `FileProblem` when the text can't be parsed or is nested too deeply.
     """
     facts = _facts(source)
-    found = (finding for codemod in codemods for finding in codemod.find(source, facts))
-    return tuple(sorted(suppress.unsuppressed(source, found), key=_order))
+    found = [finding for codemod in codemods for finding in codemod.find(source, facts)]
+    if not found:
+        return ()
+    silenced = suppressions(source)
+    return tuple(sorted((f for f in found if not silenced.covers(f.code, f.name, f.span)), key=_order))
 
 
 def results(source: Source, findings: Iterable[Finding], policy: Policy) -> tuple[Result, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -89,11 +90,9 @@ def prove(rules: Rules, planned: Plan, checker: Checker, *, proven: bool) -> Fil
 
 def write(results: Sequence[FileResult], planned: Sequence[Plan]) -> tuple[FileResult, ...]:
     """Write every changed file, each in one atomic step. One that can't be written has the problem in its result."""
-    plans = {one.loaded.path: one.loaded for one in planned}
+    inputs = {one.loaded.path: one.loaded for one in planned}
     return tuple(
-        at_the_boundary(plans[result.path], lambda loaded, result=result: _written(loaded, result))
-        if result.edits and result.path in plans
-        else result
+        at_the_boundary(inputs[result.path], partial(_written, result)) if result.edits else result
         for result in results
     )
 
@@ -107,8 +106,8 @@ def at_the_boundary(given: Input, work: Callable[[Loaded], T]) -> T | FileResult
         return FileResult(given.path, problem=given)
     try:
         return work(given)
-    except FileProblem as problem:
-        return FileResult(given.path, given.source, problem=problem)
+    except FileProblem as known:
+        return FileResult(given.path, given.source, problem=known)
     except Exception as error:  # the file boundary
         problem = FileProblem(given.path, f"internal error, please report it: {type(error).__name__}: {error}")
         problem.__cause__ = error
@@ -160,7 +159,7 @@ def _explained(left: Result, judged: Result | None) -> Result:
     return replace(left, fix=judged.fix, judgement=judged.judgement, refusal=Refusal(why))
 
 
-def _written(loaded: Loaded, result: FileResult) -> FileResult:
+def _written(result: FileResult, loaded: Loaded) -> FileResult:
     if loaded.stamp is None:
         return result
     text = edit_sets.apply(loaded.source.text, result.edits)

@@ -32,7 +32,7 @@ class Screen:
         """Write the result itself. Bytes go as they are; characters the terminal lacks are shown as escapes."""
         _write(sys.stdout, text)
 
-    def err(self, text: str) -> None:
+    def err(self, text: str | bytes) -> None:
         """Write what was asked for, where stdout is taken."""
         _write(sys.stderr, text)
 

@@ -38,6 +38,13 @@ def test_findings_come_by_place_whatever_the_order_of_codemods() -> None:
     assert [finding.message for finding in found] == ["found `b`", "found `a`"]
 
 
+def test_a_comment_silences_finding_and_fix() -> None:
+    text = "bad  # gradfix: ignore[fake]\nbad  # noqa: GF901\nbad  # noqa: GF902\n"
+    result = _fix(text, replacing("^bad", "good"))
+    assert edit_sets.apply(text, result.edits) == text.replace("bad  # noqa: GF902", "good  # noqa: GF902")
+    assert len(result.results) == 1
+
+
 def test_a_fix_that_needs_two_passes_is_told_as_edits_of_the_original() -> None:
     result = _fix("x = one\nkeep = 2\n", replacing("one", "two"), replacing("= two", "= three", code="GF900"))
     assert result.passes == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -50,7 +51,10 @@ class Built:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Builds without network; the venv sees the dependencies of this one through a `.pth` file."""
     work = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", work, ROOT, cwd=work)
+    checkout = work / "checkout"  # a copy: building leaves an egg-info folder behind
+    ours = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "tests", "benchmarks")
+    shutil.copytree(ROOT, checkout, ignore=ours)
+    _run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", work, checkout, cwd=work)
     (sdist,) = work.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(work / "unpacked", filter="data")
