@@ -14,8 +14,9 @@ from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
 from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Rewrite, Severity
+from gradfix.origins import Origins, Taken
 from gradfix.results import Result, Status
-from gradfix.source import Source, Span
+from gradfix.source import Source
 from gradfix.suppress import suppressions
 
 MAX_PASSES = 100
@@ -84,7 +85,8 @@ def fix(
     current, findings, edits = source, originals, ()  # type: tuple[Source, tuple[Finding, ...], tuple[Edit, ...]]
     applied: list[Result] = []
     for number in range(1, MAX_PASSES + 1):
-        options = [work.at_home(r, edits, number) for r in results(current, findings, policy)]
+        origins = Origins(edits)
+        options = [work.at_home(r, origins, number) for r in results(current, findings, policy)]
         batch, left = work.sort_out(current, options, patient=number <= PATIENCE)
         if not batch:
             return FixResult(edits, tuple(applied), tuple(left), number, work.cured(applied, left))
@@ -116,28 +118,31 @@ class _Work:
     ) -> None:
         self._source = source
         self._originals = originals
+        self._places: dict[tuple[str, int], list[Finding]] = {}
+        for finding in originals:
+            self._places.setdefault((finding.code, finding.span.start), []).append(finding)
         self._policy = policy
         self._excluded = excluded
         self._broken: set[Identity] = set()
 
-    def at_home(self, result: Result, edits: Sequence[Edit], number: int) -> _Option:
-        """`result` of a later text told in places of the original, where its place wasn't touched by `edits`."""
+    def at_home(self, result: Result, origins: Origins, number: int) -> _Option:
+        """`result` of a later text told in places of the original, where its place wasn't edited."""
         here = result.fix.edits if result.fix else ()
-        original = result.finding if number == 1 else self._original(result.finding, edits)
+        original = result.finding if number == 1 else self._original(result.finding, origins)
         if original is None:
             return _Option(replace(result, passes=number), result.finding.identity, here)
-        fixes = [_fix_at_home(fix, edits) for fix in (result.fix, *result.alternatives) if fix is not None]
-        if any(fix is None for fix in fixes):
-            return _Option(replace(result, passes=number), original.identity, here)
+        fixes = [_fix_at_home(fix, origins) for fix in (result.fix, *result.alternatives) if fix is not None]
         told = [fix for fix in fixes if fix is not None]
-        best, others = (told[0], tuple(told[1:])) if result.fix else (None, tuple(told))
+        if len(told) < len(fixes):
+            return _Option(replace(result, passes=number), original.identity, here)
+        best, others = (told[0], tuple(told[1:])) if told else (None, ())
         moved = replace(result, source=self._source, finding=original, fix=best, alternatives=others)
         return _Option(moved, original.identity, here)
 
-    def _original(self, finding: Finding, edits: Sequence[Edit]) -> Finding | None:
+    def _original(self, finding: Finding, origins: Origins) -> Finding | None:
         """The finding of the original that `finding` is, by code and place: ordinals shift as statements change."""
-        start = _origin(edits, finding.span.start)
-        there = [o for o in self._originals if o.span.start == start and o.code == finding.code]
+        start = origins.offset(finding.span.start)
+        there = [] if start is None else self._places.get((finding.code, start), [])
         same = [o for o in there if o.identity.fingerprint == finding.identity.fingerprint]
         return next(iter(same or there), None)
 
@@ -146,6 +151,7 @@ class _Work:
     ) -> tuple[list[_Option], list[Result]]:
         """Which options to apply now, and the results of those that never will be; the rest wait for the next pass."""
         taken: list[_Option] = []
+        places = Taken()
         left: list[Result] = []
         renewed: set[tuple[str, str]] = set()
         for option in sorted(options, key=lambda o: -o.result.finding.severity.rank):
@@ -154,9 +160,10 @@ class _Work:
                 left.append(replace(option.result, status=Status.LEFT, refusal=why))
                 continue
             storage = _storage(option)
-            if (patient and storage in renewed) or any(_collide(option.here, other.here) for other in taken):
+            if (patient and storage in renewed) or places.collides(option.here):
                 continue
             taken.append(option)
+            places.take(option.here)
             if storage is not None:
                 renewed.add(storage)
         parsing, broken = _split_by_parsing(current, taken)
@@ -234,37 +241,15 @@ def _storage(option: _Option) -> tuple[str, str] | None:
     return None if finding.hazard is None else (finding.identity.qualname, finding.hazard.storage)
 
 
-def _fix_at_home(fix: Fix, edits: Sequence[Edit]) -> Fix | None:
+def _fix_at_home(fix: Fix, origins: Origins) -> Fix | None:
+    """`fix` with its edits where they would be in the original; None where that text isn't there any more."""
     moved = []
     for edit in fix.edits:
-        start, size = _origin(edits, edit.span.start), len(edit.span)
-        last = _origin(edits, edit.span.end - 1) if size else start
-        if start is None or last is None or (size and last + 1 - start != size):
+        span = origins.span(edit.span)
+        if span is None:
             return None
-        moved.append(Edit(Span(start, start + size), edit.text))
+        moved.append(Edit(span, edit.text))
     return replace(fix, edits=tuple(moved))
-
-
-def _origin(edits: Sequence[Edit], offset: int) -> int | None:
-    """Where `offset` of the text that `edits` made was in the text before; None inside what they put in."""
-    grown = 0
-    for edit in edits:
-        start = edit.span.start + grown
-        if offset < start:
-            break
-        end = start + len(edit.text)
-        if offset < end:
-            return None
-        grown += len(edit.text) - len(edit.span)
-    return offset - grown
-
-
-def _collide(first: Sequence[Edit], second: Sequence[Edit]) -> bool:
-    """Whether two fixes must not be made at once: they overlap, or both put text at one place (an import, say)."""
-    places = {edit.span.start for edit in first if edit.span.start == edit.span.end}
-    return edit_sets.overlaps(first, second) or any(
-        edit.span.start == edit.span.end and edit.span.start in places for edit in second
-    )
 
 
 def _split_by_parsing(current: Source, batch: Sequence[_Option]) -> tuple[list[_Option], list[_Option]]:

@@ -18,7 +18,7 @@ LAYERS = (
     ("edits",),
     ("patches", "findings"),
     ("config",),
-    ("ignores", "torch_ops", "syntax", "results", "identity"),
+    ("ignores", "torch_ops", "syntax", "results", "identity", "origins"),
     ("suppress", "files"),
     ("analysis",),
     ("rewrite",),

@@ -1,0 +1,61 @@
+"""Where a place of an edited text was in the text before. Each question takes logarithmic time."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Sequence
+
+from gradfix.edits import Edit
+from gradfix.source import Span
+
+
+class Origins:
+    """The way back through one edit set, which must be in order and free of overlaps."""
+
+    def __init__(self, edits: Sequence[Edit]) -> None:
+        self._starts: list[int] = []  # of what each edit put in, in the text after
+        self._ends: list[int] = []
+        self._grown: list[int] = []  # how much longer the text is by then
+        grown = 0
+        for edit in edits:
+            start = edit.span.start + grown
+            grown += len(edit.text) - len(edit.span)
+            self._starts.append(start)
+            self._ends.append(start + len(edit.text))
+            self._grown.append(grown)
+
+    def offset(self, offset: int) -> int | None:
+        """Where `offset` was; None inside what an edit put in."""
+        last = bisect_right(self._starts, offset) - 1
+        if last < 0:
+            return offset
+        return None if offset < self._ends[last] else offset - self._grown[last]
+
+    def span(self, span: Span) -> Span | None:
+        """Where `span` was; None when an edit put in some of it or took something out of it."""
+        start = self.offset(span.start)
+        last = self.offset(span.end - 1) if len(span) else start
+        if start is None or last is None or (len(span) and last + 1 - start != len(span)):
+            return None
+        return Span(start, start + len(span))
+
+
+class Taken:
+    """The places that edits have taken in a text. Two insertions at one place take it both (an import, say)."""
+
+    def __init__(self) -> None:
+        self._spans: list[Span] = []
+
+    def collides(self, edits: Iterable[Edit]) -> bool:
+        """Whether one of `edits` overlaps a taken place, or inserts where something is inserted already."""
+        return any(self._hit(edit.span) for edit in edits)
+
+    def take(self, edits: Iterable[Edit]) -> None:
+        """Take the places of `edits`, which collide with none."""
+        for edit in edits:
+            insort(self._spans, edit.span)
+
+    def _hit(self, span: Span) -> bool:
+        at = bisect_right(self._spans, span)
+        near = self._spans[max(0, at - 2) : at + 2]  # an insertion may lie between a span and its neighbour
+        return any(span.overlaps(other) or (not len(span) and span == other) for other in near)

@@ -1,0 +1,59 @@
+"""The way back through edits, against its plain meaning: mark every character and look where the marks went."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradfix import edits as edit_sets
+from gradfix.edits import Edit
+from gradfix.origins import Origins, Taken
+from gradfix.source import Span
+
+TEXT = "abcdefghijklmnopqrst"
+
+
+@st.composite
+def edit_lists(draw: st.DrawFn) -> list[Edit]:
+    """Edits in order that put in capitals and don't overlap."""
+    cuts = sorted(draw(st.lists(st.integers(0, len(TEXT)), max_size=10)))
+    made = [
+        Edit(Span(start, end), draw(st.text("XYZ", max_size=3)))
+        for start, end in zip(cuts[::2], cuts[1::2], strict=False)
+    ]
+    return list(edit_sets.normalise(made))
+
+
+@given(edit_lists())
+def test_offsets_lead_back_to_the_same_character(edits: list[Edit]) -> None:
+    after = edit_sets.apply(TEXT, edits)
+    origins = Origins(edits)
+    for offset, character in enumerate(after):
+        origin = origins.offset(offset)
+        assert (origin is None) == character.isupper()
+        assert origin is None or TEXT[origin] == character
+
+
+@given(edit_lists(), st.integers(0, 30), st.integers(1, 8))
+def test_spans_lead_back_when_they_are_whole(edits: list[Edit], start: int, size: int) -> None:
+    after = edit_sets.apply(TEXT, edits)
+    span = Span(start, start + size)
+    if span.end > len(after):
+        return
+    origin = Origins(edits).span(span)
+    whole = span.text(after) in TEXT  # no capitals, nothing missing: the letters of TEXT differ
+    assert (origin is not None) == whole
+    assert origin is None or origin.text(TEXT) == span.text(after)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 4)), max_size=12))
+def test_what_is_taken_never_overlaps_and_nothing_free_is_refused(places: list[tuple[int, int]]) -> None:
+    taken = Taken()
+    kept: list[Edit] = []
+    for start, size in places:
+        edit = Edit(Span(start, start + size), "x")
+        clash = edit_sets.overlaps(kept, [edit]) or any(not size and edit.span == other.span for other in kept)
+        assert taken.collides([edit]) == clash
+        if not clash:
+            taken.take([edit])
+            kept.append(edit)
