@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 from gradfix.analysis.items import iterated
 from gradfix.analysis.machine import Machine
@@ -55,19 +56,11 @@ def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value
         for part, item in zip(target.elts, items.values, strict=True):
             bind(m, state, part, item)
         return
-    for part in target.elts:
+    for position, part in enumerate(target.elts):
         element = items.element()
         if isinstance(element, Tensor) and len(target.elts) > 1 and element.view is not ViewKind.NONE:
-            element = Tensor(
-                element.storages,
-                known=element.known,
-                dtype=element.dtype,
-                shape=element.shape,
-                view=element.view,
-                path=element.path,
-                detached=element.detached,
-                made_by=element.made_by,
-            )
+            own = (id(element.made_by), position) if element.view is ViewKind.MULTI and not starred else None
+            element = replace(element, part=own)
         elif isinstance(value, Tensor) and not value.known:
             element = outside(state, ast.unparse(part))
         bind(m, state, part, UNKNOWN if element is None else element)

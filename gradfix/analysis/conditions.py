@@ -6,7 +6,7 @@ import ast
 
 from gradfix.analysis import bindings, python_values
 from gradfix.analysis.expressions import evaluate, look_up
-from gradfix.analysis.facts import ConditionKind, Tracked
+from gradfix.analysis.facts import ConditionKind, Tracked, ValueFacts
 from gradfix.analysis.graph import Node, NodeKind
 from gradfix.analysis.layers import Layers
 from gradfix.analysis.machine import Machine
@@ -81,8 +81,8 @@ def note_fills(
             continue
         holder = _holder(m, joined, storage)
         keys = [key for key, record in m.writes.items() if storage in record.storages and _within(branch, record.node)]
-        if holder is None or not keys:
-            continue
+        if holder is None or not keys or any(_without_graph(m.writes[key].written) for key in keys):
+            continue  # a branch that writes something constant leaves the buffer without a graph on purpose
         name, tensor = holder
         record = m.fills.get((id(branch), keys[0]))
         if record is None:
@@ -90,7 +90,7 @@ def note_fills(
                 branch,
                 m.scope.qualname,
                 storage,
-                tensor.made_by,
+                storage.made_by,
                 kind,
                 keys,
                 facts_of(joined, tensor),
@@ -118,6 +118,10 @@ def _open_ends(node: Node, branch: ast.If) -> list[Node]:
         ):
             found.extend(_open_ends(inner, branch))
     return found
+
+
+def _without_graph(written: ValueFacts) -> bool:
+    return written.tensor is not None and written.tensor.tracked is Tracked.NO
 
 
 def _within(branch: ast.If, node: ast.AST) -> bool:

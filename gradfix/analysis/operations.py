@@ -86,7 +86,7 @@ def result_tensor(
     origin: Origin = Origin.FRESH,
 ) -> Tensor:
     """A tensor over new memory."""
-    storage = Storage(origin)
+    storage = Storage(origin, made_by=at)
     state.nodes[storage] = node
     return Tensor((storage,), known=known, dtype=dtype, shape=shape, device=device, made_by=at)
 

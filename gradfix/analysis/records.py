@@ -48,6 +48,7 @@ class WriteRecord:
     written: ValueFacts
     known: bool  # something proves that the target is a tensor
     recorded: bool  # gradients were on and target or value had a graph in at least one passage
+    part: tuple[int, int] | None = None  # which part of a split tensor is written
     storages: set[Storage] = field(default_factory=set)
     hazards: dict[HazardNote, bool] = field(default_factory=dict)  # True: in every run that reaches the write
     obstacles: dict[tuple[ObstacleKind, str], Obstacle] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 from gradfix.analysis import bindings, operators
 from gradfix.analysis import items as item_access
@@ -156,20 +157,7 @@ def _rebind_base(m: Machine, state: State, target: ast.expr, old: Tensor, new: T
     base = tensor_of(m.look(state, target))
     if base is None or set(base.storages).isdisjoint(new.storages):
         return
-    fresh = Tensor(
-        base.storages,
-        known=base.known,
-        dtype=base.dtype,
-        shape=base.shape,
-        view=base.view,
-        path=base.path,
-        detached=base.detached,
-        silent=base.silent,
-        no_grad_view=base.no_grad_view,
-        expanded=base.expanded,
-        device=base.device,
-        made_by=base.made_by,
-    )
+    fresh = replace(base)
     inherited = state.late.get(new)
     if inherited:
         state.late[fresh] = inherited

@@ -36,6 +36,7 @@ class Storage:
 
     origin: Origin
     name: str | None = None  # the first name the user gave it
+    made_by: ast.AST | None = None  # the expression that allocated it, where that is of this file
 
 
 @dataclass(eq=False, slots=True)
@@ -54,6 +55,7 @@ class Tensor:
     expanded: bool = False
     device: str | None = None  # "default" of factories without `device=`; None: unknown
     made_by: ast.AST | None = None
+    part: tuple[int, int] | None = None  # of one split into several views: which split, and which of its parts
     module_call: bool = False  # the result of a call the analysis couldn't follow
     born: int = 0  # on the clock that writes are stamped with too
 

@@ -73,12 +73,14 @@ def _record(
             written,
             tensor.known,
             recorded,
+            tensor.part,
         )
     else:
         record.tensor = join_facts(record.tensor, facts)
         record.written = join_written(record.written, written)
         record.index = join_index(record.index, site.index)
         record.known = record.known or tensor.known
+        record.part = record.part if record.part == tensor.part else None
         record.recorded = record.recorded or recorded
     record.storages.update(tensor.storages)
     return record
@@ -174,20 +176,7 @@ def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor)
     tick = now()
     for storage in tensor.storages:
         state.log[storage] = Stamp(tick, key, state.log.get(storage))
-    fresh = Tensor(
-        tensor.storages,
-        known=tensor.known,
-        dtype=tensor.dtype,
-        shape=tensor.shape,
-        view=tensor.view,
-        path=tensor.path,
-        detached=tensor.detached,
-        silent=tensor.silent,
-        no_grad_view=tensor.no_grad_view,
-        expanded=tensor.expanded,
-        device=tensor.device,
-        made_by=tensor.made_by,
-    )
+    fresh = replace(tensor)
     if missed:
         state.late[fresh] = missed
     return fresh
@@ -200,7 +189,7 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
     for tensor in tensors(value):
         for key in state.missed(tensor):
             record = m.writes.get(key)
-            if record is not None and not _inside(node, record):
+            if record is not None and not _inside(node, record) and not _apart(tensor, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
                 record.add_obstacle(Obstacle(kind, name, m.place(node, f"`{name}` is read here")))
     if depth and isinstance(value, Container) and (items := state.items.get(value)):
@@ -209,6 +198,11 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
     elif depth and isinstance(value, Instance):
         for attribute, item in (state.attributes.get(value) or {}).items():
             read(m, state, item, node, f"{name}.{attribute}", depth - 1)
+
+
+def _apart(tensor: Tensor, record: WriteRecord) -> bool:
+    """True for another part of what was split: the write doesn't touch it."""
+    return tensor.part is not None and record.part is not None and tensor.part != record.part
 
 
 def _is_view(record: WriteRecord) -> bool:
