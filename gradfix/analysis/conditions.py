@@ -136,7 +136,7 @@ def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tenso
             while isinstance(target, ast.Subscript):
                 target = target.value
             tensor = tensor_of(m.look(state, target))
-            if tensor is not None and storage in tensor.storages and not tensor.is_view:
+            if tensor is not None and tensor.storages == (storage,) and not tensor.is_view:
                 return target, tensor
     return None
 
