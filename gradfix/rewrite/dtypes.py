@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 
 from gradfix import torch_ops
-from gradfix.analysis.facts import TensorFacts, Tracked, ValueKind, Write
+from gradfix.analysis.facts import IndexKind, TensorFacts, Tracked, ValueKind, Write, WriteForm
 from gradfix.rewrite.expressions import mentions, same
 
 _NARROWER = {  # dtype -> dtypes that promotion with it leaves it unchanged
@@ -62,9 +62,19 @@ def keeps_dtype(write: Write) -> bool:
         return True
     if written.kind is not ValueKind.TENSOR or written.tensor is None:
         return False
-    if written.tensor.rank == 0 and target.rank not in (0, None):
+    if written.tensor.rank == 0 and _has_dimensions(write):
         return True
     return _absorbs(target.dtype, written.tensor.dtype)
+
+
+def _has_dimensions(write: Write) -> bool:
+    """Whether the left operand of `y op= v` or `y[i] op= v` is proven to have any."""
+    if write.form is not WriteForm.AUGMENTED_INDEX:
+        return write.tensor.rank not in (0, None)
+    return any(
+        item.kind in (IndexKind.SLICE, IndexKind.MASK) or (item.kind is IndexKind.TENSOR and item.rank not in (0, None))
+        for item in write.index
+    )
 
 
 def has_equal_dtype(write: Write) -> bool:

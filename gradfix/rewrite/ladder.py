@@ -141,6 +141,8 @@ def _fits_scatter(write: Write) -> bool:
         return True
     if write.written.kind is not ValueKind.TENSOR or write.written.tensor is None:
         return False
+    if not is_floating(write.tensor):  # scattering tracked values into integers raises in backward
+        return False
     slot = _slot_shape(write.tensor.shape or (), axis, item)
     return slot is not None and write.written.tensor.shape == slot
 
@@ -190,9 +192,9 @@ def _is_element(write: Write) -> bool:
 
 
 def _are_tensors(items: tuple[IndexItem, ...]) -> bool:
-    """Every item is a tensor, as `index_put` wants them."""
+    """Every item is a tensor, as `index_put` wants them; not one without dimensions, which makes a view."""
     return bool(items) and all(
-        item.kind is IndexKind.MASK or (item.kind is IndexKind.TENSOR and item.is_tensor) for item in items
+        item.rank != 0 and (item.kind is IndexKind.MASK or (item.is_tensor and item.rank is not None)) for item in items
     )
 
 

@@ -11,6 +11,7 @@ from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal
 from gradfix.rewrite import assignments, names, obstacles, sites, tree
 from gradfix.rewrite.branch import Arm, Plan, plan_of
+from gradfix.rewrite.dtypes import is_floating
 from gradfix.rewrite.ladder import single_axis
 from gradfix.rewrite.remarks import remarks_in
 from gradfix.rewrite.tree import Tree
@@ -131,7 +132,9 @@ class _Masker:
     def _may_rebind(self, write: Write) -> bool:
         """Nobody else sees the buffer, and the value has the shape of the place that is written."""
         free = obstacles.refusal(self._source, write) is None
-        if not free or obstacles.applicability(write) is not Applicability.SAFE or write.tensor.rank is None:
+        if not free or obstacles.applicability(write) is not Applicability.SAFE:
+            return False
+        if write.tensor.rank is None or not is_floating(write.tensor):
             return False
         place = single_axis(write.index)
         assert place is not None

@@ -20,6 +20,11 @@ _NO_PLACE = Refusal(
     "store it under a name first, and put the result back where it came from",
 )
 
+_BURIED = Refusal(
+    "the chain of writing calls stands in the middle of an expression",
+    "give its result a name in a statement before",
+)
+
 
 def rebind(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
     """The ways to write `write` out of place, best first, or why there is none.
@@ -72,9 +77,10 @@ def _call_forms(write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
     if place is None:
         used = not isinstance(write.statement, ast.Expr) or write.statement.value is not chain.top
         return tuple(forms) if used and forms else _NO_PLACE
-    if chains.use_of(write.statement, chain.top, place) is chains.Use.BURIED:
-        forms.clear()
-    return (*forms, Form.CLONE)
+    buried = chains.use_of(write.statement, chain.top, place) is chains.Use.BURIED
+    if len(chain.twins) > 1:  # a clone made before the statement doesn't part the links
+        return _BURIED if buried else tuple(forms)
+    return (Form.CLONE,) if buried else (*forms, Form.CLONE)
 
 
 def _has_flag(call: ast.Call) -> bool:
