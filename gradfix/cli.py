@@ -107,7 +107,7 @@ _OUTPUT = _group(
     click.option("--exit-zero", is_flag=True, help="Exit with 0 though findings are left."),
 )
 _FORMAT = click.option("--output-format", type=click.Choice(FORMATS), default="full", help="[full]")
-_PATHS = click.argument("paths", nargs=-1, metavar="PATH...")
+_PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 
 
 @click.group(context_settings=CONTEXT)

@@ -40,11 +40,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """One file. `edits` turn the text that was read into the new one; `written` says whether they are on disk."""
+    """One file. `edits` turn the text that was read into the new one."""
 
     path: str  # as the user named it
     source: Source | None = None  # None: it couldn't be read
     results: tuple[Result, ...] = ()
     edits: tuple[Edit, ...] = ()
     problem: FileProblem | None = None
-    written: bool = False

@@ -164,7 +164,7 @@ def _written(result: FileResult, loaded: Loaded) -> FileResult:
         return result
     text = edit_sets.apply(loaded.source.text, result.edits)
     files.write(loaded.path, loaded.source.encode(text), loaded.stamp)
-    return replace(result, written=True)
+    return result
 
 
 def together(results: Iterable[Result]) -> tuple[Edit, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,10 +84,13 @@ class Session:
         return self.config.verify_budget if given is None else given
 
     def python(self) -> str:
-        """The interpreter that has the user's torch."""
+        """The interpreter that has the user's torch. Raises `UsageError` for one that isn't there."""
         from gradfix.backward.interpreter import find_python
 
-        return find_python(self.options.python, self.config.python, Path.cwd())
+        given = self.options.python
+        if given is not None and shutil.which(given) is None:
+            raise UsageError(f"--python {given}: no such program")
+        return find_python(given, self.config.python, Path.cwd())
 
     def declared(self, path: str) -> tuple[str, ...]:
         """The calls the configuration declares for a file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -141,7 +142,8 @@ def _with_patch(session: Session, files: Sequence[FileResult]) -> tuple[FileResu
     for file in files:
         try:
             if file.source is not None and file.edits:
-                pieces.append(patches.encode(file.source, patches.patch_of(file.source, file.edits)))
+                patch = patches.patch_of(file.source, file.edits, _from_here(file.path))
+                pieces.append(patches.encode(file.source, patch))
             done.append(file)
         except FileProblem as problem:
             done.append(replace(file, problem=problem, edits=()))
@@ -149,6 +151,12 @@ def _with_patch(session: Session, files: Sequence[FileResult]) -> tuple[FileResu
     paint = session.screen.out_paint
     session.screen.out(paint.diff(data.decode("utf-8", "backslashreplace")) if paint.on else data)
     return tuple(done)
+
+
+def _from_here(path: str) -> str:
+    """How a patch names a file: from the current folder where it lies in it, so that `git apply` finds it."""
+    absolute, here = Path(os.path.abspath(path)), Path.cwd()
+    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else path
 
 
 def _print_stdin_text(session: Session, files: Sequence[FileResult], plans: Sequence[Plan]) -> None:

@@ -96,6 +96,12 @@ def test_a_patch_on_stdout_is_pure_and_is_what_apply_writes(gradfix: Cli) -> Non
     assert path.read_bytes() == patched
 
 
+def test_a_patch_names_files_from_the_current_folder(gradfix: Cli) -> None:
+    path = gradfix.write("a.py", BROKEN)
+    patch = gradfix("diff", "a.py").out
+    assert gradfix("diff", "./a.py").out == gradfix("diff", str(path)).out == patch
+
+
 def test_apply_twice_changes_nothing_the_second_time(gradfix: Cli) -> None:
     path = gradfix.write("a.py", BROKEN)
     assert gradfix("apply", "--no-verify", ".").code == 0
@@ -260,7 +266,14 @@ def test_a_bug_in_one_file_does_not_stop_the_others(gradfix: Cli, monkeypatch: p
 
 @pytest.mark.parametrize(
     "arguments",
-    [["check", "--nonsense"], ["nonsense"], ["apply", "--require-verified", "--no-verify", "."], ["quickfix", "a.py"]]
+    [
+        ["check", "--nonsense"],
+        ["apply"],
+        ["apply", "--python", "/no/such/python", "a.py"],
+        ["nonsense"],
+        ["apply", "--require-verified", "--no-verify", "."],
+        ["quickfix", "a.py"],
+    ]
     + [
         ["rule"],
         ["rule", "GF999"],
@@ -270,6 +283,7 @@ def test_a_bug_in_one_file_does_not_stop_the_others(gradfix: Cli, monkeypatch: p
     ],
 )
 def test_usage_errors_exit_with_2(gradfix: Cli, arguments: list[str]) -> None:
+    gradfix.write("a.py", BROKEN)
     done = gradfix(*arguments)
     assert (done.code, done.out) == (2, "")
     assert "rror: " in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from fakes import refusing, replacing
@@ -261,3 +262,19 @@ def test_summaries_count_and_say_what_to_do_next() -> None:
     files = [FileResult("f.py", _source("x\n"), result.results, result.edits)]
     assert summary.applied(files, dry=False) == "Fixed 1 finding in 1 file."
     assert summary.applied(files, dry=True) == "Would fix 1 finding in 1 file."
+
+
+def test_the_summary_tells_verdicts_cures_and_rejections() -> None:
+    fixed, wrong = Judgement(Verdict.FIXED, ""), Judgement(Verdict.REJECTED, "")
+    text = "y = x.exp()\ny[0] = 10\n"
+    results = (
+        _result(text, "x.exp()", "y[0] = 10", "new", judgement=fixed),
+        _result(text, "x.exp()", "y[0] = 10"),
+        _result(text, "x.exp()", "y[0] = 10", "new", judgement=wrong),
+    )
+    states = (Status.APPLIED, Status.CURED, Status.LEFT)
+    done = tuple(replace(result, status=status) for result, status in zip(results, states, strict=True))
+    file = FileResult("f.py", _source(text), done, (Edit(Span(0, 1), "z"),))
+    assert summary.applied([file], dry=False) == (
+        "Fixed 2 findings in 1 file (1 fixed, 1 cured with others).\n1 finding left, 1 rejected by the backward check."
+    )

@@ -35,14 +35,23 @@ def applied(files: Sequence[FileResult], *, dry: bool) -> str:
     lines = [f"{verb} {_count(len(done), 'finding')}{where}{_verdicts(done)}."]
     if left:
         hidden = Counter(r.fix.applicability for r in results if r.status is Status.LEFT and r.fix)
-        lines.append(f"{_count(left, 'finding')} left{_hidden(hidden)}.")
+        rejected = sum(_verdict(r) is Verdict.REJECTED for r in results)
+        told = f", {rejected} rejected by the backward check" if rejected else ""
+        lines.append(f"{_count(left, 'finding')} left{told}{_hidden(hidden)}.")
     return "\n".join(lines)
 
 
 def _verdicts(done: Sequence[Result]) -> str:
-    counts = Counter(result.judgement.verdict for result in done if result.judgement)
+    counts = Counter(_verdict(result) for result in done)
     told = [f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict]]
+    cured = sum(result.status is Status.CURED for result in done)
+    if cured:
+        told.append(f"{cured} cured with others")
     return f" ({', '.join(told)})" if told else ""
+
+
+def _verdict(result: Result) -> Verdict | None:
+    return result.judgement.verdict if result.judgement else None
 
 
 def _hidden(grades: Counter[Applicability]) -> str:
