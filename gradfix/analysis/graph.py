@@ -145,8 +145,8 @@ def _ancestors(root: Node | None, goal: Node) -> set[int]:
     return found
 
 
-def without_graph(root: Node | None, branches: frozenset[int]) -> Tracked:
-    """How `root` is tracked when the branches with these ids of their PHI leave the tensor without a graph."""
+def tracked_when(root: Node | None, branches: frozenset[int], *, taken: bool) -> Tracked:
+    """How `root` is tracked when these branches (ids of their statements) connect what they can, or nothing."""
     memo: dict[int, Tracked] = {}
 
     def value(node: Node | None) -> Tracked:
@@ -159,14 +159,16 @@ def without_graph(root: Node | None, branches: frozenset[int]) -> Tracked:
             continue
         if node.kind in (NodeKind.LEAF, NodeKind.ASSUMED):
             memo[id(node)] = node.tracked
-        elif id(node) in branches and None in node.inputs:
-            memo[id(node)] = Tracked.NO
         elif not entered:
             stack.append((node, True))
             stack.extend((i, False) for i in node.inputs if i is not None)
         else:
             parts = [value(i) for i in node.inputs]
-            memo[id(node)] = _join(parts) if node.kind is NodeKind.PHI else max(parts, key=_RANK.__getitem__)
+            if node.kind is NodeKind.PHI and id(node.branch) not in branches:
+                memo[id(node)] = _join(parts)
+            else:
+                lowest = node.kind is NodeKind.PHI and not taken
+                memo[id(node)] = (min if lowest else max)(parts, key=_RANK.__getitem__)
     return value(root)
 
 

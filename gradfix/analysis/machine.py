@@ -69,6 +69,7 @@ class Machine:
         self.writes: dict[int, WriteRecord] = {}
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
+        self.uses_numpy = "numpy" in source.text or "pandas" in source.text
         self._moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
         self.calls: list[FunctionInfo] = []

@@ -23,6 +23,12 @@ _COMMON = frozenset(
 )
 
 
+_OF_ARRAYS = frozenset(
+    "sum mean std var prod cumsum cumprod argmax argmin argsort reshape transpose squeeze dot flatten ravel trace "
+    "diagonal any all clip".split()
+)
+
+
 def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
     """(local name, qualified name) of each name an import binds. Relative modules keep their leading dots."""
     if isinstance(statement, ast.Import):
@@ -131,14 +137,18 @@ def is_other_annotation(annotation: ast.expr | None) -> bool:
 
 
 def shown_tensors(
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, tensor_methods: frozenset[str]
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, tensor_methods: frozenset[str], *, numpy: bool
 ) -> frozenset[str]:
-    """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`."""
+    """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`.
+
+    In a file that doesn't use NumPy (`numpy` False) the methods that arrays have too, as `x.mean()`, tell as much.
+    """
+    telling = tensor_methods - _COMMON if numpy else (tensor_methods - _COMMON) | _OF_ARRAYS
     body: list[ast.stmt] | list[ast.expr] = [node.body] if isinstance(node, ast.Lambda) else node.body
     found: set[str] = set()
     for inner in walk_scope(body):
         if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
             name = inner.attr
-            if (name in tensor_methods and name not in _COMMON) or name in ("requires_grad", "grad_fn", "is_leaf"):
+            if name in telling or name in ("requires_grad", "grad_fn", "is_leaf"):
                 found.add(inner.value.id)
     return frozenset(found)

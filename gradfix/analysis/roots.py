@@ -147,7 +147,7 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
         zip([a.arg for a in positional[len(positional) - len(arguments.defaults) :]], arguments.defaults, strict=True)
     )
     defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
-    shown = shown_tensors(info.node, method_names())
+    shown = shown_tensors(info.node, method_names(), numpy=m.uses_numpy)
 
     def make(name: str) -> Value:
         annotation, default = annotations.get(name), defaults.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.graph import Node, NodeKind, must_reach, reachable, without_graph
+from gradfix.analysis.graph import Node, NodeKind, must_reach, reachable, tracked_when
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import facts_of
 from gradfix.analysis.records import BackwardRecord, HazardNote
@@ -60,9 +60,10 @@ def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, tot
     open_ends = {key: n for key, n in passed.items() if n.kind is NodeKind.PHI and None in n.inputs and key in m.phis}
     if not open_ends:
         return
-    bare = without_graph(root, frozenset(open_ends))
-    if bare is Tracked.YES:
-        return  # the loss stays connected without the branch
+    branches = frozenset(id(branch) for key, node in open_ends.items() for branch in (node.branch, m.phis[key].branch))
+    bare = tracked_when(root, branches, taken=False)
+    if bare is tracked_when(root, branches, taken=True):
+        return  # the loss is as connected without the branch
     for key in open_ends:
         fill = m.phis[key]
         fill.reached = True
