@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+from test_examples import PROGRAMS, _build, _double_precision, _slope  # noqa: E402, F401  # needs torch
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the check runs on Linux only")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,6 +165,46 @@ def test_the_example_of_the_readme_is_real(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(program)
     done = _gradfix("apply", "train.py", cwd=tmp_path)
     assert output.endswith(done.stdout + done.stderr.splitlines()[-1] + "\n")
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the examples that `gradfix apply` has been over."""
+    folder = tmp_path_factory.mktemp("examples")
+    for path in EXAMPLES.glob("*.py"):
+        shutil.copy(path, folder)
+    done = _gradfix("apply", "--unsafe-fixes", "--verify-budget", "240", "--output-format", "json", ".", cwd=folder)
+    verdicts = [row["verification"]["verdict"] for row in json.loads(done.stdout) if row["status"] == "applied"]
+    assert len(verdicts) >= len(PROGRAMS)
+    assert set(verdicts) <= {"fixed", "equivalent"}, done.stdout
+    assert not [row for row in json.loads(done.stdout) if row["status"] == "left" and row["severity"] == "error"]
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_after_apply_the_examples_run(name: str, applied: Path) -> None:
+    done = subprocess.run([sys.executable, f"{name}.py"], cwd=applied, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_after_apply_gradients_equal_central_differences_of_the_original(name: str, applied: Path) -> None:
+    original, fixed = _build(name, EXAMPLES / f"{name}.py"), _build(name, applied / f"{name}.py")
+    loss = fixed.loss()
+    torch.testing.assert_close(loss, original.loss(), rtol=1e-12, atol=0)
+    gradients = torch.autograd.grad(loss, fixed.leaves)
+    for _ in range(5):
+        direction = [torch.randn_like(leaf) for leaf in original.leaves]
+        predicted = sum((g * d).sum().item() for g, d in zip(gradients, direction, strict=True))
+        assert predicted == pytest.approx(_slope(original, direction), rel=1e-5, abs=1e-8)
+
+
+def test_a_second_apply_changes_nothing(applied: Path) -> None:
+    before = {path.name: path.read_bytes() for path in applied.glob("*.py")}
+    done = _gradfix("apply", "--unsafe-fixes", ".", cwd=applied)
+    assert "Fixed 0 findings" in done.stderr or "All checks passed!" in done.stderr
+    assert {path.name: path.read_bytes() for path in applied.glob("*.py")} == before
 
 
 @pytest.mark.parametrize("name", ["seed_1_non_scalar", "seed_2b_saved_write", "seed_3_zeros_conditional"])
