@@ -126,6 +126,8 @@ def test_printing_opening_and_starting_stay_in_their_places(module: str) -> None
     for node in ast.walk(MODULES[module]):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "open"):
             assert _allowed(module, CALLS[node.func.id]), f"line {node.lineno}: {module} calls {node.func.id}"
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout", "sys.stderr", "sys.stdin"):
+            assert _allowed(module, {"terminal", "cli", "backward"}), f"line {node.lineno}: {module}"
     for name, line in _imports(MODULES[module]):
         assert name.split(".")[0] != "subprocess" or _allowed(module, CALLS["subprocess"]), f"line {line}: {module}"
         assert name.split(".")[0] != "difflib", f"line {line}: {module} imports difflib"

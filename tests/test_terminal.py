@@ -1,0 +1,61 @@
+"""stdout and stderr: encodings, Ctrl-C held off while files are written."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+
+import pytest
+
+from gradfix.report.paint import Paint
+from gradfix.terminal import Screen
+
+SCREEN = Screen(Paint(), Paint())
+
+
+def _stream(encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+
+
+def test_what_the_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _stream("ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    SCREEN.out("naïve\n")
+    SCREEN.out("naïve\n".encode("latin-1"))
+    assert stream.buffer.getvalue() == b"na\\xefve\nna\xefve\n"  # type: ignore[attr-defined]
+
+
+def test_quiet_keeps_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _stream("utf-8")
+    monkeypatch.setattr(sys, "stderr", stream)
+    quiet = Screen(Paint(), Paint(), quiet=True)
+    quiet.tell("progress")
+    quiet.complain("error")
+    assert stream.buffer.getvalue() == b"error\n"  # type: ignore[attr-defined]
+
+
+def test_ctrl_c_waits_until_everything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _stream("utf-8")
+    monkeypatch.setattr(sys, "stderr", stream)
+    written = []
+    with SCREEN.uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        written.append("all")
+    assert written == ["all"]
+    assert b"all files are written" in stream.buffer.getvalue()  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_progress_is_shown_to_people_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _stream("utf-8")
+    monkeypatch.setattr(sys, "stderr", stream)
+    with SCREEN.progress(2) as counter:
+        counter.step("a.py")
+    assert stream.buffer.getvalue() == b""  # type: ignore[attr-defined]
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    with SCREEN.progress(2) as counter:
+        counter.step("a.py")
+    assert stream.buffer.getvalue() == b"\r\x1b[K1/2 a.py\r\x1b[K"  # type: ignore[attr-defined]
