@@ -58,7 +58,7 @@ def splice(text: str, edits: Sequence[Edit], start: int, end: int) -> str:
 def compose(text: str, first: Iterable[Edit], second: Iterable[Edit]) -> tuple[Edit, ...]:
     """One edit set of `text` that does `first`, then `second`, which is expressed on `apply(text, first)`.
 
-    Edits of both that touch become one; what changes nothing in the end is left out. Raises `EditError` as `apply`.
+    Edits of both that overlap become one; what changes nothing in the end is left out. Raises `EditError` as `apply`.
     """
     earlier = within(text, first)
     middle = splice(text, earlier, 0, len(text))
@@ -103,28 +103,28 @@ def _where(edit: Edit) -> str:
 
 
 def _composed(middle: str, earlier: Sequence[Edit], later: Sequence[Edit]) -> Iterator[Edit]:
-    """Walk both sets over `middle`; what touches an edit of the other set becomes one edit of the original with it."""
+    """Walk both sets over `middle`; what overlaps an edit of the other set becomes one edit of the original with it."""
     grown = 0  # how much longer `middle` is than the original, up to here
     i = j = 0
     while i < len(earlier) or j < len(later):
         made = _made(earlier, i, grown)
-        if j == len(later) or (made is not None and made.end < later[j].span.start):
+        if j == len(later) or (made is not None and made.end <= later[j].span.start):
             yield earlier[i]
             grown += _growth(earlier[i])
             i += 1
             continue
         first_later, start = j, later[j].span.start
-        if made is not None and made.start <= later[j].span.end:
+        if made is not None and made.start < later[j].span.end:
             start = min(start, made.start)
         original_start = start - grown
         earlier_end, later_end = -1, later[j].span.end
         j += 1
         while True:
-            if (made := _made(earlier, i, grown)) is not None and made.start <= later_end:
+            if (made := _made(earlier, i, grown)) is not None and made.start < later_end:
                 earlier_end = made.end
                 grown += _growth(earlier[i])
                 i += 1
-            elif j < len(later) and later[j].span.start <= earlier_end:
+            elif j < len(later) and later[j].span.start < earlier_end:
                 later_end = later[j].span.end
                 j += 1
             else:

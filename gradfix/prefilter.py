@@ -49,7 +49,7 @@ def _statement_before(data: bytes, at: int) -> bytes:
     """From the start of the line, or of the lines that a backslash makes one, up to `at`."""
     start = _line_start(data, at)
     while _CONTINUED.search(data, max(start - 3, 0), start):
-        start = _line_start(data, start - 1 - (data[start - 2 : start] == b"\r\n"))
+        start = _line_start(data, start - 1)
     return data[start:at]
 
 

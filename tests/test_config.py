@@ -156,6 +156,7 @@ def test_a_relative_start_is_found_from_the_current_folder(tmp_path: Path, monke
         ('[[verify]]\nfile = "a.py"\ncal = "f()"', "`verify` has an unknown key `cal`; did you mean `call`?"),
         ('[[verify]]\nfile = "a.py"\ncall = "f("', "`verify` must have one Python call as `call`, not 'f('"),
         ('[[verify]]\nfile = "a.py"\ncall = "f"', "`verify` must have one Python call as `call`, not 'f'"),
+        ('[[verify]]\nfile = "a.py"\ncall = "f()"\nseed = true', "`verify` must have an integer as `seed`"),
         ('[[verify]]\nfile = "a.py"\ncall = "f()"\nseed = "1"', "`verify` must have an integer as `seed`"),
     ],
 )

@@ -84,6 +84,19 @@ def test_a_second_pass_elsewhere_stays_an_edit_of_its_own() -> None:
     assert compose(text, first, second) == (Edit(Span(0, 5), "alpha = 1"), Edit(Span(16, 17), "4"))
 
 
+def test_a_second_pass_that_only_touches_the_first_stays_an_edit_of_its_own() -> None:
+    first = [Edit(Span(2, 4), "XYZ"), Edit(Span(6, 6), "!")]
+    second = [Edit(Span(0, 2), ""), Edit(Span(5, 7), "?"), Edit(Span(8, 9), "+")]
+    assert edits.apply("abcdefgh", first) == "abXYZef!gh"
+    assert compose("abcdefgh", first, second) == (
+        Edit(Span(0, 2), ""),
+        Edit(Span(2, 4), "XYZ"),
+        Edit(Span(4, 6), "?"),
+        Edit(Span(6, 6), "!"),
+        Edit(Span(6, 7), "+"),
+    )
+
+
 def test_a_pass_that_takes_back_the_first_leaves_no_edit() -> None:
     assert compose("a = 1\n", [Edit(Span(4, 5), "23")], [Edit(Span(4, 6), "1")]) == ()
 

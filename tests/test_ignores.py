@@ -80,6 +80,39 @@ def test_odd_patterns_mean_what_they_mean_to_git(odd_tree: Path, lines: Sequence
     assert kept_by_us(odd_tree) == kept_by_git(odd_tree)
 
 
+@needs_git
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/a[!b]a.py",
+        "/a?a.py",
+        "/a*a.py",
+        "f**/a.py",
+        "f/**/a.py",
+        "**a.py",
+        "a/**",
+        "/**/a.py",
+        "***/b.py",
+        "[]-a].py",
+        "[\\]-a].py",
+        "\\#a.py",
+        "a.py\\",
+        "a \\b.py",
+        "a\\ b.py  ",
+        "a/ ",
+        "//a.py",
+        "/",
+        "[[:alpha:][:space:]]*",
+        "[[:none:]]",
+        "[!",
+        "{a,b}.py",
+    ],
+)
+def test_each_odd_pattern_means_what_it_means_to_git(odd_tree: Path, line: str) -> None:
+    (odd_tree / ".gitignore").write_text(f"{line}\n")
+    assert kept_by_us(odd_tree) == kept_by_git(odd_tree)
+
+
 @pytest.fixture(scope="module")
 def nested_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("nested")

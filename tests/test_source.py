@@ -17,7 +17,7 @@ from gradfix.errors import FileProblem
 from gradfix.source import Position, Source, Span
 
 NEWLINES = st.sampled_from(["\n", "\r\n", "\r"])
-ANY_TEXT = st.text(alphabet="ab \t\n\r\f\v\x1c\x85\u2028é名😀", max_size=40)
+ANY_TEXT = st.text(alphabet="ab \t\n\r\f\v\x1c\x7f\x80\x85\u07ff\u0800\u2028é名\uffff\U00010000😀", max_size=40)
 
 
 @st.composite
@@ -152,6 +152,7 @@ def test_editor_columns_past_the_end_of_a_line_mean_its_end() -> None:
     source = Source.from_text("f.py", "é😀\r\nab\n")
     assert source.offset_utf16(1, 99) == 2
     assert source.offset_of(Position(2, 99)) == 6
+    assert Source.from_text("f.py", "a\nb\n").offset_utf16(1, 99) == 1
 
 
 @pytest.mark.parametrize("line", [0, -1, 3])
