@@ -97,6 +97,11 @@ def test_a_second_pass_that_only_touches_the_first_stays_an_edit_of_its_own() ->
     )
 
 
+def test_what_follows_an_edit_of_both_passes_stays_an_edit_of_its_own() -> None:
+    first, second = [Edit(Span(2, 4), "XYZ")], [Edit(Span(3, 4), "-"), Edit(Span(5, 6), "+")]
+    assert compose("abcdefgh", first, second) == (Edit(Span(2, 4), "X-Z"), Edit(Span(4, 5), "+"))
+
+
 def test_a_pass_that_takes_back_the_first_leaves_no_edit() -> None:
     assert compose("a = 1\n", [Edit(Span(4, 5), "23")], [Edit(Span(4, 6), "1")]) == ()
 
