@@ -25,7 +25,7 @@ class Agreement:
 
     slack: float = 1.0  # factor on all tolerances
     bitwise: bool = True
-    forward_bitwise: bool = True
+    forward: float = 0.0  # largest difference of losses, against the largest magnitude of its tensor
     largest: float = 0.0  # absolute difference of gradients
     relative: float = 0.0  # the same, against the largest magnitude of its tensor
     gained: dict[str, bool] = field(default_factory=dict)  # leaf -> whether its new gradient is nonzero
@@ -62,8 +62,8 @@ def same_roots(before: Event, after: Event, agreement: Agreement) -> None:
         if one.shape != other.shape and math.prod(other.shape) == 1 and one.values is not None:
             _same_sum(one, other, f"{what} at {_place(after)}", agreement)
             continue
-        if distance(one, other, f"{what} at {_place(after)}", agreement, improve=False)[0]:
-            agreement.forward_bitwise = False
+        difference, scale = distance(one, other, f"{what} at {_place(after)}", agreement, improve=False)
+        agreement.forward = max(agreement.forward, difference / scale if scale else 0.0)
     if before.rng != after.rng:
         raise DiffersError(f"{_place(after)}: other random numbers were drawn by then")
 
@@ -75,7 +75,6 @@ def _same_sum(one: Tensor, other: Tensor, what: str, agreement: Agreement) -> No
     if one.dtype != other.dtype or not abs(total - got) <= _tolerance(one.dtype, agreement) * size:
         raise DiffersError(f"{what} is {one} before, {got:.9g} after, not its sum {total:.9g}")
     agreement.summed = True
-    agreement.bitwise = agreement.forward_bitwise = False
 
 
 def same_gradients(before: Event, after: Event, agreement: Agreement) -> None:

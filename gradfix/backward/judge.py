@@ -21,6 +21,9 @@ from gradfix.findings import Judgement, Verdict
 PAIRS = ((0, 1.0), (0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0), (3, 1.0), (3, -1.0))  # (seed, scale)
 
 
+NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
+
+
 class UncheckedError(Exception):
     """Nothing can be said; the message is the reason."""
 
@@ -140,9 +143,12 @@ class CaseJudge:
             same_passes(before.events, again.events, spread)
         except DiffersError as difference:
             raise UncheckedError(f"two runs of the original differ: {difference}") from None
+        apart = max(spread.relative, spread.forward)
+        if apart > NOISE:
+            raise UncheckedError(f"two runs of the original differ, by {apart:.1e} of the largest value")
         if not spread.bitwise:
-            evidence.agreement.slack = 1.0 + 4 * spread.relative / (100 * 2.0**-23)
-            evidence.notes.append(f"two runs of the original differ by {spread.relative:.1e}: so may the rewritten one")
+            evidence.agreement.slack = 1.0 + 4 * apart / (100 * 2.0**-23)
+            evidence.notes.append(f"two runs of the original differ by {apart:.1e}: so may the rewritten one")
 
     def _count_lines(self, before: Run, after: Run) -> None:
         evidence, subject = self._evidence, self._subject
@@ -225,6 +231,8 @@ class CaseJudge:
         same_passes(reference.events, after.events, local)
         _no_other_error(reference, after)
         self._same_arguments(reference, after, local)
+        if evidence.prints and Cure.FRESH_LEAVES.value not in name:  # a `leaf * 1` shows no `.grad`
+            self._same_print(reference, after, prefix=False)
         if any(local.gained.values()):
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
@@ -254,7 +262,7 @@ class CaseJudge:
     def _merge(self, local: Agreement) -> None:
         total = self._evidence.agreement
         total.bitwise &= local.bitwise
-        total.forward_bitwise &= local.forward_bitwise
+        total.forward = max(total.forward, local.forward)
         total.largest = max(total.largest, local.largest)
         total.relative = max(total.relative, local.relative)
         total.summed |= local.summed
@@ -287,7 +295,13 @@ class CaseJudge:
 
     def _likeness(self) -> str:
         agreement = self._evidence.agreement
-        loss = "the sum as loss" if agreement.summed else "same loss" if agreement.forward_bitwise else "equal loss"
+        loss = (
+            "the sum as loss"
+            if agreement.summed
+            else "same loss"
+            if agreement.forward == 0.0
+            else f"loss equal {_digits(agreement.forward)}"
+        )
         return f"{loss}, gradients equal {_digits(agreement.relative)}{self._branches()} {self._times()}"
 
     def _times(self) -> str:

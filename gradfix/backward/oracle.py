@@ -92,12 +92,12 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
     if event.unmoved:
         raise NoOracleError("no oracle: central differences can't reach every leaf")
     forward = replace(before, ones=True, backwards=1, lines=())
+    size = abs(_objective(make, replace(forward, plan=replace(plan, direction=0)), 0.0))
     compared = 0
     for number, derivative in enumerate(event.derivatives):
-        measured = _difference(make, replace(forward, plan=replace(plan, direction=number)))
-        if measured is None:
+        slope = _slope(make, replace(forward, plan=replace(plan, direction=number)), size)
+        if slope is None:
             continue
-        slope, size = measured
         compared += 1
         if not abs(slope - derivative) <= CLOSE * max(abs(slope), abs(derivative)) + 1e-8 * max(1.0, size):
             raise DiffersError(f"its directional derivative is {derivative:.9g}, central differences give {slope:.9g}")
@@ -106,14 +106,13 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
     return Cure.DIFFERENCES.value
 
 
-def _difference(make: Make, request: Request) -> tuple[float, float] | None:
-    """Slope of the objective along the request's direction and its magnitude; None at a kink."""
-    at_rest = _objective(make, request, 0.0)
+def _slope(make: Make, request: Request, size: float) -> float | None:
+    """Slope of the objective, which is as large as `size`, along the request's direction; None at a kink."""
     wide = (_objective(make, request, STEP) - _objective(make, request, -STEP)) / (2 * STEP)
     narrow = (_objective(make, request, STEP / 2) - _objective(make, request, -STEP / 2)) / STEP
-    if not abs(wide - narrow) <= SMOOTH * max(abs(wide), abs(narrow)) + 1e-8 * max(1.0, abs(at_rest)):
+    if not abs(wide - narrow) <= SMOOTH * max(abs(wide), abs(narrow)) + 1e-8 * max(1.0, size):
         return None
-    return (4 * narrow - wide) / 3, abs(at_rest)
+    return (4 * narrow - wide) / 3
 
 
 def _objective(make: Make, request: Request, step: float) -> float:

@@ -1,0 +1,50 @@
+"""One guarded server for all tests of the check, and a short way to ask it for a verdict."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gradfix.backward.cases import Case, Program
+from gradfix.backward.checker import Checker
+from gradfix.findings import Judgement
+
+Judge = Callable[..., Judgement]
+
+if sys.platform != "linux":
+    collect_ignore = ["test_guard.py", "test_hostile.py", "test_oracles.py", "test_programs.py", "test_verdicts.py"]
+
+
+def judged_by(checker: Checker, folder: Path) -> Judge:
+    """`judge(text, old, new, case=…, …)`: the verdict on replacing `old` by `new` in the text."""
+
+    def judge(text: str, old: str, new: str, case: Case | None = None, **flags: bool) -> Judgement:
+        assert text.count(old) == 1, f"{old!r} must be in the text once"
+        before, after = "import torch\n" + text, "import torch\n" + text.replace(old, new)
+        ours, theirs = before.splitlines(), after.splitlines()
+        return checker.judge(
+            folder / "program.py",
+            before,
+            after,
+            Program() if case is None else case,
+            frozenset(number for number, line in enumerate(ours, 1) if line not in theirs),
+            frozenset(number for number, line in enumerate(theirs, 1) if line not in ours),
+            **flags,
+        )
+
+    return judge
+
+
+@pytest.fixture(scope="session")
+def checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
+    pytest.importorskip("torch")
+    with Checker(cwd=tmp_path_factory.mktemp("cwd")) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def judge(checker: Checker, tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    return judged_by(checker, tmp_path_factory.mktemp("project"))

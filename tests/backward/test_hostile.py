@@ -1,0 +1,254 @@
+"""Hostile programs cost one verdict each and nothing else.
+
+Each bounds itself (so many forks, so much memory, loopback only): a missing wall fails a test, not the machine. They
+all have the same fault with the same right cure, so that one which does no lasting harm may end as fixed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import judged_by
+
+from gradfix.backward.cases import Program
+from gradfix.backward.checker import Checker
+from gradfix.backward.limits import MIB, Limits
+from gradfix.findings import Judgement, Verdict
+
+LIMITS = Limits(seconds=1.5, case=0.0, memory=512 * MIB, scratch=64 * MIB, output=MIB)  # case: one pair of runs
+WALLS = [
+    pytest.param((), id="all walls"),
+    pytest.param(("namespaces",), id="landlock alone"),
+    pytest.param(("landlock",), id="namespaces alone"),
+]
+WRITE, CURED = "h[0] = 1", "h = h.clone(); h[0] = 1"
+START = "x = torch.randn(3, requires_grad=True)\nh = x.exp()\nh[0] = 1\n"
+FILES = ("config.ini", ".cache/data", "project/module.py")
+
+
+def start(without: tuple[str, ...], cwd: Path) -> Checker:
+    pytest.importorskip("torch")
+    checker = Checker(limits=LIMITS, without=without, cwd=cwd)
+    checker.judge(Path("warm.py"), "", "", Program(), frozenset(), frozenset())
+    if not checker.walls:
+        pytest.skip("this host has no such wall")
+    return checker
+
+
+@pytest.fixture(scope="module", params=WALLS)
+def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
+    with start(request.param, tmp_path_factory.mktemp("cwd")) as checker:
+        yield checker
+
+
+@pytest.fixture(scope="module")
+def walled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
+    """Every wall there is: the bounds are the same behind each."""
+    with start((), tmp_path_factory.mktemp("cwd")) as checker:
+        yield checker
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A home and project to be left alone."""
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def judge(checker: Checker, hostile: str, tree: Path) -> Judgement:
+    text = START + hostile.replace("TREE", str(tree)) + "\nh.sum().backward()\n"
+    return judged_by(checker, tree / "project")(text, WRITE, CURED)
+
+
+def snapshot(tree: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    """Mode, owner, time and content of everything in the tree."""
+    found = {}
+    for path in sorted(tree.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        found[str(path.relative_to(tree))] = (status.st_mode, status.st_uid, status.st_mtime_ns, content)
+    return found
+
+
+def running(marker: str) -> list[str]:
+    """Processes of this host whose command line holds the marker."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if marker in line:
+                found.append(line)
+    return found
+
+
+def works_again(checker: Checker, tree: Path) -> bool:
+    return judge(checker, "", tree).verdict is Verdict.FIXED
+
+
+ENDS = [
+    pytest.param("while True: pass", "the original reached no backward in time", id="endless loop"),
+    pytest.param("import time; time.sleep(60)", "the original reached no backward in time", id="sleep"),
+    pytest.param(
+        "import signal\nfor n in range(1, 65):\n"
+        "    try: signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
+        "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+        "the original reached no backward in time",
+        id="ignores signals and catches everything",
+    ),
+    pytest.param(
+        "b = [bytearray(16 << 20) for i in range(128)]",
+        ("the original raises MemoryError", "the original was stopped: more than 512 MiB of memory"),
+        id="memory",
+    ),
+    pytest.param(
+        "b = [torch.ones(4 << 20) for i in range(128)]",
+        ("the original raises RuntimeError", "the original was stopped: more than 512 MiB of memory"),
+        id="memory of tensors",
+    ),
+    pytest.param(
+        "import os, time\nfor i in range(200):\n    if os.fork() == 0: time.sleep(30); os._exit(0)\ntime.sleep(30)",
+        "the original was stopped: more than 64 processes",
+        id="200 forks",
+    ),
+    pytest.param("import os; os._exit(0)", "the original left the interpreter with code 0", id="os._exit"),
+    pytest.param("import ctypes; ctypes.string_at(0)", "the original died of signal 11", id="segfault"),
+    pytest.param("import sys; sys.exit(3)", "the original raises SystemExit: 3", id="sys.exit"),
+    pytest.param(
+        "for i in range(1024): print('x' * (1 << 20))",
+        "the original was stopped: it printed more than 1 MiB",
+        id="1 GB of output",
+    ),
+    pytest.param("input()", "the original raises EOFError", id="reads stdin"),
+    pytest.param(
+        "import sys; sys.setrecursionlimit(10**8)\ndef f(n): return f(n + 1)\nf(0)",
+        ("the original raises", "the original was stopped", "the original died of", "the original reached no"),
+        id="recursion",
+    ),
+    pytest.param(
+        "for i in range(40):\n    with open(f'f{i}', 'wb') as f: f.write(b'x' * (4 << 20))\n"
+        "import time; time.sleep(30)",
+        ("the original raises OSError: [Errno 28]", "the original was stopped: it wrote more than 64 MiB"),
+        id="fills the disk",
+    ),
+    pytest.param("torch.autograd.backward = lambda *a, **k: None", "no backward ran", id="replaces backward"),
+    pytest.param(
+        "import os\nfor f in range(3, 20):\n    try: os.write(f, b'garbage\\n')\n    except OSError: pass",
+        "the run reported what is no JSON",
+        id="writes to our descriptors",
+    ),
+    pytest.param("import os; os.closerange(3, 100)", "the original left the interpreter", id="closes our descriptors"),
+]
+
+
+@pytest.mark.parametrize(("hostile", "reason"), ENDS)
+def test_a_program_that_misbehaves_is_unchecked(
+    walled: Checker, tree: Path, hostile: str, reason: str | tuple[str, ...]
+) -> None:
+    started, before = time.monotonic(), snapshot(tree)
+    judgement = judge(walled, hostile, tree)
+    assert judgement.verdict is Verdict.UNCHECKED, judgement
+    assert judgement.reason.startswith(reason)
+    assert time.monotonic() - started < 15
+    assert snapshot(tree) == before
+
+
+def test_forks_that_fork_end_behind_any_wall(guarded: Checker, tree: Path) -> None:
+    forks = "import os, time\nfor i in range(12):\n    try: os.fork()\n    except OSError: pass\ntime.sleep(30)"
+    assert judge(guarded, forks, tree).reason == "the original was stopped: more than 64 processes"
+    assert works_again(guarded, tree)
+
+
+TOUCHES = [
+    pytest.param("open('TREE/config.ini', 'w').write('gone')", id="overwrite"),
+    pytest.param("open('TREE/new', 'w').write('here')", id="create"),
+    pytest.param("import os; os.remove('TREE/config.ini')", id="remove"),
+    pytest.param("import shutil; shutil.rmtree('TREE', ignore_errors=True)", id="remove everything"),
+    pytest.param("import os; os.rename('TREE/config.ini', 'TREE/other')", id="rename"),
+    pytest.param("import os; os.truncate('TREE/config.ini', 0)", id="truncate"),
+    pytest.param("import os; os.chmod('TREE/config.ini', 0)", id="chmod"),
+    pytest.param("import os; os.utime('TREE/config.ini', (0, 0))", id="utime"),
+    pytest.param("import os; os.symlink('/', 'TREE/link')", id="symlink"),
+    pytest.param("torch.save(x, 'TREE/x.pt')", id="torch.save"),
+    pytest.param("torch.from_file('TREE/mapped', shared=True, size=4)", id="torch.from_file"),
+    pytest.param("torch.jit.save(torch.jit.script(torch.nn.ReLU()), 'TREE/m.pt')", id="jit.save"),
+    pytest.param(
+        "import ctypes; c = ctypes.CDLL(None); f = c.open(b'TREE/new', 0o102, 0o600); c.write(f, b'x', 1)", id="ctypes"
+    ),
+    pytest.param("import subprocess; subprocess.run(['touch', 'TREE/config.ini', 'TREE/new'])", id="subprocess"),
+    pytest.param("open(__file__, 'w').write('mine')", id="its own file"),
+    pytest.param(
+        "import os\nhome = os.path.expanduser('~')\nassert not os.listdir(home)\nopen(home + '/f', 'w').close()",
+        id="home",
+    ),
+]
+
+
+@pytest.mark.parametrize("hostile", TOUCHES)
+def test_nothing_outside_the_scratch_directory_can_be_changed(guarded: Checker, tree: Path, hostile: str) -> None:
+    before = snapshot(tree)
+    judgement = judge(guarded, hostile, tree)
+    assert snapshot(tree) == before
+    assert judgement.verdict in (Verdict.FIXED, Verdict.UNCHECKED), judgement
+
+
+LEAVES = [
+    pytest.param("import subprocess; subprocess.Popen(['setsid', 'sleep', 'MARK'])", id="setsid"),
+    pytest.param(
+        "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.closerange(0, 200)\n"
+        "        os.execvp('sleep', ['sleep', 'MARK'])\n    os._exit(0)",
+        id="daemon",
+    ),
+    pytest.param("import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()", id="thread"),
+    pytest.param("import atexit, time; atexit.register(time.sleep, 60)", id="atexit"),
+]
+
+
+@pytest.mark.parametrize("hostile", LEAVES)
+def test_nothing_it_starts_is_left(guarded: Checker, tree: Path, hostile: str) -> None:
+    mark = f"98{os.getpid()}"
+    started = time.monotonic()
+    judgement = judge(guarded, hostile.replace("MARK", mark), tree)
+    assert judgement.verdict is Verdict.FIXED, judgement
+    assert not running(mark)
+    assert time.monotonic() - started < 20
+
+
+def test_it_cannot_kill_what_guards_it(guarded: Checker, tree: Path) -> None:
+    with_mine = f"import os, signal\nfor pid in (1, os.getppid(), {os.getpid()}):\n" + (
+        "    try: os.kill(pid, signal.SIGKILL)\n    except OSError: pass"
+    )
+    judgement = judge(guarded, with_mine, tree)
+    assert judgement.verdict is Verdict.FIXED or "lost" in judgement.reason, judgement
+    assert works_again(guarded, tree)
+
+
+@pytest.mark.parametrize("family", ["AF_INET", "AF_UNIX"])
+def test_it_reaches_no_socket(guarded: Checker, tree: Path, family: str) -> None:
+    kind = getattr(socket, family)
+    with socket.socket(kind) as listener:
+        listener.bind(str(tree / "s") if family == "AF_UNIX" else ("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(0.1)
+        name = listener.getsockname()
+        with Checker(limits=LIMITS, without=guarded._without, cwd=tree) as fresh:
+            judgement = judge(
+                fresh, f"import socket\ns = socket.socket(socket.{family})\ns.settimeout(1)\ns.connect({name!r})", tree
+            )
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert judgement.verdict is Verdict.UNCHECKED
+    assert judgement.reason.startswith("the original raises")
+
+
+def test_after_all_of_this_the_server_still_works(guarded: Checker, tree: Path) -> None:
+    assert works_again(guarded, tree)

@@ -1,0 +1,241 @@
+"""Where the reference gradients come from, and where an obvious source would be wrong."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Judge
+
+from gradfix.backward.cases import DeclaredCall
+from gradfix.findings import Verdict
+
+HOOKS = "clone-packing saved-tensor hooks"
+DIFFERENCES = "float64 central differences"
+
+OFFSET_VIEW = """\
+x = torch.randn(3, requires_grad=True)
+h = x * 1.5
+a = h.cos().sum()
+h[1] = 0
+(a + h.sum()).backward()
+"""
+DETACHED_TARGET = """\
+x = torch.randn(4, requires_grad=True)
+h = x.exp()
+target = (h * 2).detach()
+h += 1
+((h - target) ** 2).sum().backward()
+"""
+STRAIGHT_THROUGH = """\
+x = torch.randn(4, requires_grad=True)
+h = x.sigmoid()
+q = (h.round() - h).detach() + h
+h[0] = 0
+(q.sum() + (h * h).sum()).backward()
+"""
+REVERSAL = """\
+class Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+x = torch.randn(4, requires_grad=True)
+h = Reverse.apply(x).exp()
+h[0] = 0
+h.sum().backward()
+"""
+INNER_GRAD = """\
+x = torch.randn(4, requires_grad=True)
+g, = torch.autograd.grad(x.sin().sum(), x, create_graph=True)
+h = g.exp()
+h[0] = 0
+h.sum().backward()
+"""
+NARROW_BUFFER = """\
+x = torch.randn(4, requires_grad=True)
+b = torch.zeros(4, dtype=torch.float32)
+h = x.exp()
+b[1:] = h[1:]
+h[0] = 0
+(b.sum() + h.sum()).backward()
+"""
+CLONE = "h = h.clone(); h[0] = 0"
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        pytest.param(OFFSET_VIEW, "h[1] = 0", "h = h.clone(); h[1] = 0", id="view at an offset"),
+        pytest.param(DETACHED_TARGET, "h += 1", "h = h + 1", id="detached target"),
+        pytest.param(STRAIGHT_THROUGH, "h[0] = 0", CLONE, id="straight-through"),
+        pytest.param(REVERSAL, "h[0] = 0", CLONE, id="gradient reversal"),
+        pytest.param(INNER_GRAD, "h[0] = 0", CLONE, id="inner autograd.grad"),
+        pytest.param(NARROW_BUFFER, "h[0] = 0", CLONE, id="float32 buffer"),
+    ],
+)
+def test_clone_packing_is_right_where_others_are_not(judge: Judge, text: str, old: str, new: str) -> None:
+    judgement = judge(text, old, new, predicted=True)
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, HOOKS), judgement
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        pytest.param(
+            OFFSET_VIEW, "a = h.cos().sum()\nh[1] = 0", "h = h.clone(); h[1] = 0\na = h.cos().sum()", id="view"
+        ),
+        pytest.param(
+            DETACHED_TARGET, "target = (h * 2).detach()\nh += 1", "target = h * 2\nh = h + 1", id="detached target"
+        ),
+        pytest.param(
+            STRAIGHT_THROUGH,
+            "q = (h.round() - h).detach() + h\nh[0] = 0",
+            f"q = h.round()\n{CLONE}",
+            id="straight-through",
+        ),
+        pytest.param(REVERSAL, "Reverse.apply(x).exp()\nh[0] = 0", f"x.exp()\n{CLONE}", id="gradient reversal"),
+        pytest.param(
+            INNER_GRAD, "h = g.exp()\nh[0] = 0", f"h = g.detach().exp() + 0 * x\n{CLONE}", id="inner autograd.grad"
+        ),
+    ],
+)
+def test_changing_what_stops_a_gradient_is_rejected(judge: Judge, text: str, old: str, new: str) -> None:
+    assert judge(text, old, new, predicted=True).verdict is Verdict.REJECTED
+
+
+SILENT = "x = torch.randn(4, requires_grad=True)\nh = x.exp()\nh.data[0] = 0.5\nh.sum().backward()\n"
+
+
+def test_a_silent_write_is_decided_by_central_differences(judge: Judge) -> None:
+    judgement = judge(SILENT, "h.data[0] = 0.5", "h = h.clone(); h[0] = 0.5", silent=True)
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, DIFFERENCES)
+    assert judgement.reason.startswith("wrong gradient without an error before")
+
+
+def test_a_wrong_cure_of_a_silent_write_is_rejected(judge: Judge) -> None:
+    wrong = "h = h.clone(); h[0] = 0.5; h = h * 2 - h.detach()"
+    judgement = judge(SILENT, "h.data[0] = 0.5", wrong, silent=True)
+    assert judgement.verdict is Verdict.REJECTED
+    assert "central differences give" in judgement.reason
+
+
+def test_without_that_prediction_the_original_is_the_truth(judge: Judge) -> None:
+    judgement = judge(SILENT, "h.data[0] = 0.5", "h = h.clone(); h[0] = 0.5")
+    assert judgement.verdict is Verdict.REJECTED
+
+
+def test_data_that_is_read_stops_gradients_on_purpose(judge: Judge) -> None:
+    text = "x = torch.randn(4, requires_grad=True)\nh = x.exp()\nh = h * h.data\nh.sum().backward()\n"
+    judgement = judge(text, "h * h.data", "h * h", silent=True)
+    assert judgement.verdict is Verdict.UNCHECKED
+    assert judgement.reason == "no oracle: .data ran, which central differences see through"
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param("y = y + x.detach() * 0", id="detach"),
+        pytest.param("with torch.no_grad():\n    y = y + 0 * x.sum()", id="no_grad"),
+        pytest.param("y = y + torch.zeros(3, dtype=torch.float32)", id="float32 written into the code"),
+    ],
+)
+def test_a_disconnected_loss_has_no_oracle_where_gradients_are_stopped(judge: Judge, stop: str) -> None:
+    text = f"x = -torch.rand(3, requires_grad=True)\ny = torch.zeros(3)\n{stop}\n" + (
+        "if x[0] > 0:\n    y[0] = x[0]\ny.sum().backward()\n"
+    )
+    new = "y = y.index_put((torch.tensor(0),), torch.where(x[0] > 0, x[0], y[0]))"
+    judgement = judge(text.replace("-torch.rand(3, ", "torch.full((3,), -1.0, "), "if x[0] > 0:\n    y[0] = x[0]", new)
+    assert judgement.oracle is None or DIFFERENCES not in judgement.oracle
+
+
+CHECKPOINT = """\
+from torch.utils.checkpoint import checkpoint
+x = torch.randn(4, requires_grad=True)
+def f(x):
+    a = x.exp()
+    a.mul_(2)
+    return a.sin()
+checkpoint(f, x, use_reentrant=False).sum().backward()
+"""
+
+
+def test_checkpoint_around_a_write_is_silently_wrong(judge: Judge) -> None:
+    judgement = judge(CHECKPOINT, "a.mul_(2)", "a = a.mul(2)", silent=True)
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, DIFFERENCES)
+
+
+def test_checkpoint_is_bypassed_under_hooks(judge: Judge) -> None:
+    text = CHECKPOINT.replace("a.mul_(2)", "a = a.mul(2)").replace(
+        "checkpoint(f, x, use_reentrant=False).sum().backward()",
+        "h = checkpoint(f, x, use_reentrant=False).exp()\nh[0] = 0\nh.sum().backward()",
+    )
+    judgement = judge(text, "h[0] = 0", CLONE)
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, HOOKS)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "write", "cured"),
+    [
+        ("torch.randn(3, requires_grad=True)", "x[0] = 1", "x = x.clone(); x[0] = 1"),
+        ("torch.tensor([1.0, 2.0, 3.0], requires_grad=True)", "x *= 2", "x = x * 2"),
+        ("torch.randn(3).requires_grad_()", "x.add_(1)", "x = x.add(1)"),
+        ("torch.ones(3, requires_grad=True)", "x.view(-1)[0] = 5", "x = x.clone(); x.view(-1)[0] = 5"),
+    ],
+)
+def test_a_written_leaf_is_fed_as_its_product_with_one(judge: Judge, leaf: str, write: str, cured: str) -> None:
+    judgement = judge(f"x = {leaf}\n{write}\n(x * x).sum().backward()\n", write, cured)
+    assert judgement.verdict is Verdict.FIXED, judgement
+    assert judgement.oracle == "the original with leaves fed as `leaf * 1`"
+
+
+def test_parameters_are_reached_by_differences_from_their_module_on(judge: Judge) -> None:
+    text = """\
+torch.manual_seed(3)
+linear = torch.nn.Linear(3, 3)
+x = torch.randn(3)
+h = linear(x)
+y = torch.zeros(3)
+if x[0] > 0:
+    y[0] = h[0]
+y.sum().backward()
+"""
+    branch = "if x[0] > 0:\n    y[0] = h[0]"
+    right = judge(text, branch, "y = torch.where((torch.arange(3) == 0) & (x[0] > 0), h, y)")
+    assert (right.verdict, right.oracle) == (Verdict.FIXED, f"the original's own autograd, {DIFFERENCES}")
+    wrong = judge(text, branch, "y = torch.where((torch.arange(3) == 0) & (x[0] > 0), h, y) + (h - h.detach()) * 0.1")
+    assert wrong.verdict is Verdict.REJECTED
+
+
+def test_errors_without_any_oracle_are_unchecked(judge: Judge) -> None:
+    text = "x = torch.randn(4, requires_grad=True)\ny = x * 1\ny[1:] = y[:-1]\ny.sum().backward()\n"
+    judgement = judge(text, "y[1:] = y[:-1]", "v = y[:-1].clone(); y = y.clone(); y[1:] = v")
+    assert judgement.verdict is Verdict.UNCHECKED
+    assert judgement.reason == "no oracle for 'memory overlap in a write'"
+
+
+def test_several_errors_of_one_program_are_cured_together(judge: Judge) -> None:
+    text = "x = torch.randn(4, requires_grad=True)\nx[0] = 1\nh = x.exp()\nh[1] = 0\nh.backward()\n"
+    judgement = judge(
+        text,
+        "x[0] = 1\nh = x.exp()\nh[1] = 0\nh.backward()",
+        "x = x.clone(); x[0] = 1\nh = x.exp()\nh = h.clone(); h[1] = 0\nh.sum().backward()",
+    )
+    assert judgement.verdict is Verdict.FIXED, judgement
+    assert judgement.oracle == (
+        "the original with leaves fed as `leaf * 1` + the original's autograd with a cotangent of ones"
+    )
+
+
+def test_arguments_are_compared_with_the_oracle_run(judge: Judge) -> None:
+    text = "def f(x, b):\n    h = x.exp()\n    b[0] = 7\n    h[0] = 1\n    return h * b\n"
+    case = DeclaredCall("f(randn(3), randn(3))")
+    old, kept, lost = (
+        "b[0] = 7\n    h[0] = 1",
+        "b[0] = 7\n    h = h.clone(); h[0] = 1",
+        "b = b.clone(); b[0] = 7\n    h = h.clone(); h[0] = 1",
+    )
+    assert judge(text, old, kept, case).verdict is Verdict.FIXED
+    judgement = judge(text, old, lost, case)
+    assert judgement.verdict is Verdict.REJECTED
+    assert judgement.reason.startswith("argument 2 after the call is 7 before")
