@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gradfix.backward.cases import Case
     from gradfix.backward.checker import Checker
 
+STILL_RAISES = "still raises"  # how the judge begins when the error before is there after, too
 NO_CASE = "nothing in this file reaches backward, and no call is declared"
 DECLARE = (
     "to have it checked, declare a call: `# gradfix: verify f(x=randn(4, 3))` in the file, or in the configuration"
@@ -219,7 +220,7 @@ class _Proof:
         source = self._plan.loaded.source
         concerned = _concerned_findings(before, after)
         lines = touched(source, before.edits, after.edits)
-        return attribution.combined(
+        judgement = attribution.combined(
             [
                 self._checker.judge(
                     Path(source.path),
@@ -233,6 +234,17 @@ class _Proof:
                 for case in self._plan.cases
             ]
         )
+        return _excused(judgement, after)
+
+
+def _excused(judgement: Judgement, after: FixResult) -> Judgement:
+    """A program that still raises says nothing against its fixes while another hazard is left in it."""
+    rest = next((r for r in after.left if r.finding.hazard is not None), None)
+    if judgement.verdict is not Verdict.REJECTED or not judgement.reason.startswith(STILL_RAISES) or rest is None:
+        return judgement
+    line = rest.source.position(rest.finding.span.start).line
+    reason = f"{judgement.reason}; {rest.finding.code} in line {line} is left, which may be why"
+    return replace(judgement, verdict=Verdict.UNCHECKED, reason=reason)
 
 
 def _concerned_findings(before: FixResult, after: FixResult) -> list[Result]:

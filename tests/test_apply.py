@@ -101,6 +101,19 @@ def test_a_wrong_fix_is_left_out_and_the_right_one_kept(tmp_path: Path) -> None:
     assert "\ny[0] = 10\n" not in after
 
 
+def test_a_fix_is_not_blamed_for_a_hazard_that_is_left(tmp_path: Path) -> None:
+    two = BROKEN.replace(
+        "y.sum()",
+        "row = y[0:1]\nz = x.sigmoid()\nview = z[0:1]\nz[0] = 1\n(y.sum() + z.sum() + view.sum() + row.sum())",
+    )
+    (tmp_path / "a.py").write_text(two)
+    done = _gradfix("apply", "--output-format", "json", "a.py", cwd=tmp_path)
+    assert _verdicts(done) == {"GF101 applied": "unchecked", "GF101 left": None}
+    assert "still raises" in done.stdout
+    assert "in line 9 is left, which may be why" in done.stdout
+    assert "\ny[0] = 10\n" not in (tmp_path / "a.py").read_text()
+
+
 def test_without_a_case_fixes_are_unchecked_and_a_declared_call_helps(tmp_path: Path) -> None:
     function = "import torch\n\n\ndef f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
     path = tmp_path / "a.py"
