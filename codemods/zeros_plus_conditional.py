@@ -84,7 +84,7 @@ from gradfix.analysis.facts import ConditionalFill, ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Refusal
 from gradfix.identity import identity
-from gradfix.rewrite import connect_branch
+from gradfix.rewrite import connect_branch, is_anchored
 from gradfix.source import Source
 
 
@@ -98,6 +98,8 @@ from gradfix.source import Source
 )
 def zeros_plus_conditional(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     for fill in facts.fills:
+        if is_anchored(source, fill):
+            continue
         made = connect_branch(source, fill, facts.spelling)
         name = ast.unparse(fill.buffer)
         yield Finding(

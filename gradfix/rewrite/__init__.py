@@ -3,8 +3,9 @@
 The verbs are cheap and import nothing heavy; LibCST is imported when an edit is built.
 """
 
+from gradfix.rewrite.anchoring import is_anchored
 from gradfix.rewrite.branch import connect_branch
 from gradfix.rewrite.losses import scalar_loss
 from gradfix.rewrite.rebind import rebind
 
-__all__ = ["connect_branch", "rebind", "scalar_loss"]
+__all__ = ["connect_branch", "is_anchored", "rebind", "scalar_loss"]

@@ -44,8 +44,9 @@ def anchor(source: Source, fill: ConditionalFill, spelling: Spelling) -> str:
     return f"{name} = {where}({zeros_like}({name}, dtype={boolean}), {total}, {name})"
 
 
-def is_anchored(fill: ConditionalFill, following: ast.stmt | None) -> bool:
-    """Whether `following`, the statement after the branch, is such an anchor already."""
+def is_anchored(source: Source, fill: ConditionalFill) -> bool:
+    """Whether the statement after the branch is such an anchor already."""
+    following = names.statement_after(source, names.outermost_branch(source, fill.branch))
     if not isinstance(following, ast.Assign) or not isinstance(following.value, ast.Call):
         return False
     call, name = following.value, ast.unparse(fill.buffer)

@@ -61,13 +61,29 @@ def _statements(
     place = place_of(write)
     assert place is not None
     use = use_of(write.statement, chain.top, place)
-    local = isinstance(place, ast.Name) and names.is_local(source, write.statement, place.id)
     if use is Use.STATEMENT or use is Use.ASSIGNED_BACK:
         return [rebinding]
-    dead = isinstance(place, ast.Name) and names.is_dead_after(source, write.statement, place.id)
-    if (use is Use.RETURNED and local) or (use is Use.ASSIGNED and dead):
+    if isinstance(place, ast.Name) and _is_forgotten(source, write.statement, chain.top, place):
         return [tree.replaced(read, call, result)]
     return [rebinding, tree.replaced(read, call, holder)]
+
+
+def _is_forgotten(source: Source, statement: ast.stmt, call: ast.Call, place: ast.Name) -> bool:
+    """Whether nobody reads `place` after `call` any more, so that it needn't be given the result."""
+    inside = {id(node) for node in ast.walk(call)}
+    for node in ast.walk(statement):
+        if (
+            isinstance(node, ast.Name)
+            and node.id == place.id
+            and isinstance(node.ctx, ast.Load)
+            and id(node) not in inside
+        ):
+            return False
+    if isinstance(statement, ast.Return):
+        return names.is_local(source, statement, place.id)
+    if isinstance(statement, ast.Assign) and any(same(target, place) for target in statement.targets):
+        return not names.visible_to_calls(source, statement, place)
+    return names.is_dead_after(source, statement, place.id)
 
 
 def _out_of_place(
@@ -128,8 +144,8 @@ def _clone(
     hoisted = [a for a in arguments if not _may_stay(source, write, place, a, spelling)]
     if not hoisted:
         return sites.prepend(site, [clone_of(source, place)])
-    is_statement = use_of(write.statement, write.node, place) is Use.STATEMENT
-    if write.node.args[-1:] != hoisted or not is_statement:
+    whole = use_of(write.statement, write.node, place) not in (Use.FIRST, Use.BURIED)
+    if write.node.args[-1:] != hoisted or not whole:
         return Refusal("an argument reads the tensor that the call writes", "give the argument a name before the call")
     value = cst.Name(temporary(source))
     argument = [arg for arg in call.args if arg.keyword is None][-1]

@@ -12,10 +12,11 @@ from enum import Enum
 from gradfix.analysis.facts import IndexItem, IndexKind, Spelling, ValueKind, Write
 from gradfix.rewrite import names
 from gradfix.rewrite.dtypes import has_equal_dtype, is_floating, keeps_dtype, may_be_complex
-from gradfix.rewrite.expressions import is_effectless, is_literal_number
+from gradfix.rewrite.expressions import is_effectless, is_literal_number, same
 from gradfix.rewrite.places import writes_through_view
 
 _FULL = (None, None, None)
+_ELEMENTWISE_TESTS = frozenset({"isnan", "isinf", "isfinite", "signbit"})
 
 
 class Form(Enum):
@@ -75,6 +76,21 @@ def single_axis(items: tuple[IndexItem, ...]) -> tuple[int, IndexItem] | None:
     return found
 
 
+def is_mask_of(mask: ast.expr, place: ast.expr) -> bool:
+    """Whether `mask` is computed from `place` element by element, so that it has its shape: `y < 0`, `~y.isnan()`."""
+    if isinstance(mask, ast.Compare):
+        operands = [mask.left, *mask.comparators]
+        others = [operand for operand in operands if not same(operand, place)]
+        return len(operands) == 2 and len(others) < 2 and all(is_literal_number(other) for other in others)
+    if isinstance(mask, ast.UnaryOp):
+        return isinstance(mask.op, ast.Invert) and is_mask_of(mask.operand, place)
+    if isinstance(mask, ast.BinOp):
+        return is_mask_of(mask.left, place) and is_mask_of(mask.right, place)
+    if isinstance(mask, ast.Call) and isinstance(mask.func, ast.Attribute) and mask.func.attr in _ELEMENTWISE_TESTS:
+        return any(same(tested, place) for tested in [*mask.args, mask.func.value]) and len(mask.args) < 2
+    return False
+
+
 def _may_move(write: Write, spelling: Spelling) -> bool:
     """Whether index and value may be evaluated in another order, the index twice."""
     index_is_pure = all(is_effectless(item.node, spelling) for item in write.index)
@@ -96,12 +112,13 @@ def _fits_where(write: Write) -> bool:
     if len(write.index) != 1 or write.index[0].kind is not IndexKind.MASK:
         return False
     rank = write.tensor.rank
-    if rank is None or write.index[0].rank != rank or not is_floating(write.tensor):
+    same_rank = rank is not None and write.index[0].rank == rank
+    if not is_floating(write.tensor) or not (same_rank or is_mask_of(write.index[0].node, write.target)):
         return False
     written = write.written
     if written.kind is ValueKind.NUMBER:
         return written.number_type is not None
-    if written.kind is not ValueKind.TENSOR or written.tensor is None or written.tensor.rank != 0 or rank == 0:
+    if written.kind is not ValueKind.TENSOR or written.tensor is None or written.tensor.rank != 0 or rank in (0, None):
         return False
     return written.same_dtype or not may_be_complex(written.tensor.dtype)
 

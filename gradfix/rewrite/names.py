@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 from gradfix.analysis.facts import Spelling
 from gradfix.edits import Edit
@@ -98,6 +99,18 @@ def outermost_branch(source: Source, branch: ast.If) -> ast.If:
                 if (inner.lineno, inner.col_offset) == (branch.lineno, branch.col_offset):
                     return node
     return branch
+
+
+def statement_after(source: Source, statement: ast.stmt) -> ast.stmt | None:
+    """The next statement of the same block."""
+    place = (statement.lineno, statement.col_offset)
+    for node in ast.walk(_tree(source.text)):
+        for part in ("body", "orelse", "finalbody"):
+            block = getattr(node, part, None)
+            for here, after in pairwise(block) if isinstance(block, list) else ():
+                if (here.lineno, here.col_offset) == place:
+                    return after if isinstance(after, ast.stmt) else None
+    return None
 
 
 def _is_elif(source: Source, branch: ast.If) -> bool:

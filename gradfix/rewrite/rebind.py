@@ -20,6 +20,10 @@ _NO_PLACE = Refusal(
     "store it under a name first, and put the result back where it came from",
 )
 
+_NO_CAST = Refusal(
+    "the result may come out in a wider dtype, and the tensor has no name whose dtype it could be cast to",
+    "store the tensor under a name first",
+)
 _BURIED = Refusal(
     "the chain of writing calls stands in the middle of an expression",
     "give its result a name in a statement before",
@@ -76,6 +80,8 @@ def _call_forms(write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
         forms.append(Form.FUNCTION if write.form is WriteForm.FUNCTION else Form.TWIN)
     if place is None:
         used = not isinstance(write.statement, ast.Expr) or write.statement.value is not chain.top
+        if any(twin.cast for twin in chain.twins):
+            return _NO_CAST
         return tuple(forms) if used and forms else _NO_PLACE
     buried = chains.use_of(write.statement, chain.top, place) is chains.Use.BURIED
     if len(chain.twins) > 1:  # a clone made before the statement doesn't part the links

@@ -73,6 +73,18 @@ BEST = {
         case("y[y < 0] = 0.0\n", facts=tensor(3), kinds={"y < 0": MASK_1D}),
         "y = torch.where(y < 0, 0.0, y)\n",
     ),
+    "mask of the tensor itself, rank unknown": (
+        case("y[y < 0] = 0.0\n", kinds={"y < 0": MASK}),
+        "y = torch.where(y < 0, 0.0, y)\n",
+    ),
+    "inverted mask of the tensor itself": (
+        case("y[~torch.isnan(y) & (y > 1)] = 0.0\n", kinds={"~torch.isnan(y) & (y > 1)": MASK}),
+        "y = torch.where(~torch.isnan(y) & (y > 1), 0.0, y)\n",
+    ),
+    "mask of a row of the tensor": (
+        case("y[y[0] < 0] = 0.0\n", kinds={"y[0] < 0": MASK}),
+        "y = y.index_put((y[0] < 0,), y.new_tensor(0.0))\n",
+    ),
     "mask of unknown rank": (
         case("w[mask] = 0.0\n", kinds={"mask": MASK}),
         "w = w.index_put((mask,), w.new_tensor(0.0))\n",
@@ -220,6 +232,22 @@ BEST = {
         case("def f(x):\n    y = g(x)\n    z = y.relu_()\n    return z\n"),
         "def f(x):\n    y = g(x)\n    z = y.relu()\n    return z\n",
     ),
+    "value used in what it is assigned": (
+        case("def f(y):\n    y = g(2, y.relu_())\n    return y\n"),
+        "def f(y):\n    y = g(2, y.relu())\n    return y\n",
+    ),
+    "value used in what is returned": (
+        case("def f(y):\n    return g(y.relu_())\n"),
+        "def f(y):\n    return g(y.relu())\n",
+    ),
+    "value and tensor used in what is returned": (
+        case("def f(y):\n    return g(y.relu_(), y)\n"),
+        "def f(y):\n    y = y.relu()\n    return g(y, y)\n",
+    ),
+    "read by the next round": (
+        case("def f(y):\n    for _ in y:\n        z = y.relu_()\n"),
+        "def f(y):\n    for _ in y:\n        y = y.relu()\n        z = y\n",
+    ),
     "value returned": (case("def f(y):\n    return y.relu_()\n"), "def f(y):\n    return y.relu()\n"),
     "attribute returned": (
         case("def f(self):\n    return self.y.relu_()\n"),
@@ -237,6 +265,10 @@ BEST = {
     "random fill": (case("y.normal_()\n"), "y = y.clone()\ny.normal_()\n"),
     "bernoulli is no twin": (case("y.bernoulli_(0.5)\n"), "y = y.clone()\ny.bernoulli_(0.5)\n"),
     "copy of what it reads": (case("y.copy_(y.flip(0))\n"), "value = y.flip(0)\ny = y.clone()\ny.copy_(value)\n"),
+    "copy returned": (
+        case("def f(y):\n    return y.copy_(y.flip(0))\n"),
+        "def f(y):\n    value = y.flip(0)\n    y = y.clone()\n    return y.copy_(value)\n",
+    ),
     "method of a view": (case("y[i].mul_(2)\n", holder="y"), "y = y.clone()\ny[i].mul_(2)\n"),
     "method of a transposed view": (case("y.t().mul_(2)\n", holder="y"), "y = y.clone()\ny.t().mul_(2)\n"),
     "method of a diagonal": (case("y.diagonal().zero_()\n", holder="y"), "y = y.clone()\ny.diagonal().zero_()\n"),
@@ -357,6 +389,8 @@ REFUSED = {
         "x.grad",
     ),
     "not a name": (case("f()[0] = 1\n"), "no name"),
+    "no name to cast to": (case("h = conv(x).mul_(w)\n"), "no name whose dtype"),
+    "chain in the middle of an expression": (case("f(g(y), y.mul_(2).add_(1))\n"), "middle of an expression"),
     "result thrown away": (case("conv(x).relu_()\n"), "no name"),
     "item under a call": (case("d[k()] += 1\n"), "would be evaluated twice"),
     "expanded": (
