@@ -8,6 +8,7 @@ call was followed by a write to one tensor and a backward. Names are the user's:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +20,7 @@ DATA = Path(__file__).with_name("data")
 NEWEST = "2.13"
 
 # kinds of arguments, as `Operator.given` takes them; a string argument is its literal in quotes: "'none'"
-KINDS = ("tensor", "tensors", "number", "list", "none", "true", "false", "dtype", "other")
+KINDS = ("tensor", "tensors", "number", "list", "none", "true", "false", "dtype", "other", "unknown")
 
 
 class Saved(Enum):
@@ -59,12 +60,13 @@ class Condition:
     always: bool = False
     causes: tuple[str, ...] = ()
     maybe: tuple[str, ...] = ()
+    across: tuple[str, ...] = ()  # causes that are lists: another element of the list must require grad (einsum)
 
     def holds(self, tracked: Collection[str]) -> bool | None:
-        """Given the parameters whose arguments require grad: True, False, or None when the measured calls disagreed."""
+        """Given the parameters whose arguments require grad: True, False, or None when that does not tell."""
         if (tracked and self.always) or any(name in tracked for name in self.causes):
             return True
-        return None if any(name in tracked for name in self.maybe) else False
+        return None if any(name in tracked for name in (*self.maybe, *self.across)) else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class ArgumentSave:
     position: int | None  # among the parameters, receiver included; None: keyword only or unknown
     saved: Saved
     condition: Condition
+    dense_only: bool  # of an argument that is not contiguous, a copy may be saved instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Output:
     condition: Condition
     gradient: Gradient
     view: ViewKind
+    contiguous_view: ViewKind  # the same for contiguous arguments: `reshape` of those is a view
     view_of: tuple[str, ...]  # the parameters it may share storage with
     shape: str  # "scalar" (0-d), "same" (as the first tensor), "broadcast", "" unknown
     dtype: str  # "same", "promote", "float", "bool", "int64", ...; "" or "other" unknown
@@ -105,12 +109,20 @@ class Operator:
     unguarded: tuple[str, ...]  # values that backward reads without a version check: a write goes unnoticed
     split_on: str  # the parameter whose kind tells the cases apart, "" when there are none
     cases: Mapping[str, Operator]
+    overloads: tuple[str, ...]  # `input:T dim:N keepdim:B=false`: see gradfix.analysis.overloads
 
     def given(self, kinds: Mapping[str, str]) -> Operator:
-        """The case for kinds of arguments such as {"other": "number"} (words of `KINDS`); the join of all if unknown."""
+        """The case for kinds of arguments such as {"other": "number"} (see `KINDS`); the join of all if unknown."""
         kind = kinds.get(self.split_on)
+        if kind == "none" and kind not in self.cases:
+            kind = self.default(self.split_on)
         case = self.cases.get(kind) if kind is not None else None
         return self if case is None else case.given(kinds)
+
+    def default(self, parameter: str) -> str | None:
+        """The kind of a parameter's default, None when it has none."""
+        words = (word for overload in self.overloads for word in overload.split() if "=" in word)
+        return next((word.partition("=")[2] for word in words if word.strip("*").startswith(f"{parameter}:")), None)
 
     @property
     def saves_result(self) -> Saved:
@@ -137,7 +149,8 @@ class InplaceMethod:
     """A function that writes to its first argument: `Tensor.exp_`, `torch.relu_`."""
 
     name: str
-    twin: str | None  # bare name of the out-of-place form with equal values and gradients; None: there is none
+    twin: str | None  # bare name of the out-of-place form with equal values; None: there is none
+    same_gradients: bool  # False: `logical_not_` hands the gradient through, its twin leaves the graph
     same_signature: bool  # the twin takes the same arguments
     dtype: str  # of the twin's result: "same" as the target, "bool", or "promote" (may be wider: cast it back)
     is_view: bool  # the twin returns a view: `t_` -> `t`
@@ -165,6 +178,7 @@ class NnModule:
     name: str
     takes_inplace: bool
     learns: str  # has parameters: "yes", "no", "maybe" (depends on the constructor)
+    constructor: tuple[str, ...]  # as `Operator.overloads`
     call: Operator | None  # cases by constructor arguments and by `training`; None when unmeasured
     inplace_call: Operator | None  # the same with inplace=True
 
@@ -182,7 +196,8 @@ def function(qualified: str) -> Operator | None:
 @cache
 def method_names() -> frozenset[str]:
     """The names of all Tensor methods in the table."""
-    return frozenset(name.removeprefix("Tensor.") for name in _lines() if name.startswith("Tensor."))
+    tensors = (name for name in _lines() if name.startswith("Tensor.") and " " not in name)
+    return frozenset(name.removeprefix("Tensor.") for name in tensors)
 
 
 def attribute(name: str) -> Operator | None:
@@ -208,6 +223,16 @@ def getitem(index: str) -> Operator | None:
     return _operator(f"[] {index}")
 
 
+def setitem(index: str) -> Operator | None:
+    """`x[index] = value`, kinds of indices as in `getitem`; parameters `self`, `index`, `value`."""
+    return _operator(f"[]= {index}")
+
+
+def inplace_flag(qualified: str) -> Operator | None:
+    """A function called with `inplace=True`: `torch.nn.functional.relu`; None when it takes no such flag."""
+    return _operator(f"{qualified} inplace")
+
+
 def inplace(name: str) -> InplaceMethod | None:
     """`exp_` (the Tensor method) or a qualified function (`torch.relu_`, `torch.nn.functional.relu_`)."""
     return _inplace(name if "." in name else f"Tensor.{name}")
@@ -222,6 +247,7 @@ def _inplace(name: str) -> InplaceMethod | None:
     return InplaceMethod(
         name=name.rpartition(".")[2],
         twin=None if twin is None else twin.rpartition(".")[2],
+        same_gradients=twin is not None and row.get("gradients") != "differ",
         same_signature=bool(row.get("signature")),
         dtype=row.get("dtype", ""),
         is_view=bool(row.get("view")),
@@ -258,6 +284,7 @@ def module(class_name: str) -> NnModule | None:
         name=class_name,
         takes_inplace=bool(row.get("inplace")),
         learns=row.get("learns", "maybe"),
+        constructor=tuple(row.get("constructor", ())),
         call=_operator(f"module {class_name}"),
         inplace_call=_operator(f"module {class_name} inplace"),
     )
@@ -295,56 +322,66 @@ def _operator(name: str) -> Operator | None:
 
 def _as_method(row: Any) -> Any:
     """A function's row with the receiver called `self`."""
-    words = {"input": "self", "input?": "self?"}
     if isinstance(row, dict):
-        return {words.get(key, key): _as_method(value) for key, value in row.items()}
+        return {"self" if key == "input" else key: _as_method(value) for key, value in row.items()}
     if isinstance(row, list):
         return [_as_method(item) for item in row]
     if isinstance(row, str) and "input" in row:
-        return " ".join(words.get(word, word) for word in row.split())
+        return " ".join("self" + word[5:] if _RECEIVER.fullmatch(word) else word for word in row.split())
     return row
+
+
+_RECEIVER = re.compile(r"input([?~]|:.*)?")
+_PARAMETER = re.compile(r"(\w+):")
 
 
 def _build(name: str, row: Mapping[str, Any]) -> Operator:
     plain = {key: value for key, value in row.items() if key not in ("on", "cases")}
-    parameters = tuple(row["parameters"])
-    tracked = tuple(row.get("tracked") or ())
+    overloads = tuple(row["overloads"])
+    parameters = tuple(dict.fromkeys(_PARAMETER.findall(" ".join(overloads))))
+    escaping = row.get("escaping") or ()
     return Operator(
         name=name,
         parameters=parameters,
         result=row["kind"],
-        saves=tuple(_save(key, text, parameters) for key, text in (row.get("saves") or {}).items()),
+        saves=tuple(_save(key, text, parameters, key in escaping) for key, text in (row.get("saves") or {}).items()),
         outputs=tuple(_output(entry, row) for entry in row.get("outputs") or ()),
-        tracked=tracked,
+        tracked=tuple(row.get("tracked") or ()),
         mutates=tuple(row.get("mutates") or ()),
         unguarded=tuple(row.get("silent") or ()),
         split_on=row.get("on") or "",
         cases={kind: _build(name, plain | case) for kind, case in (row.get("cases") or {}).items()},
+        overloads=overloads,
     )
 
 
-def _save(parameter: str, text: str, parameters: tuple[str, ...]) -> ArgumentSave:
+def _save(parameter: str, text: str, parameters: tuple[str, ...], dense_only: bool) -> ArgumentSave:
     position = parameters.index(parameter) if parameter in parameters else None
-    return ArgumentSave(parameter, position, _saved(parameter, text), _condition(text))
+    return ArgumentSave(parameter, position, _saved(parameter, text), _condition(text), dense_only)
 
 
 def _condition(text: str) -> Condition:
+    """From `*` (any parameter), or names: `x` is a cause, `x?` at times, `x~` another element of the list x."""
     if text == "*":
         return Condition(always=True)
     words = text.split()
     return Condition(
-        causes=tuple(word for word in words if not word.endswith("?")),
-        maybe=tuple(word[:-1] for word in words if word.endswith("?")),
+        causes=tuple(word for word in words if word[-1] not in "?~"),
+        maybe=tuple(word[:-1] for word in words if word[-1] == "?"),
+        across=tuple(word[:-1] for word in words if word[-1] == "~"),
     )
 
 
 def _saved(parameter: str, text: str) -> Saved:
+    """The word for a condition text; `parameter` is the one that is saved, "" for a result."""
     if text == "*":
         return Saved.ALWAYS
     if not text:
         return Saved.NEVER
     if "?" in text:
         return Saved.MAYBE
+    if text == parameter + "~":
+        return Saved.IF_OTHER
     if text == parameter:
         return Saved.IF_SELF
     return Saved.MAYBE if parameter in text.split() else Saved.IF_OTHER
@@ -352,7 +389,8 @@ def _saved(parameter: str, text: str) -> Saved:
 
 def _output(entry: Mapping[str, str], row: Mapping[str, Any]) -> Output:
     text = entry.get("saved", "")
-    view = ViewKind(entry.get("view", "none").replace("same", "self"))
+    view = ViewKind(entry.get("view", "none"))
+    view = ViewKind.MULTI if row.get("multi") and view is ViewKind.VIEW else view
     gradient = (
         Gradient.RAISES if row.get("error") and not row.get("tracked") else Gradient(entry.get("gradient", "yes"))
     )
@@ -360,7 +398,8 @@ def _output(entry: Mapping[str, str], row: Mapping[str, Any]) -> Output:
         saved=_saved("", text),
         condition=_condition(text),
         gradient=gradient,
-        view=ViewKind.MULTI if row.get("multi") and view is ViewKind.VIEW else view,
+        view=view,
+        contiguous_view=ViewKind(entry["dense"]) if "dense" in entry else view,
         view_of=tuple(entry.get("of", "").split()),
         shape=entry.get("shape", "").replace("mixed", ""),
         dtype=entry.get("dtype", ""),

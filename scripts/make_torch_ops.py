@@ -1,104 +1,134 @@
 """Writes gradfix/data/torch_ops-<major.minor>.json by interrogating the installed torch.
 
-Needs torch and the package `expecttest` (torch.testing's sample inputs import it). `python scripts/make_torch_ops.py`
-writes the table; with names (`torch.exp Tensor.mul`) it prints their rows and writes nothing.
+Needs torch, NumPy and the package `expecttest` (torch.testing's sample inputs import it). It takes a few minutes.
+`python scripts/make_torch_ops.py` writes the table; with names (`torch.exp Tensor.mul "+ tensor number" "module ReLU"`)
+it measures and prints those rows and writes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from interrogate import dtypes, factories, inplace, modules, recipes, rows, samples, signatures, symbols
+from interrogate.calls import Sample, kind
 from interrogate.probe import observe
 
 DATA = Path(__file__).resolve().parent.parent / "gradfix" / "data"
 
+Rows = Iterator[tuple[str, Any]]
+
 
 def main(names: Collection[str]) -> None:
     """Measure and write the table; or print the rows of `names`."""
-    torch.set_num_threads(1)
-    table = dict(operator_rows(names))
-    if not names:
-        table |= dict(symbol_rows()) | dict(factories.rows()) | dict(modules.rows(modules.torch_samples()))
-    lines = [f"{json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in sorted(table.items())]
     if names:
-        print("\n".join(lines))
+        for name, row in sorted(measure(names).items()):
+            print(line(name, row))
         return
     version = torch.__version__.partition("+")[0]
+    entries = [line("torch", version), *(line(name, row) for name, row in sorted(measure().items()))]
     target = DATA / f"torch_ops-{'.'.join(version.split('.')[:2])}.json"
-    text = ",\n".join([f'"torch": "{version}"', *lines])
-    target.write_text("{\n" + text + "\n}\n", encoding="utf-8")
+    target.write_text("{\n" + ",\n".join(entries) + "\n}\n", encoding="utf-8")
 
 
-def operator_rows(names: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Rows of functions and methods by user-facing name; a method that equals its function is a reference to it."""
+def line(name: str, row: Any) -> str:
+    """One entry of the file."""
+    return f"{json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}"
+
+
+def measure(names: Collection[str] = ()) -> dict[str, Any]:
+    """Rows by name: of everything, or of `names` alone (then without the list of what could not be measured)."""
+    torch.set_num_threads(1)
+    operators, unknown = operator_rows(names)
+    table = with_references(operators) if not names else operators
+    sections: list[Rows] = [symbol_rows(names), inplace_rows(names), factories.rows()]
+    if not names or any(name.startswith("module ") for name in names):
+        sections.append(modules.rows(modules.torch_samples()))
+    table |= {name: row for section in sections for name, row in section if not names or name in names}
+    return table if names else table | {"unknown": unknown}
+
+
+def operator_rows(names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+    """Rows of functions and methods, those with `inplace=True` under a name of their own; names that no call ran."""
     own, handwritten = samples.torch_samples(), recipes.read_recipes()
     measured: dict[str, Any] = {}
     unknown = []
     for name, function in samples.spellings():
-        if names and name not in names:
+        if names and name not in names and f"{name} inplace" not in names:
             continue
-        row = measure(name, function, samples.samples_for(name, own, handwritten))
-        if name.endswith("_"):
-            yield f"inplace {name}", inplace.row(name, function, samples.samples_for(name, own, handwritten))
-        if row is None:
-            unknown.append(name)
-        else:
-            measured[name] = row
-    for name, row in measured.items():
-        twin = "torch." + name.rpartition(".")[2]
-        same = name.startswith("Tensor.") and twin in measured and renamed(row) == renamed(measured[twin])
-        yield name, twin if same else row
-    yield "unknown", sorted(unknown)
+        overloads = signatures.signatures(name, function)
+        calls = samples.samples_for(name, own, handwritten)
+        for writes in (False, True):
+            chosen = [call for call in calls if (bound_kinds(overloads, call).get("inplace") == "true") is writes]
+            row = operator_row(function, chosen, overloads)
+            if row is not None:
+                measured[f"{name} inplace" if writes else name] = row
+            elif not writes:
+                unknown.append(name)
+    return measured, sorted(unknown)
 
 
-def symbol_rows() -> Iterator[tuple[str, Any]]:
-    """Rows of Python's operators and of tensor attributes."""
-    for name, parameters, function, calls in symbols.spellings():
-        seen = []
-        for sample in calls:
-            shown = observe(function, sample, parameters[: len(sample.args)])
-            if shown is not None:
-                kinds = dict(zip(parameters, map(samples.kind, sample.args), strict=False))
-                seen.append(rows.Seen(kinds, shown, list(dtypes.cases(function, sample))))
-        if seen:
-            yield name, {"parameters": list(parameters)} | rows.build(seen)
+def bound_kinds(overloads: signatures.Overloads, call: Sample) -> dict[str, str]:
+    """Kinds of a call's arguments by parameter, defaults included."""
+    return {name: kind(value) for name, value in signatures.bind(overloads, call.args, call.kwargs).values.items()}
 
 
-def renamed(row: Any) -> Any:
-    """The row with the receiver called `input`, as torch's functions call it."""
-    words = {"self": "input", "self?": "input?"}
-    if isinstance(row, dict):
-        return {words.get(key, key): renamed(value) for key, value in row.items()}
-    if isinstance(row, list):
-        renamed_items = [renamed(item) for item in row]
-        return sorted(renamed_items) if all(isinstance(item, str) for item in renamed_items) else renamed_items
-    if isinstance(row, str) and ("self" in row):
-        return " ".join(sorted(words.get(word, word) for word in row.split()))
-    return row
-
-
-def measure(name: str, function: Callable[..., Any], calls: list[samples.Sample]) -> rows.Row | None:
+def operator_row(
+    function: Callable[..., Any], calls: Sequence[Sample], overloads: signatures.Overloads
+) -> rows.Row | None:
     """The row of one operator, or None when no call of it worked."""
-    overloads = signatures.signatures(name, function)
     seen = []
-    for sample in calls:
-        bound = signatures.bind(overloads, sample.args, sample.kwargs)
-        if bound.values.get("inplace") is True:
-            continue
-        shown = observe(function, sample, bound.positional)
+    for call in calls:
+        shown = observe(function, call, signatures.bind(overloads, call.args, call.kwargs).positional)
         if shown is not None:
-            kinds = {parameter: samples.kind(value) for parameter, value in bound.values.items()}
-            seen.append(rows.Seen(kinds, shown, list(dtypes.cases(function, sample))))
-    if not seen:
-        return None
-    parameters = list(dict.fromkeys(parameter.name for overload in overloads for parameter in overload))
-    return {"parameters": parameters} | rows.build(seen)
+            seen.append(rows.Seen(bound_kinds(overloads, call), shown, list(dtypes.cases(function, call))))
+    return {"overloads": signatures.described(overloads)} | rows.build(seen) if seen else None
+
+
+def symbol_rows(names: Collection[str]) -> Rows:
+    """Rows of Python's operators, of indexing and of tensor attributes."""
+    for name, parameters, function, calls in symbols.spellings():
+        overloads = [tuple(signatures.Parameter(word, "any", None, False, True) for word in parameters)]
+        if not names or name in names:
+            row = operator_row(function, calls, overloads)
+            if row is not None:
+                yield name, row
+
+
+def inplace_rows(names: Collection[str]) -> Rows:
+    """`inplace Tensor.exp_` -> its twin."""
+    own, handwritten = samples.torch_samples(), recipes.read_recipes()
+    for name, function in samples.spellings():
+        if name.endswith("_") and (not names or f"inplace {name}" in names):
+            yield f"inplace {name}", inplace.row(name, function, samples.samples_for(name, own, handwritten))
+
+
+def with_references(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Methods that equal the function of the same name become its name: `"Tensor.exp": "torch.exp"`."""
+    found = {}
+    for name, row in table.items():
+        twin = "torch." + name.rpartition(".")[2]
+        same = name.startswith("Tensor.") and twin in table and renamed(row) == renamed(table[twin])
+        found[name] = twin if same else row
+    return found
+
+
+def renamed(value: Any) -> Any:
+    """The row with the receiver called `input`, as torch's functions call it, and order put aside."""
+    if isinstance(value, dict):
+        return {"input" if key == "self" else key: renamed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted(map(renamed, value), key=str)
+    return " ".join(sorted(receiver(word) for word in value.split())) if isinstance(value, str) else value
+
+
+def receiver(word: str) -> str:
+    """`self`, `self?`, `self:T` with the name functions use."""
+    return "input" + word[4:] if word[:4] == "self" and word[4:5] in ("", "?", "~", ":") else word
 
 
 if __name__ == "__main__":

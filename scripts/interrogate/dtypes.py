@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
-from interrogate.probe import Call, Sample, flat_tensors
+from interrogate.calls import Call, Sample, flat_tensors, seed
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Dtypes of the tensor arguments that count, types of the numbers among the arguments, dtype of one output."""
+    """Dtypes of the tensor arguments, types of the numbers among the arguments, dtype of one output."""
 
     given: tuple[torch.dtype, ...]
+    dimensioned: tuple[bool, ...]  # 0-d tensors widen a result only to another category
     numbers: tuple[type, ...]
     result: torch.dtype
 
@@ -39,16 +40,18 @@ def cases(call: Call, sample: Sample) -> Iterator[list[Case]]:
         return
     for first, others in KINDS.values():
         cast = _cast(sample, first, others)
-        given = tuple(tensor.dtype for tensor in _mattering(cast))
+        tensors = flat_tensors([*cast.args, *cast.kwargs.values()])
+        given = tuple(tensor.dtype for tensor in tensors)
+        dimensioned = tuple(tensor.dim() > 0 for tensor in tensors)
         numbers = tuple(type(value) for value in (*sample.args, *sample.kwargs.values()) if type(value) in (int, float))
-        torch.manual_seed(0)
+        seed(0)
         try:
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 result = call(*cast.args, **cast.kwargs)
         except Exception:  # a dtype the operator does not take tells nothing about its rule
             continue
-        yield [Case(given, numbers, tensor.dtype) for tensor in flat_tensors(result)]
+        yield [Case(given, dimensioned, numbers, tensor.dtype) for tensor in flat_tensors(result)]
 
 
 def rule(observed: Iterable[Case]) -> str:
@@ -64,7 +67,20 @@ def rule(observed: Iterable[Case]) -> str:
 
 
 def _promoted(case: Case) -> torch.dtype:
-    return functools.reduce(torch.promote_types, case.given)
+    """As torch.result_type over the tensors."""
+    wide = [dtype for dtype, has in zip(case.given, case.dimensioned, strict=True) if has]
+    flat = [dtype for dtype, has in zip(case.given, case.dimensioned, strict=True) if not has]
+    if not wide:
+        return functools.reduce(torch.promote_types, flat)
+    result = functools.reduce(torch.promote_types, wide)
+    for dtype in flat:
+        if _category(dtype) > _category(result):
+            result = torch.promote_types(result, dtype)
+    return result
+
+
+def _category(dtype: torch.dtype) -> int:
+    return 3 if dtype.is_complex else 2 if dtype.is_floating_point else 0 if dtype is torch.bool else 1
 
 
 def _promoted_with_numbers(case: Case) -> torch.dtype:
@@ -90,13 +106,6 @@ RULES: Mapping[str, Callable[[Case], torch.dtype]] = {
     "float": lambda case: _floating(_promoted(case)),
     "sum": lambda case: _summed(case.given[0]),
 }
-
-
-def _mattering(sample: Sample) -> list[torch.Tensor]:
-    """Tensors with dimensions, or all of them when none has: 0-d tensors do not widen a result of the same kind."""
-    tensors = flat_tensors([*sample.args, *sample.kwargs.values()])
-    wide = [tensor for tensor in tensors if tensor.dim()]
-    return wide or tensors
 
 
 def _cast(sample: Sample, first: torch.dtype, others: torch.dtype) -> Sample:

@@ -1,4 +1,4 @@
-"""Functions that make tensors: which keywords they take, which dtype they give, and whether a tensor argument is tracked."""
+"""Functions that make tensors: keywords they take, dtype they give, whether the graph of a tensor argument is kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from interrogate import recipes
-from interrogate.probe import Sample, flat_tensors
+from interrogate.calls import Sample, flat_tensors
 
 # name: call | call ...   each makes a tensor; the calls are those people write
 CALLS: Mapping[str, str] = {
@@ -77,15 +77,16 @@ def rows() -> Iterator[tuple[str, Any]]:
         function = _resolve(name)
         if function is None:
             continue
-        made = [
-            tensor for sample in recipes.build(calls.split(" | ")) if (tensor := _call(function, sample)) is not None
-        ]
-        if not made:
+        samples = recipes.build(calls.split(" | "))
+        if all(_call(function, sample) is None for sample in samples):
             continue
-        sample = recipes.build(calls.split(" | "))[0]
         entry = {
             "dtype": _dtype(name, function, calls),
-            "takes": [word for word, value in _KEYWORDS.items() if _takes(function, sample, word, value)],
+            "takes": [
+                word
+                for word, value in _KEYWORDS.items()
+                if any(_takes(function, sample, word, value) for sample in samples)
+            ],
             "tracked": _tracked(function, calls),
             "shares": _shares(function, calls),
             "like": "like" in name or name.startswith("Tensor.new"),
@@ -115,13 +116,15 @@ def _call(function: Any, sample: Sample, **extra: Any) -> torch.Tensor | None:
 
 def _takes(function: Any, sample: Sample, word: str, value: Any) -> bool:
     made = _call(function, sample, **{word: value})
+    if made is None and word == "requires_grad":  # an integer tensor can't, but the keyword is there
+        made = _call(function, sample, dtype=torch.float64, requires_grad=True)
     if made is None:
         return False
     return made.requires_grad if word == "requires_grad" else word != "dtype" or made.dtype == value
 
 
 def _dtype(name: str, function: Any, calls: str) -> str:
-    """ "default" follows torch.set_default_dtype, "same" the tensor argument; a fixed name; "value" follows the value."""
+    """ "default" follows torch.set_default_dtype, "same" the tensor argument, "value" the value; or a fixed name."""
     kinds = set()
     for text in calls.split(" | "):
         (sample,) = recipes.build([text])

@@ -1,15 +1,17 @@
-"""The out-of-place twin of every in-place function: same signature, same values, same gradients, or none."""
+"""The out-of-place twin of every in-place function: one with the same values; its signature and gradients compared."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from interrogate import signatures
-from interrogate.probe import Sample, flat_tensors
+from interrogate.calls import Sample, flat_tensors, seed
+from interrogate.probe import shares_storage
 
 # Named by what they do; whether a twin exists is measured, not listed.
 CATEGORIES = {
@@ -24,6 +26,21 @@ CATEGORIES = {
 BY_NAME = {name: category for category, names in CATEGORIES.items() for name in names.split()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    equal: bool
+    gradients: bool
+    view: bool
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    result: torch.Tensor
+    shares: bool  # with the tensor that was given
+    gradients: list[torch.Tensor | None] | None  # None: backward raised
+
+
 def row(name: str, function: Callable[..., Any], calls: Sequence[Sample]) -> dict[str, Any]:
     """Twin of `Tensor.exp_`, `torch.relu_`: its name, how its dtype relates to the target's, whether it is a view."""
     entry: dict[str, Any] = {"category": BY_NAME.get(name.rpartition(".")[2], "")}
@@ -31,15 +48,12 @@ def row(name: str, function: Callable[..., Any], calls: Sequence[Sample]) -> dic
     twin = _resolve(twin_name)
     if twin is not None:
         verdict = _compare(function, twin, [call for call in calls if isinstance(call.args[0], torch.Tensor)])
-        if verdict and verdict["equal"]:
-            entry |= {
-                "twin": twin_name,
-                "view": verdict["view"],
-                "dtype": verdict["dtype"],
-                "signature": _covers(signatures.signatures(twin_name, twin), signatures.signatures(name, function)),
-            }
-        elif verdict is None:
+        if verdict is None:
             entry["unmeasured"] = twin_name
+        elif verdict.equal:
+            own, other = signatures.signatures(name, function), signatures.signatures(twin_name, twin)
+            entry |= {"twin": twin_name, "view": verdict.view, "dtype": verdict.dtype, "signature": _covers(other, own)}
+            entry["gradients"] = "" if verdict.gradients else "differ"
     return {key: value for key, value in entry.items() if value}
 
 
@@ -50,36 +64,40 @@ def _resolve(name: str) -> Callable[..., Any] | None:
     return target if callable(target) else None
 
 
-def _covers(twin: Sequence[tuple[signatures.Parameter, ...]], own: Sequence[tuple[signatures.Parameter, ...]]) -> bool:
-    """Every overload of the in-place form can be written as a call of the twin without changing an argument."""
-    offered = [[parameter.name for parameter in overload] for overload in twin]
-    wanted = [[parameter.name for parameter in overload] for overload in own]
+def _covers(twin: signatures.Overloads, own: signatures.Overloads) -> bool:
+    """Every call of the in-place form is a call of the twin with the same arguments, the written one by position."""
+    offered, wanted = ([_beside_target(overload) for overload in overloads] for overloads in (twin, own))
     return bool(wanted) and all(any(names == other[: len(names)] for other in offered) for names in wanted)
 
 
-def _compare(function: Callable[..., Any], twin: Callable[..., Any], calls: Sequence[Sample]) -> dict[str, Any] | None:
+def _beside_target(overload: tuple[signatures.Parameter, ...]) -> list[str]:
+    names = [parameter.name for parameter in overload]
+    target = next((name for name in names if name in ("self", "input")), names[0] if names else "")
+    return [name for name in names if name not in (target, "inplace")]
+
+
+def _compare(function: Callable[..., Any], twin: Callable[..., Any], calls: Sequence[Sample]) -> _Comparison | None:
     """Over all calls the in-place form takes; None when there is none."""
-    dtypes, equal, view, compared = set(), True, False, 0
+    pairs = []
     for sample in (variant for call in calls for variant in _variants(call)):
-        outcome = _run(function, sample)
-        if outcome is None:
+        written = _run(function, sample)
+        if written is None or not isinstance(written.result, torch.Tensor):
             continue
-        target, gradients = outcome
-        other = _run(twin, sample)
-        if other is None:
-            equal = False
-            continue
-        compared += 1
-        result, twin_gradients = other
-        view |= result.untyped_storage()._cdata == flat_tensors(sample.args[0])[0].untyped_storage()._cdata
-        dtypes.add((target.dtype, result.dtype))
-        equal &= torch.equal(_clean(target), _clean(result.to(target.dtype)))
-        equal &= all(_close(a, b) for a, b in zip(gradients, twin_gradients, strict=True))
-    if not compared and equal:
+        made = _run(twin, sample)
+        if made is None:
+            return _Comparison(False, False, False, "")
+        pairs.append((written, made))
+    if not pairs:
         return None
+    dtypes = {(written.result.dtype, made.result.dtype) for written, made in pairs}
     kept = all(own == other for own, other in dtypes)
     boolean = all(other is torch.bool for _, other in dtypes)
-    return {"equal": equal, "view": view, "dtype": "same" if kept else "bool" if boolean else "promote"}
+    return _Comparison(
+        equal=all(_equal(written.result, made.result) for written, made in pairs),
+        gradients=all(_same_gradients(written, made) for written, made in pairs),
+        view=any(made.shares for _, made in pairs),
+        dtype="same" if kept else "bool" if boolean else "promote",
+    )
 
 
 def _variants(sample: Sample) -> Iterator[Sample]:
@@ -89,28 +107,65 @@ def _variants(sample: Sample) -> Iterator[Sample]:
         yield Sample((sample.args[0].float(), *sample.args[1:]), sample.kwargs)
 
 
-def _run(function: Callable[..., Any], sample: Sample) -> tuple[torch.Tensor, list[torch.Tensor | None]] | None:
-    leaf = sample.args[0].detach().clone()
-    if leaf.is_floating_point():
-        leaf.requires_grad_()
-    torch.manual_seed(0)
+def _run(function: Callable[..., Any], sample: Sample) -> _Outcome | None:
+    given = _fresh(sample, tracked=False)
+    seed(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = function(leaf.clone(), *sample.args[1:], **sample.kwargs)
-            if not isinstance(result, torch.Tensor):
-                return None
-            gradients = list(torch.autograd.grad(result.sum(), [leaf])) if result.requires_grad else [None]
-    except (RuntimeError, TypeError, ValueError, IndexError):
+            result = function(*given.args, **given.kwargs)
+    except Exception:  # torch rejects calls with any kind of error
         return None
-    return result.detach(), gradients
+    if not isinstance(result, torch.Tensor):
+        return None
+    return _Outcome(result, shares_storage(result, given.args[0]), _gradients(function, sample))
 
 
-def _clean(tensor: torch.Tensor) -> torch.Tensor:
+def _gradients(function: Callable[..., Any], sample: Sample) -> list[torch.Tensor | None] | None:
+    leaves = _fresh(sample, tracked=True)
+    tracked = [tensor for tensor in flat_tensors([*leaves.args, *leaves.kwargs.values()]) if tensor.is_floating_point()]
+    seed(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = function(leaves.args[0].clone(), *leaves.args[1:], **leaves.kwargs)
+            if not result.requires_grad:
+                return [None for _ in tracked]
+            return list(torch.autograd.grad(result.sum(), tracked, allow_unused=True))
+    except Exception:
+        return None
+
+
+def _fresh(sample: Sample, *, tracked: bool) -> Sample:
+    def copy(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.detach().clone().requires_grad_(tracked and value.is_floating_point())
+        if isinstance(value, (list, tuple)) and flat_tensors(value):
+            return type(value)(copy(item) for item in value)
+        return value
+
+    return Sample(tuple(map(copy, sample.args)), {name: copy(value) for name, value in sample.kwargs.items()})
+
+
+def _equal(written: torch.Tensor, made: torch.Tensor) -> bool:
+    """Equal values after a cast to the target's dtype."""
+    other = made.to(written.dtype)
+    return written.shape == other.shape and bool(torch.equal(_without_nan(written), _without_nan(other)))
+
+
+def _same_gradients(written: _Outcome, made: _Outcome) -> bool:
+    """Equal where both forms have them: `asinh_` and `floor_divide` have no derivative on one side or both."""
+    if written.gradients is None or made.gradients is None:
+        return True
+    return all(_close(one, two) for one, two in zip(written.gradients, made.gradients, strict=True))
+
+
+def _without_nan(tensor: torch.Tensor) -> torch.Tensor:
     return torch.nan_to_num(tensor, nan=12345.0) if tensor.is_floating_point() else tensor
 
 
 def _close(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    """A missing gradient equals a zero one: `eq_` gives zeros where `eq` leaves the graph."""
     if one is None or other is None:
-        return True  # comparisons: the twin leaves the graph, in place it has a zero gradient
-    return torch.allclose(one, other, equal_nan=True)
+        return all(found is None or not found.any() for found in (one, other))
+    return bool(torch.allclose(one, other, equal_nan=True))

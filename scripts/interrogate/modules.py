@@ -4,100 +4,134 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from interrogate import samples
-from interrogate.probe import Sample, observe
-from interrogate.rows import Seen, build
+from interrogate import recipes, signatures
+from interrogate.calls import Sample, kind, seed
+from interrogate.probe import observe
+from interrogate.rows import Row, Seen, build
 
-CONTAINERS = {"Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Container"}
-# class: constructor arguments ; inputs | ... (names as in recipes.py)
-RECIPES_FILE = "module_recipes.txt"
+CONTAINERS = ("Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Container")
+RECIPES = Path(__file__).with_name("module_recipes.txt")
+WEIGHTS = "weights"  # stands for all parameters of the module
 
 
-def rows(own: Mapping[str, list[tuple[Sample, Sample]]]) -> Iterator[tuple[str, Any]]:
-    """`module ReLU` -> row, `module ReLU inplace` -> row of the writing form; None for a class that no sample ran."""
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A module that was built, and how."""
+
+    module: nn.Module
+    constructor: Sample
+    inputs: Sample
+
+
+def rows(own: Mapping[str, Sequence[tuple[Sample, Sample]]]) -> Iterator[tuple[str, Any]]:
+    """`module ReLU` -> row, `module ReLU inplace` -> row of the writing form; null for a class no sample ran."""
+    handwritten, alone = read_recipes()
     for name in sorted(dir(nn)):
         cls = getattr(nn, name)
         if not inspect.isclass(cls) or not issubclass(cls, nn.Module) or name.startswith("_") or name in CONTAINERS:
             continue
-        plain, writing = [], []
-        parameters = {len(list(module.parameters())) > 0 for module, *_ in _built(cls, own.get(name, []))}
-        for module, constructor, inputs in _built(cls, own.get(name, [])):
-            seen = list(_seen(cls, module, constructor, inputs))
-            (writing if constructor.kwargs.get("inplace") else plain).extend(seen)
-        accepts_inplace = "inplace" in inspect.signature(cls).parameters
-        if not plain:
-            yield f"module {name}", None
+        calls = () if name in alone else own.get(name, ())
+        layers = list(_built(cls, [*calls, *handwritten.get(name, ())]))
+        plain = [layer for layer in layers if not layer.constructor.kwargs.get("inplace")]
+        writing = [layer for layer in layers if layer.constructor.kwargs.get("inplace")]
+        yield f"module {name}", _row(cls, plain)
+        if writing and (row := _row(cls, writing)):
+            yield f"module {name} inplace", row
+
+
+def _row(cls: type[nn.Module], layers: Sequence[Layer]) -> Row | None:
+    seen = [one for layer in layers for one in _seen(cls, layer)]
+    if not seen:
+        return None
+    learns = {bool(list(layer.module.parameters())) for layer in layers}
+    return {
+        "inplace": "inplace" in inspect.signature(cls).parameters,
+        "learns": "maybe" if len(learns) > 1 else "yes" if True in learns else "no",
+        "constructor": signatures.described([_constructor_parameters(cls)]),
+        "overloads": signatures.described([_forward_parameters(cls)]),
+    } | build(seen)
+
+
+def read_recipes() -> tuple[dict[str, list[tuple[Sample, Sample]]], set[str]]:
+    """(constructor arguments, forward arguments) by class name; and the classes that want no other calls."""
+    found: dict[str, list[tuple[Sample, Sample]]] = {}
+    alone = set()
+    for line in RECIPES.read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
             continue
-        extra = {"learns": "yes" if parameters == {True} else "no" if parameters == {False} else "maybe"}
-        yield (
-            f"module {name}",
-            {"inplace": accepts_inplace} | extra | {"parameters": _forward_names(cls)} | build(plain),
-        )
-        if writing:
-            yield f"module {name} inplace", {"parameters": _forward_names(cls)} | build(writing)
+        names, _, calls = line.partition(": ")
+        pairs = [recipes.build([part.strip() for part in call.split(";")]) for call in calls.split(" | ")]
+        for name in names.rstrip("!").split():
+            found.setdefault(name, []).extend((constructor, inputs) for constructor, inputs in pairs)
+        if names.endswith("!"):
+            alone |= set(names.rstrip("!").split())
+    return found, alone
 
 
 def torch_samples() -> dict[str, list[tuple[Sample, Sample]]]:
-    """(constructor arguments, forward arguments) for each class, from torch.testing; with `inplace=True` forms added."""
+    """(constructor arguments, forward arguments) by class name, from torch.testing."""
     from torch.testing._internal.common_modules import module_db
 
     found: dict[str, list[tuple[Sample, Sample]]] = {}
     for info in module_db:
-        cls = info.module_cls
-        if cls.__module__.partition(".nn.")[0] != "torch" or "quantiz" in cls.__module__:
+        cls: type[nn.Module] = info.module_cls
+        if getattr(nn, cls.__name__, None) is not cls:
             continue
-        torch.manual_seed(11)
+        seed(11)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             inputs = info.module_inputs_func(info, "cpu", torch.float64, False, training=True)
         for given in inputs:
-            if given.forward_input is None:
-                continue
-            constructor = Sample(given.constructor_input.args, given.constructor_input.kwargs)
-            forward = Sample(given.forward_input.args, given.forward_input.kwargs)
-            found.setdefault(cls.__name__, []).append((constructor, forward))
+            if given.forward_input is not None:
+                constructor = Sample(given.constructor_input.args, given.constructor_input.kwargs)
+                forward = Sample(given.forward_input.args, given.forward_input.kwargs)
+                found.setdefault(cls.__name__, []).append((constructor, forward))
     return found
 
 
-def _built(cls: type[nn.Module], calls: list[tuple[Sample, Sample]]) -> Iterator[tuple[nn.Module, Sample, Sample]]:
-    forms = [({}, "inplace" in inspect.signature(cls).parameters)]
+def _built(cls: type[nn.Module], calls: Sequence[tuple[Sample, Sample]]) -> Iterator[Layer]:
+    """Each call as given and, where the class takes it, with `inplace=True`."""
+    forms: list[dict[str, Any]] = [{}, {"inplace": True}] if "inplace" in inspect.signature(cls).parameters else [{}]
     for constructor, inputs in calls:
-        for extra in [{}, {"inplace": True}] if forms[0][1] else [{}]:
+        for extra in forms:
             kwargs = {key: value for key, value in constructor.kwargs.items() if key not in ("device", "dtype")} | extra
-            torch.manual_seed(3)
+            seed(3)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     module = cls(*constructor.args, **kwargs).double()
                     if "Lazy" in cls.__name__:  # its parameters get their shapes from a first call
                         module(*inputs.args, **inputs.kwargs)
-            except Exception:
+            except Exception:  # torch.testing's arguments need not fit every form
                 continue
-            yield module, Sample(constructor.args, kwargs), inputs
+            yield Layer(module, Sample(constructor.args, kwargs), inputs)
 
 
-def _seen(cls: type[nn.Module], module: nn.Module, constructor: Sample, inputs: Sample) -> Iterator[Seen]:
-    named = dict(module.named_parameters())
-    positional = _forward_names(cls)[: len(inputs.args)]
-    if len(positional) < len(inputs.args):
-        positional = [f"arg{at}" for at in range(len(inputs.args))]
+def _seen(cls: type[nn.Module], layer: Layer) -> Iterator[Seen]:
+    named = dict(layer.module.named_parameters())
+    bound = signatures.bind([_forward_parameters(cls)], layer.inputs.args, layer.inputs.kwargs)
+    weights = [value.detach() for value in named.values()]
+    given = Sample(layer.inputs.args, {**layer.inputs.kwargs, WEIGHTS: weights})
     for training in (True, False):
-        module.train(training)
-        call = _functional(module, list(named))
-        given = Sample(inputs.args, {**inputs.kwargs, "weights": [value.detach() for value in named.values()]})
-        shown = observe(call, given, positional)
+        layer.module.train(training)
+        shown = observe(_functional(layer.module, list(named)), given, bound.positional, (WEIGHTS,))
         if shown is not None:
-            kinds = _constructor_kinds(cls, constructor) | {"training": str(training).lower()}
-            yield Seen(kinds, shown, [])
+            constructed = signatures.bind(
+                [_constructor_parameters(cls)], layer.constructor.args, layer.constructor.kwargs
+            )
+            kinds = {name: kind(value) for name, value in {**bound.values, **constructed.values}.items()}
+            yield Seen(kinds | {"training": kind(training)}, shown, [])
 
 
-def _functional(module: nn.Module, names: list[str]) -> Callable[..., Any]:
+def _functional(module: nn.Module, names: Sequence[str]) -> Callable[..., Any]:
     def call(*args: Any, weights: list[torch.Tensor], **kwargs: Any) -> Any:
         if not names:
             return module(*args, **kwargs)
@@ -106,15 +140,14 @@ def _functional(module: nn.Module, names: list[str]) -> Callable[..., Any]:
     return call
 
 
-def _forward_names(cls: type[nn.Module]) -> list[str]:
-    parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
-    return [one.name for one in parameters if one.kind is not one.VAR_KEYWORD]
+def _forward_parameters(cls: type[nn.Module]) -> tuple[signatures.Parameter, ...]:
+    (parameters,) = signatures.from_inspect(cls.forward) or [()]
+    return parameters[1:]
 
 
-def _constructor_kinds(cls: type[nn.Module], constructor: Sample) -> dict[str, str]:
-    try:
-        bound = inspect.signature(cls).bind(*constructor.args, **constructor.kwargs)
-    except TypeError:
-        return {}
-    bound.apply_defaults()
-    return {name: samples.kind(value) for name, value in bound.arguments.items()}
+def _constructor_parameters(cls: type[nn.Module]) -> tuple[signatures.Parameter, ...]:
+    """Of the class, or of its base where it passes everything on (`LSTM` fills in the `mode` of `RNNBase`)."""
+    (parameters,) = signatures.from_inspect(cls) or [()]
+    if parameters and parameters[0].type == signatures.VARARGS:
+        (parameters,) = signatures.from_inspect(cls.__mro__[1]) or [()]
+    return tuple(parameter for parameter in parameters if parameter.name != "mode" or "RNN" not in str(cls.__mro__))

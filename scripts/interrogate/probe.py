@@ -1,30 +1,22 @@
-"""What one call does to autograd, found by mutating each tensor after the call and running backward.
+"""What one call does to autograd, found by writing to each tensor after the call and running backward.
 
-Every input is dense, contiguous and not a leaf; the write is a bump of the version counter, which is all that backward
-looks at. `Saved by p` means: with `p` requiring grad, backward raises "modified by an inplace operation".
+Inputs are dense, contiguous and not leaves; a write is a bump of the version counter, which is all that backward looks
+at. `Saved because of p`: with `p` requiring grad, backward raises "modified by an inplace operation".
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from interrogate.calls import Call, Run, Sample, Slot, Subject, tensor_slots
+
 CONFLICT = "modified by an inplace operation"
 MULTI_VIEW = "multiple views"
-
-Call = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One call: positional and keyword arguments; tensors may sit in lists."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+ACROSS = "~"  # behind a cause: another element of the same list, not the element itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +29,7 @@ class Output:
     strided_alias: str  # the same when the inputs are not contiguous
     alias_of: str  # the parameter it shares storage with
     shape: frozenset[str]  # of "scalar", "same" (as the first tensor), "broadcast": those that hold here
-    rank: int  # of the first tensor argument: 0 tells nothing about shape
+    rank: int  # the highest among the tensor arguments: with 0 the shape tells nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +38,8 @@ class Observation:
 
     causes: Mapping[str, frozenset[str]]  # tensor parameter -> parameters whose gradient needs its value
     silent: frozenset[str]  # parameters whose value backward uses without checking the version
+    alone: frozenset[str]  # tensor lists of one element
+    escaping: frozenset[str]  # saved parameters of which a copy is saved instead when they are not contiguous
     differentiable: frozenset[str]  # tensor parameters that get a gradient
     mutated: frozenset[str]  # parameters the call wrote to
     outputs: tuple[Output, ...]
@@ -56,64 +50,48 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """Where a tensor sits in a call: position or keyword, index when inside a list, and the parameter's name."""
+class _Saves:
+    """What is saved when one parameter is tracked."""
 
-    location: int | str
-    index: int | None
-    parameter: str
+    slots: frozenset[Slot]
+    outputs: frozenset[int]
 
 
-def observe(call: Call, sample: Sample, positional: Sequence[str]) -> Observation | None:
+def observe(call: Call, sample: Sample, positional: Sequence[str], whole: Collection[str] = ()) -> Observation | None:
     """Run the call in every configuration; None when it raises with nothing tracked.
 
-    `positional` names the parameters that the positional arguments fill.
+    `positional` names the parameters that the positional arguments fill. Of a list in `whole` (the weights of a module)
+    all elements are written together: it counts as saved when any of them is.
     """
-    slots = tuple(tensor_slots(sample, positional))
-    plain = _Run.forward(call, sample, slots, frozenset())
+    subject = Subject(call, sample, tuple(tensor_slots(sample, positional)), frozenset(whole))
+    plain = subject.run(())
     if plain is None:
         return None
-    candidates = sorted({slot.parameter for slot in slots if _slot_value(sample, slot).is_floating_point()})
-    reached = {name: _gradient_of(call, sample, slots, name) for name in candidates}
-    tracked = [name for name in candidates if reached[name] == "yes"]
+    groups = _floating(subject)
+    reached = {name: _gradient_of(subject, group) for name, group in groups.items()}
+    tracked = {name: group for name, group in groups.items() if reached[name] == "yes"}
+    everything = [slot for group in tracked.values() for slot in group]
+    together = subject.run(everything)
+    if together is None:
+        tracked, everything, together = {}, [], plain
+    saves = {name: _saved(subject, group) for name, group in tracked.items()}
+    all_saves = _saved(subject, everything) if len(tracked) != 1 else next(iter(saves.values()))
+    single = frozenset[Slot]().union(*(found.slots for found in saves.values()))
+    gradients, error = together.backward()
     errors = [text for text in reached.values() if text not in ("yes", "no")]
-    strided = _Run.forward(call, sample, slots, frozenset(), strided=True)
-    baseline = _Run.forward(call, sample, slots, frozenset(tracked))
-    if baseline is None:
-        tracked, baseline = [], plain
-    matrix = {name: _saved_targets(call, sample, slots, frozenset({name})) for name in tracked}
-    union = _saved_targets(call, sample, slots, frozenset(tracked)) if len(tracked) > 1 else set()
-    found: set[Any] = set().union(*matrix.values()) if matrix else set()
-    gradients, error = baseline.backward()
     return Observation(
-        causes={
-            name: frozenset(cause for cause in tracked if name in matrix[cause])
-            for name in dict.fromkeys(slot.parameter for slot in slots)
-        },
-        silent=_silently_used(call, sample, slots, tracked, found, gradients),
+        causes=_causes(subject, tracked, saves),
+        silent=_silently_used(subject, everything, single, gradients),
+        alone=frozenset(name for name, group in groups.items() if len(group) == 1 and group[0].index is not None),
+        escaping=_escaping(subject, everything, all_saves),
         differentiable=frozenset(tracked),
         mutated=frozenset(plain.mutated()),
-        outputs=_outputs(plain, strided, baseline, tracked, matrix, gradients),
+        outputs=_outputs(plain, subject.run((), strided=True), together, saves, gradients),
         result=result_kind(plain.result),
-        multi_view=_is_multi_view(call, sample, slots, tracked),
-        conjunction=bool(union - found),
+        multi_view=_is_multi_view(subject, everything),
+        conjunction=bool(all_saves.slots - single),
         backward_error=errors[0] if errors and not tracked else error,
     )
-
-
-def tensor_slots(sample: Sample, positional: Sequence[str]) -> Iterator[Slot]:
-    """Every tensor among the arguments."""
-    places: list[tuple[int | str, str, Any]] = [
-        (at, name, value) for at, (name, value) in enumerate(zip(positional, sample.args, strict=True))
-    ]
-    places += [(name, name, value) for name, value in sample.kwargs.items()]
-    for location, name, value in places:
-        if isinstance(value, torch.Tensor):
-            yield Slot(location, None, name)
-        elif isinstance(value, (list, tuple)):
-            for index, item in enumerate(value):
-                if isinstance(item, torch.Tensor):
-                    yield Slot(location, index, name)
 
 
 def result_kind(result: Any) -> str:
@@ -131,102 +109,18 @@ def result_kind(result: Any) -> str:
     return "other"
 
 
-def flat_tensors(result: Any) -> list[torch.Tensor]:
-    """The tensors of a result, in order."""
-    if isinstance(result, torch.Tensor):
-        return [result]
-    if isinstance(result, (tuple, list)):
-        return [tensor for item in result for tensor in flat_tensors(item)]
-    return []
+def _floating(subject: Subject) -> dict[str, list[Slot]]:
+    groups: dict[str, list[Slot]] = {}
+    for slot in subject.slots:
+        if slot.value(subject.sample).is_floating_point():
+            groups.setdefault(slot.parameter, []).append(slot)
+    return groups
 
 
-@dataclass(slots=True)
-class _Run:
-    inputs: dict[Slot, torch.Tensor]
-    leaves: dict[Slot, torch.Tensor]
-    versions: dict[Slot, int]
-    result: Any
-
-    @classmethod
-    def forward(
-        cls,
-        call: Call,
-        sample: Sample,
-        slots: Sequence[Slot],
-        tracked: frozenset[str],
-        *,
-        strided: bool = False,
-    ) -> _Run | None:
-        leaves: dict[Slot, torch.Tensor] = {}
-        inputs: dict[Slot, torch.Tensor] = {}
-        for slot in slots:
-            leaf = _slot_value(sample, slot).detach().clone(memory_format=torch.contiguous_format)
-            if slot.parameter in tracked and leaf.is_floating_point():
-                leaves[slot] = leaf.requires_grad_()
-            inputs[slot] = _strided(leaf) if strided else leaf.clone()
-        versions = {slot: tensor._version for slot, tensor in inputs.items()}
-        torch.manual_seed(0)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                result = _invoke(call, sample, inputs)
-        except Exception:
-            return None
-        return cls(inputs, leaves, versions, result)
-
-    def mutated(self) -> Iterator[str]:
-        return (slot.parameter for slot, tensor in self.inputs.items() if tensor._version != self.versions[slot])
-
-    def backward(self) -> tuple[dict[Slot, torch.Tensor | None], str]:
-        """Gradients of the leaves for a cotangent of ones, or the error's text."""
-        outputs = [tensor for tensor in flat_tensors(self.result) if tensor.requires_grad]
-        if not outputs:
-            return {}, ""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = torch.autograd.grad(
-                    outputs, list(self.leaves.values()), [torch.ones_like(out) for out in outputs], allow_unused=True
-                )
-        except RuntimeError as error:
-            return {}, str(error)
-        return {slot: _dense(gradient) for slot, gradient in zip(self.leaves, found, strict=True)}, ""
-
-
-def _dense(gradient: torch.Tensor | None) -> torch.Tensor | None:
-    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
-
-
-def _strided(tensor: torch.Tensor) -> torch.Tensor:
-    """The same values, laid out so that no two dimensions can be merged."""
-    if tensor.dim() < 2:
-        return torch.stack((tensor, tensor), -1).select(-1, 0)
-    order = tuple(reversed(range(tensor.dim())))
-    return tensor.permute(order).clone(memory_format=torch.contiguous_format).permute(order)
-
-
-def _slot_value(sample: Sample, slot: Slot) -> torch.Tensor:
-    value = sample.args[slot.location] if isinstance(slot.location, int) else sample.kwargs[slot.location]
-    tensor: torch.Tensor = value if slot.index is None else value[slot.index]
-    return tensor
-
-
-def _invoke(call: Call, sample: Sample, inputs: Mapping[Slot, torch.Tensor]) -> Any:
-    places: dict[int | str, Any] = dict(enumerate(sample.args)) | dict(sample.kwargs)
-    for slot, tensor in inputs.items():
-        if slot.index is None:
-            places[slot.location] = tensor
-        else:
-            items = list(places[slot.location])
-            items[slot.index] = tensor
-            places[slot.location] = type(places[slot.location])(items)
-    return call(*(places[at] for at in range(len(sample.args))), **{name: places[name] for name in sample.kwargs})
-
-
-def _gradient_of(call: Call, sample: Sample, slots: Sequence[Slot], name: str) -> str:
-    """With `name` alone tracked: "yes" it gets a gradient, "no", or the text of the error that backward raises."""
-    run = _Run.forward(call, sample, slots, frozenset({name}))
-    if run is None or not any(tensor.requires_grad for tensor in flat_tensors(run.result)):
+def _gradient_of(subject: Subject, group: Sequence[Slot]) -> str:
+    """With this parameter alone tracked: "yes" it gets a gradient, "no", or the text of the error backward raises."""
+    run = subject.run(group)
+    if run is None or not any(tensor.requires_grad for tensor in run.outputs):
         return "no"
     gradients, error = run.backward()
     if error:
@@ -234,38 +128,59 @@ def _gradient_of(call: Call, sample: Sample, slots: Sequence[Slot], name: str) -
     return "yes" if any(gradient is not None for gradient in gradients.values()) else "no"
 
 
-def _saved_targets(call: Call, sample: Sample, slots: Sequence[Slot], tracked: frozenset[str]) -> set[str | int]:
-    """Names of parameters, and indices of outputs, whose bump makes backward raise."""
-    first = _Run.forward(call, sample, slots, tracked)
-    if first is None:
-        return set()
-    saved: set[str | int] = set()
-    targets: list[Slot | int] = [*slots, *range(len(flat_tensors(first.result)))]
-    for target in targets:
-        run = _Run.forward(call, sample, slots, tracked)
-        if run is None:
-            continue
-        tensor = run.inputs[target] if isinstance(target, Slot) else flat_tensors(run.result)[target]
+def _saved(subject: Subject, tracked: Sequence[Slot], *, strided: bool = False) -> _Saves:
+    """The inputs and outputs whose bump makes backward raise."""
+    first = subject.run(tracked, strided=strided)
+    if first is None or not tracked:
+        return _Saves(frozenset(), frozenset())
+    slots: set[Slot] = set()
+    for target in subject.targets():
+        run = subject.run(tracked, strided=strided)
+        if run is not None and _breaks(run, [run.inputs[slot] for slot in target]):
+            slots.update(target)
+    outputs = set()
+    for index in range(len(first.outputs)):
+        run = subject.run(tracked, strided=strided)
+        if run is not None and _breaks(run, [run.outputs[index]]):
+            outputs.add(index)
+    return _Saves(frozenset(slots), frozenset(outputs))
+
+
+def _breaks(run: Run, tensors: Iterable[torch.Tensor]) -> bool:
+    for tensor in tensors:
         torch.autograd.graph.increment_version(tensor)
-        if CONFLICT in run.backward()[1]:
-            saved.add(target.parameter if isinstance(target, Slot) else target)
-    return saved
+    return CONFLICT in run.backward()[1]
+
+
+def _causes(
+    subject: Subject, tracked: Mapping[str, list[Slot]], saves: Mapping[str, _Saves]
+) -> dict[str, frozenset[str]]:
+    causes: dict[str, set[str]] = {slot.parameter: set() for slot in subject.slots}
+    for cause, group in tracked.items():
+        for parameter in {slot.parameter for slot in saves[cause].slots}:
+            splits = parameter == cause and len(group) > 1 and parameter not in subject.whole
+            across = splits and _only_across(subject, group)
+            causes[parameter].add(cause + ACROSS if across else cause)
+    return {name: frozenset(found) for name, found in causes.items()}
+
+
+def _only_across(subject: Subject, group: Sequence[Slot]) -> bool:
+    """No element of the list is saved for its own gradient."""
+    return all(slot not in _saved(subject, [slot]).slots for slot in group)
 
 
 def _silently_used(
-    call: Call,
-    sample: Sample,
-    slots: Sequence[Slot],
-    tracked: Sequence[str],
-    found: set[Any],
+    subject: Subject,
+    tracked: Sequence[Slot],
+    guarded: Iterable[Slot],
     gradients: Mapping[Slot, torch.Tensor | None],
 ) -> frozenset[str]:
-    """Parameters that backward reads without having guarded them: a write changes the gradient and nothing raises."""
+    """Parameters that backward reads unguarded: a write changes the gradient and nothing raises."""
     silent = set()
-    for slot in slots:
-        if slot.parameter in found or not gradients or not _slot_value(sample, slot).is_floating_point():
+    for slot in set(subject.slots) - set(guarded):
+        if slot.parameter in subject.whole:
             continue
-        run = _Run.forward(call, sample, slots, frozenset(tracked))
+        run = subject.run(tracked) if gradients and slot.value(subject.sample).is_floating_point() else None
         if run is None:
             continue
         with torch.no_grad():
@@ -276,32 +191,35 @@ def _silently_used(
     return frozenset(silent)
 
 
+def _escaping(subject: Subject, tracked: Sequence[Slot], dense: _Saves) -> frozenset[str]:
+    if not dense.slots or subject.run(tracked, strided=True) is None:
+        return frozenset()
+    strided = _saved(subject, tracked, strided=True)
+    return frozenset(slot.parameter for slot in dense.slots - strided.slots)
+
+
 def _same(before: torch.Tensor | None, after: torch.Tensor | None) -> bool:
     if before is None or after is None:
         return before is after
-    return torch.allclose(before, after, equal_nan=True)
+    return bool(torch.allclose(before, after, equal_nan=True))
 
 
 def _outputs(
-    plain: _Run,
-    strided: _Run | None,
-    baseline: _Run,
-    tracked: Sequence[str],
-    matrix: Mapping[str, set[str | int]],
+    plain: Run,
+    strided: Run | None,
+    together: Run,
+    saves: Mapping[str, _Saves],
     gradients: Mapping[Slot, torch.Tensor | None],
 ) -> tuple[Output, ...]:
-    found = []
-    moved = flat_tensors(strided.result) if strided else []
     zero = bool(gradients) and all(gradient is None or not gradient.any() for gradient in gradients.values())
-    for index, (tensor, connected) in enumerate(
-        zip(flat_tensors(plain.result), flat_tensors(baseline.result), strict=True)
-    ):
+    moved = strided.outputs if strided else []
+    found = []
+    for index, (tensor, connected) in enumerate(zip(plain.outputs, together.outputs, strict=True)):
         alias, alias_of = _alias(tensor, plain.inputs)
-        gradient = ("zero" if zero else "yes") if connected.requires_grad else "no"
         found.append(
             Output(
-                causes=frozenset(name for name in tracked if index in matrix[name]),
-                gradient=gradient,
+                causes=frozenset(name for name, saved in saves.items() if index in saved.outputs),
+                gradient=("zero" if zero else "yes") if connected.requires_grad else "no",
                 alias=alias,
                 strided_alias=_alias(moved[index], strided.inputs)[0] if strided and index < len(moved) else alias,
                 alias_of=alias_of,
@@ -316,16 +234,17 @@ def _alias(tensor: torch.Tensor, inputs: Mapping[Slot, torch.Tensor]) -> tuple[s
     for slot, given in inputs.items():
         if tensor is given:
             return "same", slot.parameter
-    if tensor.layout is not torch.strided or tensor.numel() == 0:
-        return "", ""
     for slot, given in inputs.items():
-        if (
-            given.layout is torch.strided
-            and given.numel()
-            and tensor.untyped_storage()._cdata == given.untyped_storage()._cdata
-        ):
+        if shares_storage(tensor, given):
             return "view", slot.parameter
     return "", ""
+
+
+def shares_storage(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Both are dense and live in the same memory."""
+    if torch.strided not in (one.layout, other.layout) or one.layout != other.layout or not one.numel():
+        return False
+    return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
 
 
 def _shapes(tensor: torch.Tensor, inputs: Sequence[torch.Tensor]) -> frozenset[str]:
@@ -342,12 +261,12 @@ def _shapes(tensor: torch.Tensor, inputs: Sequence[torch.Tensor]) -> frozenset[s
     return frozenset(holding)
 
 
-def _is_multi_view(call: Call, sample: Sample, slots: Sequence[Slot], tracked: Sequence[str]) -> bool:
-    run = _Run.forward(call, sample, slots, frozenset(tracked))
-    if run is None or not tracked or not isinstance(run.result, (tuple, list)):
+def _is_multi_view(subject: Subject, tracked: Sequence[Slot]) -> bool:
+    run = subject.run(tracked) if tracked else None
+    if run is None or not isinstance(run.result, (tuple, list)) or not run.outputs:
         return False
     try:
-        flat_tensors(run.result)[0].mul_(2)
-    except (RuntimeError, IndexError) as error:
+        run.outputs[0].mul_(2)
+    except RuntimeError as error:
         return MULTI_VIEW in str(error)
     return False

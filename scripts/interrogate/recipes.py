@@ -5,20 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
-from interrogate.probe import Sample
+from interrogate.calls import Sample, seed
 
 RECIPES = Path(__file__).with_name("recipes.txt")
 
 
 def environment() -> dict[str, Any]:
     """Tensors and classes that recipes name. Deterministic: seeded here."""
-    torch.manual_seed(20240)
+    seed(20240)
     double = torch.float64
     positive = torch.rand(3, 4, dtype=double) + 0.1
     return {
         "torch": torch,
+        "numpy": numpy,
+        "f": torch.rand(3, 4) + 0.1,
         "x": positive,  # in (0.1, 1.1)
         "y": torch.rand(3, 4, dtype=double) + 0.2,
         "z": torch.randn(3, 4, dtype=double),
@@ -36,6 +39,8 @@ def environment() -> dict[str, Any]:
         "x3": torch.rand(2, 3, 4, dtype=double) + 0.1,
         "y3": torch.rand(2, 4, 5, dtype=double),
         "c3": torch.rand(2, 3, 5, dtype=double),
+        "c34": torch.rand(2, 3, 4, dtype=double) + 0.1,
+        "d34": torch.rand(2, 3, 4, dtype=double) + 0.1,
         "seq": torch.rand(2, 3, 8, dtype=double) + 0.1,
         "img": torch.rand(2, 3, 8, 8, dtype=double),
         "vol": torch.rand(2, 3, 6, 6, 6, dtype=double),

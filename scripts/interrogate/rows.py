@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from interrogate import dtypes
-from interrogate.probe import Observation, Output
+from interrogate.probe import ACROSS, Observation, Output
 
 Row = dict[str, Any]
 
-MOST_SPLITS = 2
+MOST_SPLITS = 3  # nested
+MOST_TRIED = 4  # of the parameters whose split looks best at once
 SHAPES = ("scalar", "same", "broadcast")
 
 
@@ -35,18 +36,22 @@ def _split(seen: Sequence[Seen], depth: int) -> Row:
     doubt = doubts(row)
     if not doubt or not depth:
         return row
-    best: tuple[float, str, dict[str, Row]] | None = None
-    for parameter in sorted({name for one in seen for name in one.kinds}):
-        groups = _groups(seen, parameter)
-        if len(groups) < 2:
-            continue
-        cases = {kind: _split(group, depth - 1) for kind, group in groups.items()}
-        cost = sum(_remaining(case) for case in cases.values()) / len(cases) + 0.1 * len(cases)
-        if cost < doubt and (best is None or cost < best[0]):
-            best = cost, parameter, cases
-    if best is None:
-        return row
-    return row | {"on": best[1], "cases": dict(sorted(best[2].items()))}
+    splits = [
+        (parameter, _groups(seen, parameter)) for parameter in sorted({name for one in seen for name in one.kinds})
+    ]
+    promising = sorted((one for one in splits if len(one[1]) > 1), key=lambda one: _cost(map(join, one[1].values())))
+    best, cost = row, doubt
+    for parameter, groups in promising[:MOST_TRIED]:
+        cases = {kind: _split(group, depth - 1) for kind, group in sorted(groups.items())}
+        if _cost(cases.values()) < cost:
+            best, cost = row | {"on": parameter, "cases": cases}, _cost(cases.values())
+    return best
+
+
+def _cost(cases: Iterable[Row]) -> float:
+    """Doubts that remain in a case, on average; each case counts a little itself."""
+    remaining = [_cost(case["cases"].values()) if "cases" in case else doubts(case) for case in cases]
+    return sum(remaining) / len(remaining) + 0.1 * len(remaining)
 
 
 def _groups(seen: Sequence[Seen], parameter: str) -> dict[str, list[Seen]]:
@@ -54,13 +59,6 @@ def _groups(seen: Sequence[Seen], parameter: str) -> dict[str, list[Seen]]:
     for one in seen:
         groups[one.kinds.get(parameter, "none")].append(one)
     return groups
-
-
-def _remaining(row: Row) -> float:
-    if "cases" not in row:
-        return doubts(row)
-    cases = [_remaining(case) for case in row["cases"].values()]
-    return sum(cases) / len(cases) + 0.1 * len(cases)
 
 
 def _pruned(row: Row) -> Row:
@@ -84,6 +82,7 @@ def join(seen: Sequence[Seen]) -> Row:
         "outputs": _outputs(seen),
         "tracked": sorted(set().union(*(one.differentiable for one in shown))),
         "mutates": sorted(set().union(*(one.mutated for one in shown))),
+        "escaping": sorted(set().union(*(one.escaping for one in shown))),
         "silent": sorted(set().union(*(one.silent for one in shown))),
         "error": next((one.backward_error for one in shown if one.backward_error), ""),
         "multi": any(one.multi_view for one in shown),
@@ -94,12 +93,12 @@ def join(seen: Sequence[Seen]) -> Row:
 
 def doubts(row: Row) -> float:
     """How many entries of a row are not definite."""
-    count = float(row.get("kind") == "mixed")
+    count: float = 1.0 if row.get("kind") == "mixed" else 0.0
     count += sum(condition.count("?") for condition in row.get("saves", {}).values())
     for output in row.get("outputs", []):
         count += output.get("saved", "").count("?")
-        count += sum(output.get(key) == "mixed" for key in ("gradient", "shape"))
-        count += 0.5 * (output.get("view") == "maybe") + 0.5 * (output.get("dtype") == "other")
+        count += sum(1.0 for key in ("gradient", "shape") if output.get(key) == "mixed")
+        count += sum(0.5 for key, doubt in (("view", "maybe"), ("dtype", "other")) if output.get(key) == doubt)
     return count
 
 
@@ -107,27 +106,32 @@ def _one(values: set[str], otherwise: str) -> str:
     return next(iter(values)) if len(values) == 1 else otherwise
 
 
-def _condition(pairs: Iterable[tuple[frozenset[str], frozenset[str]]], every: set[str]) -> str:
-    """From (causes, tracked parameters) of each call: "*", "a b", with "?" behind a cause that holds at times only."""
-    votes: dict[str, set[bool]] = defaultdict(set)
+def _condition(pairs: Iterable[tuple[frozenset[str], frozenset[str]]]) -> str:
+    """From (causes, tracked parameters) of each call: "*" for any tracked parameter, or the causes by name.
+
+    Behind a name: "?" it held in some calls only, "~" another element of that list.
+    """
+    votes: dict[str, set[str]] = defaultdict(set)
     for causes, tracked in pairs:
         for name in tracked:
-            votes[name].add(name in causes)
-    if votes and votes.keys() == every and all(vote == {True} for vote in votes.values()):
+            votes[name].add("yes" if name in causes else "across" if name + ACROSS in causes else "no")
+    if votes and all(vote == {"yes"} for vote in votes.values()):
         return "*"
-    return " ".join(name + ("?" if False in vote else "") for name, vote in sorted(votes.items()) if True in vote)
+    marks = {name: "" if vote == {"yes"} else ACROSS if vote == {"across"} else "?" for name, vote in votes.items()}
+    return " ".join(name + marks[name] for name in sorted(votes) if votes[name] != {"no"})
 
 
 def _saves(shown: Sequence[Observation]) -> dict[str, str]:
-    every = set().union(*(one.differentiable for one in shown))
     names = dict.fromkeys(name for one in shown for name in one.causes)
-    found = {}
-    for name in names:
-        holding = [one for one in shown if name in one.causes]
-        pairs = [(one.causes[name], one.differentiable) for one in holding]
-        condition = _condition(pairs, set().union(*(one.differentiable for one in holding)))
-        found[name] = condition if condition != "*" or every else ""
+    found = {name: _condition(_votes(name, one) for one in shown if name in one.causes) for name in names}
     return {name: condition for name, condition in found.items() if condition}
+
+
+def _votes(name: str, shown: Observation) -> tuple[frozenset[str], frozenset[str]]:
+    """A list of one element says nothing about whether an element is saved for the gradient of another."""
+    causes = shown.causes[name]
+    mute = {name} if name in shown.alone and name not in causes else set()
+    return causes, shown.differentiable - mute
 
 
 def _outputs(seen: Sequence[Seen]) -> list[dict[str, str]]:
@@ -142,15 +146,17 @@ def _output(seen: Sequence[Seen], indices: list[int] | None) -> dict[str, str]:
     chosen = [(one, at) for one in seen for at in (indices or range(len(one.shown.outputs)))]
     outputs = [one.shown.outputs[at] for one, at in chosen]
     tracked = [one.shown.differentiable for one, _ in chosen]
-    every = set().union(*tracked)
     entry = {
-        "saved": _condition([(out.causes, names) for out, names in zip(outputs, tracked, strict=True)], every),
+        "saved": _condition((out.causes, names) for out, names in zip(outputs, tracked, strict=True)),
         "gradient": _gradient(outputs, tracked),
-        "view": _view(outputs),
+        "view": _view(alias for out in outputs for alias in (out.alias, out.strided_alias)),
+        "dense": _view(out.alias for out in outputs),
         "of": " ".join(sorted({out.alias_of for out in outputs if out.alias_of})),
         "shape": _shape(outputs),
         "dtype": dtypes.rule([case[at] for one, at in chosen for case in one.dtypes if at < len(case)]),
     }
+    if entry["dense"] == entry["view"]:
+        del entry["dense"]
     if indices is None:
         entry["many"] = "yes"
     return {key: value for key, value in entry.items() if value}
@@ -166,10 +172,11 @@ def _gradient(outputs: Sequence[Output], tracked: Sequence[frozenset[str]]) -> s
     return "zero" if values == {"zero"} else ""
 
 
-def _view(outputs: Sequence[Output]) -> str:
-    found = {out.alias for out in outputs} | {out.strided_alias for out in outputs}
+def _view(aliases: Iterable[str]) -> str:
+    """ "self" and "view" hold for every call, "maybe" for some; "" new storage."""
+    found = set(aliases)
     if found == {"same"}:
-        return "same"
+        return "self"
     if "" not in found:
         return "view"
     return "maybe" if found != {""} else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 
 from interrogate import recipes
-from interrogate.probe import Sample, flat_tensors
+from interrogate.calls import Sample, flat_tensors, kind, seed
 
 NAMESPACES = {
     "torch": torch,
@@ -37,6 +38,7 @@ def spellings() -> Iterator[tuple[str, Callable[..., Any]]]:
                 yield f"{prefix}.{name}", member
 
 
+@cache
 def torch_samples() -> dict[str, list[Sample]]:
     """Sample inputs of `torch.testing`, by the names of its operator list (`exp`, `nn.functional.relu`, `linalg.inv`).
 
@@ -46,7 +48,7 @@ def torch_samples() -> dict[str, list[Sample]]:
 
     found: dict[str, list[Sample]] = defaultdict(list)
     for info in op_db:
-        torch.manual_seed(7)
+        seed(7)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             inputs = list(info.sample_inputs("cpu", torch.float64, requires_grad=False))
@@ -88,22 +90,3 @@ def _diverse(samples: Sequence[Sample]) -> list[Sample]:
     rounds = max((len(group) for group in kinds.values()), default=0)
     order = [group[turn] for turn in range(rounds) for group in kinds.values() if turn < len(group)]
     return order[:MOST_SAMPLES]
-
-
-def kind(value: Any) -> str:
-    """The kind of an argument, in words of the table: what source code can often tell without running."""
-    if value is None:
-        return "none"
-    if isinstance(value, torch.Tensor):
-        return "tensor"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float, complex)):
-        return "number"
-    if isinstance(value, str):
-        return f"'{value}'"
-    if isinstance(value, torch.dtype):
-        return "dtype"
-    if isinstance(value, (list, tuple)):
-        return "tensors" if flat_tensors(value) else "list"
-    return "other"

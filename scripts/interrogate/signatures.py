@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-SCHEMA_PREFIX = {"torch.linalg.": "linalg_", "torch.special.": "special_", "torch.fft.": "fft_"}
+from interrogate.calls import kind
 
+SCHEMA_PREFIX = {"torch.linalg.": "linalg_", "torch.special.": "special_", "torch.fft.": "fft_"}
 
 VARARGS = "varargs"
 
@@ -34,26 +35,73 @@ class Parameter:
     required: bool
 
 
+Overloads = Sequence[tuple[Parameter, ...]]
+
+
 def signatures(name: str, function: Callable[..., Any]) -> list[tuple[Parameter, ...]]:
     """Every overload of `name` (`torch.exp`, `Tensor.exp`), without `out=` forms; empty when torch tells none."""
-    overloads = _from_schemas(name)
-    return overloads or _from_inspect(name, function)
+    return _from_schemas(name) or from_inspect(_undispatched(name, function))
 
 
-def bind(overloads: Sequence[tuple[Parameter, ...]], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
-    """Bind to the first overload that takes the call; names are `arg0`, `arg1`, ... when none does."""
+def bind(overloads: Overloads, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
+    """Bind to the first overload that takes the call; names are `self`, `arg1`, ... when none does."""
     for parameters in overloads:
         bound = _bind_one(parameters, args, kwargs)
         if bound is not None:
             return bound
-    names = tuple(f"arg{position}" for position in range(len(args)))
+    names = tuple("self" if position == 0 else f"arg{position}" for position in range(len(args)))
     return Bound(dict(zip(names, args, strict=True)) | dict(kwargs), names)
+
+
+def described(overloads: Overloads) -> list[str]:
+    """Overloads as text: `input:T dim:N keepdim:B=false *dtype:D=none`, those with equal names in one.
+
+    Letters are the kinds of arguments taken (`CODES`), behind `=` is the kind of the default, `*` is keyword only,
+    `...` takes all further arguments.
+    """
+    merged: dict[tuple[str, ...], list[tuple[Parameter, ...]]] = {}
+    for overload in overloads:
+        merged.setdefault(tuple(parameter.name for parameter in overload), []).append(overload)
+    return [" ".join(map(_described, *same)) for same in merged.values()]
+
+
+def _described(*same: Parameter) -> str:
+    first = same[0]
+    codes = "".join(sorted({letter for one in same for letter in _codes(one.type)}))
+    default = "" if first.required else "=" + kind(first.default)
+    star = "*" if first.keyword_only else ""
+    return f"{star}{first.name}:{'...' if first.type == VARARGS else codes}{'' if first.type == VARARGS else default}"
+
+
+# T tensor, G list of tensors, N number, L list of numbers, B bool, S string, D dtype, A anything
+CODES = {
+    "Tensor": "T",
+    "number": "N",
+    "Scalar": "N",
+    "SymInt": "N",
+    "float": "N",
+    "bool": "B",
+    "str": "S",
+    "List[Tensor]": "G",
+    "List[Optional[Tensor]]": "G",
+    "List[int]": "LN",
+    "List[SymInt]": "LN",
+    "List[float]": "LN",
+    "List[number]": "LN",
+}
+
+
+def _codes(type_name: str) -> str:
+    if type_name.startswith("Optional["):
+        return _codes(type_name[len("Optional[") : -1])
+    if type_name == "int":
+        return "ND"  # schemas write a dtype as int
+    return CODES.get(type_name, "A")
 
 
 def _from_schemas(name: str) -> list[tuple[Parameter, ...]]:
     path, _, short = name.rpartition(".")
-    python_defined = _python_defined(name)
-    if python_defined:
+    if _python_defined(name):
         return []
     schemas = torch._C._jit_get_schemas_for_operator(f"aten::{SCHEMA_PREFIX.get(path + '.', '')}{short}")
     found = []
@@ -79,10 +127,10 @@ def _parameter(argument: Any, rename: bool) -> Parameter:
     )
 
 
-def _from_inspect(name: str, function: Callable[..., Any]) -> list[tuple[Parameter, ...]]:
-    target = _undispatched(name, function)
+def from_inspect(function: Callable[..., Any]) -> list[tuple[Parameter, ...]]:
+    """The signature of a Python function or class, as the only overload; none when it has no signature."""
     try:
-        signature = inspect.signature(target)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         return []
     parameters = []

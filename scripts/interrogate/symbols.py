@@ -6,8 +6,10 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
+
 from interrogate import recipes
-from interrogate.probe import Sample
+from interrogate.calls import Sample
 
 Spelling = tuple[str, tuple[str, ...], Callable[..., Any], list[Sample]]  # row name, parameters, function, calls
 
@@ -75,11 +77,19 @@ def spellings() -> Iterator[Spelling]:
         yield symbol, ("operand",), function, recipes.build(texts)
     for kind, texts in INDICES.items():
         yield f"[] {kind}", ("self", "index"), operator.getitem, recipes.build(texts)
+        yield f"[]= {kind}", ("self", "index", "value"), _assigned, _writes(texts)
     for name in ("T", "mT", "real", "imag", "data", "H", "mH"):
         texts = ["complex"] if name == "imag" else ["a34"]
         yield f"Tensor.{name}", ("self",), operator.attrgetter(name), recipes.build(texts)
 
 
-def names(parameters: Sequence[str], sample: Sample) -> tuple[str, ...]:
-    """The parameter of each positional argument."""
-    return tuple(parameters[: len(sample.args)])
+def _assigned(tensor: Any, index: Any, value: Any) -> Any:
+    tensor[index] = value
+    return tensor
+
+
+def _writes(texts: Sequence[str]) -> list[Sample]:
+    """Assignments of a tensor of the indexed shape, and of a number."""
+    samples = recipes.build(list(texts))
+    shaped = [Sample((*one.args, torch.full_like(operator.getitem(*one.args), 0.5))) for one in samples]
+    return [*shaped, *(Sample((*one.args, 2.0)) for one in samples)]
