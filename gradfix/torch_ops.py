@@ -100,7 +100,7 @@ class Operator:
     """A function or method. `given` narrows it to the kinds of a call's arguments."""
 
     name: str
-    parameters: tuple[str, ...]
+    parameters: tuple[str, ...]  # of a module: those of its call, then those of its constructor
     result: str  # "tensor", "tuple", "list", "number", "bool", "none", "other", "mixed"
     saves: tuple[ArgumentSave, ...]  # the arguments that are ever saved
     outputs: tuple[Output, ...]
@@ -110,6 +110,7 @@ class Operator:
     split_on: str  # the parameter whose kind tells the cases apart, "" when there are none
     cases: Mapping[str, Operator]
     overloads: tuple[str, ...]  # `input:T dim:N keepdim:B=false`: see gradfix.analysis.overloads
+    constructor: tuple[str, ...]  # of a module, written alike
 
     def given(self, kinds: Mapping[str, str]) -> Operator:
         """The case for kinds of arguments such as {"other": "number"} (see `KINDS`); the join of all if unknown."""
@@ -121,7 +122,7 @@ class Operator:
 
     def default(self, parameter: str) -> str | None:
         """The kind of a parameter's default, None when it has none."""
-        words = (word for overload in self.overloads for word in overload.split() if "=" in word)
+        words = (word for overload in (*self.overloads, *self.constructor) for word in overload.split() if "=" in word)
         return next((word.partition("=")[2] for word in words if word.strip("*").startswith(f"{parameter}:")), None)
 
     @property
@@ -178,7 +179,6 @@ class NnModule:
     name: str
     takes_inplace: bool
     learns: str  # has parameters: "yes", "no", "maybe" (depends on the constructor)
-    constructor: tuple[str, ...]  # as `Operator.overloads`
     call: Operator | None  # cases by constructor arguments and by `training`; None when unmeasured
     inplace_call: Operator | None  # the same with inplace=True
 
@@ -284,7 +284,6 @@ def module(class_name: str) -> NnModule | None:
         name=class_name,
         takes_inplace=bool(row.get("inplace")),
         learns=row.get("learns", "maybe"),
-        constructor=tuple(row.get("constructor", ())),
         call=_operator(f"module {class_name}"),
         inplace_call=_operator(f"module {class_name} inplace"),
     )
@@ -337,8 +336,8 @@ _PARAMETER = re.compile(r"(\w+):")
 
 def _build(name: str, row: Mapping[str, Any]) -> Operator:
     plain = {key: value for key, value in row.items() if key not in ("on", "cases")}
-    overloads = tuple(row["overloads"])
-    parameters = tuple(dict.fromkeys(_PARAMETER.findall(" ".join(overloads))))
+    overloads, constructor = tuple(row["overloads"]), tuple(row.get("constructor") or ())
+    parameters = tuple(dict.fromkeys(_PARAMETER.findall(" ".join((*overloads, *constructor)))))
     escaping = row.get("escaping") or ()
     return Operator(
         name=name,
@@ -352,6 +351,7 @@ def _build(name: str, row: Mapping[str, Any]) -> Operator:
         split_on=row.get("on") or "",
         cases={kind: _build(name, plain | case) for kind, case in (row.get("cases") or {}).items()},
         overloads=overloads,
+        constructor=constructor,
     )
 
 
