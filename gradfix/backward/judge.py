@@ -11,21 +11,16 @@ import time
 from dataclasses import dataclass, field, replace
 
 from gradfix.backward import oracle
-from gradfix.backward.compare import Agreement, DiffersError, distance, same_passes, same_print
+from gradfix.backward.compare import Agreement, DiffersError, distance, same_passes, same_print, same_roots
+from gradfix.backward.endings import UncheckedError, no_new_end, no_other_error, obstacle_of, same_count
 from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
-from gradfix.backward.protocol import Raised, Request, Run
-from gradfix.backward.symptoms import Cure, symptom_of
+from gradfix.backward.protocol import Request, Run
+from gradfix.backward.symptoms import Cure
 from gradfix.findings import Judgement, Verdict
 
 PAIRS = ((0, 1.0), (0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0), (3, 1.0), (3, -1.0))  # (seed, scale)
-
-
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
-
-
-class UncheckedError(Exception):
-    """Nothing can be said; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +103,7 @@ class CaseJudge:
         first = self._request(subject.before, seed, scale, subject.changed_before)
         second = self._request(subject.after, seed, scale, subject.changed_after)
         before = self._make(first)
-        obstacle = _obstacle(before, subject)
+        obstacle = obstacle_of(before, call=subject.call is not None)
         if plain and obstacle is not None:
             raise UncheckedError(obstacle)
         if plain:
@@ -116,7 +111,7 @@ class CaseJudge:
         after = self._make(second)
         self._count_lines(before, after)
         failure = failure_of(before)
-        _no_new_end(before, after, failure, plain=plain)
+        no_new_end(before, after, failure, plain=plain)
         if obstacle is not None:
             return
         evidence.pairs += 1
@@ -153,23 +148,22 @@ class CaseJudge:
     def _count_lines(self, before: Run, after: Run) -> None:
         evidence, subject = self._evidence, self._subject
         for run, changed in ((before, subject.changed_before), (after, subject.changed_after)):
-            if run.ended is not None and run.ended.executed & changed:
-                evidence.exercised = True
+            evidence.exercised |= bool(run.executed & changed)
+        evidence.executed.append(before.executed)
         if before.ended is not None:
             evidence.executable |= before.ended.executable
-            evidence.executed.append(before.ended.executed)
 
     def _both_ran(self, first: Request, second: Request, before: Run, after: Run) -> None:
         evidence = self._evidence
         local = Agreement(slack=evidence.agreement.slack)
         try:
-            if len(before.events) != len(after.events) and not _cut_short(before, after):
-                raise DiffersError(f"{len(before.events)} backward passes before, {len(after.events)} after")
+            same_count(before, after)
             same_passes(before.events, after.events, local)
             self._same_end(before, after, local)
         except DiffersError:
             if not self._subject.silent:
                 raise
+            self._same_forward(before, after)
             self._correct(first, second)
             return
         if not local.passes:
@@ -180,6 +174,13 @@ class CaseJudge:
             evidence.same += 1
             _add(evidence.oracles, "the original's own autograd")
         self._merge(local)
+
+    def _same_forward(self, before: Run, after: Run) -> None:
+        """Only gradients may differ where the original's are in doubt; what follows from them isn't compared."""
+        local = Agreement(slack=self._evidence.agreement.slack)
+        for one, other in zip(before.events[:1], after.events, strict=False):
+            same_roots(one, other, local)
+        self._same_arguments(before, after, local)
 
     def _correct(self, first: Request, second: Request) -> None:
         """The original's own gradient is in doubt: central differences decide."""
@@ -214,7 +215,7 @@ class CaseJudge:
             _add(evidence.cures, failure.symptom.short)
             self._merge(local)
         except NoOracleError as why:
-            _no_other_error(before, after)
+            no_other_error(before, after)
             _add(evidence.unjudged, str(why))
 
     def _against_oracle(self, first: Request, second: Request, after: Run, failure: Failure, local: Agreement) -> None:
@@ -229,7 +230,8 @@ class CaseJudge:
             return
         reference, name = oracle.run_cured(self._make, replace(first, lines=()), failure)
         same_passes(reference.events, after.events, local)
-        _no_other_error(reference, after)
+        no_other_error(reference, after)
+        same_count(reference, after)
         self._same_arguments(reference, after, local)
         if evidence.prints and Cure.FRESH_LEAVES.value not in name:  # a `leaf * 1` shows no `.grad`
             self._same_print(reference, after, prefix=False)
@@ -249,8 +251,12 @@ class CaseJudge:
             self._same_print(before, after, prefix=False)
 
     def _same_arguments(self, before: Run, after: Run, local: Agreement) -> None:
-        if before.ended is None or after.ended is None or not before.ended.arguments:
+        if before.ended is None or after.ended is None or before.ended.error is not None:
             return
+        if len(before.ended.results) != len(after.ended.results) or before.ended.scalars != after.ended.scalars:
+            raise DiffersError(f"the call returns {before.ended.scalars} before, {after.ended.scalars} after")
+        for number, (one, other) in enumerate(zip(before.ended.results, after.ended.results, strict=True), 1):
+            distance(one, other, f"tensor {number} of the result", local, improve=False)
         for number, (one, other) in enumerate(zip(before.ended.arguments, after.ended.arguments, strict=False), 1):
             distance(one, other, f"argument {number} after the call", local, improve=False)
 
@@ -340,70 +346,6 @@ class CaseJudge:
             if missed:
                 notes.append("never ran: line " + ", ".join(map(str, sorted(missed))))
         return notes
-
-
-def _obstacle(run: Run, subject: Subject) -> str | None:
-    """Why nothing can be learned from a run of the original."""
-    if run.killed is not None and not (run.killed == "time" and run.events):
-        if run.killed == "time":
-            return "the original reached no backward in time"
-        return f"the original was stopped: {run.killed}"
-    failed = failure_of(run) is not None
-    if run.ended is not None and run.ended.error is not None and not failed and (subject.call or not run.events):
-        return f"the original raises {run.ended.error}"
-    if run.events or failed:
-        return None
-    if run.ended is None and run.killed is None:
-        return f"the original {_departure(run)} before any backward"
-    return "no backward ran" if subject.call is None else "the call returns nothing differentiable"
-
-
-def _departure(run: Run) -> str:
-    return f"died of signal {-run.status}" if run.status < 0 else f"left the interpreter with code {run.status}"
-
-
-def _no_new_end(before: Run, after: Run, failure: Failure | None, *, plain: bool) -> None:
-    """The rewritten text ends no worse than the original. Raises `DiffersError`.
-
-    Raises `UncheckedError` where only time decides.
-    """
-    again = failure_of(after)
-    if again is not None:
-        unchanged = failure is not None and (failure.symptom, failure.index) == (again.symptom, again.index)
-        if plain or not unchanged:
-            how = "still raises" if unchanged else "raises"
-            line = "" if again.error.line is None else f" (line {again.error.line})"
-            raise DiffersError(f"{how} {again.error}{line}")
-    if after.killed is not None and before.killed is None:
-        if after.killed == "time" and before.seconds > 0.4 * after.seconds:
-            raise UncheckedError("the rewritten text didn't end in time; the original took most of it, too")
-        raise DiffersError("it didn't end in time" if after.killed == "time" else f"it was stopped: {after.killed}")
-    if after.ended is None and after.killed is None and before.ended is not None:
-        raise DiffersError(f"it {_departure(after)}")
-    if failure is None:
-        _no_other_error(before, after)
-
-
-def _no_other_error(reference: Run, after: Run) -> None:
-    """Both end with the same error of the user's own, or with none."""
-    one, other = (None if run.ended is None else run.ended.error for run in (reference, after))
-    if one is not None and symptom_of(one.message) is not None:
-        return  # it ended where it failed: how it would have ended isn't known
-    if reference.ended is None or after.ended is None or _same_error(one, other):
-        return
-    if other is None:
-        raise DiffersError(f"no longer raises {one}")
-    raise DiffersError(f"raises {other}" + ("" if other.line is None else f" (line {other.line})"))
-
-
-def _same_error(one: Raised | None, other: Raised | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one.type == other.type and same_print(one.message, other.message, prefix=False) is None
-
-
-def _cut_short(before: Run, after: Run) -> bool:
-    return before.killed == "time" or after.killed == "time"
 
 
 def _digits(relative: float) -> str:

@@ -92,7 +92,10 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
     if event.unmoved:
         raise NoOracleError("no oracle: central differences can't reach every leaf")
     forward = replace(before, ones=True, backwards=1, lines=())
-    size = abs(_objective(make, replace(forward, plan=replace(plan, direction=0)), 0.0))
+    loss = _objective(make, replace(forward, plan=replace(plan, direction=0)), 0.0)
+    size = abs(loss)
+    if event.objective is None or not abs(event.objective - loss) <= 1e-9 * max(1.0, size):
+        raise DiffersError(f"its loss in float64 is {event.objective:.9g}, the original's forward gives {loss:.9g}")
     compared = 0
     for number, derivative in enumerate(event.derivatives):
         slope = _slope(make, replace(forward, plan=replace(plan, direction=number)), size)

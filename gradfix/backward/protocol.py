@@ -100,6 +100,7 @@ class Event:
     error: Raised | None
     stops: tuple[str, ...]  # what stopped gradients on purpose, in runs that look for it
     objective: float | None = None
+    executed: frozenset[int] = frozenset()  # of the watched lines, so far
     derivatives: tuple[float, ...] = ()
     unmoved: int = 0  # leaves with a gradient that no direction moves
 
@@ -114,7 +115,9 @@ class Ended:
     executable: frozenset[int]
     rng: str
     stops: tuple[str, ...]
-    arguments: tuple[Tensor, ...]
+    arguments: tuple[Tensor, ...]  # of a call, as it left them
+    results: tuple[Tensor, ...]  # tensors a call returned
+    scalars: str  # numbers and texts it returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,12 @@ class Run:
     left: int  # processes it had left running
     output: str
     errors: str
+
+    @property
+    def executed(self) -> frozenset[int]:
+        """The watched lines that ran, also when the run was cut short."""
+        lines = [event.executed for event in self.events] + ([] if self.ended is None else [self.ended.executed])
+        return frozenset().union(*lines)
 
 
 def run_of(said: list[Message], end: Message) -> Run:
@@ -160,6 +169,7 @@ def _event(message: Message) -> Event:
         error=_raised(message["error"]),
         stops=tuple(message["stops"]),
         objective=None if objective is None else float(objective),
+        executed=frozenset(map(int, message["executed"])),
         derivatives=tuple(float(number) for number in message.get("derivatives", ())),
         unmoved=int(message.get("unmoved", 0)),
     )
@@ -174,6 +184,8 @@ def _ended(message: Message) -> Ended:
         rng=str(message["rng"]),
         stops=tuple(message["stops"]),
         arguments=tuple(_tensor(argument) for argument in message["arguments"]),
+        results=tuple(_tensor(result) for result in message["results"]),
+        scalars=str(message["scalars"]),
     )
 
 

@@ -22,8 +22,8 @@ class CallError(ValueError):
     """The declared call makes no sense; the message says what and quotes it."""
 
 
-def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> list[Message]:
-    """Import the file, make the call, run backward over what it returns. Returns the arguments as they were left."""
+def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> Message:
+    """Import the file, make the call, run backward over what it returns. Returns what it left and what it gave."""
     module = _imported(request["path"], code)
     torch.manual_seed(request["seed"])
     function, args, keywords = _prepared(request["call"], module)
@@ -34,11 +34,15 @@ def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Ob
             leaves.follow_parameter(parameter)
     before = observer.events
     result = function(*args, **keywords)
-    outputs = list(_tensors(result))
+    outputs = [item for item in _parts(result) if isinstance(item, torch.Tensor)]
     differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
     if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
         _drive(differentiable, leaves)
-    return [observer.wire.tensor(tensor) for tensor in given]
+    return {
+        "arguments": [observer.wire.tensor(tensor) for tensor in given],
+        "results": [observer.wire.tensor(tensor) for tensor in outputs],
+        "scalars": repr([item for item in _parts(result) if isinstance(item, (bool, int, float, complex, str))])[:4000],
+    }
 
 
 def _imported(path: str, code: types.CodeType) -> types.ModuleType:
@@ -129,21 +133,19 @@ def _fed(value: torch.Tensor, label: str, leaves: Leaves) -> torch.Tensor:
     return fed
 
 
-def _tensors(value: Any, depth: int = 4) -> list[torch.Tensor]:
-    """The tensors in a result: nested sequences, mappings, and objects with fields."""
-    if isinstance(value, torch.Tensor):
+def _parts(value: Any, depth: int = 4) -> list[Any]:
+    """Tensors, numbers and texts in a result: nested sequences, mappings, and objects with fields."""
+    if isinstance(value, (torch.Tensor, bool, int, float, complex, str)):
         return [value]
-    if depth == 0 or isinstance(value, (str, bytes, int, float, torch.nn.Module)) or value is None:
+    if depth == 0 or isinstance(value, torch.nn.Module):
         return []
     if isinstance(value, dict):
         items = list(value.values())
     elif isinstance(value, (list, tuple)):
         items = list(value)
-    elif hasattr(value, "__dict__"):
-        items = list(vars(value).values())
     else:
-        return []
-    return [tensor for item in items for tensor in _tensors(item, depth - 1)]
+        items = list(getattr(value, "__dict__", {}).values())
+    return [part for item in items for part in _parts(item, depth - 1)]
 
 
 def _drive(outputs: list[torch.Tensor], leaves: Leaves) -> None:

@@ -34,6 +34,7 @@ class Observer:
         self.directions = 0  # > 0: report derivatives along so many directions
         self.forward_only = False  # report the objective of the first pass and stop
         self.ones = False  # a cotangent of ones where torch would ask for one
+        self.executed: set[int] = set()  # of the watched lines; filled by the line tracer
         self.finish: Callable[[], None] = lambda: None  # ends the run from inside
         self._report, self._leaves, self._subject, self._most = report, leaves, subject, most
         self._inside = False
@@ -124,6 +125,7 @@ class Observer:
         if wanted and result is not None:
             gradients = {id(leaf): g for leaf, g in zip(wanted, result, strict=False) if isinstance(g, torch.Tensor)}
         if self.directions:
+            event["objective"] = _objective(roots, given)
             event["derivatives"] = [self._leaves.derivative(number, gradients) for number in range(self.directions)]
             moved = self._leaves.is_tracked
             event["unmoved"] = sum(1 for leaf, _ in keys if not moved(leaf) and id(leaf) in gradients)
@@ -145,6 +147,7 @@ class Observer:
             for leaf, key, gradient in received
         ]
         event["error"] = None if raised is None else wire.error(raised, self._subject)
+        event["executed"] = sorted(self.executed)
         event["stops"] = sorted(self._leaves.stops)
         self.events += 1
         self._report({"event": event})

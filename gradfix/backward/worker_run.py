@@ -68,7 +68,7 @@ def run(request: Message, report: Report) -> None:
     lines = Lines(request["path"], frozenset(request["lines"]))
     ended: list[bool] = []
 
-    def end(error: BaseException | None, *, stopped: bool, arguments: list[Message] | None = None) -> None:
+    def end(error: BaseException | None, *, stopped: bool, outcome: Message | None = None) -> None:
         """The last message, once; then this process is over, whatever the user's code still has in mind."""
         if ended:
             os._exit(0)
@@ -84,13 +84,14 @@ def run(request: Message, report: Report) -> None:
                     "executable": sorted(lines.executable),
                     "rng": worker_tensors.rng_state(),
                     "stops": sorted(leaves.stops),
-                    "arguments": arguments or [],
+                    **(outcome or {"arguments": [], "results": [], "scalars": ""}),
                     "used": [part for part in _LATE_PARTS if part in sys.modules],
                 }
             }
         )
         os._exit(0)
 
+    observer.executed = lines.executed
     observer.finish = lambda: end(None, stopped=True)
     furnish(request["place"], request["cwd"], os.path.dirname(request["path"]))
     code = _compiled(request, end)
@@ -98,11 +99,11 @@ def run(request: Message, report: Report) -> None:
     _seed(request["seed"])
     observer.install()
     error: BaseException | None = None
-    arguments: list[Message] | None = None
+    outcome: Message | None = None
     try:
         with _departures(request, leaves):
             lines.start()
-            arguments = _execute(request, code, leaves, observer)
+            outcome = _execute(request, code, leaves, observer)
     except SystemExit as leaving:
         error = None if leaving.code in (None, 0) else leaving
     except BaseException as raised:
@@ -110,7 +111,7 @@ def run(request: Message, report: Report) -> None:
         with contextlib.suppress(BaseException):
             traceback.print_exc()
     lines.stop()
-    end(error, stopped=False, arguments=arguments)
+    end(error, stopped=False, outcome=outcome)
 
 
 def _compiled(request: Message, end: Callable[..., None]) -> types.CodeType:
@@ -123,7 +124,7 @@ def _compiled(request: Message, end: Callable[..., None]) -> types.CodeType:
         raise
 
 
-def _execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> list[Message] | None:
+def _execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> Message | None:
     if request["call"] is not None:
         return worker_call.execute(request, code, leaves, observer)
     module = types.ModuleType("__main__")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from conftest import Judge
+from conftest import Judge, judged_by
 
 from gradfix.backward.cases import DeclaredCall
+from gradfix.backward.checker import Checker
+from gradfix.backward.limits import Limits
 from gradfix.findings import Verdict
 
 SEED_1 = """\
@@ -199,6 +203,13 @@ WRONG = [
     pytest.param(GRAD_CALL, "h[0] = 0", "h = h.detach() + 0 * x; h[0] = 0", id="detach before autograd.grad"),
     pytest.param(SWALLOWED, "h[0] = 0", "h = h; h[0] = 0", id="no cure, error caught by the program"),
     pytest.param(SEED_2B, "z.backward()", "pass", id="backward skipped"),
+    pytest.param(
+        SWALLOWED.replace("    try:\n        h.sum().backward()\n    except RuntimeError:\n        print('ok')\n", "")
+        + "    h.sum().backward()\n",
+        "h[0] = 0",
+        "h = h.clone(); h[0] = 0; i or x.register_hook(lambda g: exit())",
+        id="program ended early",
+    ),
     pytest.param(SEED_2B, "y[0] = 10", "print('ok'); raise SystemExit", id="program left"),
     pytest.param(SEED_2B, "y[0] = 10", "y = y.clone(); y[0] = 10; print('hello')", id="other output"),
     pytest.param(SEED_2B, "y[0] = 10", "y = y.clone(; y[0] = 10", id="syntax error"),
@@ -276,6 +287,17 @@ def test_a_program_that_differs_from_itself_is_unchecked(judge: Judge) -> None:
     assert judgement.reason.startswith("two runs of the original differ")
 
 
+def test_more_work_than_the_original_did_is_no_fault(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    text = (
+        "import time\nx = torch.randn(3, requires_grad=True)\nfor i in range(9):\n    h = x.exp()\n    h[0] = 1\n"
+        + ("    h.sum().backward()\n    time.sleep(1)\n")
+    )
+    with Checker(limits=Limits(seconds=1.5, case=0.0), cwd=tmp_path) as checker:
+        judgement = judged_by(checker, tmp_path)(text, "h[0] = 1", "h = h.clone(); h[0] = 1")
+    assert judgement.verdict is Verdict.FIXED, judgement
+
+
 def test_printed_times_are_no_difference(judge: Judge) -> None:
     text = "import time\nprint(time.perf_counter_ns())\n" + SEED_2B
     assert judge(text, "y[0] = 10", "y = y.clone(); y[0] = 10").verdict is Verdict.FIXED
@@ -343,6 +365,22 @@ def test_declared_calls_that_are_fixed(judge: Judge, text: str, old: str, new: s
             FUNCTION, "y[0] = 1", "y = y.clone(); y[1] = 1", "f(randn(4))", "the loss at the call", id="value"
         ),
         pytest.param(MODULE, "h += x", "h = h + x * 2", "Net()(randn(2, 4))", "the loss at the call", id="module"),
+        pytest.param(
+            "def f(x):\n    y = x.exp()\n    n = 3\n    y[0] = 1\n    return y, n\n",
+            "n = 3\n    y[0] = 1",
+            "n = 4\n    y = y.clone(); y[0] = 1",
+            "f(randn(4))",
+            "the call returns [3] before, [4] after",
+            id="a number beside the tensor",
+        ),
+        pytest.param(
+            "def f(x):\n    y = x.exp()\n    y[0] = 1\n    return y, y.argmax()\n",
+            "y[0] = 1",
+            "i = y.argmin(); y = y.clone(); y[0] = 1; y.argmax = lambda: i",
+            "f(randn(4))",
+            "tensor 2 of the result",
+            id="an index beside the tensor",
+        ),
         pytest.param(
             "def f(x):\n    x[0] = 1\n    return x.exp()\n",
             "x[0] = 1",
