@@ -134,7 +134,8 @@ class _Work:
         fixes = [_fix_at_home(fix, origins) for fix in (result.fix, *result.alternatives) if fix is not None]
         told = [fix for fix in fixes if fix is not None]
         if len(told) < len(fixes):
-            return _Option(replace(result, passes=number), original.identity, here)
+            known = replace(result.finding, identity=original.identity)
+            return _Option(replace(result, finding=known, passes=number), original.identity, here)
         best, others = (told[0], tuple(told[1:])) if told else (None, ())
         moved = replace(result, source=self._source, finding=original, fix=best, alternatives=others)
         return _Option(moved, original.identity, here)

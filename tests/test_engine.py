@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -91,6 +92,24 @@ def test_many_writes_to_one_storage_that_all_need_a_fix_take_few_passes() -> Non
     assert edit_sets.apply(text, result.edits) == "good\n" * 50
     assert len(result.applied) == 50
     assert result.passes == PATIENCE + 2
+
+
+def test_a_finding_keeps_its_name_though_its_fix_reaches_into_what_others_made() -> None:
+    text = "bad\none\nbad\n"
+
+    def from_line_two(source: Source, match: re.Match[str]) -> tuple[Edit, ...]:
+        start = match.start() and source.text.index("\n") + 1
+        return (Edit(Span(start, match.end()), "good"),)
+
+    first = replacing("one", "two", severity=Severity.ERROR)
+    reaching = fake("bad", [from_line_two], code="GF902", name="reaching")
+    result = _fix(text, first, reaching)
+    assert edit_sets.apply(text, result.edits) == "good\ngood\n"
+    names = [(r.finding.code, r.finding.identity.ordinal, r.passes) for r in result.applied]
+    assert names == [("GF901", 0, 1), ("GF902", 0, 1), ("GF902", 1, 2)]
+    assert result.cured == ()
+    without = _fix(text, first, reaching, excluded=frozenset({result.applied[2].finding.identity}))
+    assert edit_sets.apply(text, without.edits) == "good\ntwo\nbad\n"
 
 
 def test_fixes_that_undo_each_other_stop_with_an_error() -> None:
