@@ -137,9 +137,8 @@ class Write:
     severity: Severity
     hazards: tuple[Hazard, ...]  # most severe first; empty for a harmless write
     obstacles: tuple[Obstacle, ...]
-    holder: ast.expr | None = (
-        None  # of a view: the expression of its base, `y` for `y[0]`; None for items of containers
-    )
+    holder: ast.expr | None = None  # base of a view: `y` for `y[0]`; None for items of lists and dicts
+    may_be_number: bool = False  # in some passages no tensor yet: `total` of `total += v`, from 0.0 on
 
 
 class ConditionKind(Enum):

@@ -41,6 +41,12 @@ def _arithmetic(read: Tree, write: Write, spelling: Spelling) -> str:
     return read.code(tree.assignment(statement, _sum(statement, write)))
 
 
+def _plain(read: Tree, write: Write, spelling: Spelling) -> str:
+    statement = read.statement
+    assert isinstance(statement, cst.AugAssign)
+    return read.code(tree.assignment(statement, tree.binary(statement)))
+
+
 def _sum(statement: cst.AugAssign, write: Write) -> cst.BaseExpression:
     """`y + v`, cast to the dtype of `y` where it may come out wider."""
     result = tree.binary(statement)
@@ -130,6 +136,7 @@ def _bounds(node: cst.BaseSlice) -> list[cst.BaseExpression]:
 
 _FORMS: dict[Form, Callable[[Tree, Write, Spelling], str]] = {
     Form.ARITHMETIC: _arithmetic,
+    Form.PLAIN: _plain,
     Form.WHERE: _where,
     Form.INDEX_PUT: _index_put,
     Form.SCATTER: _scatter,

@@ -22,7 +22,8 @@ _ELEMENTWISE_TESTS = frozenset({"isnan", "isinf", "isfinite", "signbit"})
 class Form(Enum):
     """The spelling a rewrite gives to a write."""
 
-    ARITHMETIC = "arithmetic"  # y = y + v
+    ARITHMETIC = "arithmetic"  # y = y + v, cast to the dtype of y where it may be wider
+    PLAIN = "plain"  # y = y + v, never cast: y is a number at first
     TWIN = "twin"  # y = y.exp()
     FUNCTION = "function"  # y = torch.relu(y), y = F.relu(y)
     WHERE = "where"  # y = torch.where(mask, v, y)

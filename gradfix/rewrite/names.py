@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from gradfix.analysis.facts import Spelling
 from gradfix.edits import Edit
+from gradfix.rewrite.expressions import is_literal_number, same
 from gradfix.source import Source, Span
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
@@ -74,6 +75,17 @@ def is_local(source: Source, statement: ast.stmt, name: str) -> bool:
         if isinstance(node, ast.Try) and node.finalbody and _spans(node, statement):
             return False
     return not any(_is_mentioned(inner, name) for inner in _functions_in(scope))
+
+
+def starts_as_number(source: Source, statement: ast.stmt, place: ast.expr) -> bool:
+    """Whether `place` is somewhere given a number written out: a name in its scope, an attribute anywhere."""
+    tree = _tree(source.text)
+    for node in ast.walk(_scope_of(tree, statement) if isinstance(place, ast.Name) else tree):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(same(target, place) for target in targets) and is_literal_number(node.value):
+                return True
+    return False
 
 
 def is_dead_after(source: Source, statement: ast.stmt, name: str) -> bool:

@@ -7,8 +7,9 @@ from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Refusal, Rewrite
-from gradfix.rewrite import chains, ladder, obstacles, twins
+from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.rewrite import chains, ladder, names, obstacles, twins
+from gradfix.rewrite.dtypes import keeps_dtype
 from gradfix.rewrite.expressions import enclosing, is_container_item, short
 from gradfix.rewrite.ladder import Form
 from gradfix.rewrite.places import is_single_assignment, place_of, swaps, writes_through_view
@@ -44,11 +45,28 @@ def rebind(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, .
     forms = _forms(source, write, spelling)
     if isinstance(forms, Refusal):
         return forms
-    grade = obstacles.applicability(write)
     return tuple(
-        Rewrite(_title(source, write, form), grade, partial(_build, form=form, write=write, spelling=spelling))
+        Rewrite(
+            _title(source, write, form),
+            _grade(write, form),
+            partial(_build, form=form, write=write, spelling=spelling),
+        )
         for form in forms
     )
+
+
+def _grade(write: Write, form: Form) -> Applicability:
+    if form is Form.PLAIN and not keeps_dtype(write):
+        return Applicability.UNSAFE
+    return obstacles.applicability(write)
+
+
+def _augmented_forms(source: Source, write: Write) -> tuple[Form, ...]:
+    if writes_through_view(write):
+        return (Form.CLONE,)
+    if write.may_be_number or names.starts_as_number(source, write.statement, write.target):
+        return (Form.PLAIN,)  # numbers have neither `clone` nor a dtype
+    return (Form.ARITHMETIC, Form.CLONE)
 
 
 def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
@@ -57,7 +75,7 @@ def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...]
     if place_of(write) is None:
         return _NO_PLACE
     if write.form is WriteForm.AUGMENTED:
-        return (Form.CLONE,) if writes_through_view(write) else (Form.ARITHMETIC, Form.CLONE)
+        return _augmented_forms(source, write)
     if write.form is WriteForm.AUGMENTED_INDEX:
         if is_container_item(write.node.target):  # type: ignore[attr-defined]  # an AugAssign
             return (Form.ARITHMETIC,)
@@ -101,7 +119,7 @@ def _title(source: Source, write: Write, form: Form) -> str:
     place = place_of(write)
     name = short(source, write.target if place is None else place)
     match form:
-        case Form.ARITHMETIC:
+        case Form.ARITHMETIC | Form.PLAIN:
             return f"Write `{short(source, write.node)}` as an assignment of a new tensor"
         case Form.TWIN if write.method is not None:
             return f"Replace `{write.method}` with `{write.method.removesuffix('_')}`"

@@ -201,6 +201,14 @@ BEST = {
         case("x += v\n", facts=tensor(3, dtype="float32"), written=value(dtype="float64")),
         "x = x + v\n",
     ),
+    "number at first": (
+        case("total = 0.0\nfor v in x:\n    total += v.sum()\n"),
+        "total = 0.0\nfor v in x:\n    total = total + v.sum()\n",
+    ),
+    "number at first in the constructor": (
+        case("class A:\n    def __init__(self):\n        self.n = 0\n    def f(self, v):\n        self.n += v\n"),
+        "class A:\n    def __init__(self):\n        self.n = 0\n    def f(self, v):\n        self.n = self.n + v\n",
+    ),
     "augmented attribute": (case("self.h += 1\n"), "self.h = self.h + 1\n"),
     "augmented item of a dict": (case('d["h"] += 1\n'), 'd["h"] = d["h"] + 1\n'),
     "augmented row": (case("y[0] += v\n"), "y = torch.select_scatter(y, y[0] + v, 0, 0)\n"),
@@ -424,6 +432,12 @@ def test_what_others_may_see_is_unsafe(kind: ObstacleKind) -> None:
 def test_an_uncertain_alias_is_unsafe() -> None:
     uncertain = obstacle(ObstacleKind.ALIAS_READ, certain=False)
     assert case("y[0] = 1\n", obstacles=(uncertain,)).applicability() is Applicability.UNSAFE
+
+
+def test_a_number_that_becomes_a_tensor_is_neither_cloned_nor_cast() -> None:
+    before = case("total = 0.0\nfor v in x:\n    total += v\n")
+    assert len(before.texts()) == 1
+    assert before.applicability() is Applicability.UNSAFE
 
 
 def test_without_obstacles_it_is_safe() -> None:
