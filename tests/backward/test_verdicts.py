@@ -141,6 +141,13 @@ for i in range(3):
     except RuntimeError:
         print("ok")
 """
+LOOP = """\
+x = torch.randn(4, requires_grad=True)
+for i in range(3):
+    h = x.exp()
+    h[0] = 0
+    h.sum().backward()
+"""
 WHERE = "y = y.index_put((torch.tensor(0),), torch.where(x[0] > 0, x[0], y[0]))\n"
 
 RIGHT = [
@@ -203,13 +210,7 @@ WRONG = [
     pytest.param(GRAD_CALL, "h[0] = 0", "h = h.detach() + 0 * x; h[0] = 0", id="detach before autograd.grad"),
     pytest.param(SWALLOWED, "h[0] = 0", "h = h; h[0] = 0", id="no cure, error caught by the program"),
     pytest.param(SEED_2B, "z.backward()", "pass", id="backward skipped"),
-    pytest.param(
-        SWALLOWED.replace("    try:\n        h.sum().backward()\n    except RuntimeError:\n        print('ok')\n", "")
-        + "    h.sum().backward()\n",
-        "h[0] = 0",
-        "h = h.clone(); h[0] = 0; i or x.register_hook(lambda g: exit())",
-        id="program ended early",
-    ),
+    pytest.param(LOOP, "h[0] = 0", "h = h.clone(); h[0] = 0\n    if i: break", id="loop ended early"),
     pytest.param(SEED_2B, "y[0] = 10", "print('ok'); raise SystemExit", id="program left"),
     pytest.param(SEED_2B, "y[0] = 10", "y = y.clone(); y[0] = 10; print('hello')", id="other output"),
     pytest.param(SEED_2B, "y[0] = 10", "y = y.clone(; y[0] = 10", id="syntax error"),
@@ -289,12 +290,9 @@ def test_a_program_that_differs_from_itself_is_unchecked(judge: Judge) -> None:
 
 def test_more_work_than_the_original_did_is_no_fault(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    text = (
-        "import time\nx = torch.randn(3, requires_grad=True)\nfor i in range(9):\n    h = x.exp()\n    h[0] = 1\n"
-        + ("    h.sum().backward()\n    time.sleep(1)\n")
-    )
+    text = f"import time\n{LOOP}    time.sleep(1)\n"
     with Checker(limits=Limits(seconds=1.5, case=0.0), cwd=tmp_path) as checker:
-        judgement = judged_by(checker, tmp_path)(text, "h[0] = 1", "h = h.clone(); h[0] = 1")
+        judgement = judged_by(checker, tmp_path)(text, "h[0] = 0", "h = h.clone(); h[0] = 0")
     assert judgement.verdict is Verdict.FIXED, judgement
 
 
