@@ -41,6 +41,8 @@ class Checker:
         `without` leaves out walls ("landlock", "namespaces", "mount"), as on hosts that lack them.
         """
         self._python = python or sys.executable
+        if os.sep in self._python:
+            self._python = os.path.abspath(self._python)  # the server starts elsewhere; links stay: they make a venv
         self._trust, self._limits = trust, limits or Limits()
         self._cwd = str((cwd or Path.cwd()).absolute())
         self._without = without

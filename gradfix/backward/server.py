@@ -176,6 +176,8 @@ def _object(line: bytes) -> Message:
 def _environment(scratch: str) -> dict[str, str]:
     """What a run may know: where programs and libraries are, nothing else of the user's environment."""
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    if "PYTHONPATH" in environment:  # relative entries are meant from here
+        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, environment["PYTHONPATH"].split(os.pathsep)))
     environment.update(
         HOME=scratch,
         PYTHONHASHSEED="0",

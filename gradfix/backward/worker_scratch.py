@@ -8,8 +8,8 @@ import shutil
 import tempfile
 
 _MOST_ENTRIES = 2_000
-_COPIED_FILE = 256 * 1024  # bytes; larger files are linked, and so are directories
-_COPIED_ALL = 8 * 1024 * 1024
+_COPIED_FILE = 64 * 1024  # bytes; larger files are linked, and so are directories
+_COPIED_ALL = 2 * 1024 * 1024
 
 
 def furnish(place: str, *folders: str) -> None:

@@ -109,6 +109,17 @@ def test_a_program_sees_its_neighbours_and_its_data(tmp_path: Path) -> None:
     assert sorted(path.name for path in project.rglob("*")) == ["a.txt", "data", "helper.py"]
 
 
+def test_relative_paths_are_meant_from_where_the_user_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "found.py").write_text("")
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["src", *filter(None, sys.path)]))
+    with Checker(python="./python") as checker:
+        assert fixed(checker, tmp_path, "import found\n").verdict is Verdict.FIXED
+
+
 def test_the_rewritten_text_is_what_runs_and_what_tracebacks_show(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "program.py").write_text("raise SystemExit('the file on disk')\n")
