@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
@@ -136,7 +137,9 @@ def _identifiers(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _tree(text: str) -> ast.Module:
-    return ast.parse(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the parser, about the user's escapes
+        return ast.parse(text)
 
 
 def _scope_of(tree: ast.Module, statement: ast.stmt) -> ast.AST:
