@@ -69,7 +69,8 @@ def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]
         run = make(cured)
         met = failure_of(run)
     if len(run.events) <= failure.index:
-        raise NoOracleError("no oracle: under it the original ends before its backward")
+        why = "ends" if run.ended is None or run.ended.error is None else f"raises {run.ended.error}"
+        raise NoOracleError(f"no oracle: with {cures[0].value} the original {why} before its backward")
     return run, " + ".join(cure.value for cure in cures)
 
 

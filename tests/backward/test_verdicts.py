@@ -317,6 +317,36 @@ y.sum().backward()
     assert 'with other inputs both raise "does not require grad"' in judgement.notes
 
 
+def test_large_tensors_are_told_apart_by_one_element(judge: Judge) -> None:
+    text = """\
+w = torch.randn(300, 300, requires_grad=True)
+h = (w * 0.1).exp()
+h[0] = 0
+(h * h).sum().backward()
+"""
+    assert judge(text, "h[0] = 0", "h = h.clone(); h[0] = 0").verdict is Verdict.FIXED
+    wrong = "h = h.clone(); h[0] = 0; h.register_hook(lambda g: [g := g.clone(), g.view(-1)[77_777].mul_(1.5)][0])"
+    judgement = judge(text, "h[0] = 0", wrong)
+    assert judgement.verdict is Verdict.REJECTED
+    assert judgement.reason.startswith("the gradient of `w` at line 5 differs: norm")
+
+
+def test_a_file_of_a_package_is_imported_as_part_of_it(checker: Checker, tmp_path: Path) -> None:
+    package = tmp_path / "package" / "inner"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "constants.py").write_text("VALUE = 3.0\n")
+    (package / "ops.py").write_text("raise ImportError('the file on disk')\n")
+    (tmp_path / "package" / "__init__.py").write_text("")
+    imports = "from .constants import VALUE\nfrom .. import inner\n"
+    before = imports + "def f(x):\n    y = x.exp()\n    y[0] = VALUE\n    return y\n"
+    after = before.replace("y[0] = VALUE", "y = y.clone(); y[0] = VALUE")
+    judgement = checker.judge(
+        package / "ops.py", before, after, DeclaredCall("f(randn(3))"), frozenset({5}), frozenset({5})
+    )
+    assert judgement.verdict is Verdict.FIXED, judgement
+
+
 FUNCTION = "def f(x):\n    y = x.exp()\n    y[0] = 1\n    return y\n"
 
 
