@@ -57,6 +57,7 @@ def make(
         dtype=_dtype(state, name, args, keywords, template),
         shape=_shape(state, name, args, keywords, template),
     )
+    made.dense = template is None or template.dense
     made.device = _device(keywords, template)
     if isinstance(asked, Number) and graph is None:
         conditional = leaf(name)

@@ -11,6 +11,7 @@ from gradfix.analysis.state import State
 from gradfix.analysis.values import Choice, Const, Number, Origin, Storage, Tensor, Value, tensors
 from gradfix.torch_ops import ViewKind
 
+_FLAT = frozenset("view reshape flatten unflatten unsqueeze squeeze contiguous detach".split())  # keep memory order
 _RANK = {Tracked.NO: 0, Tracked.MAYBE: 1, Tracked.YES: 2}
 
 
@@ -119,6 +120,7 @@ def view_of(
         silent=base.silent,
         no_grad_view=base.no_grad_view or (state.grad is Tracked.NO),
         expanded=base.expanded or expanded,
+        dense=base.dense and op in _FLAT,
         device=base.device,
         made_by=at,
     )

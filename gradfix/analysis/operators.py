@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
+from gradfix.analysis import overloads
 from gradfix.analysis.factories import dtype_name
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, operation
@@ -21,6 +22,7 @@ from gradfix.analysis.values import (
     Number,
     Symbol,
     Tensor,
+    Unknown,
     Value,
     tensors,
 )
@@ -38,17 +40,43 @@ _AUTOCAST = frozenset(
 _KEEPING = frozenset(
     {"+", "-", "*", "add", "sub", "mul", "neg", "clone", "index_select", "masked_fill", "flip", "roll"}
 )
-_COPIES_STRIDED = frozenset({"Linear", "linear", "matmul", "@"})
-_TRANSPOSING = frozenset({"transpose", "permute", "movedim", "swapaxes", "swapdims", "moveaxis", "T", "mT", "t"})
+_PRODUCERS = frozenset("Linear linear matmul @ mm bmm addmm cat stack einsum Conv1d Conv2d Conv3d".split())
+_TRANSPOSING = frozenset(
+    {BATCHED, "transpose", "permute", "movedim", "swapaxes", "swapdims", "moveaxis", "T", "mT", "t"}
+)
 
-_ABSENT = {"training": "true", "inplace": "false", "copy": "false", "keepdim": "false"}  # defaults that aren't None
+
+def bind(
+    state: State,
+    op: Operator,
+    args: Sequence[Value],
+    keywords: Mapping[str, Value],
+    settings: Mapping[str, str] | None = None,
+) -> tuple[Operator, dict[str, Value]]:
+    """The row of the operator that a call selects, and its arguments by parameter.
+
+    `settings` are kinds known from elsewhere: what the constructor of a module was given.
+    """
+    named = {name: kind_of(state, value) for name, value in keywords.items()}
+    kinds = [kind_of(state, value) for value in args]
+    binding = overloads.bind(op, kinds, named)
+    if binding is None:
+        arguments = {**dict(zip(op.parameters, args, strict=False)), **keywords}
+        return op.given({**(settings or {}), **{k: kind_of(state, v) for k, v in arguments.items()}}), arguments
+    groups: dict[str, list[Value]] = {}
+    for name, value in zip(binding.positional, args, strict=True):
+        groups.setdefault(name, []).append(value)
+    arguments = {name: _together(state, values) for name, values in groups.items()} | dict(keywords)
+    return op.given({**binding.kinds, **(settings or {})}), arguments
 
 
-def bind_arguments(op: Operator, args: Sequence[Value], keywords: Mapping[str, Value]) -> dict[str, Value]:
-    """Arguments by parameter; varargs of the last parameter are dropped when they can't be named."""
-    bound = dict(zip(op.parameters, args, strict=False))
-    bound.update(keywords)
-    return bound
+def _together(state: State, values: list[Value]) -> Value:
+    """Several arguments that fill one parameter: `x.permute(2, 0, 1)`, `torch.meshgrid(a, b)`."""
+    if len(values) == 1:
+        return values[0]
+    made = Container("tuple")
+    state.items[made] = Items(tuple(values), True)
+    return made
 
 
 def kind_of(state: State, value: Value) -> str:
@@ -69,6 +97,8 @@ def kind_of(state: State, value: Value) -> str:
     if isinstance(value, Container):
         items = state.items.get(value)
         return "tensors" if items and any(map(tensors, items.values)) else "list"
+    if isinstance(value, Unknown):
+        return overloads.UNKNOWN
     return "tensor" if tensors(value) else "other"
 
 
@@ -86,17 +116,8 @@ def short_name(op: Operator) -> str:
     return name.split(" ")[0]
 
 
-def given(state: State, op: Operator, arguments: Arguments) -> Operator:
-    """The case of the operator that these arguments select."""
-    kinds = {name: _ABSENT.get(name, "none") for name in op.parameters}
-    if "dim" in op.parameters and "dim" not in arguments:
-        kinds["keepdim"] = "none"
-    return op.given(kinds | {name: kind_of(state, value) for name, value in arguments.items()})
-
-
 def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.AST) -> Value:
-    """Run an operator: its node, its saves, its result."""
-    op = given(state, op, arguments)
+    """Run an operator as `bind` narrowed it: its node, its saves, its result."""
     groups = {name: members(state, value) for name, value in arguments.items()}
     if op.name.startswith(("torch.", "module ")):
         for group in groups.values():
@@ -150,10 +171,10 @@ def save_arguments(
         held = groups.get(entry.parameter, ())
         level = _at_most(condition_level(state, entry.condition, groups), node.tracked)
         for tensor in held:
-            if level is Tracked.YES and short_name(op) in _COPIES_STRIDED and _TRANSPOSING.intersection(tensor.path):
-                level = Tracked.MAYBE  # of a batch the product keeps a contiguous copy
-            if BATCHED in tensor.path and short_name(op) in _COPIES_STRIDED:
-                continue
+            if entry.dense_only and _TRANSPOSING.intersection(tensor.path):
+                if BATCHED in tensor.path:
+                    continue  # of a batch the product keeps a contiguous copy
+                level = _at_most(level, Tracked.MAYBE)
             save(state, node, tensor, short_name(op), at, level, result=False)
 
 
@@ -177,6 +198,13 @@ def _at_most(level: Tracked, limit: Tracked) -> Tracked:
     return limit if level is Tracked.YES else level
 
 
+def _is_dense(op: Operator, output: Output, operands: Sequence[Tensor]) -> bool:
+    """True when the result surely lies contiguous in memory."""
+    if output.shape in ("same", "broadcast"):
+        return bool(operands) and all(t.dense for t in operands)
+    return short_name(op) in _PRODUCERS
+
+
 def output_tensor(
     state: State,
     op: Operator,
@@ -192,7 +220,7 @@ def output_tensor(
     dtype = _dtype(output, operands, arguments)
     shape = result_shape(short_name(op), output, operands, arguments)
     bases = [t for name in output.view_of for t in groups.get(name, ())]
-    view = output.view
+    view = output.contiguous_view if bases and all(base.dense for base in bases) else output.view
     if view is ViewKind.MAYBE and short_name(op) == "contiguous" and bases and _TRANSPOSING & set(bases[0].path[-1:]):
         view = ViewKind.NONE
     if view is not ViewKind.NONE and bases:
@@ -213,7 +241,9 @@ def output_tensor(
     device = devices.pop() if len(devices) == 1 and short_name(op) not in _MOVING else None
     if short_name(op) in _AUTOCAST or (dtype is not None and dtype.startswith("?") and short_name(op) not in _KEEPING):
         dtype = None
-    return result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
+    fresh = result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
+    fresh.dense = _is_dense(op, output, operands)
+    return fresh
 
 
 def _always(view: ViewKind, op: Operator) -> ViewKind:
@@ -244,8 +274,9 @@ def arithmetic(m: Machine, state: State, symbol: str, left: Value, right: Value,
     op = operator(symbol, left_tensor=bool(tensors(left)), right_tensor=bool(tensors(right)))
     if op is None:
         return result_tensor(state, graph_node(state, symbol, operands, at), at)
-    result = apply(m, state, op, {"left": left, "right": right}, at)
+    result = apply(m, state, *bind(state, op, (left, right), {}), at)
     if not isinstance(result, Tensor):
         return result_tensor(state, None, at)
+    result.dense = all(t.dense for t in operands) if symbol != "@" else True
     result.shape = broadcast([t.shape for t in operands]) if symbol != "@" else result.shape
     return result

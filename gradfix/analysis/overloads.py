@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+
+from gradfix.torch_ops import Operator
 
 UNKNOWN = "unknown"  # the kind of an argument of which nothing is known
 REST = "..."
@@ -37,6 +40,7 @@ class Parameter:
 Overload = tuple[Parameter, ...]
 
 
+@cache
 def parse(text: str) -> Overload:
     """One overload from its text."""
     return tuple(_parameter(word) for word in text.split())
@@ -56,13 +60,18 @@ class Binding:
     kinds: Mapping[str, str]  # kind of each parameter's argument, defaults included
 
 
-def bind(overloads: Sequence[Overload], args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:
-    """Bind a call, given by the kinds of its arguments, to the first overload that takes it; None when none does."""
-    for overload in overloads:
-        binding = _bind_one(overload, args, keywords)
-        if binding is not None:
-            return binding
-    return None
+def bind(operator: Operator, args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:
+    """Bind a call, given by the kinds of its arguments (receiver first), to the first overload that takes it.
+
+    `operator.given(binding.kinds)` is the row of that very call. None when no overload takes it.
+    """
+    return bind_overloads(operator.overloads, args, keywords)
+
+
+def bind_overloads(overloads: Sequence[str], args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:
+    """The same for overloads as text: those of a module's constructor."""
+    bindings = (_bind_one(parse(overload), args, keywords) for overload in overloads)
+    return next((binding for binding in bindings if binding is not None), None)
 
 
 def _bind_one(overload: Overload, args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:

@@ -142,6 +142,7 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         silent=a.silent or b.silent,
         no_grad_view=a.no_grad_view and b.no_grad_view,
         expanded=a.expanded or b.expanded,
+        dense=a.dense and b.dense,
         device=a.device if a.device == b.device else None,
         part=a.part if a.part == b.part else None,
         made_by=branch if branch is not None else a.made_by,

@@ -214,10 +214,8 @@ def _write_arithmetic(m: Machine, state: State, site: Site, target: Tensor, valu
     graph = None
     groups: dict[str, list[Tensor]] = {}
     if op is not None:
-        kinds = {name: operators.kind_of(state, v) for name, v in zip(op.parameters, (target, value), strict=False)}
-        op = op.given(kinds)
-        bound = zip(op.parameters, (target, value), strict=False)
-        groups = {name: operators.members(state, v) for name, v in bound}
+        op, bound = operators.bind(state, op, (target, value), {})
+        groups = {name: operators.members(state, v) for name, v in bound.items()}
         graph = operators.operator_node(state, op, groups, site.node)
         if graph is not None:
             for entry in op.saves:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
-from gradfix.analysis import factories, objects, operators, sinks
+from gradfix.analysis import factories, objects, operators, overloads, sinks
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.graph import Node, leaf
 from gradfix.analysis.machine import Machine
@@ -70,7 +70,7 @@ def torch_function(
         return write_call(m, state, WriteForm.FUNCTION, op, target, node.args[0], args, keywords, node)
     if keywords.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
         return write_call(m, state, WriteForm.FLAG, op, target, node.args[0], args, keywords, node)
-    return operators.apply(m, state, op, operators.bind_arguments(op, args, keywords), node)
+    return operators.apply(m, state, *operators.bind(state, op, args, keywords), node)
 
 
 def _mode(name: str, args: Sequence[Value], keywords: Keywords) -> str:
@@ -168,7 +168,7 @@ def tensor_method(
         return factories.make(state, name, args, keywords, node, like=receiver)
     if op is None:
         return m.unknown_call(state, (receiver, *args), node)
-    bound = operators.bind_arguments(op, (receiver, *args), keywords)
+    op, bound = operators.bind(state, op, (receiver, *args), keywords)
     if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
         return _reshaped(m, state, op, receiver, name, args, bound, node)
     return operators.apply(m, state, op, bound, node)
@@ -235,8 +235,7 @@ def write_call(
     value = node.args[0] if form is WriteForm.METHOD and node.args else None
     groups: dict[str, Sequence[Tensor]] = {}
     if op is not None:
-        bound = operators.bind_arguments(op, args, keywords)
-        op = operators.given(state, op, bound)
+        op, bound = operators.bind(state, op, args, keywords)
         groups = {key: operators.members(state, v) for key, v in bound.items()}
     before = operators.operator_node(state, op, groups, node) if op is not None else None
     first = op.parameters[0] if op is not None and op.parameters else "self"
@@ -293,10 +292,15 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
         graph = state.nodes.get(storage)
         if learns == "maybe" and graph is not None:
             graph.tracked = Tracked.MAYBE
-    settings = dict(keywords)
-    if "Dropout" in name:
-        settings.setdefault("p", args[0] if args else Const(0.5))
-    return Layer(name, inplace, weights, tuple(settings.items()), node)
+    settings: Mapping[str, str] = {}
+    built = known.call or known.inplace_call if known is not None else None
+    if built is not None:
+        named = {key: operators.kind_of(state, value) for key, value in keywords.items()}
+        kinds = [operators.kind_of(state, value) for value in args]
+        binding = overloads.bind_overloads(built.constructor, kinds, named)
+        settings = binding.kinds if binding is not None else {}
+    chance = keywords.get("p", args[0] if args else Const(0.5)) if "Dropout" in name else Const(1.0)
+    return Layer(name, inplace, weights, tuple(settings.items()), chance, node)
 
 
 def call_layer(
@@ -313,16 +317,15 @@ def call_layer(
     source.known = True
     held = Container("tuple")
     state.items[held] = Items(tuple(Tensor((storage,)) for storage in called.weights), True)
-    arguments = {**dict(called.settings), **operators.bind_arguments(op, args, keywords), "weights": held}
+    op, arguments = operators.bind(state, op, args, keywords, dict(called.settings))
+    arguments["weights"] = held
     if called.inplace and node.args:
-        chance = dict(called.settings).get("p", Const(1.0))
-        if chance in (Const(0), Const(0.0)):
+        if called.chance in (Const(0), Const(0.0)):
             return source  # dropout with p=0 hands its input through
-        doubtful = not isinstance(chance, Const)
+        doubtful = not isinstance(called.chance, Const)
         m.uncertain_loop += doubtful
         fresh = write(m, state, Site(WriteForm.FLAG, node, node.args[0], method=called.name), source, None)
         m.uncertain_loop -= doubtful
-        op = operators.given(state, op, arguments)
         groups = {key: operators.members(state, value) for key, value in arguments.items()}
         if op.outputs:
             operators.save_output(state, op, op.outputs[0], state.node_of(fresh), fresh, groups, node)

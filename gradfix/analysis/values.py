@@ -53,6 +53,7 @@ class Tensor:
     silent: bool = False  # writes through it don't bump the version (`.data`, NumPy)
     no_grad_view: bool = False  # a view made while gradients were off
     expanded: bool = False
+    dense: bool = False  # surely contiguous in memory
     device: str | None = None  # "default" of factories without `device=`; None: unknown
     made_by: ast.AST | None = None
     part: tuple[int, int] | None = None  # of one split into several views: which split, and which of its parts
@@ -177,7 +178,8 @@ class Layer:
     name: str  # "ReLU"
     inplace: bool = False
     weights: tuple[Storage, ...] = ()
-    settings: tuple[tuple[str, Value], ...] = ()  # keyword arguments of the constructor
+    settings: tuple[tuple[str, str], ...] = ()  # kinds of the constructor's arguments
+    chance: Value = Const(1.0)  # how often a dropout layer changes anything
     made_by: ast.AST | None = None
 
 
