@@ -20,7 +20,7 @@ from gradfix.backward.checker import Checker
 from gradfix.backward.limits import MIB, Limits
 from gradfix.findings import Judgement, Verdict
 
-LIMITS = Limits(seconds=1.5, case=0.0, memory=512 * MIB, scratch=64 * MIB, output=MIB)  # case: one pair of runs
+LIMITS = Limits(seconds=2.5, case=0.0, memory=200 * MIB, scratch=64 * MIB, output=MIB)  # case: one pair of runs
 WALLS = [
     pytest.param((), id="all walls"),
     pytest.param(("namespaces",), id="landlock alone"),
@@ -107,12 +107,12 @@ ENDS = [
     ),
     pytest.param(
         "b = [bytearray(16 << 20) for i in range(128)]",
-        ("the original raises MemoryError", "the original was stopped: more than 512 MiB of memory"),
+        ("the original raises MemoryError", "the original was stopped: more than 200 MiB of memory"),
         id="memory",
     ),
     pytest.param(
         "b = [torch.ones(4 << 20) for i in range(128)]",
-        ("the original raises RuntimeError", "the original was stopped: more than 512 MiB of memory"),
+        ("the original raises RuntimeError", "the original was stopped: more than 200 MiB of memory"),
         id="memory of tensors",
     ),
     pytest.param(
