@@ -10,7 +10,7 @@ from gradfix.analysis import items as item_access
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import assumed, operation
 from gradfix.analysis.machine import DEPTH, Machine, Scope
-from gradfix.analysis.operations import all_tensors, outside, save
+from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor, save
 from gradfix.analysis.state import Items, State, join, merge
 from gradfix.analysis.values import (
     UNKNOWN,
@@ -118,10 +118,21 @@ def _sequential(m: Machine, state: State, callee: Container, args: Sequence[Valu
     items = state.items.get(callee)
     if items is None or not args:
         return unknown_call(m, state, args, at, may_save=True)
+    if not items.exact:  # built in a loop: neither number nor order of the layers is known
+        return _layers_in_some_order(m, state, items, args, at)
     value = args[0]
     for part in items.values:
         value = call_value(m, state, part, [value], {}, at)
     return value
+
+
+def _layers_in_some_order(m: Machine, state: State, items: Items, args: Sequence[Value], at: ast.Call) -> Value:
+    weights = [Tensor((w,)) for part in items.values if isinstance(part, Layer) for w in part.weights]
+    graph = graph_node(state, "Sequential", [*all_tensors(args), *weights], at)
+    if graph is not None:
+        for tensor in all_tensors(args):
+            save(state, graph, tensor, "Sequential", at, Tracked.MAYBE, result=False)
+    return result_tensor(state, graph, at)
 
 
 def _method(

@@ -14,6 +14,7 @@ from gradfix.analysis.operations import facts_of, tracked
 from gradfix.analysis.records import FillRecord
 from gradfix.analysis.state import State
 from gradfix.analysis.values import Choice, Const, Number, Storage, Tensor, Value, tensor_of, tensors
+from gradfix.analysis.writes import base_of
 
 _ORDER = (ConditionKind.PYTHON, ConditionKind.ITEM, ConditionKind.TENSOR)
 
@@ -130,11 +131,11 @@ def _within(branch: ast.If, node: ast.AST) -> bool:
 
 
 def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tensor] | None:
-    for record in m.writes.values():
+    for record in list(m.writes.values()):
         if storage in record.storages:
-            target = record.target
-            while isinstance(target, ast.Subscript):
-                target = target.value
+            target = base_of(record.target)
+            if not isinstance(target, (ast.Name, ast.Attribute)):
+                continue
             tensor = tensor_of(m.look(state, target))
             if tensor is not None and tensor.storages == (storage,) and not tensor.is_view:
                 return target, tensor

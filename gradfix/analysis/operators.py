@@ -61,7 +61,8 @@ def bind(
     kinds = [kind_of(state, value) for value in args]
     binding = overloads.bind(op, kinds, named)
     if binding is None:
-        arguments = {**dict(zip(op.parameters, args, strict=False)), **keywords}
+        names = op.parameters or ("self",)  # signatures that torch doesn't tell: `x.float()`
+        arguments = {**dict(zip(names, args, strict=False)), **keywords}
         return op.given({**(settings or {}), **{k: kind_of(state, v) for k, v in arguments.items()}}), arguments
     groups: dict[str, list[Value]] = {}
     for name, value in zip(binding.positional, args, strict=True):
@@ -223,9 +224,10 @@ def output_tensor(
     view = output.contiguous_view if bases and all(base.dense for base in bases) else output.view
     if view is ViewKind.MAYBE and short_name(op) == "contiguous" and bases and _TRANSPOSING & set(bases[0].path[-1:]):
         view = ViewKind.NONE
+    view = _sure_view(view, op, arguments)
     if view is not ViewKind.NONE and bases:
         made = [
-            view_of(state, base, _always(view, op), short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
+            view_of(state, base, view, short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
             for base in bases
         ]
         result = made[0]
@@ -246,9 +248,18 @@ def output_tensor(
     return fresh
 
 
-def _always(view: ViewKind, op: Operator) -> ViewKind:
-    """`narrow` of all of a tensor may return it as it is: to a write that makes no difference."""
-    return ViewKind.VIEW if short_name(op) == "narrow" else view
+def _sure_view(view: ViewKind, op: Operator, arguments: Arguments) -> ViewKind:
+    """What a MAYBE view is when the arguments tell."""
+    name = short_name(op)
+    if view is not ViewKind.MAYBE:
+        return view
+    if name == "narrow":
+        return ViewKind.VIEW  # of all of a tensor it may return it as it is: to a write that makes no difference
+    if "dropout" in name:
+        chance, training = arguments.get("p", Const(0.5)), arguments.get("training", Const(True))
+        if training == Const(True) and isinstance(chance, Const) and chance.value:
+            return ViewKind.NONE
+    return view
 
 
 def _expands(op: Operator) -> bool:

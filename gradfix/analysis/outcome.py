@@ -54,7 +54,8 @@ def _write(m: Machine, record: WriteRecord, ordinals: Ordinals) -> Write:
         severity=severity,
         hazards=tuple(_hazard(m, record, note) for note in ordered),
         obstacles=_obstacles(m, record),
-        holder=_holder(record.target),
+        holder=_holder(record.target) if record.of_tensor else None,
+        may_be_number=record.may_be_number,
     )
 
 
@@ -63,7 +64,7 @@ def _holder(target: ast.expr) -> ast.expr | None:
         return target.value
     if isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
         return target.func.value
-    return None
+    return target.value if isinstance(target, ast.Attribute) else None
 
 
 def _hazard(m: Machine, record: WriteRecord, note: HazardNote) -> Hazard:

@@ -65,7 +65,11 @@ def bind(operator: Operator, args: Sequence[str], keywords: Mapping[str, str]) -
 
     `operator.given(binding.kinds)` is the row of that very call. None when no overload takes it.
     """
-    return bind_overloads(operator.overloads, args, keywords)
+    binding = bind_overloads(operator.overloads, args, keywords)
+    if binding is None:
+        return None
+    elsewhere = dict.fromkeys(operator.parameters, "none")  # parameters of the other overloads
+    return Binding(binding.positional, {**elsewhere, **binding.kinds})
 
 
 def bind_overloads(overloads: Sequence[str], args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:

@@ -48,6 +48,8 @@ class WriteRecord:
     written: ValueFacts
     known: bool  # something proves that the target is a tensor
     recorded: bool  # gradients were on and target or value had a graph in at least one passage
+    may_be_number: bool = False  # on some ways a Python number stands there instead
+    of_tensor: bool = False  # the target is a view, written on the spot, of a tensor that has a name
     part: tuple[int, int] | None = None  # which part of a split tensor is written
     storages: set[Storage] = field(default_factory=set)
     hazards: dict[HazardNote, bool] = field(default_factory=dict)  # True: in every run that reaches the write

@@ -12,6 +12,7 @@ from gradfix.analysis.facts import IndexItem, Tracked, WriteForm
 from gradfix.analysis.indexing import index_items, is_key
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import all_tensors, save
+from gradfix.analysis.python_values import number_type
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     UNKNOWN,
@@ -26,7 +27,7 @@ from gradfix.analysis.values import (
     tensor_of,
     tensors,
 )
-from gradfix.analysis.writes import Site, read, write
+from gradfix.analysis.writes import Site, base_of, read, write
 from gradfix.torch_ops import method
 
 _INPLACE = {
@@ -136,32 +137,36 @@ def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor)
                 slots[target.attr] = _replaced(slots[target.attr], old, new)
     elif isinstance(target, ast.Subscript):
         _rebind_item(m, state, target, old, new)
-    elif isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
-        _rebind_base(m, state, target.func.value, old, new)
+    elif isinstance(target, ast.Call):
+        _rebind_base(m, state, target, new)
 
 
 def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, new: Tensor) -> None:
-    owner = m.look(state, target.value)
+    base = base_of(target)
+    owner = m.look(state, target.value) if base is target.value else UNKNOWN
+    if not isinstance(owner, (Container, Choice)):
+        _rebind_base(m, state, target, new)
     for option in options(owner):
         if isinstance(option, Container):
             held = state.items.get(option)
             if held is not None:
                 values = tuple(_replaced(v, old, new) for v in held.values)
                 state.items[option] = Items(values, held.exact, held.keys)
-        elif isinstance(option, Tensor) and not set(option.storages).isdisjoint(new.storages):
-            _rebind_base(m, state, target.value, old, new)
 
 
-def _rebind_base(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
-    """The write went through a view of `target`; the base itself is what a rewrite binds anew."""
-    base = tensor_of(m.look(state, target))
+def _rebind_base(m: Machine, state: State, target: ast.expr, new: Tensor) -> None:
+    """The write went through a view; the base itself is what a rewrite binds anew."""
+    name = base_of(target)
+    if name is target or not isinstance(name, (ast.Name, ast.Attribute)):
+        return
+    base = tensor_of(m.look(state, name))
     if base is None or set(base.storages).isdisjoint(new.storages):
         return
     fresh = replace(base)
     inherited = state.late.get(new)
     if inherited:
         state.late[fresh] = inherited
-    rebind(m, state, target, base, fresh)
+    rebind(m, state, name, base, fresh)
 
 
 def _replaced(held: Value, old: Tensor, new: Tensor) -> Value:
@@ -195,6 +200,8 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
     fresh = _write_arithmetic(m, state, site, target, value, symbol)
     rebind(m, state, node.target, target, fresh)
     others = [option for option in options(current) if not isinstance(option, Tensor)]
+    if any(number_type(option) is not None for option in others):
+        m.writes[id(node.target)].may_be_number = True
     if others:
         out_of_place = _extended(m, state, symbol, others[0], value, node)
         bindings.bind(m, state, node.target, merge(fresh, out_of_place, m.statement))

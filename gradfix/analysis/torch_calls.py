@@ -27,11 +27,12 @@ from gradfix.analysis.values import (
     tensors,
 )
 from gradfix.analysis.writes import Site, write
-from gradfix.torch_ops import Operator, factory, function, method, module
+from gradfix.torch_ops import Operator, factory, function, inplace_flag, method, module
 
 Keywords = Mapping[str, Value]
 _GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
 _TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
+_PAIRS = frozenset({"LSTM", "GRU", "RNN", "MultiheadAttention"})
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
 
 
@@ -69,7 +70,8 @@ def torch_function(
     if short.endswith("_") and not short.startswith("_") and args and (target := tensor_of(args[0])) is not None:
         return write_call(m, state, WriteForm.FUNCTION, op, target, node.args[0], args, keywords, node)
     if keywords.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
-        return write_call(m, state, WriteForm.FLAG, op, target, node.args[0], args, keywords, node)
+        flagged = inplace_flag(name) or op
+        return write_call(m, state, WriteForm.FLAG, flagged, target, node.args[0], args, keywords, node)
     return operators.apply(m, state, *operators.bind(state, op, args, keywords), node)
 
 
@@ -331,7 +333,17 @@ def call_layer(
             operators.save_output(state, op, op.outputs[0], state.node_of(fresh), fresh, groups, node)
         m.rebind(state, node.args[0], source, fresh)
         return fresh
-    return operators.apply(m, state, op, arguments, node)
+    result = operators.apply(m, state, op, arguments, node)
+    if called.name in _PAIRS and isinstance(result, Tensor):
+        return _pair(state, result, node)
+    return result
+
+
+def _pair(state: State, result: Tensor, node: ast.AST) -> Container:
+    """What recurrent layers and attention return: the output and something beside it."""
+    both = Container("tuple")
+    state.items[both] = Items((result, result_tensor(state, state.node_of(result), node)), True)
+    return both
 
 
 def _unmeasured_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], node: ast.Call) -> Value:
@@ -341,8 +353,4 @@ def _unmeasured_layer(m: Machine, state: State, called: Layer, args: Sequence[Va
         for tensor in all_tensors(args):
             save(state, graph, tensor, called.name, node, Tracked.MAYBE, result=False)
     made = result_tensor(state, graph, node)
-    if called.name in ("LSTM", "GRU", "RNN", "MultiheadAttention"):
-        both = Container("tuple")
-        state.items[both] = Items((made, result_tensor(state, graph, node)), True)
-        return both
-    return made
+    return _pair(state, made, node) if called.name in _PAIRS else made

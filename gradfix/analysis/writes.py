@@ -15,6 +15,8 @@ from gradfix.analysis.values import Container, Instance, Origin, Tensor, Value, 
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
 
+VIEW_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -55,6 +57,7 @@ def _record(
     m: Machine, state: State, site: Site, tensor: Tensor, value: Value | None, *, recorded: bool
 ) -> WriteRecord:
     key = id(site.target)
+    part_of_tensor = _is_part_of_tensor(m, state, site.target, tensor)
     facts = m.settled(facts_of(state, tensor))
     written = ValueFacts(ValueKind.NOTHING) if value is None else _settled_value(m, value_facts(state, value, tensor))
     record = m.writes.get(key)
@@ -73,13 +76,15 @@ def _record(
             written,
             tensor.known,
             recorded,
-            tensor.part,
+            of_tensor=part_of_tensor,
+            part=tensor.part,
         )
     else:
         record.tensor = join_facts(record.tensor, facts)
         record.written = join_written(record.written, written)
         record.index = join_index(record.index, site.index)
         record.known = record.known or tensor.known
+        record.of_tensor = record.of_tensor and part_of_tensor
         record.part = record.part if record.part == tensor.part else None
         record.recorded = record.recorded or recorded
     record.storages.update(tensor.storages)
@@ -157,6 +162,28 @@ def _obstacles(m: Machine, record: WriteRecord, site: Site, tensor: Tensor) -> N
         info = m.scope.info
         if info is not None and root.id not in info.local_names and m.scope.frames[0] != MODULE:
             record.add_obstacle(Obstacle(ObstacleKind.CLOSURE, root.id))
+
+
+def base_of(target: ast.expr) -> ast.expr:
+    """The expression a chain of views starts from: `y` of `y.t()[0].view(-1)`, `self.h` of `self.h[0]`."""
+    while True:
+        if isinstance(target, ast.Subscript):
+            target = target.value
+        elif isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
+            target = target.func.value
+        elif isinstance(target, ast.Attribute) and target.attr in VIEW_ATTRIBUTES:
+            target = target.value
+        else:
+            return target
+
+
+def _is_part_of_tensor(m: Machine, state: State, target: ast.expr, tensor: Tensor) -> bool:
+    """True when `target` is a view written down on the spot, of a tensor that a name or an attribute holds."""
+    base = base_of(target)
+    if base is target or not isinstance(base, (ast.Name, ast.Attribute)):
+        return False
+    held = m.look(state, base)
+    return isinstance(held, Tensor) and not set(held.storages).isdisjoint(tensor.storages)
 
 
 def root_of(target: ast.expr) -> ast.expr | None:

@@ -29,4 +29,6 @@ def disagreements(file: LabelledFile) -> list[str]:
     wanted = {(label.expect, label.line) for label in file.labels if label.expect in LOUD}
     labelled = {label.line for label in file.labels}
     missing = [f"missed: {severity} at line {line}" for severity, line in wanted if (severity, line) not in got]
-    return missing + [f"false error at line {line}" for severity, line in loud if severity == "error" and line not in labelled]
+    return missing + [
+        f"false error at line {line}" for severity, line in loud if severity == "error" and line not in labelled
+    ]
