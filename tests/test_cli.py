@@ -402,7 +402,7 @@ LOADED = """
 import sys
 from gradfix import cli
 code = cli.run({arguments!r})
-heavy = ("libcst", "torch", "unidiff", "pathspec", "gradfix.analysis", "gradfix.backward", "gradfix.rewrite.calls")
+heavy = ("libcst", "torch", "unidiff", "gradfix.analysis", "gradfix.backward", "gradfix.rewrite.calls")
 print("loaded", code, *[name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 

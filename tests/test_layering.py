@@ -43,10 +43,9 @@ THIRD_PARTY = {
     "libcst": {"rewrite"},
     "click": {"cli"},
     "unidiff": {"patches"},
-    "pathspec": {"ignores"},
     "tomli": {"config"},
 }
-LAZY = {"unidiff", "pathspec"}  # only inside functions
+LAZY = {"unidiff"}  # only inside functions
 
 CALLS = {
     "print": {"backward.worker"},

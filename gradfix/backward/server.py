@@ -65,10 +65,11 @@ class Server:
             "limits": asdict(limits),
             "trust": trust,
             "without": list(without),
+            "python": python,
         }
         try:
             self._process = subprocess.Popen(
-                [python, "-S", str(Path(__file__).with_name("worker.py")), json.dumps(config)],
+                [sys.executable, "-I", "-S", str(Path(__file__).resolve().with_name("worker.py")), json.dumps(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -79,7 +80,7 @@ class Server:
             )
         except OSError as error:
             self._let_go()
-            raise ServerRefusedError(f"{python} can't be started ({error.strerror})") from None
+            raise ServerRefusedError(f"{sys.executable} can't be started ({error.strerror})") from None
         finally:
             for fd in inherited:
                 os.close(fd)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from labelled_corpus import LabelledFile
+
 from gradfix.analysis.analyse import analyse
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.source import Source
-from labelled_corpus import LabelledFile
 
 LOUD = ("error", "warning")
 
@@ -27,7 +28,7 @@ def disagreements(file: LabelledFile) -> list[str]:
     if file.expect not in LOUD:
         return [f"false alarm: {severity} at line {line}" for severity, line in sorted(loud)]
     wanted = {(label.expect, label.line) for label in file.labels if label.expect in LOUD}
-    labelled = {label.line for label in file.labels}
+    labelled = {label.line for label in file.labels if label.line is not None}
     missing = [f"missed: {severity} at line {line}" for severity, line in wanted if (severity, line) not in got]
     return missing + [
         f"false error at line {line}" for severity, line in loud if severity == "error" and line not in labelled

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 import labelled_corpus
+import pytest
 from agreement import disagreements
 
 FILES = labelled_corpus.load()

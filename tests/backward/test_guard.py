@@ -76,6 +76,26 @@ def test_start_up_files_of_the_environment_run_behind_the_walls(tmp_path: Path) 
     assert not witness.exists()
 
 
+def test_an_interpreter_that_a_project_names_starts_behind_the_walls(tmp_path: Path) -> None:
+    witness, python = tmp_path / "ran", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {witness}\n")
+    python.chmod(0o755)
+    subprocess.run([str(python)], check=True)
+    witness.unlink()  # the script does what it says when nothing stands around it
+    with Checker(python=str(python)) as checker:
+        assert fixed(checker, tmp_path).verdict is Verdict.UNCHECKED
+    assert not witness.exists()
+
+
+def test_modules_on_the_python_path_run_behind_the_walls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    witness = tmp_path / "ran"
+    (tmp_path / "json.py").write_text(f"open({str(witness)!r}, 'w')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Checker() as checker:
+        fixed(checker, tmp_path)
+    assert not witness.exists()
+
+
 def test_a_program_sees_its_neighbours_and_its_data(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     project, cwd = tmp_path / "project", tmp_path / "cwd"
