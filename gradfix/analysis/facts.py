@@ -105,6 +105,7 @@ class ObstacleKind(Enum):
     PARAMETER = "parameter"  # an nn.Parameter attribute can't be rebound to a plain tensor
     LEAF_GRAD_READ = "leaf-grad-read"  # `.grad` of the leaf is read later, or an optimizer holds it
     NOT_A_NAME = "not-a-name"  # the target expression can't be assigned (call result, loop element, …)
+    GRADIENTS_OFF = "gradients-off"  # written under no_grad on purpose; a tensor made there would have no graph
     USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used
 
 

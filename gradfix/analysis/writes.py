@@ -49,7 +49,7 @@ def write(
     node = _written_node(state, tensor, operands, site, graph)
     _overwrite_saves(m, state, record, tensor, node)
     _update_nodes(state, tensor, node)
-    _obstacles(m, record, site, tensor)
+    _obstacles(m, state, record, site, tensor)
     return _fresh_object(m, state, record, tensor)
 
 
@@ -146,7 +146,10 @@ def _update_nodes(state: State, tensor: Tensor, node: Node | None) -> None:
         state.nodes[storage] = node
 
 
-def _obstacles(m: Machine, record: WriteRecord, site: Site, tensor: Tensor) -> None:
+def _obstacles(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tensor) -> None:
+    if state.grad is not Tracked.YES and tracked(state, tensor) is not Tracked.NO:
+        name = ast.unparse(site.target)
+        record.add_obstacle(Obstacle(ObstacleKind.GRADIENTS_OFF, name, certain=state.grad is Tracked.NO))
     for storage in tensor.storages:
         name = storage.name or ast.unparse(site.target)
         if storage.origin is Origin.ARGUMENT:

@@ -17,6 +17,7 @@ _REFUSED = (
     ObstacleKind.PARAMETER,
     ObstacleKind.LEAF_GRAD_READ,
     ObstacleKind.NOT_A_NAME,
+    ObstacleKind.GRADIENTS_OFF,
 )
 
 
@@ -81,6 +82,11 @@ def _explain(source: Source, write: Write, obstacle: Obstacle) -> Refusal:
             return Refusal(
                 f"`{other}` is a parameter of the module: it can't be assigned a plain tensor",
                 f"work on a local copy (`w = {other}.clone()`), or update it under `torch.no_grad()` if that is meant",
+            )
+        case ObstacleKind.GRADIENTS_OFF:
+            return Refusal(
+                f"`{other}` is written with gradients off: a new tensor made there would be cut from the graph",
+                "if this is an update, make it after backward; else clone what backward needs before this line",
             )
         case ObstacleKind.LEAF_GRAD_READ:
             return Refusal(
