@@ -36,6 +36,12 @@ QUIET_METHODS = frozenset(
     "size dim numel stride ndimension element_size storage_offset is_contiguous is_floating_point is_complex "
     "get_device new_zeros new_ones new_empty new_full new_tensor nelement data_ptr".split()
 )
+# Fields of the named tuples that torch returns: `x.sort().values`, `torch.linalg.qr(a).Q`.
+_FIELDS = {
+    **dict.fromkeys(("values", "eigenvalues", "Q", "U", "P", "solution", "sign", "min"), 0),
+    **dict.fromkeys(("indices", "eigenvectors", "R", "S", "logabsdet", "max"), 1),
+    **dict.fromkeys(("V", "Vh"), 2),
+}
 _TRANSPOSED = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 
 
@@ -60,6 +66,10 @@ def attribute(m: Machine, state: State, base: Value, name: str, node: ast.AST) -
             value = attribute(m, state, option, name, node)
             result = value if result is None else merge(result, value)
         return UNKNOWN if result is None else result
+    if isinstance(base, Container) and base.kind == "tuple" and name in _FIELDS:
+        items = state.items.get(base)
+        if items is not None and items.exact and _FIELDS[name] < len(items.values):
+            return items.values[_FIELDS[name]]
     if isinstance(base, Method) and base.name == "super" and m.scope.info is not None:
         return _inherited(m, base, name)
     return Method(base, name)

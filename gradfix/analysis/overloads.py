@@ -85,7 +85,7 @@ def _bind_one(overload: Overload, args: Sequence[str], keywords: Mapping[str, st
         return None
     kinds: dict[str, str] = {}
     for parameter, kind in zip(taken, args, strict=True):
-        kinds[parameter.name] = "list" if _spreads(parameter, kind) else kind
+        kinds[parameter.name] = "list" if parameter is free[-1] and _spreads(parameter, kind) else kind
     named = {parameter.name: parameter for parameter in overload if parameter.name not in kinds}
     for name, kind in keywords.items():
         if name not in named or not named[name].accepts(kind):

@@ -59,6 +59,8 @@ def torch_function(
         return m.call_value(state, args[0], args[1:], {}, node)
     if name.startswith("torch.nn.") and short[:1].isupper():
         return layer(state, short, args, keywords, node)
+    if name.startswith("torch.nn.init.") and short.endswith("_"):
+        return _initialise(m, state, args, node)
     op = function(name)
     made = factory(name)
     if made is not None and made.tracked in ("", "no") and not made.shares:
@@ -69,10 +71,23 @@ def torch_function(
         return _unlisted(state, short, args, keywords, node)
     if short.endswith("_") and not short.startswith("_") and args and (target := tensor_of(args[0])) is not None:
         return write_call(m, state, WriteForm.FUNCTION, op, target, node.args[0], args, keywords, node)
-    if keywords.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
+    narrowed, bound = operators.bind(state, op, args, keywords)
+    if bound.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
         flagged = inplace_flag(name) or op
         return write_call(m, state, WriteForm.FLAG, flagged, target, node.args[0], args, keywords, node)
-    return operators.apply(m, state, *operators.bind(state, op, args, keywords), node)
+    return operators.apply(m, state, narrowed, bound, node)
+
+
+def _initialise(m: Machine, state: State, args: Sequence[Value], node: ast.Call) -> Value:
+    """`nn.init.zeros_(w)`: a write with gradients off."""
+    target = tensor_of(args[0]) if args else None
+    if target is None:
+        return UNKNOWN
+    grad, state.grad = state.grad, Tracked.NO
+    fresh = write(m, state, Site(WriteForm.FUNCTION, node, node.args[0], method="init"), target, None)
+    state.grad = grad
+    m.rebind(state, node.args[0], target, fresh)
+    return fresh
 
 
 def _mode(name: str, args: Sequence[Value], keywords: Keywords) -> str:
@@ -230,6 +245,7 @@ def write_call(
     node: ast.Call,
 ) -> Value:
     """A call that writes to `target`: `y.mul_(2)`, `torch.relu_(y)`, `F.relu(y, inplace=True)`."""
+    form = WriteForm.DATA if target.silent else form
     others = [*args[1:], *keywords.values()]
     operands = all_tensors(others)
     name = node.func.attr if isinstance(node.func, ast.Attribute) else operators.short_name(op) if op else "call"

@@ -221,7 +221,8 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
             record = m.writes.get(key)
             if record is not None and not _inside(node, record) and not _apart(tensor, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
-                record.add_obstacle(Obstacle(kind, name, m.place(node, f"`{name}` is read here")))
+                holder = name if m.scope.qualname == record.function else f"the caller's {name}"
+                record.add_obstacle(Obstacle(kind, holder, m.place(node, f"`{name}` is read here")))
     if depth and isinstance(value, Container) and (items := state.items.get(value)):
         for item in items.values:
             read(m, state, item, node, name, depth - 1)
