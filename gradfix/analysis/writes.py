@@ -133,6 +133,8 @@ def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tens
     visit = Visit(id(record.target), node, certain)
     for storage in tensor.storages:
         for save, must in (state.saves.get(storage) or {}).items():
+            if not must and len(tensor.storages) > 1:
+                continue  # saved on some ways, written on some ways: mostly not the same ones
             key = (save, visit.key)
             sure = certain and must and save.certain
             if key not in state.conflicts or sure:
