@@ -233,26 +233,23 @@ def inplace_flag(qualified: str) -> Operator | None:
     return _operator(f"{qualified} inplace")
 
 
+@cache
 def inplace(name: str) -> InplaceMethod | None:
     """`exp_` (the Tensor method) or a qualified function (`torch.relu_`, `torch.nn.functional.relu_`)."""
-    return _inplace(name if "." in name else f"Tensor.{name}")
-
-
-@cache
-def _inplace(name: str) -> InplaceMethod | None:
-    row = _row(f"inplace {name}")
+    qualified = name if "." in name else f"Tensor.{name}"
+    row = _row(f"inplace {qualified}")
     if row is None:
         return None
     twin = row.get("twin")
     return InplaceMethod(
-        name=name.rpartition(".")[2],
+        name=qualified.rpartition(".")[2],
         twin=None if twin is None else twin.rpartition(".")[2],
         same_gradients=twin is not None and row.get("gradients") != "differ",
         same_signature=bool(row.get("signature")),
         dtype=row.get("dtype", ""),
         is_view=bool(row.get("view")),
         category=row.get("category", ""),
-        operator=_operator(name),
+        operator=_operator(qualified),
     )
 
 
@@ -365,11 +362,8 @@ def _condition(text: str) -> Condition:
     if text == "*":
         return Condition(always=True)
     words = text.split()
-    return Condition(
-        causes=tuple(word for word in words if word[-1] not in "?~"),
-        maybe=tuple(word[:-1] for word in words if word[-1] == "?"),
-        across=tuple(word[:-1] for word in words if word[-1] == "~"),
-    )
+    maybe, across = (tuple(word[:-1] for word in words if word[-1] == mark) for mark in "?~")
+    return Condition(causes=tuple(word for word in words if word[-1] not in "?~"), maybe=maybe, across=across)
 
 
 def _saved(parameter: str, text: str) -> Saved:
@@ -391,13 +385,10 @@ def _output(entry: Mapping[str, str], row: Mapping[str, Any]) -> Output:
     text = entry.get("saved", "")
     view = ViewKind(entry.get("view", "none"))
     view = ViewKind.MULTI if row.get("multi") and view is ViewKind.VIEW else view
-    gradient = (
-        Gradient.RAISES if row.get("error") and not row.get("tracked") else Gradient(entry.get("gradient", "yes"))
-    )
     return Output(
         saved=_saved("", text),
         condition=_condition(text),
-        gradient=gradient,
+        gradient=Gradient(entry.get("gradient", "yes")),
         view=view,
         contiguous_view=ViewKind(entry["dense"]) if "dense" in entry else view,
         view_of=tuple(entry.get("of", "").split()),

@@ -16,6 +16,7 @@ from interrogate import recipes, signatures
 from interrogate.calls import Sample, kind, seed
 from interrogate.probe import observe
 from interrogate.rows import Row, Seen, build
+from interrogate.samples import is_usable
 
 CONTAINERS = ("Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Container")
 RECIPES = Path(__file__).with_name("module_recipes.txt")
@@ -93,7 +94,8 @@ def torch_samples() -> dict[str, list[tuple[Sample, Sample]]]:
             if given.forward_input is not None:
                 constructor = Sample(given.constructor_input.args, given.constructor_input.kwargs)
                 forward = Sample(given.forward_input.args, given.forward_input.kwargs)
-                found.setdefault(cls.__name__, []).append((constructor, forward))
+                if is_usable(forward):
+                    found.setdefault(cls.__name__, []).append((constructor, forward))
     return found
 
 

@@ -24,8 +24,8 @@ class Output:
     """One tensor of the result."""
 
     causes: frozenset[str]  # parameters whose gradient needs this output's value
-    gradient: str  # "yes", "zero" (always zero), "no" (leaves the graph)
-    alias: str  # "" fresh, "same" object as an input, "view" of an input
+    gradient: str  # "yes", "zero" (always zero), "no" (leaves the graph), "raises" (not implemented), "mixed" (unclear)
+    alias: str  # "" fresh, "same" object as an input, "view" of an input, "?" it has no elements to tell by
     strided_alias: str  # the same when the inputs are not contiguous
     alias_of: str  # the parameter it shares storage with
     shape: frozenset[str]  # of "scalar", "same" (as the first tensor), "broadcast": those that hold here
@@ -40,13 +40,14 @@ class Observation:
     silent: frozenset[str]  # parameters whose value backward uses without checking the version
     alone: frozenset[str]  # tensor lists of one element
     escaping: frozenset[str]  # saved parameters of which a copy is saved instead when they are not contiguous
-    differentiable: frozenset[str]  # tensor parameters that get a gradient
+    uneven: bool  # tensors of different batch shapes: the smaller may be expanded by a copy
+    floating: frozenset[str]  # tensor parameters that could get a gradient
+    differentiable: frozenset[str]  # those that do
     mutated: frozenset[str]  # parameters the call wrote to
     outputs: tuple[Output, ...]
     result: str  # "tensor", "tuple", "list", "number", "bool", "none", "other"
     multi_view: bool  # writing an output raises: one of several views of the same base
     conjunction: bool  # saved for a set of tracked parameters, but for none of them alone
-    backward_error: str  # text of an unexpected error in backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +75,25 @@ def observe(call: Call, sample: Sample, positional: Sequence[str], whole: Collec
     together = subject.run(everything)
     if together is None:
         tracked, everything, together = {}, [], plain
+    connected = subject.run([slot for name, group in groups.items() if reached[name] != "no" for slot in group])
     saves = {name: _saved(subject, group) for name, group in tracked.items()}
     all_saves = _saved(subject, everything) if len(tracked) != 1 else next(iter(saves.values()))
     single = frozenset[Slot]().union(*(found.slots for found in saves.values()))
     gradients, error = together.backward()
-    errors = [text for text in reached.values() if text not in ("yes", "no")]
+    blocked = "" if tracked else "".join(text for text in reached.values() if text not in ("yes", "no"))
     return Observation(
         causes=_causes(subject, tracked, saves),
         silent=_silently_used(subject, everything, single, gradients),
-        alone=frozenset(name for name, group in groups.items() if len(group) == 1 and group[0].index is not None),
+        alone=frozenset(name for name, group in groups.items() if _is_alone(group, positional)),
         escaping=_escaping(subject, everything, all_saves),
+        uneven=_is_uneven(subject),
+        floating=frozenset(groups),
         differentiable=frozenset(tracked),
         mutated=frozenset(plain.mutated()),
-        outputs=_outputs(plain, subject.run((), strided=True), together, saves, gradients),
+        outputs=_outputs(subject, plain, connected or together, saves, _strength(gradients, error or blocked)),
         result=result_kind(plain.result),
         multi_view=_is_multi_view(subject, everything),
         conjunction=bool(all_saves.slots - single),
-        backward_error=errors[0] if errors and not tracked else error,
     )
 
 
@@ -198,28 +201,42 @@ def _escaping(subject: Subject, tracked: Sequence[Slot], dense: _Saves) -> froze
     return frozenset(slot.parameter for slot in dense.slots - strided.slots)
 
 
+def _is_alone(group: Sequence[Slot], positional: Sequence[str]) -> bool:
+    """The only tensor of a list, or of `*args`."""
+    return len(group) == 1 and (group[0].index is not None or positional.count(group[0].parameter) > 1)
+
+
+def _is_uneven(subject: Subject) -> bool:
+    """The dimensions before the last two differ among the tensors."""
+    return len({slot.value(subject.sample).shape[:-2] for slot in subject.slots}) > 1
+
+
 def _same(before: torch.Tensor | None, after: torch.Tensor | None) -> bool:
     if before is None or after is None:
         return before is after
     return bool(torch.allclose(before, after, equal_nan=True))
 
 
+def _strength(gradients: Mapping[Slot, torch.Tensor | None], error: str) -> str:
+    """What gradient a connected output passes on."""
+    if error:
+        return "raises" if "not implemented" in error else "mixed"  # other errors depend on values (linalg.eig)
+    zero = gradients and all(gradient is None or not gradient.any() for gradient in gradients.values())
+    return "zero" if zero else "yes"
+
+
 def _outputs(
-    plain: Run,
-    strided: Run | None,
-    together: Run,
-    saves: Mapping[str, _Saves],
-    gradients: Mapping[Slot, torch.Tensor | None],
+    subject: Subject, plain: Run, connected: Run, saves: Mapping[str, _Saves], gradient: str
 ) -> tuple[Output, ...]:
-    zero = bool(gradients) and all(gradient is None or not gradient.any() for gradient in gradients.values())
+    strided = subject.run((), strided=True)
     moved = strided.outputs if strided else []
     found = []
-    for index, (tensor, connected) in enumerate(zip(plain.outputs, together.outputs, strict=True)):
+    for index, (tensor, live) in enumerate(zip(plain.outputs, connected.outputs, strict=True)):
         alias, alias_of = _alias(tensor, plain.inputs)
         found.append(
             Output(
                 causes=frozenset(name for name, saved in saves.items() if index in saved.outputs),
-                gradient=("zero" if zero else "yes") if connected.requires_grad else "no",
+                gradient=gradient if live.requires_grad else "no",
                 alias=alias,
                 strided_alias=_alias(moved[index], strided.inputs)[0] if strided and index < len(moved) else alias,
                 alias_of=alias_of,
@@ -234,6 +251,8 @@ def _alias(tensor: torch.Tensor, inputs: Mapping[Slot, torch.Tensor]) -> tuple[s
     for slot, given in inputs.items():
         if tensor is given:
             return "same", slot.parameter
+    if not tensor.numel():
+        return "?", ""
     for slot, given in inputs.items():
         if shares_storage(tensor, given):
             return "view", slot.parameter

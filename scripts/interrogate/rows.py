@@ -82,9 +82,8 @@ def join(seen: Sequence[Seen]) -> Row:
         "outputs": _outputs(seen),
         "tracked": sorted(set().union(*(one.differentiable for one in shown))),
         "mutates": sorted(set().union(*(one.mutated for one in shown))),
-        "escaping": sorted(set().union(*(one.escaping for one in shown))),
+        "escaping": sorted(_escaping(shown)),
         "silent": sorted(set().union(*(one.silent for one in shown))),
-        "error": next((one.backward_error for one in shown if one.backward_error), ""),
         "multi": any(one.multi_view for one in shown),
         "doubtful": any(one.conjunction for one in shown),
     }
@@ -123,8 +122,30 @@ def _condition(pairs: Iterable[tuple[frozenset[str], frozenset[str]]]) -> str:
 
 def _saves(shown: Sequence[Observation]) -> dict[str, str]:
     names = dict.fromkeys(name for one in shown for name in one.causes)
-    found = {name: _condition(_votes(name, one) for one in shown if name in one.causes) for name in names}
+    found = {name: _condition(_votes(name, one) for one in telling(name, shown)) for name in names}
     return {name: condition for name, condition in found.items() if condition}
+
+
+def telling(name: str, shown: Sequence[Observation]) -> list[Observation]:
+    """The calls with this argument; without the uneven ones where only in those a copy is saved in its place."""
+    given = [one for one in shown if name in one.causes]
+    even = [one for one in given if not one.uneven]
+    return even if _always_saved(name, even) and not _always_saved(name, given) else given
+
+
+def _always_saved(name: str, shown: Sequence[Observation]) -> bool:
+    return (
+        bool(shown)
+        and "?" not in _condition(_votes(name, one) for one in shown)
+        and all(one.causes[name] for one in shown)
+    )
+
+
+def _escaping(shown: Sequence[Observation]) -> set[str]:
+    """Arguments of which a copy may be saved in their place."""
+    names = set().union(*(one.causes for one in shown))
+    uneven = {name for name in names if len(telling(name, shown)) < sum(name in one.causes for one in shown)}
+    return uneven.union(*(one.escaping for one in shown))
 
 
 def _votes(name: str, shown: Observation) -> tuple[frozenset[str], frozenset[str]]:
@@ -148,7 +169,7 @@ def _output(seen: Sequence[Seen], indices: list[int] | None) -> dict[str, str]:
     tracked = [one.shown.differentiable for one, _ in chosen]
     entry = {
         "saved": _condition((out.causes, names) for out, names in zip(outputs, tracked, strict=True)),
-        "gradient": _gradient(outputs, tracked),
+        "gradient": _gradient([one.shown.outputs[at] for one, at in chosen if one.shown.floating]),
         "view": _view(alias for out in outputs for alias in (out.alias, out.strided_alias)),
         "dense": _view(out.alias for out in outputs),
         "of": " ".join(sorted({out.alias_of for out in outputs if out.alias_of})),
@@ -162,24 +183,22 @@ def _output(seen: Sequence[Seen], indices: list[int] | None) -> dict[str, str]:
     return {key: value for key, value in entry.items() if value}
 
 
-def _gradient(outputs: Sequence[Output], tracked: Sequence[frozenset[str]]) -> str:
-    """ "yes" is left out; "zero" only when every call's gradient is zero."""
-    values = {out.gradient for out, names in zip(outputs, tracked, strict=True) if names}
-    if not values:
-        return "no"
-    if "no" in values:
-        return "no" if values == {"no"} else "mixed"
-    return "zero" if values == {"zero"} else ""
+def _gradient(outputs: Sequence[Output]) -> str:
+    """ "yes" is left out; "zero" only when it is zero in every call."""
+    values = {out.gradient for out in outputs}
+    if values == {"yes"} or values == {"yes", "zero"}:
+        return ""
+    return values.pop() if len(values) == 1 else "mixed" if values else "no"
 
 
 def _view(aliases: Iterable[str]) -> str:
     """ "self" and "view" hold for every call, "maybe" for some; "" new storage."""
-    found = set(aliases)
+    found = set(aliases) - {"?"}
     if found == {"same"}:
         return "self"
-    if "" not in found:
+    if found and "" not in found:
         return "view"
-    return "maybe" if found != {""} else ""
+    return "maybe" if found - {""} else ""
 
 
 def _shape(outputs: Sequence[Output]) -> str:

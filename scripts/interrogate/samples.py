@@ -53,6 +53,7 @@ def torch_samples() -> dict[str, list[Sample]]:
             warnings.simplefilter("ignore")
             inputs = list(info.sample_inputs("cpu", torch.float64, requires_grad=False))
         usable = [sample for sample in (_plain(given) for given in inputs) if sample is not None]
+        usable = [sample for sample in usable if not _is_degenerate(info.name, sample)]
         for name in (info.name, *(alias.name for alias in info.aliases)):
             found[name] += usable
     return dict(found)
@@ -61,11 +62,29 @@ def torch_samples() -> dict[str, list[Sample]]:
 def _plain(given: Any) -> Sample | None:
     args = (given.input, *given.args)
     kwargs = {name: value for name, value in given.kwargs.items() if name != "out"}
-    tensors = flat_tensors([*args, *kwargs.values()])
-    for tensor in tensors:
-        if tensor.layout is not torch.strided or tensor.numel() == 0 or tensor.numel() > MOST_ELEMENTS:
-            return None
-    return Sample(args, kwargs)
+    sample = Sample(args, kwargs)
+    return sample if is_usable(sample) else None
+
+
+def is_usable(sample: Sample) -> bool:
+    """Dense tensors, none of them empty or big."""
+    return all(
+        tensor.layout is torch.strided and 0 < tensor.numel() <= MOST_ELEMENTS
+        for tensor in flat_tensors([*sample.args, *sample.kwargs.values()])
+    )
+
+
+def _is_degenerate(name: str, sample: Sample) -> bool:
+    """The 0-norm, which has no gradient, and the smooth loss without its smooth part.
+
+    As numbers they can't be told from the arguments people use.
+    """
+    if "norm" in name or "dist" in name:
+        at = 2 if "dist" in name else 1
+        chosen = (*sample.args[at : at + 1], sample.kwargs.get("p"), sample.kwargs.get("ord"))
+    else:
+        chosen = (sample.kwargs.get("beta"),) if name.endswith("smooth_l1_loss") else ()
+    return any(kind(value) == "number" and value == 0 for value in chosen)
 
 
 def samples_for(name: str, torchs_own: dict[str, list[Sample]], handwritten: dict[str, list[str]]) -> list[Sample]:

@@ -38,9 +38,15 @@ class Parameter:
 Overloads = Sequence[tuple[Parameter, ...]]
 
 
+UNTOLD = (Parameter("self", "any", None, False, True), Parameter("arguments", VARARGS, None, False, False))
+
+
 def signatures(name: str, function: Callable[..., Any]) -> list[tuple[Parameter, ...]]:
-    """Every overload of `name` (`torch.exp`, `Tensor.exp`), without `out=` forms; empty when torch tells none."""
-    return _from_schemas(name) or from_inspect(_undispatched(name, function))
+    """Every overload of `name` (`torch.exp`, `Tensor.exp`), without `out=` forms; (self, ...) when torch tells none."""
+    path, _, short = name.rpartition(".")
+    builtin = f"{path}.{getattr(function, '__name__', short)}"  # logsigmoid is log_sigmoid
+    found = [] if _python_defined(name) else _from_schemas(name) or _from_schemas(builtin)
+    return found or from_inspect(_undispatched(name, function)) or [UNTOLD]
 
 
 def bind(overloads: Overloads, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
@@ -101,14 +107,15 @@ def _codes(type_name: str) -> str:
 
 def _from_schemas(name: str) -> list[tuple[Parameter, ...]]:
     path, _, short = name.rpartition(".")
-    if _python_defined(name):
-        return []
     schemas = torch._C._jit_get_schemas_for_operator(f"aten::{SCHEMA_PREFIX.get(path + '.', '')}{short}")
     found = []
     for schema in schemas:
         if any(argument.is_out for argument in schema.arguments) or "Dimname" in str(schema):
             continue
-        found.append(tuple(_parameter(argument, rename=path == "torch") for argument in schema.arguments))
+        parameters = [_parameter(argument, rename=path == "torch") for argument in schema.arguments]
+        if path == "Tensor":  # `x.where(mask, y)`, `x.polygamma(2)`: the receiver is not first in the schema
+            parameters.sort(key=lambda parameter: parameter.name != "self")
+        found.append(tuple(parameters))
     with_tensors = [one for one in found if any("Tensor" in parameter.type for parameter in one)]
     return with_tensors or found  # the rest are TorchScript's own overloads for numbers and lists
 
@@ -205,6 +212,7 @@ def accepts(type_name: str, value: Any) -> bool:
         return value is None or accepts(type_name[len("Optional[") : -1], value)
     if type_name.startswith("List["):
         inner = type_name[len("List[") : -1]
+        inner = "SymInt" if inner == "int" else inner  # a lone int may be a dtype, in a list it is none
         if isinstance(value, (list, tuple, torch.Size)):
             return all(accepts(inner, item) for item in value)
         return inner in ("int", "SymInt") and isinstance(value, int)

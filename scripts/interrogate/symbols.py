@@ -19,7 +19,7 @@ FLOAT = {
     "number tensor": ["2.0, x", "3, x"],
 }
 INTEGER = {"tensor tensor": ["ints, bits", "m, m"], "tensor number": ["ints, 2"], "number tensor": ["2, bits"]}
-TENSORS = {"tensor tensor": ["a34, b45", "v, w", "a34, v", "x3, y3"]}
+TENSORS = {"tensor tensor": ["a34, b45", "v, w", "a34, v", "x3, y3", "x3, b45", "a34, y3", "x3[:1], y3"]}
 
 BINARY: dict[str, tuple[Callable[..., Any], Callable[..., Any] | None, dict[str, list[str]]]] = {
     "+": (operator.add, operator.iadd, FLOAT),
