@@ -44,7 +44,9 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
     callee = m.evaluate(state, node.func)
     args: list[Value] = []
     for part in node.args:
-        if isinstance(part, ast.Starred):
+        if isinstance(part, ast.Starred) and isinstance(callee, Symbol) and callee.name.startswith("torch.nn."):
+            args.append(m.evaluate(state, part.value))  # `nn.Sequential(*layers)` knows a list when it gets one
+        elif isinstance(part, ast.Starred):
             args.extend(item_access.iterated(m, state, m.evaluate(state, part.value), part).values)
         else:
             args.append(m.evaluate(state, part))

@@ -72,7 +72,7 @@ def note_fills(
     m: Machine, joined: State, branch: ast.If, kind: ConditionKind, before: Layers[Storage, Node | None]
 ) -> None:
     """Remember buffers that had no graph before the branch and have one only on some of its ways."""
-    for storage, node in joined.nodes.own.items():
+    for storage, node in list(joined.nodes.own.items()):  # looking a value up may add to them
         if node is None or node.kind is not NodeKind.PHI or node.branch is not branch:
             continue
         if before.get(storage, node) is not None:
@@ -132,7 +132,7 @@ def _within(branch: ast.If, node: ast.AST) -> bool:
 
 def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tensor] | None:
     for record in list(m.writes.values()):
-        if storage in record.storages:
+        if storage in record.storages and record.function == m.scope.qualname:
             target = base_of(record.target)
             if not isinstance(target, (ast.Name, ast.Attribute)):
                 continue

@@ -1,0 +1,88 @@
+"""Programs that once broke the analysis, or made it say too much: what it must say of them now."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from gradfix.analysis.analyse import analyse
+from gradfix.analysis.facts import ModuleFacts
+from gradfix.findings import Severity
+from gradfix.source import Source
+
+
+def facts_of(program: str) -> ModuleFacts:
+    return analyse(Source.from_text("program.py", "import torch\nfrom torch import nn\n" + textwrap.dedent(program)))
+
+
+def test_a_helper_fills_the_buffer_in_a_branch() -> None:
+    facts_of(
+        """
+        def put(target, v):
+            target[0] = v
+
+        def f(x):
+            y = torch.zeros(3)
+            if x.exp().sum() > 1:
+                put(y, x.exp()[0])
+            return y.sum()
+        """
+    )
+
+
+def test_layers_in_unknown_order_prove_nothing() -> None:
+    facts = facts_of(
+        """
+        class Block(nn.Module):
+            def __init__(self, n, reps):
+                super().__init__()
+                layers = []
+                for _ in range(reps):
+                    layers.append(nn.Linear(n, n))
+                    layers.append(nn.ReLU())
+                layers = layers[:-1]  # no activation at the end
+                self.layers = nn.Sequential(*layers)
+
+            def forward(self, x):
+                h = self.layers(x)
+                h += x
+                return h
+        """
+    )
+    assert [write.severity for write in facts.writes] == [Severity.INFO]
+
+
+def test_a_later_round_is_not_taken_for_an_earlier_one() -> None:
+    facts = facts_of(
+        """
+        x = torch.randn(3, requires_grad=True)
+        out = x * 2
+        step = 0
+        while step < 2:
+            out = torch.cos(out)
+            step += 1
+        out *= 2
+        out.sum().backward()
+        """
+    )
+    assert [write.severity for write in facts.writes] == [Severity.INFO]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "\n".join(f"{' ' * i}for i{i} in range(n{i}):" for i in range(19)) + "\n" + " " * 19 + "x = x + 1",
+        "x = " + " + ".join(["x"] * 800),
+        "x = x" + ".exp()" * 800,
+        "\n".join(f"def f{i}(x):\n    return f{i + 1}(x) + f{i + 1}(x * 2)" for i in range(30))
+        + "\ndef f30(x):\n    x += 1\n    return x\nx = f0(x)",
+        "def f(n, x):\n    x += 1\n    return f(n - 1, x) + g(x)\n"
+        "def g(x):\n    return f(2, x) + g(x * 2)\nx = f(10, x)",
+        "y = x.exp()\n" + "y[0] = 1\n" * 2000 + "x = y",
+    ],
+    ids=["nested loops", "long sum", "long chain", "calls that double", "endless recursion", "many writes"],
+)
+def test_ends_on(program: str) -> None:
+    facts = facts_of(f"x = torch.randn(3, requires_grad=True)\n{program}\nx.sum().backward()\n")
+    assert len(facts.backward_calls) == 1
