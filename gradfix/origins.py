@@ -34,8 +34,8 @@ class Origins:
     def span(self, span: Span) -> Span | None:
         """Where `span` was; None when an edit put in some of it or took something out of it."""
         start = self.offset(span.start)
-        last = self.offset(span.end - 1) if len(span) else start
-        if start is None or last is None or (len(span) and last + 1 - start != len(span)):
+        last = max(span.start, span.end - 1)
+        if start is None or bisect_right(self._starts, span.start) != bisect_right(self._starts, last):
             return None
         return Span(start, start + len(span))
 

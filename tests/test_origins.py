@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradfix import edits as edit_sets
@@ -34,6 +34,7 @@ def test_offsets_lead_back_to_the_same_character(edits: list[Edit]) -> None:
         assert origin is None or TEXT[origin] == character
 
 
+@example([Edit(Span(1, 4), "XXX")], 0, 5)  # as long as before, and not the same
 @given(edit_lists(), st.integers(0, 30), st.integers(1, 8))
 def test_spans_lead_back_when_they_are_whole(edits: list[Edit], start: int, size: int) -> None:
     after = edit_sets.apply(TEXT, edits)

@@ -159,6 +159,8 @@ def condition_level(state: State, condition: Condition, groups: Mapping[str, Seq
     likely = {name for name, group in levels.items() if any(level is not Tracked.NO for level in group)}
     if condition.holds(sure):
         return Tracked.YES
+    alone = {name for name in condition.across if len(groups.get(name, ())) < 2}
+    likely -= alone  # `torch.einsum("ijj->i", a)`: nothing else in the list that could require grad
     return Tracked.NO if condition.holds(likely) is False else Tracked.MAYBE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 
 from gradfix.analysis import calls, sinks
@@ -29,6 +30,9 @@ from gradfix.analysis.values import (
     Value,
 )
 from gradfix.torch_ops import method_names
+
+# What people call tensors of integers and bools, which never require grad.
+_DISCRETE = re.compile(r"(^|_)(index|indices|idx|idxs|ids|mask|masks|label|labels|length|lengths|lens)$")
 
 
 def run_module(m: Machine, tree: ast.Module) -> State:
@@ -170,7 +174,7 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
 def argument(state: State, name: str, *, known: bool) -> Tensor:
     """An argument that is, or may be, a tensor with a graph of the caller's."""
     storage = Storage(Origin.ARGUMENT, name)
-    state.nodes[storage] = assumed(name)
+    state.nodes[storage] = None if _DISCRETE.search(name) else assumed(name)
     m_dtype = f"?{name}" if known else None
     return Tensor((storage,), known=known, dtype=m_dtype)
 
