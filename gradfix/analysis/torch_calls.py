@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gradfix.analysis import factories, objects, operators, overloads, sinks
 from gradfix.analysis.facts import Tracked, WriteForm
@@ -333,6 +334,8 @@ def call_layer(
     if op is None or source is None:
         return _unmeasured_layer(m, state, called, args, node)
     source.known = True
+    if dict(called.settings).get("batch_first") == "true":  # the layer transposes first, which may copy
+        args = [replace(a, path=(*a.path, "transpose")) if isinstance(a, Tensor) else a for a in args]
     held = Container("tuple")
     state.items[held] = Items(tuple(Tensor((storage,)) for storage in called.weights), True)
     op, arguments = operators.bind(state, op, args, keywords, dict(called.settings))
