@@ -1,0 +1,129 @@
+"""gradfix against torch on random programs, and the judge itself against programs whose truth is known.
+
+The seeds are none of those that gradfix was developed with. Larger runs: `python -m tests.truth.measure`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from gradfix.engine import Policy  # noqa: E402
+from truth import grammar, judge, rewrites, running, shrink  # noqa: E402
+from truth.grammar import Program  # noqa: E402
+from truth.judge import Class, Judged  # noqa: E402
+from truth.running import Feed  # noqa: E402
+
+CLAIM_SEEDS = range(1_000_000, 1_000_300)
+REWRITE_SEEDS = range(2_000_000, 2_000_150)
+HEAD = "import torch\nimport torch.nn.functional as F\nx = torch.randn(3, requires_grad=True)\n"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def program(*lines: str) -> Program:
+    return Program(0, "written", HEAD + "\n".join(lines) + "\n", ("x",))
+
+
+# -- the judge ----------------------------------------------------------------------------------------------
+
+
+def test_the_line_that_overwrote_first_is_found() -> None:
+    made = program("y = x * 2", "z = y.sin()", "y += 1", "y[0] = 5", "z.sum().backward()")
+    run = running.run(made.text, made.leaves, Feed(0))
+    assert run.kind == "saved-then-written"
+    assert running.run(made.text, made.leaves, Feed(0), "traced").culprits == ((6, 7),)
+
+
+def test_a_write_after_the_value_was_used_is_no_culprit() -> None:
+    made = program("y = x * 2", "y.sin().sum().backward()", "y += 1")
+    assert running.run(made.text, made.leaves, Feed(0), "traced").culprits == ()
+
+
+def test_a_saved_result_counts_as_saved() -> None:
+    made = program("y = x.exp()", "y[0] = 5", "y.sum().backward()")
+    assert running.run(made.text, made.leaves, Feed(0), "traced").culprits == ((5,),)
+
+
+def test_the_oracle_sees_writes_through_views_at_an_offset() -> None:
+    made = program("h = x * 1.5", "a = h.cos().sum()", "h[1] = 0", "a.backward()")
+    run = running.run(made.text, made.leaves, Feed(3), "oracle")
+    torch.manual_seed(3)
+    x = torch.randn(3)
+    torch.testing.assert_close(run.grads["x"], -1.5 * (1.5 * x).sin())
+
+
+def test_a_leaf_written_has_an_oracle() -> None:
+    made = program("x[0] = 5", "(x * x).sum().backward()")
+    assert running.run(made.text, made.leaves, Feed(0)).kind == "leaf-view-written"
+    gradient = running.run(made.text, made.leaves, Feed(0), "oracle").grads["x"]
+    assert gradient is not None
+    assert gradient[0] == 0
+
+
+def test_a_silent_write_is_told_from_a_program_that_runs() -> None:
+    lines = ("y = x * 2", "z = (y * y).sum()", "y{}.mul_(3)", "z.backward()")
+    assert judge.judge(program(*(line.format(".data") for line in lines))).kind is Class.SILENT
+    assert judge.judge(program("y = x * 2", "y.data.mul_(3)", "y.sum().backward()")).kind is Class.RUNS
+
+
+def test_a_wrong_rewrite_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = program("y = x.exp()", "z = y", "y += 1", "loss = y.sum()", "loss.backward()", "print(z)")
+    wrong = made.text.replace("y += 1", "y = y + 1")
+    monkeypatch.setattr(rewrites, "rewrite", lambda *_: rewrites.Rewritten(wrong))
+    found = rewrites.check(made, Policy())
+    assert found.outcome == "differs"
+    assert all(" z: " in problem for problem in found.problems)
+
+
+def test_a_lost_gradient_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = program("y = x.exp()", "y += 1", "loss = y.sum()", "loss.backward()")
+    wrong = made.text.replace("y += 1", "y = y.detach().requires_grad_() + 1")
+    monkeypatch.setattr(rewrites, "rewrite", lambda *_: rewrites.Rewritten(wrong))
+    assert "gradient of x" in rewrites.check(made, Policy()).problems[0]
+
+
+def test_slopes_judge_where_the_forward_pass_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = program("a, b, c = x.exp()", "a *= b", "loss = a + c", "loss.backward()")
+    for fix, right in (("a = a * b", True), ("a = a * b.detach()", False)):
+        text = made.text.replace("a *= b", fix)
+        monkeypatch.setattr(rewrites, "rewrite", lambda *_, text=text: rewrites.Rewritten(text))
+        assert (rewrites.check(made, Policy()).outcome == "fixed") is right
+
+
+def test_shrinking_keeps_what_shows() -> None:
+    text = program("a = x.sin()", "if a[0] > 0:", "    b = a * 2", "    a.exp_()", "c = a.cos()").text
+    assert shrink.shrink(text, lambda t: "a.exp_()" in t and "a = x" in t) == "a = x.sin()\na.exp_()\n"
+
+
+# -- the programs -------------------------------------------------------------------------------------------
+
+
+def test_the_grammar_is_deterministic_and_mixed() -> None:
+    made = [grammar.generate(seed) for seed in range(400)]
+    assert made == [grammar.generate(seed) for seed in range(400)]
+    assert {p.kind for p in made} == {"script", "function", "module", "training", "scene"}
+    kinds = Counter(running.run(p.text, p.leaves, Feed(0)).kind for p in made)
+    assert kinds["saved-then-written"] >= 60
+    assert kinds["leaf-written"] >= 20
+    assert kinds[None] >= 150
+    assert kinds["other"] + kinds["overlap"] <= 12
+
+
+# -- gradfix ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[Judged]:
+    torch.set_num_threads(1)
+    return [judge.judge(grammar.generate(seed)) for seed in CLAIM_SEEDS]
