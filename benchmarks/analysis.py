@@ -66,8 +66,12 @@ def main(paths: list[str]) -> None:
     warnings.simplefilter("ignore")
     for path in paths:
         texts = sources([path])
-        lines = sum(s.line_count for s in texts)
+        print(f"{path}: {len(texts)} files, {sum(s.line_count for s in texts)} lines")
         parse, analysis, times = ratio(texts)
+        print(f"  parse {parse:.2f} s, analysis {analysis:.2f} s, median ratio {times:.1f}")
+    for count in (125, 1_250, 12_500):
+        text = "import torch\n" + "".join(FUNCTION.format(i) for i in range(count))
+        source = Source.from_text("grown.py", text)
         each = seconds(partial(analyse, source)) / source.line_count
         print(f"{source.line_count} lines: {each * 1e6:.1f} us a line")
 
