@@ -91,7 +91,9 @@ class Output:
     contiguous_view: ViewKind  # the same for contiguous arguments: `reshape` of those is a view
     view_of: tuple[str, ...]  # the parameters it may share storage with
     shape: str  # "scalar" (0-d), "same" (as the first tensor), "broadcast", "" unknown
-    dtype: str  # "same", "promote", "float", "bool", "int64", ...; "" or "other" unknown
+    # "same" as the first tensor, "promote" (torch.result_type of the tensors), "promote-numbers" (and of the numbers),
+    # "same-float", "float" (the default dtype for integers), "sum" (int64 for integers), "real"; or fixed; "" unknown
+    dtype: str
     many: bool  # stands for a varying number of outputs
 
 
@@ -393,6 +395,6 @@ def _output(entry: Mapping[str, str], row: Mapping[str, Any]) -> Output:
         contiguous_view=ViewKind(entry["dense"]) if "dense" in entry else view,
         view_of=tuple(entry.get("of", "").split()),
         shape=entry.get("shape", "").replace("mixed", ""),
-        dtype=entry.get("dtype", ""),
+        dtype=entry.get("dtype", "").replace("other", ""),
         many="many" in entry,
     )

@@ -253,6 +253,9 @@ def test_factories() -> None:
     shared = torch_ops.factory("torch.as_tensor")
     assert shared is not None
     assert (shared.tracked, shared.shares) == ("yes", True)
+    array = torch_ops.factory("torch.from_numpy")
+    assert array is not None
+    assert array.shares
     whole = torch_ops.factory("torch.randint")
     assert whole is not None
     assert whole.dtype == "int64"
@@ -284,7 +287,7 @@ def test_omitted_arguments_count_with_their_defaults() -> None:
     assert bound is not None
     assert bound.kinds["reduction"] == "'mean'"
     assert loss.given(bound.kinds).outputs[0].shape == "scalar"
-    assert loss.given({"reduction": "'none'"}).outputs[0].shape == "same"
+    assert loss.given({"reduction": "'none'"}).outputs[0].shape == "broadcast"
     assert loss.given({}).outputs[0].shape == ""
 
 

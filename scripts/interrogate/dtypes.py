@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,23 +24,23 @@ class Case:
     result: torch.dtype
 
 
-KINDS = {
-    "float32": (torch.float32, torch.float32),
-    "float64": (torch.float64, torch.float64),
-    "int64": (torch.int64, torch.int64),
-    "int32": (torch.int32, torch.int32),
-    "first narrow": (torch.float32, torch.float64),
-    "first wide": (torch.float64, torch.float32),
-    "first int": (torch.int64, torch.float32),
+# Dtypes for the first tensor that is cast and for the others. Cast are the floats; without one the complex; else the
+# ints: beside floats, integers are indices and stay.
+FLOAT, COMPLEX, WHOLE = (torch.float32, torch.float64), (torch.complex64, torch.complex128), (torch.int32, torch.int64)
+CASTS = {
+    FLOAT: [*itertools.product(FLOAT, FLOAT), (WHOLE[1], WHOLE[1]), (WHOLE[0], WHOLE[0]), (WHOLE[1], FLOAT[0])],
+    COMPLEX: [*itertools.product(COMPLEX, COMPLEX)],
+    WHOLE: [*itertools.product(WHOLE, WHOLE)],
 }
 
 
 def cases(call: Call, sample: Sample) -> Iterator[list[Case]]:
-    """For each way of casting the float arguments that the call takes: one case an output."""
+    """For each way of casting the arguments that the call takes: one case an output."""
     if any(isinstance(value, torch.dtype) for value in (*sample.args, *sample.kwargs.values())):
         return
-    for first, others in KINDS.values():
-        cast = _cast(sample, first, others)
+    family = _family(sample)
+    for first, others in CASTS.get(family, [(torch.bool, torch.bool)]):
+        cast = _cast(sample, family, first, others)
         tensors = flat_tensors([*cast.args, *cast.kwargs.values()])
         given = tuple(tensor.dtype for tensor in tensors)
         dimensioned = tuple(tensor.dim() > 0 for tensor in tensors)
@@ -105,15 +106,21 @@ RULES: Mapping[str, Callable[[Case], torch.dtype]] = {
     "same-float": lambda case: _floating(case.given[0]),
     "float": lambda case: _floating(_promoted(case)),
     "sum": lambda case: _summed(case.given[0]),
+    "real": lambda case: case.given[0].to_real(),
 }
 
 
-def _cast(sample: Sample, first: torch.dtype, others: torch.dtype) -> Sample:
+def _family(sample: Sample) -> tuple[torch.dtype, ...]:
+    present = {tensor.dtype for tensor in flat_tensors([*sample.args, *sample.kwargs.values()])}
+    return next((family for family in CASTS if present.intersection(family)), ())
+
+
+def _cast(sample: Sample, family: Collection[torch.dtype], first: torch.dtype, others: torch.dtype) -> Sample:
     remaining = [first]
 
     def convert(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            if not value.is_floating_point():
+            if value.dtype not in family:
                 return value.clone()
             target = remaining.pop() if remaining else others
             return value.detach().to(target, copy=True)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy
 import torch
 
 from interrogate import recipes
@@ -37,9 +38,9 @@ CALLS: Mapping[str, str] = {
     "torch.kaiser_window": "5",
     "torch.fft.fftfreq": "5",
     "torch.fft.rfftfreq": "5",
-    "torch.tensor": "1.5 | [1.0, 2.0] | [1, 2] | True | x",
-    "torch.as_tensor": "1.5 | [1.0, 2.0] | [1, 2] | x",
-    "torch.asarray": "1.5 | [1.0, 2.0] | [1, 2] | x",
+    "torch.tensor": "1.5 | [1.0, 2.0] | [1, 2] | True | x | x.numpy()",
+    "torch.as_tensor": "1.5 | [1.0, 2.0] | [1, 2] | x | x.numpy()",
+    "torch.asarray": "1.5 | [1.0, 2.0] | [1, 2] | x | x.numpy()",
     "torch.scalar_tensor": "1.5",
     "torch.Tensor": "3, 4 | [1.0, 2.0] | [x[0, 0], x[0, 1]]",
     "torch.FloatTensor": "3, 4 | [1.0, 2.0]",
@@ -170,12 +171,18 @@ def _alive(value: Any) -> Any:
 
 
 def _shares(function: Any, calls: str) -> bool:
-    """Some call returns the storage of its argument."""
+    """Some call returns the memory of its argument: a tensor, a NumPy array, a buffer."""
     for sample in recipes.build(calls.split(" | ")):
         made = _call(function, sample)
-        if made is None:
-            continue
-        for given in flat_tensors(sample.args):
-            if given.untyped_storage()._cdata == made.untyped_storage()._cdata:
-                return True
+        memory = {_address(given) for given in sample.args}
+        if made is not None and made.data_ptr() in memory:
+            return True
     return False
+
+
+def _address(value: Any) -> int | None:
+    if isinstance(value, torch.Tensor):
+        return int(value.data_ptr())
+    if isinstance(value, (bytearray, numpy.ndarray)):
+        return int(numpy.frombuffer(value, dtype=numpy.uint8).ctypes.data)
+    return None

@@ -30,6 +30,7 @@ class Output:
     alias_of: str  # the parameter it shares storage with
     shape: frozenset[str]  # of "scalar", "same" (as the first tensor), "broadcast": those that hold here
     rank: int  # the highest among the tensor arguments: with 0 the shape tells nothing
+    uniform: bool  # several tensor arguments, all of one shape: whose shape it is can't be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,14 @@ def result_kind(result: Any) -> str:
 def _floating(subject: Subject) -> dict[str, list[Slot]]:
     groups: dict[str, list[Slot]] = {}
     for slot in subject.slots:
-        if slot.value(subject.sample).is_floating_point():
+        if is_differentiable(slot.value(subject.sample)):
             groups.setdefault(slot.parameter, []).append(slot)
     return groups
+
+
+def is_differentiable(tensor: torch.Tensor) -> bool:
+    """A tensor that can require grad."""
+    return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
 def _gradient_of(subject: Subject, group: Sequence[Slot]) -> str:
@@ -183,7 +189,7 @@ def _silently_used(
     for slot in set(subject.slots) - set(guarded):
         if slot.parameter in subject.whole:
             continue
-        run = subject.run(tracked) if gradients and slot.value(subject.sample).is_floating_point() else None
+        run = subject.run(tracked) if gradients and is_differentiable(slot.value(subject.sample)) else None
         if run is None:
             continue
         with torch.no_grad():
@@ -242,6 +248,7 @@ def _outputs(
                 alias_of=alias_of,
                 shape=_shapes(tensor, list(plain.inputs.values())),
                 rank=max((given.dim() for given in plain.inputs.values()), default=0),
+                uniform=len(plain.inputs) > 1 and len({given.shape for given in plain.inputs.values()}) == 1,
             )
         )
     return tuple(found)

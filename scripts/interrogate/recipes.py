@@ -53,6 +53,8 @@ def environment() -> dict[str, Any]:
         "labels": torch.tensor([0, 3, 1]),
         "sign": torch.tensor([1.0, -1.0, 1.0], dtype=double),
         "ints": torch.arange(12).reshape(3, 4) + 1,
+        "icol": torch.arange(3).reshape(3, 1) + 1,
+        "irow": torch.arange(4) + 1,
         "bits": torch.arange(12).reshape(3, 4) % 3 + 1,
         "complex": torch.randn(3, 4, dtype=torch.complex128),
         "pair": torch.rand(3, 4, 2, dtype=double),

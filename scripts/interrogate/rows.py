@@ -14,7 +14,6 @@ Row = dict[str, Any]
 
 MOST_SPLITS = 3  # nested
 MOST_TRIED = 4  # of the parameters whose split looks best at once
-SHAPES = ("scalar", "same", "broadcast")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +201,15 @@ def _view(aliases: Iterable[str]) -> str:
 
 
 def _shape(outputs: Sequence[Output]) -> str:
-    telling = [out.shape for out in outputs if out.rank]
+    telling = [out for out in outputs if out.rank]
     if not telling:
         return ""
-    agreed = frozenset.intersection(*telling)
-    for shape in SHAPES:
+    agreed = frozenset.intersection(*(out.shape for out in telling))
+    if "scalar" in agreed:
+        return "scalar"
+    if agreed and all(out.uniform for out in telling):
+        return ""  # of equal shapes it can't be told which one a result has
+    for shape in ("same", "broadcast"):
         if shape in agreed:
             return shape
-    return "mixed" if any(telling) else ""
+    return "mixed" if any(out.shape for out in telling) else ""

@@ -18,7 +18,11 @@ FLOAT = {
     "tensor number": ["x, 2.0", "x, 3"],
     "number tensor": ["2.0, x", "3, x"],
 }
-INTEGER = {"tensor tensor": ["ints, bits", "m, m"], "tensor number": ["ints, 2"], "number tensor": ["2, bits"]}
+INTEGER = {
+    "tensor tensor": ["ints, bits", "m, m", "ints, irow", "icol, irow"],
+    "tensor number": ["ints, 2"],
+    "number tensor": ["2, bits"],
+}
 TENSORS = {"tensor tensor": ["a34, b45", "v, w", "a34, v", "x3, y3", "x3, b45", "a34, y3", "x3[:1], y3"]}
 
 BINARY: dict[str, tuple[Callable[..., Any], Callable[..., Any] | None, dict[str, list[str]]]] = {
@@ -79,7 +83,7 @@ def spellings() -> Iterator[Spelling]:
         yield f"[] {kind}", ("self", "index"), operator.getitem, recipes.build(texts)
         yield f"[]= {kind}", ("self", "index", "value"), _assigned, _writes(texts)
     for name in ("T", "mT", "real", "imag", "data", "H", "mH"):
-        texts = ["complex"] if name == "imag" else ["a34"]
+        texts = {"imag": ["complex"], "real": ["a34", "complex"]}.get(name, ["a34"])
         yield f"Tensor.{name}", ("self",), operator.attrgetter(name), recipes.build(texts)
 
 
