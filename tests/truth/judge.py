@@ -86,6 +86,7 @@ def judge(program: Program) -> Judged:
     if judged.kind is Class.FAILS:
         _compare_failing(judged, feeds)
     _compare_running(judged)
+    judged.runs = []  # they hold every tensor of the program
     return judged
 
 
@@ -156,17 +157,24 @@ def _compare_failing(judged: Judged, feeds: tuple[Feed, ...]) -> None:
 
 def _compare_running(judged: Judged) -> None:
     wrong: set[int] = set()
+    untold = _one_line_branches(judged.program.text)
     loud = [claim for claim in judged.claims if set(claim.kinds) - {SILENT}]
     for run in judged.runs:
         if not run.ran or judged.kind is Class.SILENT:
             continue
         for claim in loud:
-            if claim.severity is Severity.ERROR and claim.lines.start in run.executed:
+            if claim.severity is Severity.ERROR and claim.lines.start in run.executed - untold:
                 wrong.add(claim.lines.start)
     judged.false_errors = tuple(sorted(wrong))
     if judged.kind is Class.RUNS and loud and not _fails_for_another_caller(judged.program):
         executed = frozenset().union(*(run.executed for run in judged.runs))
         judged.warned = tuple(sorted({claim.lines.start for claim in loud} & executed))
+
+
+def _one_line_branches(text: str) -> set[int]:
+    """Lines of which the trace doesn't tell whether all of them ran."""
+    branches = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.If))
+    return {branch.lineno for branch in branches if branch.body[0].lineno == branch.lineno}
 
 
 def _fails_for_another_caller(program: Program) -> bool:

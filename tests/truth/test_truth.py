@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from gradfix.engine import Policy  # noqa: E402
+from gradfix.findings import Severity  # noqa: E402
 from truth import grammar, judge, rewrites, running, shrink  # noqa: E402
 from truth.grammar import Program  # noqa: E402
 from truth.judge import Class, Judged  # noqa: E402
@@ -127,3 +128,38 @@ def test_the_grammar_is_deterministic_and_mixed() -> None:
 def judged() -> list[Judged]:
     torch.set_num_threads(1)
     return [judge.judge(grammar.generate(seed)) for seed in CLAIM_SEEDS]
+
+
+def test_no_error_is_claimed_where_a_program_runs(judged: list[Judged]) -> None:
+    wrong = {j.program.seed: j.false_errors or j.crash for j in judged if j.false_errors or j.crash}
+    assert not wrong
+
+
+def test_failing_programs_are_flagged_at_the_very_write(judged: list[Judged]) -> None:
+    failing = [j for j in judged if j.kind is Class.FAILS]
+    flagged = [j for j in failing if j.flagged is not None]
+    errors = [j for j in flagged if j.flagged is Severity.ERROR]
+    assert len(failing) >= 80
+    assert len(flagged) >= 0.97 * len(failing), [j.program.seed for j in failing if j.flagged is None]
+    assert len(errors) >= 0.9 * len(flagged)
+
+
+def test_programs_that_run_carry_few_warnings(judged: list[Judged]) -> None:
+    run = [j for j in judged if j.kind is Class.RUNS]
+    assert len(run) >= 120
+    assert len([j for j in run if j.warned]) <= 0.02 * len(run), [j.program.seed for j in run if j.warned]
+
+
+def test_safe_fixes_change_nothing_but_what_was_wrong() -> None:
+    outcomes: Counter[str] = Counter()
+    problems = {}
+    for seed in REWRITE_SEEDS:
+        made = grammar.generate(seed)
+        for policy in rewrites.policies(made):
+            result = rewrites.check(made, policy)
+            outcomes[result.outcome] += 1
+            if result.problems:
+                problems[seed, policy.severity.value] = result.problems[:2]
+    assert not problems
+    assert outcomes["fixed"] >= 40
+    assert outcomes["equivalent"] >= 35
