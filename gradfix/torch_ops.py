@@ -18,6 +18,7 @@ from typing import Any
 
 DATA = Path(__file__).with_name("data")
 NEWEST = "2.13"
+ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
 
 # kinds of arguments, as `Operator.given` takes them; a string argument is its literal in quotes: "'none'"
 KINDS = ("tensor", "tensors", "number", "list", "none", "true", "false", "dtype", "other", "unknown")
@@ -198,13 +199,13 @@ def function(qualified: str) -> Operator | None:
 @cache
 def method_names() -> frozenset[str]:
     """The names of all Tensor methods in the table."""
-    tensors = (name for name in _lines() if name.startswith("Tensor.") and " " not in name)
-    return frozenset(name.removeprefix("Tensor.") for name in tensors)
+    names = {name.removeprefix("Tensor.") for name in _lines() if name.startswith("Tensor.") and " " not in name}
+    return frozenset(names) - ATTRIBUTES
 
 
 def attribute(name: str) -> Operator | None:
-    """The Tensor attribute `name` that is itself a tensor (T, mT, H, mH, real, imag, data)."""
-    return _operator(f"Tensor.{name}") if name in ("T", "mT", "H", "mH", "real", "imag", "data") else None
+    """The Tensor attribute `name` that is itself a tensor: one of `ATTRIBUTES`."""
+    return _operator(f"Tensor.{name}") if name in ATTRIBUTES else None
 
 
 def operator(symbol: str, *, left_tensor: bool, right_tensor: bool) -> Operator | None:
@@ -219,9 +220,7 @@ def unary(symbol: str) -> Operator | None:
 
 
 def getitem(index: str) -> Operator | None:
-    """`x[index]` by the kind of index: "int", "slice", "none", "ellipsis", "basic" (a tuple of those), "mask",
-    "index" (an integer tensor), "list", "advanced" (a tuple with a tensor in it).
-    """
+    """`x[index]` by its kind: int, slice, none, ellipsis, basic (a tuple), mask, index (of integers), list, advanced."""
     return _operator(f"[] {index}")
 
 
