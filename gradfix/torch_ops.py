@@ -220,7 +220,7 @@ def unary(symbol: str) -> Operator | None:
 
 
 def getitem(index: str) -> Operator | None:
-    """`x[index]` by its kind: int, slice, none, ellipsis, basic (a tuple), mask, index (of integers), list, advanced."""
+    """`x[index]` by its kind: int, slice, none, ellipsis, basic (a tuple), mask, index (integers), list, advanced."""
     return _operator(f"[] {index}")
 
 
