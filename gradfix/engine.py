@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ from gradfix.source import Source
 from gradfix.suppress import suppressions
 
 MAX_PASSES = 100
+RETURNS = 3  # how often a finding may come back after its fix
 PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
 _GRADES = tuple(Applicability)  # safest first
 # The write after the clone would be as harmless, and be found, as the one before.
@@ -76,11 +78,33 @@ def fix(
     """Apply fixes in passes until none is left to apply.
 
     Fixes that overlap wait for the next pass, and so do further writes to a storage that a fix renews: mostly they are
-    harmless then, and a copy is saved. A fix whose result Python can't parse is left, with the reason. Raises
-    `FileProblem` as `check_source`, and when the fixes undo each other or don't settle in `MAX_PASSES` passes.
+    harmless then, and a copy is saved. A fix whose result Python can't parse is left, with the reason, and so is one
+    after which its finding comes back. Raises `FileProblem` as `check_source`, and when the fixes undo each other or
+    don't settle in `MAX_PASSES` passes.
     """
     originals = check_source(source, codemods)
-    work = _Work(source, originals, policy, excluded)
+    returning: frozenset[Identity] = frozenset()
+    while True:
+        try:
+            return _in_passes(
+                source, originals, codemods, policy, _Work(source, originals, policy, excluded, returning)
+            )
+        except _ReturningError as error:
+            returning |= error.identities
+
+
+class _ReturningError(Exception):
+    """Fixes after which their findings come back again and again."""
+
+    def __init__(self, identities: frozenset[Identity]) -> None:
+        super().__init__()
+        self.identities = identities
+
+
+def _in_passes(
+    source: Source, originals: tuple[Finding, ...], codemods: Sequence[Codemod], policy: Policy, work: _Work
+) -> FixResult:
+    times: Counter[Identity] = Counter()
     seen = {source.text}
     current, findings, edits = source, originals, ()  # type: tuple[Source, tuple[Finding, ...], tuple[Edit, ...]]
     applied: list[Result] = []
@@ -90,6 +114,9 @@ def fix(
         batch, left = work.sort_out(current, options, patient=number <= PATIENCE)
         if not batch:
             return FixResult(edits, tuple(applied), tuple(left), number, work.cured(applied, left))
+        times.update({option.identity for option in batch})
+        if returning := frozenset(identity for identity, count in times.items() if count > RETURNS):
+            raise _ReturningError(returning)
         made = edit_sets.normalise(edit for option in batch for edit in option.here)
         current = replace(current, text=edit_sets.apply(current.text, made))
         if current.text in seen:
@@ -114,7 +141,12 @@ class _Work:
     """What stays the same over the passes of one `fix`, and the fixes found to break the syntax."""
 
     def __init__(
-        self, source: Source, originals: Sequence[Finding], policy: Policy, excluded: frozenset[Identity]
+        self,
+        source: Source,
+        originals: Sequence[Finding],
+        policy: Policy,
+        excluded: frozenset[Identity],
+        returning: frozenset[Identity],
     ) -> None:
         self._source = source
         self._originals = originals
@@ -123,6 +155,7 @@ class _Work:
             self._places.setdefault((finding.code, finding.span.start), []).append(finding)
         self._policy = policy
         self._excluded = excluded
+        self._returning = returning
         self._broken: set[Identity] = set()
 
     def at_home(self, result: Result, origins: Origins, number: int) -> _Option:
@@ -182,6 +215,8 @@ class _Work:
     def _why_not(self, option: _Option) -> Refusal | None:
         if option.identity in self._excluded:
             return Refusal("its fix was rejected by the backward check")
+        if option.identity in self._returning:
+            return Refusal("the write is still a hazard after its fix", "give the tensor a name of its own first")
         if option.identity in self._broken:
             return Refusal(
                 "its fix would leave code that Python can't parse",

@@ -118,9 +118,12 @@ def test_fixes_that_undo_each_other_stop_with_an_error() -> None:
         _fix("ping\n", there, back)
 
 
-def test_fixes_that_never_settle_stop_with_an_error() -> None:
-    with pytest.raises(FileProblem, match=r"don't settle in 100 passes.*GF901"):
-        _fix("x\n", replacing("x$", "xx"))
+def test_a_fix_after_which_its_finding_comes_back_is_left_and_the_others_are_made() -> None:
+    result = _fix("x\ny\n", replacing("x$", "xx"), replacing("y", "z", code="GF900", name="fine"))
+    assert edit_sets.apply("x\ny\n", result.edits) == "x\nz\n"
+    (left,) = result.left
+    assert left.refusal is not None
+    assert left.refusal.reason == "the write is still a hazard after its fix"
 
 
 def test_a_fix_that_breaks_the_syntax_is_left_and_the_others_are_made() -> None:

@@ -81,8 +81,7 @@ def _hazard(m: Machine, record: WriteRecord, note: HazardNote) -> Hazard:
 
 def _obstacles(m: Machine, record: WriteRecord) -> tuple[Obstacle, ...]:
     found = list(record.obstacles.values())
-    leaf_written = any(note.kind in (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN) for note in record.hazards)
-    if leaf_written and not record.storages.isdisjoint(m.grad_read):
+    if not record.storages.isdisjoint(m.grad_read):
         root = root_of(record.target)
         found.append(Obstacle(ObstacleKind.LEAF_GRAD_READ, ast.unparse(root if root is not None else record.target)))
     return tuple(found)

@@ -11,6 +11,11 @@ from gradfix.torch_ops import Output
 _REDUCTIONS = frozenset(
     "sum mean prod amax amin norm logsumexp std var argmax argmin max min any all median nansum nanmean".split()
 )
+# Losses that compare element by element; reduced ones are scalars by the table.
+_ELEMENTWISE = frozenset(
+    "MSELoss L1Loss SmoothL1Loss HuberLoss BCELoss BCEWithLogitsLoss mse_loss l1_loss smooth_l1_loss huber_loss "
+    "binary_cross_entropy binary_cross_entropy_with_logits".split()
+)
 _LAST_CHANGES = frozenset({"Linear", "linear", "Embedding"})
 
 
@@ -25,6 +30,8 @@ def result_shape(name: str, output: Output, operands: Sequence[Tensor], argument
         return _reduced(first, arguments)
     if name in _LAST_CHANGES and first:
         return (*first, None) if name == "Embedding" else (*first[:-1], None)
+    if name in _ELEMENTWISE and len(operands) > 1:
+        return broadcast([operands[0].shape, operands[1].shape])
     if output.shape == "same":
         return first
     if name.startswith("Conv") and first is not None and len(first) > 2:

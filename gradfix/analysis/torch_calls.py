@@ -348,7 +348,7 @@ def call_layer(
         fresh = write(m, state, Site(WriteForm.FLAG, node, node.args[0], method=called.name), source, None)
         m.uncertain_loop -= doubtful
         groups = {key: operators.members(state, value) for key, value in arguments.items()}
-        if op.outputs:
+        if op.outputs and state.grad is not Tracked.NO:
             operators.save_output(state, op, op.outputs[0], state.node_of(fresh), fresh, groups, node)
         m.rebind(state, node.args[0], source, fresh)
         return fresh

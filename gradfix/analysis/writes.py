@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, replace
 
 from gradfix.analysis.facts import IndexItem, Obstacle, ObstacleKind, Tracked, ValueFacts, ValueKind, WriteForm
-from gradfix.analysis.graph import Node, NodeKind, Visit, operation
+from gradfix.analysis.graph import Node, NodeKind, Visit, operation, phi
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import facts_of, strongest, tracked, value_facts
 from gradfix.analysis.records import HazardNote, WriteRecord, join_facts, join_index, join_written
@@ -144,12 +144,13 @@ def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tens
 def _update_nodes(state: State, tensor: Tensor, node: Node | None) -> None:
     if node is None or tensor.detached:
         return
+    certain = len(tensor.storages) == 1
     for storage in tensor.storages:
-        state.nodes[storage] = node
+        state.nodes[storage] = node if certain else phi((state.nodes.get(storage), node), None)
 
 
 def _obstacles(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tensor) -> None:
-    if state.grad is not Tracked.YES and tracked(state, tensor) is not Tracked.NO:
+    if state.grad is not Tracked.YES and any(state.nodes.get(s) is not None for s in tensor.storages):
         name = ast.unparse(site.target)
         record.add_obstacle(Obstacle(ObstacleKind.GRADIENTS_OFF, name, certain=state.grad is Tracked.NO))
     for storage in tensor.storages:
@@ -161,12 +162,20 @@ def _obstacles(m: Machine, state: State, record: WriteRecord, site: Site, tensor
         elif storage.origin is Origin.PARAMETER and isinstance(site.target, ast.Attribute):
             record.add_obstacle(Obstacle(ObstacleKind.PARAMETER, ast.unparse(site.target)))
     root = root_of(site.target)
-    if root is None:
+    if root is None or _in_tuple(m, state, site.target):
         record.add_obstacle(Obstacle(ObstacleKind.NOT_A_NAME, ast.unparse(site.target)))
     elif isinstance(root, ast.Name) and isinstance(site.target, (ast.Name, ast.Subscript)):
         info = m.scope.info
         if info is not None and root.id not in info.local_names and m.scope.frames[0] != MODULE:
             record.add_obstacle(Obstacle(ObstacleKind.CLOSURE, root.id))
+
+
+def _in_tuple(m: Machine, state: State, target: ast.expr) -> bool:
+    """True for an item of a tuple, which can't be given another tensor."""
+    if not isinstance(target, ast.Subscript) or not isinstance(target.value, (ast.Name, ast.Attribute)):
+        return False
+    held = m.look(state, target.value)
+    return isinstance(held, Container) and held.kind == "tuple"
 
 
 def base_of(target: ast.expr) -> ast.expr:
