@@ -135,7 +135,7 @@ def close(truth: torch.Tensor | None, found: torch.Tensor | None, tolerance: flo
     if truth.shape != found.shape:
         return False
     known = truth.isfinite()
-    return torch.allclose(truth[known].double(), found[known].double(), tolerance, tolerance)
+    return bool(torch.allclose(truth[known].double(), found[known].double(), tolerance, tolerance))
 
 
 def _compare_failing(judged: Judged, feeds: tuple[Feed, ...]) -> None:
@@ -168,7 +168,7 @@ def _compare_running(judged: Judged) -> None:
     judged.false_errors = tuple(sorted(wrong))
     if judged.kind is Class.RUNS and loud and not _fails_for_another_caller(judged.program):
         executed = frozenset().union(*(run.executed for run in judged.runs))
-        judged.warned = tuple(sorted({claim.lines.start for claim in loud} & executed))
+        judged.warned = tuple(sorted({claim.lines.start for claim in loud} & (executed - untold)))
 
 
 def _one_line_branches(text: str) -> set[int]:

@@ -209,12 +209,12 @@ def _counting() -> Iterator[None]:
     kept = torch.Tensor.backward, torch.autograd.backward
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    torch.Tensor.backward, torch.autograd.backward = reached, reached  # type: ignore[method-assign,assignment]
+    torch.Tensor.backward, torch.autograd.backward = reached, reached
     try:
         with torch.no_grad():
             yield
     finally:
-        torch.Tensor.backward, torch.autograd.backward = kept  # type: ignore[method-assign,assignment]
+        torch.Tensor.backward, torch.autograd.backward = kept
         torch.set_default_dtype(dtype)
 
 

@@ -53,7 +53,6 @@ class Scope:
     names: list[Var] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
     helpers: list[Helper] = field(default_factory=list)
-    budget: int = 10  # statements still to come
     in_function: bool = False
     indices: list[str] = field(default_factory=list)  # loop counters in scope
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from . import makers, syntax, writes
 from .scope import Expr, Helper, Scope, Shape, Var, typed
 from .vocabulary import SAME_VIEWS
@@ -35,8 +37,7 @@ def statement(scope: Scope, *, nested: bool = False) -> None:
     """One more statement; `nested` ones hold no further blocks of their own kind."""
     kinds = [kind for kind in WEIGHTS if not nested or kind in NESTED]
     kind = scope.random.choices(kinds, [WEIGHTS[k] for k in kinds])[0]
-    scope.budget -= 1
-    {
+    makers_of: dict[str, Callable[[Scope], object]] = {
         "compute": compute,
         "write": lambda s: writes.write(s, target(s)),
         "fresh-write": fresh_write,
@@ -57,7 +58,8 @@ def statement(scope: Scope, *, nested: bool = False) -> None:
         "dtype": makers.dtype,
         "leaf-write": leaf_write,
         "unusual": lambda s: syntax.unusual(s, target(s)),
-    }[kind](scope)
+    }
+    makers_of[kind](scope)
 
 
 def target(scope: Scope) -> Var:
