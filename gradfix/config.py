@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from gradfix.errors import ConfigError
+from gradfix.nearest import nearest
 
 DEFAULT_INCLUDE = ("*.py",)
 DEFAULT_EXCLUDE = (
@@ -263,19 +264,5 @@ _READERS: Mapping[str, Callable[[object, Path], object]] = {
 
 
 def _suggestion(word: str, choices: Iterable[str]) -> str:
-    """What was probably meant: the choice that begins with `word`, or one at most a third of its letters away."""
-    plain = word.lower().replace("_", "-") or "?"
-    best = min(choices, key=lambda choice: (not choice.startswith(plain), _distance(plain, choice)))
-    if best.startswith(plain) or _distance(plain, best) <= max(1, len(best) // 3):
-        return f"; did you mean `{best}`?"
-    return ""
-
-
-def _distance(a: str, b: str) -> int:
-    """How many letters must be put in, taken out or changed to make one of the other."""
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, 1):
-        diagonal, row[0] = row[0], i
-        for j, right in enumerate(b, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (left != right))
-    return row[-1]
+    meant = nearest(word, choices)
+    return "" if meant is None else f"; did you mean `{meant}`?"

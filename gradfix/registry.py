@@ -18,6 +18,7 @@ from types import ModuleType
 
 from gradfix.codemod import Codemod
 from gradfix.errors import CodemodError, UsageError
+from gradfix.nearest import nearest
 
 GROUP = "gradfix.codemods"
 
@@ -145,20 +146,7 @@ def _origin(codemod: Codemod) -> str:
 
 
 def _suggestion(codemods: Sequence[Codemod], wanted: str) -> str:
-    known = [key for codemod in codemods for key in (codemod.code, codemod.name)]
-    if not known:
-        return ""
-    best = min(known, key=lambda key: _distance(wanted.lower(), key.lower()))
-    if _distance(wanted.lower(), best.lower()) <= max(1, len(best) // 3):
-        return f"; did you mean {best}?"
-    return f"; there are {', '.join(codemod.code for codemod in codemods)}"
-
-
-def _distance(a: str, b: str) -> int:
-    """Levenshtein's: how many characters to insert, delete or replace."""
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, 1):
-        corner, row[0] = row[0], i
-        for j, right in enumerate(b, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (left != right))
-    return row[-1]
+    meant = nearest(wanted, [key for codemod in codemods for key in (codemod.code, codemod.name)])
+    if meant is not None:
+        return f"; did you mean {meant}?"
+    return f"; there are {', '.join(codemod.code for codemod in codemods)}" if codemods else ""

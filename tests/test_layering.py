@@ -13,7 +13,7 @@ PACKAGE = ROOT / "gradfix"
 
 # Lowest first: a module imports only from the rows above its own, or from its own package.
 LAYERS = (
-    ("errors",),
+    ("errors", "nearest"),
     ("source",),
     ("edits",),
     ("patches", "findings"),
