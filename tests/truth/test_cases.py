@@ -104,9 +104,9 @@ REWRITTEN = {
     "float() of what is written": (
         "out = x.exp()\nv = out.float()\nout += 1\nloss = v.norm()\nloss.backward()\nprint(v)"
     ),
-    "items that don't settle": (
-        "out = x / x.max()\nboth = [t.sigmoid_() for t in (out, out)]\nnn.LeakyReLU(0.1, inplace=True)(both[0])\n"
-        "loss = both[0].sum()\nloss.backward()"
+    "an item of a comprehension": (
+        "out = m.softmax(-1)\nq = sum([out])\nmade = [t.sigmoid_() for t in (out, q)]\nrolled = torch.roll(q, 1, 0)\n"
+        "made[0][0] = made[0][1] = 0\nloss = rolled.pow(2).sum()\nloss.backward()"
     ),
 }
 # Not mended yet; once one is, its strict xfail says so and the line here goes.
