@@ -106,6 +106,7 @@ class ObstacleKind(Enum):
     LEAF_GRAD_READ = "leaf-grad-read"  # `.grad` of the leaf is read later, or an optimizer holds it
     NOT_A_NAME = "not-a-name"  # the target expression can't be assigned (call result, loop element, …)
     GRADIENTS_OFF = "gradients-off"  # written under no_grad on purpose; a tensor made there would have no graph
+    IN_TUPLE = "in-tuple"  # the target is an item of a tuple, as `torch.split` and `torch.unbind` return
     USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used
 
 

@@ -70,7 +70,7 @@ class Machine:
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
         self.uses_numpy = "numpy" in source.text or "pandas" in source.text
-        self._moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
+        self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
         self.calls: list[FunctionInfo] = []
         self.covered: set[FunctionInfo] = set()  # functions followed from a call whose gradients were asked for
@@ -155,7 +155,7 @@ class Machine:
 
     def settled(self, facts: TensorFacts) -> TensorFacts:
         """`facts` without what a changed default dtype or device of this file would make untrue."""
-        return replace(facts, dtype=None, device=None) if self._moves_defaults else facts
+        return replace(facts, dtype=None, device=None) if self.moves_defaults else facts
 
     def place(self, node: ast.AST, label: str) -> Place:
         """`node` as a labelled place in the source."""

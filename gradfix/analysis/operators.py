@@ -31,6 +31,21 @@ from gradfix.torch_ops import Condition, Gradient, Operator, Output, ViewKind, o
 Arguments = Mapping[str, Value]
 
 BATCHED = "transpose of a batch"  # in the path of views of three or more dimensions
+# Methods that return the tensor itself where it is as asked for already, and the dtype they ask for.
+CONVERSIONS: Mapping[str, str | None] = {
+    "float": "float32",
+    "double": "float64",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "int": "int32",
+    "long": "int64",
+    "short": "int16",
+    "char": "int8",
+    "byte": "uint8",
+    "bool": "bool",
+    "cuda": None,
+    "cpu": None,
+}
 _MOVING = frozenset({"to", "cuda", "cpu", "pin_memory", "type"})
 # Under autocast these give half precision whatever they are fed, and many others float32 for half precision.
 _AUTOCAST = frozenset(
@@ -227,6 +242,9 @@ def output_tensor(
     if view is ViewKind.MAYBE and short_name(op) == "contiguous" and bases and _TRANSPOSING & set(bases[0].path[-1:]):
         view = ViewKind.NONE
     view = _sure_view(view, op, arguments)
+    if operands and short_name(op) in CONVERSIONS and op.name.startswith("Tensor."):
+        bases = operands[:1]
+        dtype, view = _converted(operands[0], CONVERSIONS[short_name(op)])
     if view is not ViewKind.NONE and bases:
         made = [
             view_of(state, base, view, short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
@@ -248,6 +266,13 @@ def output_tensor(
     fresh = result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
     fresh.dense = _is_dense(op, output, operands)
     return fresh
+
+
+def _converted(base: Tensor, target: str | None) -> tuple[str | None, ViewKind]:
+    """Dtype and view of `base.float()` or `base.cuda()` (no `target`): the same tensor where there's nothing to do."""
+    if target is None or base.dtype is None or base.dtype.startswith("?"):
+        return target or base.dtype, ViewKind.MAYBE
+    return target, ViewKind.VIEW if base.dtype == target else ViewKind.NONE
 
 
 def _sure_view(view: ViewKind, op: Operator, arguments: Arguments) -> ViewKind:

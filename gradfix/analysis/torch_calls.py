@@ -10,7 +10,7 @@ from gradfix.analysis import factories, objects, operators, overloads, sinks
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.graph import Node, leaf
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.operations import all_tensors, graph_node, result_tensor, save
+from gradfix.analysis.operations import all_tensors, graph_node, result_tensor, save, view_of
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
     NONE,
@@ -28,7 +28,7 @@ from gradfix.analysis.values import (
     tensors,
 )
 from gradfix.analysis.writes import Site, write
-from gradfix.torch_ops import Operator, factory, function, inplace_flag, method, module
+from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_flag, method, module
 
 Keywords = Mapping[str, Value]
 _GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
@@ -47,7 +47,7 @@ def torch_function(
     if factories.is_factory(short) and name == f"torch.{short}":
         if short in ("as_tensor", "asarray") and args and (source := tensor_of(args[0])) is not None:
             return source
-        return factories.make(state, short, args, keywords, node)
+        return _made(m, state, short, args, keywords, node, None)
     if name in ("torch.autograd.backward", "torch.autograd.grad"):
         return _autograd(m, state, name, args, keywords, node)
     if name in ("torch.nn.Parameter", "torch.nn.parameter.Parameter"):
@@ -77,6 +77,21 @@ def torch_function(
         flagged = inplace_flag(name) or op
         return write_call(m, state, WriteForm.FLAG, flagged, target, node.args[0], args, keywords, node)
     return operators.apply(m, state, narrowed, bound, node)
+
+
+def _made(
+    m: Machine,
+    state: State,
+    name: str,
+    args: Sequence[Value],
+    keywords: Keywords,
+    node: ast.AST,
+    like: Tensor | None,
+) -> Tensor:
+    made = factories.make(state, name, args, keywords, node, like)
+    if m.moves_defaults and "dtype" not in keywords:
+        made.dtype = None
+    return made
 
 
 def _initialise(m: Machine, state: State, args: Sequence[Value], node: ast.Call) -> Value:
@@ -183,7 +198,9 @@ def tensor_method(
     if name in _TO_NUMBER:
         return Number("int" if name in ("numel", "dim", "size") else None, True, receiver)
     if factories.is_new(name):
-        return factories.make(state, name, args, keywords, node, like=receiver)
+        return _made(m, state, name, args, keywords, node, receiver)
+    if op is None and receiver.known and name in operators.CONVERSIONS:
+        return view_of(state, receiver, ViewKind.MAYBE, name, node, shape=receiver.shape)
     if op is None:
         return m.unknown_call(state, (receiver, *args), node)
     op, bound = operators.bind(state, op, (receiver, *args), keywords)

@@ -162,7 +162,9 @@ def _obstacles(m: Machine, state: State, record: WriteRecord, site: Site, tensor
         elif storage.origin is Origin.PARAMETER and isinstance(site.target, ast.Attribute):
             record.add_obstacle(Obstacle(ObstacleKind.PARAMETER, ast.unparse(site.target)))
     root = root_of(site.target)
-    if root is None or _in_tuple(m, state, site.target):
+    if _in_tuple(m, state, site.target):
+        record.add_obstacle(Obstacle(ObstacleKind.IN_TUPLE, ast.unparse(site.target)))
+    elif root is None:
         record.add_obstacle(Obstacle(ObstacleKind.NOT_A_NAME, ast.unparse(site.target)))
     elif isinstance(root, ast.Name) and isinstance(site.target, (ast.Name, ast.Subscript)):
         info = m.scope.info

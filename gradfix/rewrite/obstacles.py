@@ -18,6 +18,7 @@ _REFUSED = (
     ObstacleKind.LEAF_GRAD_READ,
     ObstacleKind.NOT_A_NAME,
     ObstacleKind.GRADIENTS_OFF,
+    ObstacleKind.IN_TUPLE,
 )
 
 
@@ -82,6 +83,11 @@ def _explain(source: Source, write: Write, obstacle: Obstacle) -> Refusal:
             return Refusal(
                 f"`{other}` is a parameter of the module: it can't be assigned a plain tensor",
                 f"work on a local copy (`w = {other}.clone()`), or update it under `torch.no_grad()` if that is meant",
+            )
+        case ObstacleKind.IN_TUPLE:
+            return Refusal(
+                f"`{other}` is an item of a tuple, which can't be given a new tensor",
+                "make the tuple a list first (`parts = list(parts)`), or give the item a name of its own",
             )
         case ObstacleKind.GRADIENTS_OFF:
             return Refusal(

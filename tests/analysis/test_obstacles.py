@@ -86,6 +86,9 @@ def test_a_mask_written_with_gradients_off_may_be_made_anew() -> None:
         ("kept = []\nkept.append(y)\ny += 1\nloss = torch.stack(kept).sum() + y.sum()", "kept"),
         ("d = {'y': y}\ny += 1\nloss = (d['y'] * y).sum()", "d['y']"),
         ("row = y[0]\nrow += 1\nloss = y.sum()", "y"),
+        ("z = y.float()\ny += 1\nloss = (y * z).sum()", "z"),  # float() of a float tensor is that tensor
+        ("z = y.cuda()\ny += 1\nloss = (y * z).sum()", "z"),
+        ("z = y.contiguous()\ny += 1\nloss = (y * z).sum()", "z"),
     ],
 )
 def test_another_holder_reads_later(program: str, name: str) -> None:
@@ -102,6 +105,7 @@ def test_another_holder_reads_later(program: str, name: str) -> None:
         "y += 1\nz = y\nloss = (y * z).sum()",  # the alias is made afterwards
         "z = y\nn = z.shape[0]\ny += 1\nloss = y.sum() / z.size(0)",  # its shape is all that is asked for
         "z = y.clone()\ny += 1\nloss = (y * z).sum()",
+        "z = y.double()\ny += 1\nloss = (y * z).sum()",
         "p, q = y.chunk(2)\nq = q.exp()\nq += p\nloss = (p + q).sum()",
     ],
 )
