@@ -20,6 +20,7 @@ from gradfix.analysis.values import (
     Method,
     Number,
     Partial,
+    Symbol,
     Tensor,
     Value,
     tensor_of,
@@ -27,6 +28,8 @@ from gradfix.analysis.values import (
 )
 
 _NUMERIC = frozenset({"float", "int", "bool", "round", "abs", "pow", "divmod"})
+# The classes of torch.nn that others of torch.nn derive from (2.13), besides Module and what Lazy ones derive from.
+_BASES = frozenset("Hardtanh Upsample NLLLoss RNNBase RNNCellBase ConstantPad1d ConstantPad2d ConstantPad3d".split())
 _RANGE_LIMIT = 1 << 20
 
 
@@ -76,6 +79,8 @@ def _builtin(
         made = Container("dict")
         state.items[made] = Items(tuple(keywords.values()), not args, tuple(keywords))
         return made
+    if name == "isinstance" and len(args) == 2 and isinstance(first, Layer) and isinstance(args[1], Symbol):
+        return _is_layer(first, args[1])
     if name in ("isinstance", "hasattr", "callable", "any", "all", "issubclass"):
         return Number("bool")
     if name == "getattr" and len(args) >= 2 and isinstance(args[1], Const) and isinstance(args[1].value, str):
@@ -84,6 +89,14 @@ def _builtin(
         element = item_access.iterated(m, state, first, at).element()
         return UNKNOWN if element is None else element
     return UNKNOWN
+
+
+def _is_layer(layer: Layer, asked: Symbol) -> Value:
+    """`isinstance(layer, nn.Conv2d)`."""
+    module, _, name = asked.name.rpartition(".")
+    if module != "torch.nn" or name.startswith("_") or name in _BASES or layer.name.startswith("Lazy"):
+        return Number("bool")
+    return Const(name in (layer.name, "Module"))
 
 
 def _range(state: State, args: Sequence[Value]) -> Value:

@@ -53,6 +53,26 @@ def test_layers_in_unknown_order_prove_nothing() -> None:
     assert [write.severity for write in facts.writes] == [Severity.INFO]
 
 
+def test_layers_answer_isinstance() -> None:
+    facts = facts_of(
+        """
+        class Fused(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = nn.Conv2d(2, 2, 3, bias=False)
+                self.norm = nn.BatchNorm2d(2)
+
+            def forward(self, x):
+                kernel = self.conv.weight
+                if isinstance(self.norm, nn.BatchNorm2d):
+                    kernel = kernel * self.norm.weight.view(-1, 1, 1, 1)
+                kernel += 1  # a parameter only if the norm were something else
+                return nn.functional.conv2d(x, kernel)
+        """
+    )
+    assert [write.severity for write in facts.writes] == [Severity.INFO]
+
+
 def test_a_later_round_is_not_taken_for_an_earlier_one() -> None:
     facts = facts_of(
         """
