@@ -50,7 +50,8 @@ _MOVING = frozenset({"to", "cuda", "cpu", "pin_memory", "type"})
 # Under autocast these give half precision whatever they are fed, and many others float32 for half precision.
 _AUTOCAST = frozenset(
     "linear Linear matmul @ mm bmm mv addmm addmv addr addbmm baddbmm chain_matmul multi_dot einsum bilinear conv1d "
-    "conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d prelu scaled_dot_product_attention".split()
+    "conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d Conv1d Conv2d Conv3d "
+    "ConvTranspose1d ConvTranspose2d ConvTranspose3d Bilinear MultiheadAttention LSTM GRU RNN prelu scaled_dot_product_attention".split()
 )
 _KEEPING = frozenset(
     {"+", "-", "*", "add", "sub", "mul", "neg", "clone", "index_select", "masked_fill", "flip", "roll"}
@@ -192,6 +193,10 @@ def save_arguments(
             if entry.dense_only and _TRANSPOSING.intersection(tensor.path):
                 if BATCHED in tensor.path:
                     continue  # of a batch the product keeps a contiguous copy
+                level = _at_most(level, Tracked.MAYBE)
+            if state.autocast and short_name(op) in _AUTOCAST:
+                if tensor.dtype == "float32":
+                    continue  # what is kept is a copy in half precision
                 level = _at_most(level, Tracked.MAYBE)
             save(state, node, tensor, short_name(op), at, level, result=False)
 

@@ -64,7 +64,19 @@ class Stamp:
 class State:
     """One point of the program."""
 
-    __slots__ = ("attributes", "conflicts", "grad", "items", "late", "log", "nodes", "quiet", "saves", "variables")
+    __slots__ = (
+        "attributes",
+        "autocast",
+        "conflicts",
+        "grad",
+        "items",
+        "late",
+        "log",
+        "nodes",
+        "quiet",
+        "saves",
+        "variables",
+    )
 
     def __init__(self) -> None:
         self.variables: Layers[tuple[int, str], Value] = Layers()  # by frame and name
@@ -76,6 +88,7 @@ class State:
         self.log: Layers[Storage, Stamp | None] = Layers()  # the writes to a storage, newest first
         self.late: Layers[Tensor, frozenset[int]] = Layers()  # writes a tensor missed before it was made
         self.grad = Tracked.YES
+        self.autocast = False  # matmul-like operations may work on half-precision copies
         self.quiet = False  # looking at a value without reading it
 
     def fork(self) -> State:
@@ -84,6 +97,7 @@ class State:
         for name in _LAYERED:
             setattr(twin, name, getattr(self, name).fork())
         twin.grad = self.grad
+        twin.autocast = self.autocast
         twin.quiet = self.quiet
         return twin
 
@@ -190,6 +204,7 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     """What holds when either of two states may have been reached; `branch` decides which."""
     result = State.__new__(State)
     result.grad = a.grad if a.grad is b.grad else Tracked.MAYBE
+    result.autocast = a.autocast or b.autocast
     result.quiet = a.quiet
     result.nodes = _join_nodes(a.nodes, b.nodes, branch)
     result.saves = _join_saves(a, b)

@@ -201,18 +201,21 @@ def _loop(
 
 
 def _with(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
-    grad = state.grad
+    grad, autocast = state.grad, state.autocast
     for item in node.items:
         value = evaluate(m, state, item.context_expr)
         mode = definitions.grad_mode(value)
         if mode is not None:
             state.grad = mode
+        casts = definitions.autocast(value)
+        if casts is not None:
+            state.autocast = casts
         if item.optional_vars is not None:
             bindings.bind(m, state, item.optional_vars, value)
     flow = run_block(m, state, node.body)
     for end in (flow.after, *flow.breaks, *flow.continues, *(s for s, _ in flow.returns)):
         if end is not None:
-            end.grad = grad
+            end.grad, end.autocast = grad, autocast
     return flow
 
 

@@ -42,6 +42,8 @@ def torch_function(
 ) -> Value:
     """Call `torch…` by its qualified name."""
     short = name.rsplit(".", 1)[-1]
+    if short == "autocast":
+        return Symbol(f"torch.autocast({keywords.get('enabled', Const(True)) != Const(False)})")
     if name in _GRAD_MODES:
         return Symbol(f"{name}({_mode(name, args, keywords)})")
     if factories.is_factory(short) and name == f"torch.{short}":

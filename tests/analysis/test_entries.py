@@ -73,6 +73,19 @@ def test_layers_answer_isinstance() -> None:
     assert [write.severity for write in facts.writes] == [Severity.INFO]
 
 
+def test_under_autocast_a_product_keeps_a_copy() -> None:
+    program = """
+        x = torch.randn(3, 3, requires_grad=True)
+        h = x + 1
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled={}):
+            wide = h @ h
+        h += 1
+        wide.float().sum().backward()
+        """
+    assert [write.severity for write in facts_of(program.format(True)).writes] == [Severity.INFO]
+    assert [write.severity for write in facts_of(program.format(False)).writes] == [Severity.ERROR]
+
+
 def test_a_later_round_is_not_taken_for_an_earlier_one() -> None:
     facts = facts_of(
         """
