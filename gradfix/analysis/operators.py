@@ -51,7 +51,8 @@ _MOVING = frozenset({"to", "cuda", "cpu", "pin_memory", "type"})
 _AUTOCAST = frozenset(
     "linear Linear matmul @ mm bmm mv addmm addmv addr addbmm baddbmm chain_matmul multi_dot einsum bilinear conv1d "
     "conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d Conv1d Conv2d Conv3d "
-    "ConvTranspose1d ConvTranspose2d ConvTranspose3d Bilinear MultiheadAttention LSTM GRU RNN prelu scaled_dot_product_attention".split()
+    "ConvTranspose1d ConvTranspose2d ConvTranspose3d Bilinear MultiheadAttention LSTM GRU RNN prelu "
+    "scaled_dot_product_attention".split()
 )
 _KEEPING = frozenset(
     {"+", "-", "*", "add", "sub", "mul", "neg", "clone", "index_select", "masked_fill", "flip", "roll"}
