@@ -10,7 +10,7 @@ import ast
 from dataclasses import dataclass
 
 from gradfix import torch_ops
-from gradfix.analysis.facts import Write
+from gradfix.analysis.facts import Tracked, Write
 from gradfix.findings import Refusal
 from gradfix.rewrite.dtypes import is_floating, keeps_dtype
 from gradfix.rewrite.expressions import is_literal_number
@@ -53,6 +53,9 @@ def twin_of(method: str, arguments: list[ast.expr], write: Write) -> Twin | None
         return None
     if not known.same_signature and not method.startswith("torch.nn.functional."):  # those only lack `inplace`
         return None
+    leaves_graph = known.dtype == "bool" or not known.same_gradients
+    if leaves_graph and write.tensor.tracked is not Tracked.NO:
+        return None  # `y.gt_(0)` stays connected, with a gradient of zero; `y.gt(0)` has no graph
     if known.dtype == "bool":
         return Twin(known.twin, cast=write.tensor.dtype != "bool")
     if known.twin in _ACCUMULATING:

@@ -20,6 +20,7 @@ LIST = IndexItem(IndexKind.TENSOR, None, rank=1)  # type: ignore[arg-type]
 
 SAME = value(same_dtype=True)
 
+UNTRACKED = TensorFacts(tracked=Tracked.NO)
 BEST = {
     "element from number": (
         case("y[0] = 10\n", facts=tensor(3)),
@@ -228,7 +229,8 @@ BEST = {
     "method with a number": (case("y.add_(2, alpha=3)\n"), "y = y.add(2, alpha=3)\n"),
     "method with a tensor": (case("y.mul_(w)\n"), "y = y.mul(w).to(y.dtype)\n"),
     "method that keeps the dtype": (case("y.masked_fill_(m, v)\n"), "y = y.masked_fill(m, v)\n"),
-    "comparing method": (case("y.eq_(3)\n"), "y = y.eq(3).to(y.dtype)\n"),
+    "comparing method": (case("y.eq_(3)\n", facts=UNTRACKED), "y = y.eq(3).to(y.dtype)\n"),
+    "comparing method that stays connected": (case("y.eq_(3)\n"), "y = y.clone()\ny.eq_(3)\n"),
     "chain": (case("y.mul_(2).add_(1)\n", nth=0), "y = y.mul(2).add(1)\n"),
     "chain seen from its end": (case("y.mul_(2).add_(1)\n", nth=1), "y = y.mul(2).add(1)\n"),
     "chain over lines": (
