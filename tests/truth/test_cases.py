@@ -102,7 +102,9 @@ REWRITTEN = {
     "float() of what is written": (
         "out = x.exp()\nv = out.float()\nout += 1\nloss = v.norm()\nloss.backward()\nprint(v)"
     ),
-    "a comparison in place": "q = x * 2\nif q.sum() < 100:\n    q.gt_(0)\nloss = q.sum()\nloss.backward()\nprint(x.grad)",
+    "a comparison in place": (
+        "q = x * 2\nif q.sum() < 100:\n    q.gt_(0)\nloss = q.sum()\nloss.backward()\nprint(x.grad)"
+    ),
     "an item of a comprehension": (
         "out = m.softmax(-1)\nq = sum([out])\nmade = [t.sigmoid_() for t in (out, q)]\nrolled = torch.roll(q, 1, 0)\n"
         "made[0][0] = made[0][1] = 0\nloss = rolled.pow(2).sum()\nloss.backward()"
