@@ -43,9 +43,6 @@ def _frame_for(m: Machine, name: str) -> int:
     info = m.scope.info
     if info is None or name in info.local_names or len(m.scope.frames) == 1:
         return m.scope.frames[0]
-    for function in reversed(m.calls):
-        if name in function.local_names and function is not info:
-            break
     return m.scope.frames[-1] if name in m.globals_declared(info) else m.scope.frames[0]
 
 

@@ -27,7 +27,6 @@ class Scope:
     qualname: str
     frames: tuple[int, ...]  # innermost first; the module's frame is last
     info: FunctionInfo | None
-    statement: ast.stmt | None = None
 
 
 class Interpreter(Protocol):

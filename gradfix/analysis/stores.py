@@ -81,17 +81,12 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
         elif isinstance(option, Tensor):
             if not option.known and is_key(items):
                 state.attributes_of(option)[f"[{ast.unparse(target.slice)}]"] = value  # may be a dict or a list
-                if not _looks_like_tensor(option, value):
-                    continue
+                continue
             form = WriteForm.DATA if option.silent else WriteForm.INDEX
             site = Site(form, m.statement, target.value, items, expression)
             fresh = write(m, state, site, option, value)
             save_written_index(m, state, items, fresh, target)
             rebind(m, state, target.value, option, fresh)
-
-
-def _looks_like_tensor(base: Tensor, value: Value) -> bool:
-    return False
 
 
 def save_written_index(m: Machine, state: State, items: tuple[IndexItem, ...], fresh: Tensor, at: ast.AST) -> None:
@@ -255,9 +250,8 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
                 continue  # may be a counter in a dict
             form = WriteForm.DATA if option.silent else WriteForm.AUGMENTED_INDEX
             site = Site(form, node, target.value, items, node.value, f"{symbol}=", None)
-            part = item_access.indexed(m, state, option, items, target)
+            item_access.indexed(m, state, option, items, target)  # reading the part keeps a mask or an index
             fresh = _write_arithmetic(m, state, site, option, value, symbol)
-            del part
             rebind(m, state, target.value, option, fresh)
 
 
