@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from gradfix.analysis.facts import ModuleFacts, Write, WriteForm
 from gradfix.findings import Finding, Hazard, HazardKind, Refusal, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import rebind
+from gradfix.rewrite import out_of_place
 from gradfix.source import Source
 
 SYMPTOM = r"modified by an inplace operation|leaf Variable that requires grad|is being modified inplace"
@@ -35,7 +35,7 @@ def write_findings(
 
 
 def _finding(code: str, name: str, source: Source, facts: ModuleFacts, write: Write, root: str) -> Finding:
-    made = rebind(source, write, facts.spelling)
+    made = out_of_place(source, write, facts.spelling)
     return Finding(
         code=code,
         name=name,

@@ -46,8 +46,8 @@ def f(x):
 ```
 
 ## Fix safety
-Values, dtype and gradients stay the same. The fix is unsafe where somebody else may hold the tensor and expects to see
-the write: a caller, a list, an attribute. It is refused where another name of the same memory is read afterwards.
+Values, dtype and gradients stay the same. Where somebody else may hold the tensor and expects to see the write (another
+name, a caller, a list), the write stays, and backward gets a copy of what it needs: `a = y.clone().sin()`.
 
 ## References
 - <https://pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks>

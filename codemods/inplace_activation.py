@@ -42,7 +42,8 @@ def f(x):
 
 ## Fix safety
 Values, dtype, random numbers and gradients stay the same. When the argument keeps its name and is read again, it is
-given the result, as it was before. The fix is unsafe where somebody else may hold the tensor.
+given the result, as it was before. Where somebody else may hold the tensor, the call stays, and backward gets a copy of
+what it needs.
 
 ## References
 - <https://pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks>

@@ -40,9 +40,9 @@ def f(x):
 ```
 
 ## Fix safety
-Values, dtype and gradients stay the same; comparisons are cast back (`y.eq_(3)` keeps the dtype of `y`). The fix is
-unsafe where somebody else may hold the tensor. It is refused where another name of the same memory is read afterwards,
-and for methods that change the storage or the graph on purpose.
+Values, dtype and gradients stay the same; comparisons are cast back (`y.eq_(3)` keeps the dtype of `y`). Where somebody
+else may hold the tensor, the call stays, and backward gets a copy of what it needs: `a = y.clone().sin()`, or
+`y.copy_(y.exp())` for a result saved in place. Refused for methods that change the storage or the graph on purpose.
 
 ## References
 - <https://pytorch.org/docs/stable/notes/autograd.html#in-place-operations-with-autograd>

@@ -51,6 +51,7 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
         else:
             args.append(m.evaluate(state, part))
     keywords = {k.arg: m.evaluate(state, k.value) for k in node.keywords if k.arg is not None}
+    _note_operands(m, callee, args, keywords, node)
     for k in node.keywords:
         if k.arg is None:
             m.evaluate(state, k.value)
@@ -58,7 +59,22 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
         for value, part in zip(args, node.args, strict=False):
             if isinstance(value, (Container, Instance)):
                 read(m, state, value, part, ast.unparse(part))
-    return call_value(m, state, callee, args, keywords, node)
+    result = call_value(m, state, callee, args, keywords, node)
+    m.note_operand(node, node, result)
+    return result
+
+
+def _note_operands(
+    m: Machine, callee: Value, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.Call
+) -> None:
+    if isinstance(callee, Method) and isinstance(callee.receiver, Tensor) and isinstance(node.func, ast.Attribute):
+        m.note_operand(node, node.func.value, callee.receiver)
+    if not any(isinstance(part, ast.Starred) for part in node.args):
+        for part, value in zip(node.args, args, strict=False):
+            m.note_operand(node, part, value)
+    for keyword in node.keywords:
+        if keyword.arg is not None:
+            m.note_operand(node, keyword.value, keywords[keyword.arg])
 
 
 def call_value(
@@ -154,6 +170,7 @@ def _method(
 
 def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *, may_save: bool = False) -> Value:
     """A call that can't be followed: it may return anything, and a module may keep its arguments for backward."""
+    m.unfollowed.add(id(at))
     operands = all_tensors(args)
     nodes = [state.node_of(t) for t in operands]
     graph = operation("call", (*nodes, assumed("call")), at) if state.grad is not Tracked.NO else None

@@ -148,7 +148,11 @@ def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Val
 def _binop(m: Machine, state: State, node: ast.BinOp) -> Value:
     left = evaluate(m, state, node.left)
     right = evaluate(m, state, node.right)
-    return binary(m, state, symbol_of(node.op), left, right, node)
+    m.note_operand(node, node.left, left)
+    m.note_operand(node, node.right, right)
+    result = binary(m, state, symbol_of(node.op), left, right, node)
+    m.note_operand(node, node, result)
+    return result
 
 
 def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:

@@ -121,6 +121,15 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedValue:
+    """What an operation saved for backward, by the expression that handed it over or returned it."""
+
+    expression: ast.expr
+    form: WriteForm | None = None  # of a call that saved its result in place: METHOD, FUNCTION, FLAG
+    method: str | None = None  # "exp_" of such a METHOD or FUNCTION
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """A write to a tensor in place, joined over every time the analysis passed it."""
 
@@ -140,6 +149,8 @@ class Write:
     hazards: tuple[Hazard, ...]  # most severe first; empty for a harmless write
     obstacles: tuple[Obstacle, ...]
     holder: ast.expr | None = None  # base of a view: `y` for `y[0]`; None for items of lists and dicts
+    saved: tuple[SavedValue, ...] = ()  # with a copy of each, backward keeps its values; empty: that's no cure
+    saved_by_known: bool = True  # by operations of torch, which neither write to their operands nor hand them on
     may_be_number: bool = False  # in some passages no tensor yet: `total` of `total += v`, from 0.0 on
 
 

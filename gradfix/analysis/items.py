@@ -80,6 +80,7 @@ def save_index(m: Machine, state: State, graph: Node, index: ast.expr, at: ast.A
         for frame in m.scope.frames:
             value = state.variables.get((frame, index.id))
             if isinstance(value, Tensor) and value.known:
+                m.note_operand(at, index, value)
                 save(state, graph, value, "index", at, graph.tracked, result=False)
                 return
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from gradfix.analysis.facts import TensorFacts
 from gradfix.analysis.records import BackwardRecord, FillRecord, WriteRecord
 from gradfix.analysis.state import State
-from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Storage, Tensor, Value
+from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Storage, Tensor, Value, tensors
 from gradfix.findings import Place
 from gradfix.source import Source
 
@@ -81,6 +81,8 @@ class Machine:
         self.grad_read: set[Storage] = set()  # leaves whose `.grad` is read, or that an optimizer holds
         self.phis: dict[int, FillRecord] = {}  # id of a PHI node -> the fill it stands for
         self.keep: list[object] = []  # owners of ids used as keys
+        self.operands: dict[int, dict[int, tuple[ast.expr, set[Storage]]]] = {}  # of each call or operator, and itself
+        self.unfollowed: set[int] = set()  # calls that nothing is known of
         self.steps = 0
         self.loop_depth = 0
         self.later_round = 0  # inside a second or later round of a loop
@@ -155,6 +157,16 @@ class Machine:
     def settled(self, facts: TensorFacts) -> TensorFacts:
         """`facts` without what a changed default dtype or device of this file would make untrue."""
         return replace(facts, dtype=None, device=None) if self.moves_defaults else facts
+
+    def note_operand(self, at: ast.AST, expression: ast.expr, value: Value) -> None:
+        """Remember which memory `expression`, an operand of `at` or `at` itself, stands for."""
+        for tensor in tensors(value):
+            held = self.operands.setdefault(id(at), {})
+            held.setdefault(id(expression), (expression, set()))[1].update(tensor.storages)
+
+    def holders(self, at: ast.AST, storage: Storage) -> tuple[ast.expr, ...]:
+        """The expressions by which the operation `at` was handed, or hands on, the memory it saved."""
+        return tuple(e for e, storages in self.operands.get(id(at), {}).values() if storage in storages)
 
     def place(self, node: ast.AST, label: str) -> Place:
         """`node` as a labelled place in the source."""

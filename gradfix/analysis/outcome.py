@@ -11,7 +11,9 @@ from gradfix.analysis.facts import (
     ConditionKind,
     Obstacle,
     ObstacleKind,
+    SavedValue,
     Write,
+    WriteForm,
 )
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import SCOPES
@@ -55,8 +57,29 @@ def _write(m: Machine, record: WriteRecord, ordinals: Ordinals) -> Write:
         hazards=tuple(_hazard(m, record, note) for note in ordered),
         obstacles=_obstacles(m, record),
         holder=_holder(record.target) if record.of_tensor else None,
+        saved=_saved(m, record, ordered),
+        saved_by_known=not any(id(note.save) in m.unfollowed for note in ordered),
         may_be_number=record.may_be_number,
     )
+
+
+def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[SavedValue, ...]:
+    """What backward needs copies of; nothing where copies wouldn't cure every hazard."""
+    writing = {id(record.node): record for record in m.writes.values()}
+    found: list[SavedValue] = []
+    for note in notes:
+        own = [e for e in note.holders if (e is note.save) is note.result]
+        within = note.save is write.node and note.result  # one layer of a `Sequential` writes what another saved
+        if note.kind is not HazardKind.SAVED_THEN_WRITTEN or not own or within:
+            return ()
+        record = writing.get(id(note.save)) if note.result else None
+        if record is None or record.target not in note.holders:  # a layer inside may write to what only it sees
+            found += [SavedValue(e) for e in own]
+        elif record.form in (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG):
+            found += [SavedValue(e, record.form, record.method) for e in own]
+        else:
+            return ()
+    return tuple(dict.fromkeys(found))
 
 
 def _holder(target: ast.expr) -> ast.expr | None:

@@ -29,6 +29,7 @@ class HazardNote:
     op: str
     save: ast.AST | None
     result: bool = False
+    holders: tuple[ast.expr, ...] = ()  # the expressions that handed the operation what it saved, or its result
 
 
 @dataclass(slots=True)

@@ -53,7 +53,8 @@ def _overwritten(m: Machine, state: State, root: Node | None, passed: dict[int, 
         proven = certain and sure and save.node.tracked is Tracked.YES
         if proven and branching:
             proven = must_reach(root, save.node, visit.node)
-        record.add_hazard(HazardNote(kind, save.op, save.at, save.result), proven)
+        holders = m.holders(save.at, save.storage)
+        record.add_hazard(HazardNote(kind, save.op, save.at, save.result, holders), proven)
 
 
 def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, total: bool) -> None:

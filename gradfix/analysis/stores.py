@@ -182,6 +182,7 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
         return
     current = evaluate(m, state, node.target)
     value = evaluate(m, state, node.value)
+    m.note_operand(node, node.value, value)
     target = tensor_of(current)
     if target is None or symbol == "@":
         bindings.bind(m, state, node.target, _extended(m, state, symbol, current, value, node))
@@ -235,6 +236,7 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
     base = evaluate(m, state, target.value)
     items = index_items(target.slice, lambda part: evaluate(m, state, part))
     value = evaluate(m, state, node.value)
+    m.note_operand(node, node.value, value)
     for option in options(base):
         if isinstance(option, Container):
             current = item_access.subscript(m, state, option, target, lambda part: evaluate(m, state, part))

@@ -6,6 +6,7 @@ The verbs are cheap and import nothing heavy; LibCST is imported when an edit is
 from gradfix.rewrite.anchoring import is_anchored
 from gradfix.rewrite.branch import connect_branch
 from gradfix.rewrite.losses import scalar_loss
+from gradfix.rewrite.out_of_place import out_of_place
 from gradfix.rewrite.rebind import rebind
 
-__all__ = ["connect_branch", "is_anchored", "rebind", "scalar_loss"]
+__all__ = ["connect_branch", "is_anchored", "out_of_place", "rebind", "scalar_loss"]
