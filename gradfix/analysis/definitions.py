@@ -7,7 +7,6 @@ import ast
 from gradfix.analysis.expressions import evaluate
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.names import is_generator, local_names
 from gradfix.analysis.state import State
 from gradfix.analysis.values import Class, ClassInfo, Function, FunctionInfo, Symbol, Value
 
@@ -42,7 +41,7 @@ def turns_grad_off(m: Machine, state: State, decorators: list[ast.expr]) -> bool
 
 def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
     """A `def` as a value; its defaults are evaluated now, as Python does."""
-    info = FunctionInfo(node, qualified(m, node.name), local_names(node), None, is_generator(node))
+    info = FunctionInfo(node, qualified(m, node.name))
     m.functions[info] = (m.scope.frames, None)
     return _closed(m, state, info)
 
@@ -75,9 +74,7 @@ def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
     info = ClassInfo(node, qualified(m, node.name), tuple(bases), {})
     for statement in node.body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            method = FunctionInfo(
-                statement, f"{info.qualname}.{statement.name}", local_names(statement), info, is_generator(statement)
-            )
+            method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", info)
             info.methods[statement.name] = method
             m.functions[method] = (m.scope.frames, info)
             m.closed[method] = _closed(m, state, method)

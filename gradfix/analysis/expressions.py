@@ -10,7 +10,6 @@ from gradfix.analysis import bindings, calls, objects, operators, python_values
 from gradfix.analysis import items as item_access
 from gradfix.analysis.indexing import broadcast
 from gradfix.analysis.machine import MODULE, Machine
-from gradfix.analysis.names import local_names
 from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor
 from gradfix.analysis.state import Items, State, join, merge
 from gradfix.analysis.values import (
@@ -272,7 +271,7 @@ def _comprehension(
 
 
 def _lambda(m: Machine, state: State, node: ast.Lambda) -> Value:
-    info = FunctionInfo(node, f"{m.scope.qualname}.<lambda>", local_names(node))
+    info = FunctionInfo(node, f"{m.scope.qualname}.<lambda>")
     return Function(info, m.scope.frames)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from gradfix.analysis.facts import Spelling
 
@@ -78,14 +79,23 @@ def walk_scope(body: list[ast.stmt] | list[ast.expr]) -> Iterator[ast.AST]:
         stack.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
-def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
-    """The names Python treats as local to a function."""
+@dataclass(frozen=True, slots=True)
+class BodyNames:
+    """What the body of a function tells before it runs."""
+
+    local: frozenset[str]  # the names Python treats as local
+    is_generator: bool  # calling the function doesn't run its body
+
+
+def body_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> BodyNames:
+    """Read the body of a function, without those of functions inside."""
     arguments = node.args
     names = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     names |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None}
     if isinstance(node, ast.Lambda):
-        return frozenset(names)
+        return BodyNames(frozenset(names), False)
     foreign: set[str] = set()
+    yields = False
     for inner in walk_scope(node.body):
         if isinstance(inner, ast.Name) and isinstance(inner.ctx, (ast.Store, ast.Del)):
             names.add(inner.id)
@@ -97,12 +107,9 @@ def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> fr
             names.add(inner.name)
         elif isinstance(inner, (ast.Global, ast.Nonlocal)):
             foreign.update(inner.names)
-    return frozenset(names - foreign)
-
-
-def is_generator(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """True when calling the function doesn't run its body."""
-    return any(isinstance(inner, (ast.Yield, ast.YieldFrom)) for inner in walk_scope(node.body))
+        elif isinstance(inner, (ast.Yield, ast.YieldFrom)):
+            yields = True
+    return BodyNames(frozenset(names - foreign), yields)
 
 
 def is_tensor_annotation(annotation: ast.expr | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
 from gradfix.analysis.facts import (
@@ -26,8 +27,11 @@ Ordinals = Mapping[int, int]
 
 def facts_of_writes(m: Machine, ordinals: Ordinals) -> tuple[Write, ...]:
     """Writes to tensors that autograd follows, in source order."""
-    kept = [r for r in m.writes.values() if r.known and (r.recorded or r.hazards)]
-    return tuple(_write(m, r, ordinals) for r in sorted(kept, key=_position))
+    return tuple(_write(m, r, ordinals) for r in sorted(filter(_is_fact, m.writes.values()), key=_position))
+
+
+def _is_fact(record: WriteRecord) -> bool:
+    return record.known and bool(record.recorded or record.hazards)
 
 
 def _position(record: WriteRecord | BackwardRecord) -> tuple[int, int]:
@@ -171,16 +175,18 @@ def facts_of_backwards(m: Machine, ordinals: Ordinals) -> tuple[BackwardCall, ..
 
 def ordinals_of(m: Machine, tree: ast.Module) -> Ordinals:
     """For each statement with something to say: which one it is among equal statements of its function."""
-    wanted = {id(r.statement): r.statement for r in m.writes.values()}
+    wanted = {id(r.statement): r.statement for r in m.writes.values() if _is_fact(r)}
     wanted |= {id(r.statement): r.statement for r in m.backwards.values()}
     wanted |= {id(r.branch): r.branch for r in m.fills.values()}
-    if not wanted:
-        return {}
-    shapes = {(type(s), _length(s)) for s in wanted.values()}
+    lines = sorted(statement.lineno for statement in wanted.values())
     result: dict[int, int] = {}
-    for scope in _scopes(tree):
+    scopes: list[ast.AST] = [tree] if lines else []
+    while scopes:
+        statements = list(_statements(scopes.pop()))
+        scopes.extend(s for s in statements if isinstance(s, SCOPES) and _holds_one(s, lines))
+        shapes = {(type(s), _length(s)) for s in statements if id(s) in wanted}
         counts: dict[str, int] = {}
-        for statement in _statements(scope):
+        for statement in statements if shapes else ():
             if (type(statement), _length(statement)) in shapes:
                 key = ast.dump(statement)
                 if id(statement) in wanted:
@@ -189,15 +195,14 @@ def ordinals_of(m: Machine, tree: ast.Module) -> Ordinals:
     return result
 
 
+def _holds_one(scope: ast.stmt, lines: list[int]) -> bool:
+    """Whether one of these lines, which are in order, belongs to the scope."""
+    at = bisect_left(lines, scope.lineno)
+    return at < len(lines) and lines[at] <= (scope.end_lineno or scope.lineno)
+
+
 def _length(statement: ast.stmt) -> int:
     return (statement.end_lineno or statement.lineno) - statement.lineno
-
-
-def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
-    yield tree
-    for node in ast.walk(tree):
-        if isinstance(node, SCOPES) and not isinstance(node, ast.Lambda):
-            yield node
 
 
 def _statements(scope: ast.AST) -> Iterator[ast.stmt]:

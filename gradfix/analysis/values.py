@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import count
 
+from gradfix.analysis.names import BodyNames, body_names
 from gradfix.torch_ops import ViewKind
 
 _CLOCK = count(1)
@@ -105,15 +106,30 @@ class Method:
     name: str
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class FunctionInfo:
     """A function, method or lambda of this file."""
 
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     qualname: str
-    local_names: frozenset[str]
     owner: ClassInfo | None = None
-    is_generator: bool = False
+    _body: BodyNames | None = None  # most functions of a file are never entered
+
+    @property
+    def local_names(self) -> frozenset[str]:
+        """The names Python treats as local to it."""
+        return self._names.local
+
+    @property
+    def is_generator(self) -> bool:
+        """True when calling it doesn't run its body."""
+        return self._names.is_generator
+
+    @property
+    def _names(self) -> BodyNames:
+        if self._body is None:
+            self._body = body_names(self.node)
+        return self._body
 
     @property
     def parameters(self) -> tuple[str, ...]:
