@@ -24,6 +24,7 @@ MAX_PASSES = 100
 RETURNS = 3  # how often a finding may come back after its fix
 PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
 _GRADES = tuple(Applicability)  # safest first
+CLONE = "clone"  # the form of a rewrite that clones the tensor before the write
 # The write after the clone would be as harmless, and be found, as the one before.
 _HARMLESS = Refusal("the write is harmless, and no form without it is known to be equal")
 
@@ -255,8 +256,11 @@ def _option(source: Source, finding: Finding, form: str) -> Result:
     """The finding with every rewrite built; those that refuse when built fall away, the first reason is kept."""
     fixes: list[Fix] = []
     refusal = finding.refusal
-    for rewrite in sorted(finding.rewrites, key=lambda rewrite: form == "clone" and not _clones(rewrite)):
-        built = _HARMLESS if finding.hazard is None and _clones(rewrite) else rewrite.build(source)
+    ordered = sorted(finding.rewrites, key=lambda r: (_GRADES.index(r.applicability), r.form != CLONE))
+    for rewrite in ordered if form == CLONE else finding.rewrites:
+        if rewrite.last_resort and any(fix.applicability is Applicability.SAFE for fix in fixes):
+            continue
+        built = _HARMLESS if finding.hazard is None and rewrite.form == CLONE else rewrite.build(source)
         if isinstance(built, Refusal):
             refusal = refusal or built
         else:
@@ -264,11 +268,6 @@ def _option(source: Source, finding: Finding, form: str) -> Result:
     if not fixes:
         return Result(source, finding, Status.FOUND, refusal=refusal)
     return Result(source, finding, Status.FOUND, fixes[0], tuple(fixes[1:]))
-
-
-def _clones(rewrite: Rewrite) -> bool:
-    """Whether it is the clone form of a write; the verbs of `rewrite/` say so in the title."""
-    return rewrite.title.startswith("Clone ")
 
 
 def _storage(option: _Option) -> tuple[str, str] | None:

@@ -93,6 +93,8 @@ class Rewrite:
     title: str  # imperative, with the user's names: "Replace `y[0] = v` with `torch.select_scatter`"
     applicability: Applicability
     build: Callable[[Source], tuple[Edit, ...] | Refusal]
+    form: str = ""  # which spelling of several it gives: "clone", "arithmetic", "saved-copy", …; policies prefer by it
+    last_resort: bool = False  # offered only where no other safe fix can be built
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def rebind(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, .
             _title(source, write, form),
             _grade(write, form),
             partial(_build, form=form, write=write, spelling=spelling),
+            form.value,
         )
         for form in forms
     )

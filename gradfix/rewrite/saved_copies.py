@@ -35,7 +35,7 @@ def copy_saved(source: Source, write: Write, spelling: Spelling) -> Rewrite | No
     names = " and ".join(dict.fromkeys(f"`{short(source, value.expression)}`" for value in write.saved))
     grade = Applicability.SAFE if write.saved_by_known else Applicability.UNSAFE
     build = partial(_build, values=write.saved, spelling=spelling)
-    return Rewrite(f"Let backward keep a copy of {names}", grade, build)
+    return Rewrite(f"Let backward keep a copy of {names}", grade, build, "saved-copy", last_resort=True)
 
 
 def _build(source: Source, *, values: tuple[SavedValue, ...], spelling: Spelling) -> tuple[Edit, ...] | Refusal:
