@@ -14,7 +14,7 @@ from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
-from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Rewrite, Severity
+from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Severity
 from gradfix.origins import Origins, Taken
 from gradfix.results import Result, Status
 from gradfix.source import Source
