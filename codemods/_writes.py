@@ -69,6 +69,8 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"overwrites `{name}`, a leaf that requires grad: autograd forbids that"
         case HazardKind.LEAF_VIEW_WRITTEN:
             return f"writes through a view of a leaf that requires grad (`{name}`): autograd forbids that"
+        case HazardKind.MULTI_VIEW_WRITTEN | HazardKind.NO_GRAD_VIEW_WRITTEN if _meets_view(hazard):
+            return f"overwrites `{name}`, of which {by} made a view that is used later: autograd forbids that"
         case HazardKind.MULTI_VIEW_WRITTEN:
             return f"writes to `{name}`, one of several views made by {by}: autograd forbids writing those in place"
         case HazardKind.NO_GRAD_VIEW_WRITTEN:
@@ -77,6 +79,11 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"overwrites `{name}` unseen by autograd, and {by} saved it: the gradient is silently wrong"
         case _:
             return f"breaks backward ({hazard.kind.value})"
+
+
+def _meets_view(hazard: Hazard) -> bool:
+    """True where a view of what is written makes the trouble, not the view that is written."""
+    return hazard.save is not None and hazard.save.label.startswith("a view of")
 
 
 def _saver(source: Source, write: Write, hazard: Hazard) -> str:

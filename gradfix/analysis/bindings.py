@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gradfix.analysis.items import iterated
 from gradfix.analysis.machine import Machine
+from gradfix.analysis.names import walk_scope
 from gradfix.analysis.operations import outside
 from gradfix.analysis.state import State
 from gradfix.analysis.values import (
@@ -25,7 +26,7 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
         for tensor in (value,) if isinstance(value, Tensor) else ():
             if tensor.storage.name is None:
                 tensor.storage.name = target.id
-        state.variables[_frame_for(m, target.id), target.id] = value
+        state.variables[_frame_for(m, state, target.id), target.id] = value
     elif isinstance(target, (ast.Tuple, ast.List)):
         _unpack(m, state, target, value)
     elif isinstance(target, ast.Starred):
@@ -39,11 +40,14 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
         m.store(state, target, value)
 
 
-def _frame_for(m: Machine, name: str) -> int:
-    info = m.scope.info
-    if info is None or name in info.local_names or len(m.scope.frames) == 1:
-        return m.scope.frames[0]
-    return m.scope.frames[-1] if name in m.globals_declared(info) else m.scope.frames[0]
+def _frame_for(m: Machine, state: State, name: str) -> int:
+    """The frame that `name = …` binds in: the innermost, or the one that `nonlocal` or `global` means."""
+    info, frames = m.scope.info, m.scope.frames
+    if info is None or name in info.local_names or isinstance(info.node, ast.Lambda):
+        return frames[0]
+    if any(isinstance(inner, ast.Global) and name in inner.names for inner in walk_scope(info.node.body)):
+        return frames[-1]
+    return next((frame for frame in frames[1:] if (frame, name) in state.variables), frames[0])
 
 
 def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value) -> None:

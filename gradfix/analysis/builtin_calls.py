@@ -148,7 +148,8 @@ def _numbered(state: State, items: Items) -> Items:
     if items.exact:
         return Items(tuple(_pair(state, (Const(i), value)) for i, value in enumerate(items.values)), True)
     element = items.element()
-    return Items((_pair(state, (Number("int"), UNKNOWN if element is None else element)),), False)
+    pair = _pair(state, (Number("int"), UNKNOWN if element is None else element))
+    return Items((pair,), False, least=items.least)
 
 
 def _zipped(state: State, parts: Sequence[Items]) -> Items:
@@ -156,7 +157,8 @@ def _zipped(state: State, parts: Sequence[Items]) -> Items:
         rows = zip(*(part.values for part in parts), strict=False)
         return Items(tuple(_pair(state, row) for row in rows), True)
     elements = [part.element() for part in parts]
-    return Items((_pair(state, [UNKNOWN if e is None else e for e in elements]),), False)
+    pair = _pair(state, [UNKNOWN if e is None else e for e in elements])
+    return Items((pair,), False, least=min((part.least for part in parts), default=0))
 
 
 def _super(m: Machine, state: State) -> Value:

@@ -111,9 +111,12 @@ def _call_one_of(
     callable_options = [o for o in callee.options if not isinstance(o, (Const, Number))]
     end: State | None = None
     result: Value = UNKNOWN
+    arms = len(m.arms)
     for option in callable_options:
         branch = state.fork()
+        m.enter_arm()
         value = call_value(m, branch, option, args, keywords, at)
+        m.leave_arms(arms)
         result = value if end is None else merge(result, value, m.statement)
         end = branch if end is None else join(end, branch, m.statement)
     if end is not None:
@@ -199,12 +202,8 @@ def call_function(
     if callee.no_grad:
         state.grad = Tracked.NO
     scope = Scope(info.qualname, (frame, *callee.frames), info)
-    m.calls.append(info)
-    try:
-        with m.inside(scope):
-            result = m.run_body(state, info)
-    finally:
-        m.calls.pop()
+    with m.called(at, info), m.inside(scope):
+        result = m.run_body(state, info)
     state.grad = grad
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable
+from dataclasses import replace
 
 from gradfix.analysis import bindings, calls, objects, operators, python_values
 from gradfix.analysis import items as item_access
@@ -204,8 +205,13 @@ def _ifexp(m: Machine, state: State, node: ast.IfExp) -> Value:
     if truth is not None:
         return evaluate(m, state, node.body if truth else node.orelse)
     other = state.fork()
+    arms = len(m.arms)
+    m.enter_arm()
     first = evaluate(m, state, node.body)
+    m.leave_arms(arms)
+    m.enter_arm()
     second = evaluate(m, other, node.orelse)
+    m.leave_arms(arms)
     state.adopt(join(state, other, m.statement))
     return merge(first, second, m.statement)
 
@@ -252,7 +258,7 @@ def _comprehension(
 ) -> Value:
     frame = m.new_frame()
     scope = m.scope
-    inner = type(scope)(scope.qualname, (frame, *scope.frames), scope.info)
+    inner = replace(scope, frames=(frame, *scope.frames), comprehensions=scope.comprehensions + 1)
     made = Container("dict" if isinstance(node, ast.DictComp) else "list")
     found: list[Value] = []
     statement = m.statement
@@ -277,7 +283,11 @@ def _lambda(m: Machine, state: State, node: ast.Lambda) -> Value:
 
 def _named(m: Machine, state: State, node: ast.NamedExpr) -> Value:
     value = evaluate(m, state, node.value)
-    bindings.bind(m, state, node.target, value)
+    around = replace(m.scope, frames=m.scope.frames[m.scope.comprehensions :], comprehensions=0)
+    statement = m.statement
+    with m.inside(around):
+        m.statement = statement
+        bindings.bind(m, state, node.target, value)
     return value
 
 

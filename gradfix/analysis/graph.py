@@ -77,11 +77,20 @@ class Save:
     certain: bool  # False: only when an operand requires grad, or for one of several storages
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """How the interpreter got to a write: the entry it ran, and the calls that led from there."""
+
+    entry: int
+    calls: tuple[int, ...] = ()  # ids of the call expressions, outermost first
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Visit:
-    """One passage of the interpreter over a write."""
+    """One time the interpreter met a write."""
 
     key: int  # id of the write's record
+    passage: Passage
     node: Node | None  # the graph node the write made
     certain: bool  # the write surely hits the storage
 

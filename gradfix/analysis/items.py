@@ -139,7 +139,8 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
         return Items(tuple(Const(v) for v in islice(value.value, 64)), sized)
     if isinstance(value, Tensor) and value.known:
         shape = None if value.shape is None else value.shape[1:]
-        return Items((view_of(state, value, ViewKind.MULTI, "unbind", node, shape=shape),), False)
+        least = (value.shape[0] or 0) if value.shape else 0
+        return Items((view_of(state, value, ViewKind.MULTI, "unbind", node, shape=shape),), False, least=least)
     if isinstance(value, Tensor):
         return Items((outside(state, "item"),), False)
     if isinstance(value, Method):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gradfix.analysis.facts import TensorFacts
+from gradfix.analysis.graph import Passage, Visit
 from gradfix.analysis.records import BackwardRecord, FillRecord, WriteRecord
 from gradfix.analysis.state import State
 from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Storage, Tensor, Value, tensors
@@ -27,6 +28,7 @@ class Scope:
     qualname: str
     frames: tuple[int, ...]  # innermost first; the module's frame is last
     info: FunctionInfo | None
+    comprehensions: int = 0  # of the frames, how many belong to comprehensions
 
 
 class Interpreter(Protocol):
@@ -72,6 +74,11 @@ class Machine:
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
         self.calls: list[FunctionInfo] = []
+        self.entry = 0  # which entry runs: id of its function, 0 for the top level
+        self.sites: tuple[int, ...] = ()  # ids of the call expressions that led here
+        self.arms: list[int] = []  # branches taken on the way here that not every run takes, numbered afresh each time
+        self.outer_arms = 0  # how many of them stand outside of the function being interpreted
+        self.visits: list[Visit] = []  # of this entry, those of writes with a graph
         self.covered: set[FunctionInfo] = set()  # functions followed from a call whose gradients were asked for
         self.functions: dict[
             FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]
@@ -90,11 +97,44 @@ class Machine:
         self.saw_backward = False
         self.covered_by_program: frozenset[FunctionInfo] = frozenset()
         self._frames = MODULE
+        self._arms = 0
 
     def new_frame(self) -> int:
         """Number of a fresh, empty frame."""
         self._frames += 1
         return self._frames
+
+    def begin(self, entry: int) -> None:
+        """Start interpreting from another entry."""
+        self.entry, self.sites, self.arms, self.outer_arms, self.visits = entry, (), [], 0, []
+
+    def enter_arm(self) -> None:
+        """What follows isn't reached by every run; `leave_arms` ends it."""
+        self._arms += 1
+        self.arms.append(self._arms)
+
+    def leave_arms(self, count: int, *, exits: bool = False) -> None:
+        """Back to the first `count` branches; `exits`: some run left from inside for good."""
+        del self.arms[count:]
+        if exits:
+            self.enter_arm()
+
+    def passage(self) -> Passage:
+        """How the interpreter got into the function it is in."""
+        return Passage(self.entry, self.sites)
+
+    @contextmanager
+    def called(self, at: ast.AST, info: FunctionInfo) -> Iterator[None]:
+        """Follow a call of a function for a while."""
+        before = self.sites, len(self.arms), self.outer_arms
+        self.sites, self.outer_arms = (*self.sites, id(at)), len(self.arms)
+        self.calls.append(info)
+        try:
+            yield
+        finally:
+            self.calls.pop()
+            self.sites, arms, self.outer_arms = before
+            self.leave_arms(arms)
 
     @property
     def exhausted(self) -> bool:
@@ -140,12 +180,6 @@ class Machine:
     def rebind(self, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
         """Let whatever `target` names hold `new` where it held `old`."""
         self._interpreter.rebind(self, state, target, old, new)
-
-    def globals_declared(self, info: FunctionInfo) -> frozenset[str]:
-        """Names a function declares `global`."""
-        if isinstance(info.node, ast.Lambda):
-            return frozenset()
-        return frozenset(n for s in ast.walk(info.node) if isinstance(s, ast.Global) for n in s.names)
 
     def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:
         """A method taken from an instance (or from its class, without receiver)."""

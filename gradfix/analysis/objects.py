@@ -129,6 +129,7 @@ def _twin(base: Tensor, *, silent: bool) -> Tensor:
         view=ViewKind.VIEW,
         path=(*base.path, "data" if silent else "detach"),
         detached=True,
+        own=None if silent else Storage(Origin.FRESH, base.storage.name),
         silent=silent or base.silent,
         made_by=base.made_by,
     )

@@ -117,6 +117,7 @@ def view_of(
         view=ViewKind.MULTI if base.view is ViewKind.MULTI else kind,
         path=(*base.path, op),
         detached=base.detached,
+        own=base.own,
         silent=base.silent,
         no_grad_view=base.no_grad_view or (state.grad is Tracked.NO),
         expanded=base.expanded or expanded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
-from gradfix.analysis import overloads
+from gradfix.analysis import overloads, stale
 from gradfix.analysis.factories import dtype_name
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, operation
@@ -142,6 +142,8 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
             for tensor in group:
                 tensor.known = True  # torch's functions take tensors
     node = operator_node(state, op, groups, at)
+    if node is not None:
+        stale.used(m, state, (t for name in op.tracked for t in groups.get(name, ())))
     save_arguments(state, op, node, groups, at)
     if op.result == "number":
         return Number("int" if short_name(op) in ("size", "dim", "numel") else None, True)

@@ -40,10 +40,10 @@ def _position(record: WriteRecord | BackwardRecord) -> tuple[int, int]:
 
 
 def _write(m: Machine, record: WriteRecord, ordinals: Ordinals) -> Write:
-    ordered = sorted(record.hazards, key=lambda note: not record.hazards[note])
+    ordered = sorted(record.hazards, key=lambda note: not any(record.hazards[note].values()))
     severity = Severity.INFO
     if ordered:
-        severity = Severity.ERROR if record.hazards[ordered[0]] else Severity.WARNING
+        severity = Severity.ERROR if record.is_proven() else Severity.WARNING
     return Write(
         form=record.form,
         node=record.node,
@@ -102,7 +102,8 @@ def _hazard(m: Machine, record: WriteRecord, note: HazardNote) -> Hazard:
             what = "its result" if note.result else f"`{name}`"
             saved = m.place(note.save, f"`{note.op}` saved {what} for backward here")
         else:
-            saved = m.place(note.save, f"this view was made here by `{note.op}`")
+            what = f"a view of `{name}`" if note.of_base else "this view"
+            saved = m.place(note.save, f"{what} was made here by `{note.op}`")
     return Hazard(note.kind, m.place(record.node, f"`{name}` is overwritten here"), saved, name)
 
 

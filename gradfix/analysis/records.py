@@ -17,6 +17,7 @@ from gradfix.analysis.facts import (
     ValueKind,
     WriteForm,
 )
+from gradfix.analysis.graph import Passage
 from gradfix.analysis.values import Storage
 from gradfix.findings import HazardKind
 
@@ -30,6 +31,7 @@ class HazardNote:
     save: ast.AST | None
     result: bool = False
     holders: tuple[ast.expr, ...] = ()  # the expressions that handed the operation what it saved, or its result
+    of_base: bool = False  # a view of what is written makes the trouble, not the view written
 
 
 @dataclass(slots=True)
@@ -53,12 +55,24 @@ class WriteRecord:
     of_tensor: bool = False  # the target is a view, written on the spot, of a tensor that has a name
     part: tuple[int, int] | None = None  # which part of a split tensor is written
     storages: set[Storage] = field(default_factory=set)
-    hazards: dict[HazardNote, bool] = field(default_factory=dict)  # True: in every run that reaches the write
+    hazards: dict[HazardNote, dict[Passage, bool]] = field(default_factory=dict)  # True: whenever it goes that way
+    passages: dict[Passage, bool] = field(default_factory=dict)  # True: every run of the entry goes that way
+    differentiated: set[Passage] = field(default_factory=set)  # backward went through what the write made
     obstacles: dict[tuple[ObstacleKind, str], Obstacle] = field(default_factory=dict)
 
-    def add_hazard(self, note: HazardNote, certain: bool) -> None:
-        """Remember a hazard; certainty from any passage stays."""
-        self.hazards[note] = self.hazards.get(note, False) or certain
+    def add_hazard(self, note: HazardNote, passage: Passage, certain: bool) -> None:
+        """Remember a hazard; what one round of a loop proves for a passage stays."""
+        found = self.hazards.setdefault(note, {})
+        found[passage] = found.get(passage, False) or certain
+
+    def is_proven(self) -> bool:
+        """True when whoever reaches the write, and backward through it, meets a hazard."""
+        proven = {passage for found in self.hazards.values() for passage, certain in found.items() if certain}
+        reached = self.differentiated.union(*self.hazards.values())
+        entries = {passage.entry for passage in reached}
+        unfailing = {passage.entry for passage in reached - proven}
+        bound_to_fail = {passage.entry for passage in proven if self.passages.get(passage)}
+        return bool(proven) and (entries - unfailing) | bound_to_fail == entries
 
     def add_obstacle(self, obstacle: Obstacle) -> None:
         """Remember an obstacle; a certain one replaces an uncertain one."""

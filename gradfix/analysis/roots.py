@@ -65,10 +65,15 @@ def _run_with_nested(m: Machine, state: State, info: FunctionInfo, done: set[int
     m.steps = 0
     run_function(m, state, info)
     done.add(id(info.node))
-    done.update(id(inner.node) for inner in m.covered)
+    done.update(id(inner.node) for inner in m.covered if not _is_forward_of_same(inner, info))
     for inner in list(m.functions)[known:]:
         if id(inner.node) not in done and id(inner.node) in worth and len(m.functions[inner][0]) > 1:
             _run_with_nested(m, state.fork(), inner, done, worth)
+
+
+def _is_forward_of_same(covered: FunctionInfo, entry: FunctionInfo) -> bool:
+    """True for the `forward` of the very module whose `predict` was run: that asks for no gradients."""
+    return covered.owner is not None and covered.owner is entry.owner and getattr(covered.node, "name", "") == "forward"
 
 
 def _order(info: FunctionInfo) -> int:
@@ -91,6 +96,7 @@ def _named(pending: list[FunctionInfo]) -> frozenset[str]:
 
 def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
     """Run one function with arguments of which only the signature and the use tell."""
+    m.begin(id(info.node))
     frames, owner = m.functions[info]
     made: Instance | None = None
     if owner is not None and info.parameters and not _is_static(info):
@@ -132,12 +138,8 @@ def _self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, Stat
         frames = m.functions[init][0] if init in m.functions else (MODULE,)
         missing = _argument_maker(m, state, init, forward=False)
         calls.bind_parameters(m, state, init, frame, [made], {}, m.bound(init, made), missing)
-        m.calls.append(init)
-        try:
-            with m.inside(Scope(init.qualname, (frame, *frames), init)):
-                m.run_body(state, init)
-        finally:
-            m.calls.pop()
+        with m.called(owner.node, init), m.inside(Scope(init.qualname, (frame, *frames), init)):
+            m.run_body(state, init)
     if m.functions[next(iter(owner.methods.values()))][0] == (MODULE,):  # a class inside a function sees its variables
         m.instances[owner] = (made, state.fork())
     return made, state

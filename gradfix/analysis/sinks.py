@@ -42,6 +42,9 @@ def reach(m: Machine, state: State, root: Tensor, *, certain: bool, total: bool)
 
 def _overwritten(m: Machine, state: State, root: Node | None, passed: dict[int, Node], *, certain: bool) -> None:
     branching = any(node.kind is NodeKind.PHI for node in passed.values())
+    for visit in m.visits:
+        if id(visit.node) in passed and (met := m.writes.get(visit.key)) is not None:
+            met.differentiated.add(visit.passage)
     for (save, key), (visit, sure) in state.conflicts.items():
         if id(save.node) not in passed:
             continue
@@ -54,7 +57,7 @@ def _overwritten(m: Machine, state: State, root: Node | None, passed: dict[int, 
         if proven and branching:
             proven = must_reach(root, save.node, visit.node)
         holders = m.holders(save.at, save.storage)
-        record.add_hazard(HazardNote(kind, save.op, save.at, save.result, holders), proven)
+        record.add_hazard(HazardNote(kind, save.op, save.at, save.result, holders), visit.passage, proven)
 
 
 def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, total: bool) -> None:

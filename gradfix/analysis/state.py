@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, Save, Visit, phi
@@ -35,14 +35,17 @@ _MAX_OPTIONS = 4
 
 
 class Items:
-    """The items of a container: exact ones, or a summary of what may be in it."""
+    """The items of a container: exact ones, or a summary of what may be in it, `least` of them for certain."""
 
-    __slots__ = ("exact", "keys", "values")
+    __slots__ = ("exact", "keys", "least", "values")
 
-    def __init__(self, values: tuple[Value, ...], exact: bool, keys: tuple[object, ...] | None = None) -> None:
+    def __init__(
+        self, values: tuple[Value, ...], exact: bool, keys: tuple[object, ...] | None = None, least: int = 0
+    ) -> None:
         self.values = values
         self.exact = exact
         self.keys = keys
+        self.least = len(values) if exact else least
 
     def element(self) -> Value | None:
         """Any item."""
@@ -57,7 +60,8 @@ class Stamp:
     """One write to a storage, and those before it."""
 
     tick: int
-    write: int  # key of the record
+    visit: Visit
+    arms: tuple[int, ...]  # the branches the write stands in, as the machine numbers them
     before: Stamp | None
 
 
@@ -122,14 +126,14 @@ class State:
         for storage in tensor.storages:
             stamp = self.log.get(storage)
             while stamp is not None and stamp.tick > tensor.born:
-                found |= {stamp.write}
+                found |= {stamp.visit.key}
                 stamp = stamp.before
         return found
 
     def node_of(self, tensor: Tensor) -> Node | None:
         """The graph behind a tensor."""
         if tensor.detached:
-            return None
+            return None if tensor.own is None else self.nodes.get(tensor.own)
         if len(tensor.storages) == 1:
             return self.nodes.get(tensor.storages[0])
         at = tensor.made_by
@@ -153,6 +157,7 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         view=a.view if a.view is b.view else ViewKind.MAYBE,
         path=a.path if a.path == b.path else (),
         detached=a.detached and b.detached,
+        own=a.own if a.own is b.own else None,
         silent=a.silent or b.silent,
         no_grad_view=a.no_grad_view and b.no_grad_view,
         expanded=a.expanded or b.expanded,
@@ -274,7 +279,7 @@ def _join_logs(a: Stamp | None, b: Stamp | None) -> Stamp | None:
             newer.append(b)
             b = b.before
     for stamp in reversed(newer):
-        a = Stamp(stamp.tick, stamp.write, a)
+        a = replace(stamp, before=a)
     return a
 
 

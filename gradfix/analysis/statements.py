@@ -111,11 +111,16 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     conditions.narrow(m, state, node.test, positive=True)
     conditions.narrow(m, other, node.test, positive=False)
     before = state.nodes.fork()
+    arms = len(m.arms)
+    m.enter_arm()
     flow = run_block(m, state, node.body)
     m.statement = node
+    m.leave_arms(arms)
+    m.enter_arm()
     second = run_block(m, other, node.orelse)
     flow.absorb(second)
     m.statement = node
+    m.leave_arms(arms, exits=bool(flow.returns or flow.breaks or flow.continues))
     if flow.after is not None and second.after is not None:
         joined = join(flow.after, second.after, node)
         conditions.note_fills(m, joined, node, kind, before)
@@ -138,7 +143,7 @@ def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
     else:
         element = items.element()
         rounds = [UNKNOWN if element is None else element] * 2
-        certain = False
+        certain = items.least > 1
 
     def enter(current: State, i: int) -> None:
         bindings.bind(m, current, node.target, rounds[i])
@@ -177,8 +182,12 @@ def _loop(
         doubtful = i > 0 and not certain
         m.uncertain_loop += doubtful
         m.later_round += i > 0
+        arms = len(m.arms)
+        if not certain:
+            m.enter_arm()
         enter(current, i)
         inner = run_block(m, current, node.body)
+        m.leave_arms(arms, exits=bool(inner.returns))
         m.uncertain_loop -= doubtful
         m.later_round -= i > 0
         m.statement = node
@@ -234,7 +243,10 @@ def _try(m: Machine, state: State, node: ast.Try) -> Flow:
         entry = reached.fork()
         if handler.name:
             bindings.bind(m, entry, ast.Name(handler.name, ast.Store()), UNKNOWN)
+        arms = len(m.arms)
+        m.enter_arm()
         inner = run_block(m, entry, handler.body)
+        m.leave_arms(arms, exits=bool(inner.returns or inner.breaks or inner.continues))
         flow.absorb(inner)
         if inner.after is not None:
             ends.append(inner.after)
@@ -256,7 +268,10 @@ def _match(m: Machine, state: State, node: ast.Match) -> Flow:
             if isinstance(part, (ast.MatchAs, ast.MatchStar)) and part.name:
                 bound = subject if part is case.pattern else UNKNOWN
                 bindings.bind(m, entry, ast.Name(part.name, ast.Store()), bound)
+        arms = len(m.arms)
+        m.enter_arm()
         inner = run_block(m, entry, case.body)
+        m.leave_arms(arms, exits=bool(inner.returns or inner.breaks or inner.continues))
         result.absorb(inner)
         if inner.after is not None:
             ends.append(inner.after)

@@ -241,14 +241,14 @@ def _of_batch(args: Sequence[Value]) -> bool:
 def _flag_method(state: State, receiver: Tensor, name: str, args: Sequence[Value]) -> Value:
     if name == "requires_grad_":
         wanted = args[0] if args else Const(True)
-        for storage in receiver.storages:
+        for storage in receiver.graph_keys:
             node = state.nodes.get(storage)
             if wanted == Const(True) and node is None:
                 state.nodes[storage] = leaf(storage.name or "leaf")
             elif wanted == Const(False) and node is not None and not node.inputs:
                 state.nodes[storage] = None
     elif name == "detach_":
-        for storage in receiver.storages:
+        for storage in receiver.graph_keys:
             state.nodes[storage] = None
     return receiver
 

@@ -51,6 +51,7 @@ class Tensor:
     view: ViewKind = ViewKind.NONE
     path: tuple[str, ...] = ()  # ops that led from the base to this view, first to last
     detached: bool = False  # shares the storage but not the graph
+    own: Storage | None = None  # of a detached one: stands for the graph it may get for itself
     silent: bool = False  # writes through it don't bump the version (`.data`, NumPy)
     no_grad_view: bool = False  # a view made while gradients were off
     expanded: bool = False
@@ -68,6 +69,11 @@ class Tensor:
     def storage(self) -> Storage:
         """The first candidate."""
         return self.storages[0]
+
+    @property
+    def graph_keys(self) -> tuple[Storage, ...]:
+        """What its graph is kept under."""
+        return self.storages if not self.detached else () if self.own is None else (self.own,)
 
     @property
     def is_view(self) -> bool:

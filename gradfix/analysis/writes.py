@@ -43,14 +43,14 @@ def write(
     operands = list(tensors(value)) if value is not None else []
     levels = [tracked(state, tensor), *(tracked(state, t) for t in operands)]
     level = Tracked.NO if state.grad is Tracked.NO else strongest(levels)
-    record = _record(m, state, site, tensor, value, recorded=level is not Tracked.NO and not tensor.detached)
+    record = _record(m, state, site, tensor, value, recorded=level is not Tracked.NO and bool(tensor.graph_keys))
     if state.grad is not Tracked.NO:
         _immediate_hazards(m, state, record, tensor)
     node = _written_node(state, tensor, operands, site, graph)
-    _overwrite_saves(m, state, record, tensor, node)
+    visit = _overwrite_saves(m, state, record, tensor, node)
     _update_nodes(state, tensor, node)
     _obstacles(m, state, record, site, tensor)
-    return _fresh_object(m, state, record, tensor)
+    return _fresh_object(m, state, visit, tensor)
 
 
 def _record(
@@ -99,38 +99,45 @@ def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Te
     if tensor.silent or not tensor.known:
         return
     certain_storage = len(tensor.storages) == 1 and state.grad is Tracked.YES
-    for storage in tensor.storages:
+    for storage in tensor.graph_keys:
         node = state.nodes.get(storage)
-        if node is None or tensor.detached:
+        if node is None:
             continue
         certain = certain_storage and node.tracked is Tracked.YES
         if node.kind is NodeKind.LEAF:
             kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
-            record.add_hazard(HazardNote(kind, node.op, None), certain)
+            record.add_hazard(HazardNote(kind, node.op, None), m.passage(), certain)
         elif tensor.view is ViewKind.MULTI:
-            record.add_hazard(HazardNote(HazardKind.MULTI_VIEW_WRITTEN, _last(tensor), tensor.made_by), certain)
+            note = HazardNote(HazardKind.MULTI_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
+            record.add_hazard(note, m.passage(), certain)
         elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
-            record.add_hazard(HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, _last(tensor), tensor.made_by), certain)
+            note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
+            record.add_hazard(note, m.passage(), certain)
 
 
 def _through_view(tensor: Tensor, record: WriteRecord) -> bool:
     return tensor.is_view or bool(record.index)
 
 
-def _last(tensor: Tensor) -> str:
+def last_op(tensor: Tensor) -> str:
+    """The operation that made a view."""
     return tensor.path[-1] if tensor.path else "view"
 
 
 def _written_node(state: State, tensor: Tensor, operands: list[Tensor], site: Site, graph: Node | None) -> Node | None:
-    if state.grad is Tracked.NO or tensor.silent or tensor.detached:
+    if state.grad is Tracked.NO or tensor.silent or not tensor.graph_keys:
         return None
-    before = [state.nodes.get(s) for s in tensor.storages]
+    before = [state.nodes.get(s) for s in tensor.graph_keys]
     return operation(site.method or "copy_", (*before, *(state.node_of(t) for t in operands), graph), site.node)
 
 
-def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tensor, node: Node | None) -> None:
+def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tensor, node: Node | None) -> Visit:
     certain = len(tensor.storages) == 1 and tensor.known and not m.uncertain_loop
-    visit = Visit(id(record.target), node, certain)
+    passage = m.passage()
+    record.passages[passage] = record.passages.get(passage, False) or not m.outer_arms
+    visit = Visit(id(record.target), passage, node, certain)
+    if node is not None:
+        m.visits.append(visit)
     for storage in tensor.storages:
         for save, must in (state.saves.get(storage) or {}).items():
             if not must and len(tensor.storages) > 1:
@@ -139,13 +146,14 @@ def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tens
             sure = certain and must and save.certain
             if key not in state.conflicts or sure:
                 state.conflicts[key] = (visit, sure)
+    return visit
 
 
 def _update_nodes(state: State, tensor: Tensor, node: Node | None) -> None:
-    if node is None or tensor.detached:
+    if node is None:
         return
     certain = len(tensor.storages) == 1
-    for storage in tensor.storages:
+    for storage in tensor.graph_keys:
         state.nodes[storage] = node if certain else phi((state.nodes.get(storage), node), None)
 
 
@@ -213,12 +221,11 @@ def root_of(target: ast.expr) -> ast.expr | None:
     return None
 
 
-def _fresh_object(m: Machine, state: State, record: WriteRecord, tensor: Tensor) -> Tensor:
-    key = id(record.target)
-    missed = state.missed(tensor) - {key}
+def _fresh_object(m: Machine, state: State, visit: Visit, tensor: Tensor) -> Tensor:
+    missed = state.missed(tensor) - {visit.key}
     tick = now()
     for storage in tensor.storages:
-        state.log[storage] = Stamp(tick, key, state.log.get(storage))
+        state.log[storage] = Stamp(tick, visit, tuple(m.arms), state.log.get(storage))
     fresh = replace(tensor)
     if missed:
         state.late[fresh] = missed

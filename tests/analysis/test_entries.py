@@ -102,6 +102,49 @@ def test_a_later_round_is_not_taken_for_an_earlier_one() -> None:
     assert [write.severity for write in facts.writes] == [Severity.INFO]
 
 
+def test_a_helper_is_judged_by_all_its_callers() -> None:
+    facts = facts_of(
+        """
+        def shift(t):
+            t += 1
+            return t
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(3, 3)
+
+            def forward(self, x):
+                return shift(torch.sigmoid(self.fc(x)))
+
+        class Other(Net):
+            def forward(self, x):
+                return shift(self.fc(x))
+        """
+    )
+    assert [write.severity for write in facts.writes] == [Severity.WARNING]
+
+
+def test_a_method_that_asks_for_no_gradients_says_nothing_of_forward() -> None:
+    facts = facts_of(
+        """
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(3, 3)
+
+            def forward(self, x):
+                y = torch.sigmoid(self.fc(x))
+                y += 1
+                return y
+
+            def predict(self, x):
+                return self.forward(x).argmax(-1)
+        """
+    )
+    assert [write.severity for write in facts.writes] == [Severity.ERROR]
+
+
 @pytest.mark.parametrize(
     "program",
     [

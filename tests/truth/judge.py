@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,6 +22,8 @@ FEEDS = (Feed(0), Feed(1))
 MANY_FEEDS = (*map(Feed, range(5)), Feed(5, 1), Feed(6, -1))  # where chance or data decide what runs
 
 
+# Of a view whose base was written: raised where the view is used next, not where it was written.
+STALE = re.compile("its base or another view of its base has been modified")
 SILENT = "silent-write"  # whether its gradient comes out wrong depends on the values: never held against a run
 
 
@@ -143,7 +146,7 @@ def _compare_failing(judged: Judged, feeds: tuple[Feed, ...]) -> None:
     for run, fed in zip(judged.runs, feeds, strict=True):
         if run.kind not in running.WRITTEN:
             continue
-        if run.kind == "saved-then-written":
+        if run.kind == "saved-then-written" or STALE.search(run.message):
             traced = running.run(judged.program.text, judged.program.leaves, fed, "traced")
             conflicts.update(dict.fromkeys(traced.culprits))
         elif run.lines:

@@ -314,18 +314,31 @@ class _Trace(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.saved: dict[int, list[_Saved]] = {}
+        self.views: list[_Saved] = []  # made so far, as if saved when they were made
+        self.stale: tuple[int, ...] = ()  # the lines that wrote under a view that an operation then refused
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         versions = [t._version for t in tensors]
         try:
-            return func(*args, **(kwargs or {}))
+            result = func(*args, **(kwargs or {}))
+            for tensor in tree_leaves(result):
+                if isinstance(tensor, torch.Tensor) and tensor._is_view():
+                    self.views.append(self.watch(tensor))
+            return result
+        except RuntimeError:
+            refused = {id(tensor) for tensor in tensors}
+            self.stale = next((tuple(v.lines) for v in self.views if id(v.tensor) in refused and v.lines), ())
+            raise
         finally:
             for tensor, version in zip(tensors, versions, strict=True):
                 if tensor._version != version:
                     self._note(tensor)
 
     def pack(self, tensor: torch.Tensor) -> _Saved:
+        return self.watch(tensor)
+
+    def watch(self, tensor: torch.Tensor) -> _Saved:
         saved = _Saved(tensor, tensor._version, tensor._version)
         self.saved.setdefault(tensor.untyped_storage()._cdata, []).append(saved)
         return saved
@@ -336,7 +349,7 @@ class _Trace(TorchFunctionMode):
 
     def culprits(self) -> tuple[tuple[int, ...], ...]:
         every = (saved for group in self.saved.values() for saved in group)
-        return tuple(dict.fromkeys(s.asked for s in every if s.asked))
+        return tuple(dict.fromkeys((*(s.asked for s in every if s.asked), *([self.stale] if self.stale else []))))
 
     def _note(self, tensor: torch.Tensor) -> None:
         frame = sys._getframe(2)

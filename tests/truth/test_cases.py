@@ -111,12 +111,7 @@ REWRITTEN = {
     ),
 }
 # Not mended yet; once one is, its strict xfail says so and the line here goes.
-OPEN = {
-    "detach shares the version": "a write through detach() doesn't meet what its own right side saved",
-    "a view of no_grad whose base is written": "views made under no_grad are not held against writes to their base",
-    "a row of a split whose sibling is written": "views of unbind, split and chunk are not held against other writes",
-    "a row of a tensor that is written": "views of unbind, split and chunk are not held against other writes",
-}
+OPEN: dict[str, str] = {}
 
 
 def _cases(names: Iterable[str]) -> list[object]:
