@@ -8,7 +8,7 @@ from dataclasses import replace
 from gradfix.analysis.items import iterated
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import walk_scope
-from gradfix.analysis.operations import outside
+from gradfix.analysis.operations import ask_grad, outside
 from gradfix.analysis.state import State
 from gradfix.analysis.values import (
     UNKNOWN,
@@ -34,7 +34,9 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
     elif isinstance(target, ast.Attribute):
         owner = m.evaluate(state, target.value)
         for option in options(owner):
-            if isinstance(option, (Instance, Tensor)):
+            if isinstance(option, Tensor) and target.attr == "requires_grad":
+                ask_grad(state, option, value)
+            elif isinstance(option, (Instance, Tensor)):
                 state.attributes_of(option)[target.attr] = value
     elif isinstance(target, ast.Subscript):
         m.store(state, target, value)

@@ -44,7 +44,7 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
     if name == "functools.partial" and args:
         return Partial(args[0], tuple(args[1:]), tuple(keywords.items()))
     if name in ("copy.copy", "copy.deepcopy") and args:
-        return args[0] if not isinstance(args[0], Tensor) else outside(state, "copy", known=True)
+        return args[0] if not isinstance(args[0], Tensor) else outside(state, "copy", known=args[0].known)
     if name.startswith(("numpy.", "random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
         return UNKNOWN
     return m.unknown_call(state, (*args, *keywords.values()), at)
@@ -229,6 +229,8 @@ def module_method(
     """A method every nn.Module has."""
     if name in ("to", "cuda", "cpu", "train", "eval", "double", "float", "half", "requires_grad_", "apply"):
         return receiver
+    if name in objects.COUNTING:
+        return Number("int") if args or name != "size" else UNKNOWN
     if name in ("parameters", "named_parameters"):
         storage = objects.parameter(state, "parameter")
         each: Value = Tensor((storage,))

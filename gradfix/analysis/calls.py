@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gradfix.analysis import builtin_calls, custom_functions, torch_calls
 from gradfix.analysis import items as item_access
+from gradfix.analysis.annotations import counted, promised
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import assumed, operation
 from gradfix.analysis.machine import DEPTH, Machine, Scope
@@ -239,8 +240,17 @@ def bind_parameters(
                 if name in defaults and missing is None
                 else (missing(name) if missing is not None else outside(state, name))
             )
+    annotations = {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     for name, value in slots.items():
-        state.variables[frame, name] = value
+        state.variables[frame, name] = _as_annotated(state, name, value, annotations.get(name))
+
+
+def _as_annotated(state: State, name: str, value: Value, annotation: ast.expr | None) -> Value:
+    """`value`, or what the annotation says where nothing shows that it is a tensor: `width: int`."""
+    if annotation is None or not isinstance(value, Tensor) or value.known:
+        return value
+    promise = promised(state, name, annotation)
+    return promise if promise is not None and counted(promise) else value
 
 
 def instantiate(

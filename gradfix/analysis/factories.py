@@ -163,26 +163,24 @@ def sizes(state: State, args: Sequence[Value]) -> Shape | None:
     if len(args) == 1:
         only = args[0]
         if isinstance(only, Const) and isinstance(only.value, tuple):
-            return tuple(v if type(v) is int and v >= 0 else None for v in only.value)
+            return tuple(_size(Const(v)) for v in only.value)
         if isinstance(only, Container):
             items = state.items.get(only)
             return (
                 sizes(state, items.values)
                 if items is not None and items.exact and len(items.values) != 1
-                else (_one(items.values[0]) if items is not None and items.exact else None)
+                else ((_size(items.values[0]),) if items is not None and items.exact else None)
             )
     if all(isinstance(value, (Const, Number)) for value in args):
-        return tuple(
-            value.value if isinstance(value, Const) and type(value.value) is int and value.value >= 0 else None
-            for value in args
-        )
+        return tuple(_size(value) for value in args)
     if all(isinstance(value, (Const, Number, Tensor)) for value in args) and len(args) > 1:
-        return tuple(value.value if isinstance(value, Const) and type(value.value) is int else None for value in args)
+        return tuple(_size(value) for value in args)
     return None
 
 
-def _one(value: Value) -> Shape:
-    return (value.value if isinstance(value, Const) and type(value.value) is int else None,)
+def _size(value: Value) -> int | None:
+    """A size given as a constant; -1 is the one to be worked out."""
+    return value.value if isinstance(value, Const) and type(value.value) is int and value.value >= 0 else None
 
 
 def _literal_shape(state: State, value: Value) -> Shape | None:

@@ -112,35 +112,9 @@ def body_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Bod
     return BodyNames(frozenset(names - foreign), yields)
 
 
-def is_tensor_annotation(annotation: ast.expr | None) -> bool:
-    """True for `Tensor`, `torch.Tensor`, `Optional[Tensor]`, `Tensor | None`, jaxtyping's `Float[Tensor, "n d"]`."""
-    if annotation is None:
-        return False
-    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-        return "Tensor" in annotation.value and not annotation.value.startswith(("List", "list", "Dict", "dict"))
-    if isinstance(annotation, ast.Name):
-        return annotation.id in ("Tensor", "FloatTensor")
-    if isinstance(annotation, ast.Attribute):
-        return annotation.attr in ("Tensor", "FloatTensor")
-    if isinstance(annotation, ast.BinOp):
-        return is_tensor_annotation(annotation.left) or is_tensor_annotation(annotation.right)
-    if isinstance(annotation, ast.Subscript):
-        outer = annotation.value
-        name = outer.id if isinstance(outer, ast.Name) else outer.attr if isinstance(outer, ast.Attribute) else ""
-        if name in ("Optional", "Union", "Annotated"):
-            inner = annotation.slice
-            return any(map(is_tensor_annotation, inner.elts if isinstance(inner, ast.Tuple) else [inner]))
-        if name in ("Float", "Float32", "Float64", "Float16", "BFloat16", "Shaped", "Num", "Inexact", "Real"):
-            inner = annotation.slice
-            return isinstance(inner, ast.Tuple) and bool(inner.elts) and is_tensor_annotation(inner.elts[0])
-    return False
-
-
 def is_other_annotation(annotation: ast.expr | None) -> bool:
-    """True for an annotation that names something else than a tensor."""
-    if annotation is None or is_tensor_annotation(annotation):
-        return False
-    return not (isinstance(annotation, ast.Name) and annotation.id in ("Any", "object"))
+    """True for an annotation that names a class of which nothing is known."""
+    return annotation is not None and not (isinstance(annotation, ast.Name) and annotation.id in ("Any", "object"))
 
 
 def shown_tensors(

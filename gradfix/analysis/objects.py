@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import leaf
@@ -36,6 +37,10 @@ QUIET_METHODS = frozenset(
     "size dim numel stride ndimension element_size storage_offset is_contiguous is_floating_point is_complex "
     "get_device new_zeros new_ones new_empty new_full new_tensor nelement data_ptr".split()
 )
+# Methods that give numbers, whatever kind of tensor or operator an object is: `operator.size(-1)`.
+COUNTING = frozenset("size dim numel ndimension nelement".split())
+# What people call the object that holds the settings: numbers, names and switches, no tensors.
+_SETTINGS = re.compile(r"(^|[._])(config|cfg|conf|hparams|args|opts?|settings)$")
 # Fields of the named tuples that torch returns: `x.sort().values`, `torch.linalg.qr(a).Q`.
 _FIELDS = {
     **dict.fromkeys(("values", "eigenvalues", "Q", "U", "P", "solution", "sign", "min"), 0),
@@ -110,6 +115,8 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
         return Method(base, name)
     if base.known:
         return Method(base, name)
+    if base.storage.name is not None and _SETTINGS.search(base.storage.name):
+        return UNKNOWN
     value = state.attributes_of(base)[name] = outside(state, name)
     return value
 
@@ -165,6 +172,8 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         if any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in decorators):
             return m.bound(found, None)
         return bound
+    if name in COUNTING:
+        return Method(base, name)
     if name in ("parameters", "modules", "children", "buffers", "named_parameters", "train", "eval", "to", "training"):
         return Number("bool") if name == "training" else Method(base, name)
     if info is not None and name in ("weight", "bias") and _learns(info):

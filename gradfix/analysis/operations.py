@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 
 from gradfix.analysis.facts import TensorFacts, Tracked, ValueFacts, ValueKind
-from gradfix.analysis.graph import Node, NodeKind, Save, assumed, operation, tracked_of
+from gradfix.analysis.graph import Node, NodeKind, Save, assumed, leaf, operation, tracked_of
 from gradfix.analysis.state import State
 from gradfix.analysis.values import Choice, Const, Number, Origin, Storage, Tensor, Value, tensors
 from gradfix.torch_ops import ViewKind
@@ -30,6 +30,21 @@ def outside(state: State, name: str, origin: Origin = Origin.OUTSIDE, *, known: 
     storage = Storage(origin, name)
     state.nodes[storage] = assumed(name)
     return Tensor((storage,), known=known)
+
+
+def ask_grad(state: State, tensor: Tensor, wanted: Value) -> None:
+    """`tensor.requires_grad = wanted`."""
+    for storage in tensor.graph_keys:
+        node = state.nodes.get(storage)
+        if node is not None and node.inputs:
+            continue  # no leaf: asking for what it has changes nothing, anything else raises
+        if wanted == Const(True) and node is None:
+            state.nodes[storage] = leaf(storage.name or "leaf")
+        elif wanted == Const(False):
+            state.nodes[storage] = None
+        elif not isinstance(wanted, Const):
+            state.nodes[storage] = maybe = leaf(storage.name or "leaf")
+            maybe.tracked = Tracked.MAYBE
 
 
 def facts_of(state: State, tensor: Tensor) -> TensorFacts:

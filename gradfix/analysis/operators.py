@@ -24,6 +24,7 @@ from gradfix.analysis.values import (
     Tensor,
     Unknown,
     Value,
+    is_whole,
     tensors,
 )
 from gradfix.torch_ops import Condition, Gradient, Operator, Output, ViewKind, operator
@@ -278,6 +279,8 @@ def output_tensor(
 
 def _converted(base: Tensor, target: str | None) -> tuple[str | None, ViewKind]:
     """Dtype and view of `base.float()` or `base.cuda()` (no `target`): the same tensor where there's nothing to do."""
+    if is_whole(base.dtype) and target is not None and not is_whole(target):
+        return target, ViewKind.NONE
     if target is None or base.dtype is None or base.dtype.startswith("?"):
         return target or base.dtype, ViewKind.MAYBE
     return target, ViewKind.VIEW if base.dtype == target else ViewKind.NONE

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 
 from gradfix.analysis import calls, sinks
+from gradfix.analysis.annotations import argument, counted, promised
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
-from gradfix.analysis.graph import assumed
 from gradfix.analysis.machine import MODULE, Machine, Scope
-from gradfix.analysis.names import is_other_annotation, is_tensor_annotation, shown_tensors
+from gradfix.analysis.names import is_other_annotation, shown_tensors
 from gradfix.analysis.operations import outside
 from gradfix.analysis.state import State
 from gradfix.analysis.statements import run_block
@@ -24,8 +24,6 @@ from gradfix.analysis.values import (
     FunctionInfo,
     Instance,
     Number,
-    Origin,
-    Storage,
     Tensor,
     Value,
 )
@@ -157,36 +155,24 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
 
     def make(name: str) -> Value:
         annotation, default = annotations.get(name), defaults.get(name)
-        if is_tensor_annotation(annotation) or name in shown:
-            made = argument(state, name, known=True)
+        discrete = _DISCRETE.search(name) is not None
+        promise = promised(state, name, annotation, discrete=discrete)
+        if isinstance(promise, Tensor) or (name in shown and (promise is None or not counted(promise))):
+            made = promise if isinstance(promise, Tensor) else argument(state, name, known=True, discrete=discrete)
             return Choice((made, NONE)) if isinstance(default, ast.Constant) and default.value is None else made
+        if promise is not None:
+            return promise
         if is_other_annotation(annotation):
-            return _annotated(state, name, annotation)
+            return outside(state, name)
         if isinstance(default, ast.Constant) and default.value is not None:
             kind = type(default.value).__name__
             return Number(kind) if kind in ("int", "float", "bool") else UNKNOWN
         if isinstance(default, (ast.Tuple, ast.List, ast.Dict)):
             return UNKNOWN
-        made = argument(state, name, known=forward and name != "self")
+        made = argument(state, name, known=forward and name != "self", discrete=discrete)
         return Choice((made, NONE)) if isinstance(default, ast.Constant) else made
 
     return make
-
-
-def argument(state: State, name: str, *, known: bool) -> Tensor:
-    """An argument that is, or may be, a tensor with a graph of the caller's."""
-    storage = Storage(Origin.ARGUMENT, name)
-    state.nodes[storage] = None if _DISCRETE.search(name) else assumed(name)
-    m_dtype = f"?{name}" if known else None
-    return Tensor((storage,), known=known, dtype=m_dtype)
-
-
-def _annotated(state: State, name: str, annotation: ast.expr | None) -> Value:
-    if isinstance(annotation, ast.Name) and annotation.id in ("int", "float", "bool"):
-        return Number(annotation.id)
-    if isinstance(annotation, ast.Name) and annotation.id == "str":
-        return UNKNOWN
-    return outside(state, name)
 
 
 def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, proven: bool) -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from gradfix.analysis import factories, objects, operators, overloads, sinks
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.graph import Node, leaf
+from gradfix.analysis.graph import Node
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.operations import all_tensors, graph_node, result_tensor, save, view_of
+from gradfix.analysis.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
     NONE,
@@ -64,6 +64,8 @@ def torch_function(
         return layer(state, short, args, keywords, node)
     if name.startswith("torch.nn.init.") and short.endswith("_"):
         return _initialise(m, state, args, node)
+    if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
+        return Number("int")
     op = function(name)
     made = factory(name)
     if made is not None and made.tracked in ("", "no") and not made.shares:
@@ -240,13 +242,7 @@ def _of_batch(args: Sequence[Value]) -> bool:
 
 def _flag_method(state: State, receiver: Tensor, name: str, args: Sequence[Value]) -> Value:
     if name == "requires_grad_":
-        wanted = args[0] if args else Const(True)
-        for storage in receiver.graph_keys:
-            node = state.nodes.get(storage)
-            if wanted == Const(True) and node is None:
-                state.nodes[storage] = leaf(storage.name or "leaf")
-            elif wanted == Const(False) and node is not None and not node.inputs:
-                state.nodes[storage] = None
+        ask_grad(state, receiver, args[0] if args else Const(True))
     elif name == "detach_":
         for storage in receiver.graph_keys:
             state.nodes[storage] = None

@@ -253,6 +253,15 @@ Value = (
 )
 
 
+_WHOLE = frozenset("bool uint8 int8 int16 int32 int64".split())
+WHOLE_ARGUMENT = "?int "  # how the unknown dtype of an argument begins whose name tells of integers
+
+
+def is_whole(dtype: str | None) -> bool:
+    """True for integers and bools: such a tensor never requires grad, whatever is written into it."""
+    return dtype is not None and (dtype in _WHOLE or dtype.startswith(WHOLE_ARGUMENT))
+
+
 def options(value: Value) -> tuple[Value, ...]:
     """The values a value may be."""
     return value.options if isinstance(value, Choice) else (value,)

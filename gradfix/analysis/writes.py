@@ -11,7 +11,7 @@ from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import facts_of, strongest, tracked, value_facts
 from gradfix.analysis.records import HazardNote, WriteRecord, join_facts, join_index, join_written
 from gradfix.analysis.state import Stamp, State
-from gradfix.analysis.values import Container, Instance, Origin, Tensor, Value, now, tensors
+from gradfix.analysis.values import Container, Instance, Origin, Tensor, Value, is_whole, now, tensors
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
 
@@ -42,11 +42,12 @@ def write(
     """
     operands = list(tensors(value)) if value is not None else []
     levels = [tracked(state, tensor), *(tracked(state, t) for t in operands)]
-    level = Tracked.NO if state.grad is Tracked.NO else strongest(levels)
+    whole = is_whole(tensor.dtype)
+    level = Tracked.NO if state.grad is Tracked.NO or whole else strongest(levels)
     record = _record(m, state, site, tensor, value, recorded=level is not Tracked.NO and bool(tensor.graph_keys))
-    if state.grad is not Tracked.NO:
+    if state.grad is not Tracked.NO and not whole:
         _immediate_hazards(m, state, record, tensor)
-    node = _written_node(state, tensor, operands, site, graph)
+    node = None if whole else _written_node(state, tensor, operands, site, graph)
     visit = _overwrite_saves(m, state, record, tensor, node)
     _update_nodes(state, tensor, node)
     _obstacles(m, state, record, site, tensor)

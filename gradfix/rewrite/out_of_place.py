@@ -19,7 +19,7 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     copies = copy_saved(source, write, spelling)
     if copies is None:
         return made
-    if isinstance(made, Refusal):
+    if isinstance(made, Refusal) or not made:
         return (copies,)
     best = made[0].applicability
     if best is not Applicability.SAFE and copies.applicability is Applicability.SAFE:
