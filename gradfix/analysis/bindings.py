@@ -35,7 +35,7 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
         owner = m.evaluate(state, target.value)
         for option in options(owner):
             if isinstance(option, Tensor) and target.attr == "requires_grad":
-                ask_grad(state, option, value)
+                ask_grad(state, option, value, target)
             elif isinstance(option, (Instance, Tensor)):
                 state.attributes_of(option)[target.attr] = value
     elif isinstance(target, ast.Subscript):

@@ -48,7 +48,7 @@ def make(
 ) -> Tensor:
     """The tensor a factory makes; a leaf with `requires_grad=True`."""
     asked = keywords.get("requires_grad")
-    graph = leaf(name) if asked == Const(True) else None
+    graph = leaf(name, at) if asked == Const(True) else None
     template = like if like is not None else tensor_of(args[0]) if args and name in _LIKE else None
     made = result_tensor(
         state,

@@ -32,9 +32,9 @@ class Node:
     branch: ast.stmt | None = None  # of a PHI: the statement whose outcome decides
 
 
-def leaf(name: str) -> Node:
-    """A leaf that requires grad."""
-    return Node(NodeKind.LEAF, name, (), Tracked.YES)
+def leaf(name: str, at: ast.AST | None = None) -> Node:
+    """A leaf that requires grad, and the expression that makes it one, where that is of this file."""
+    return Node(NodeKind.LEAF, name, (), Tracked.YES, at)
 
 
 def assumed(name: str) -> Node:

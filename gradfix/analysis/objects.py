@@ -204,8 +204,8 @@ def _layer_attribute(state: State, base: Layer, name: str) -> Value:
     return Method(base, name)
 
 
-def parameter(state: State, name: str) -> Storage:
+def parameter(state: State, name: str, at: ast.AST | None = None) -> Storage:
     """Memory of an nn.Parameter."""
     storage = Storage(Origin.PARAMETER, name)
-    state.nodes[storage] = leaf(name)
+    state.nodes[storage] = leaf(name, at)
     return storage

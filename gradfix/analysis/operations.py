@@ -32,18 +32,18 @@ def outside(state: State, name: str, origin: Origin = Origin.OUTSIDE, *, known: 
     return Tensor((storage,), known=known)
 
 
-def ask_grad(state: State, tensor: Tensor, wanted: Value) -> None:
-    """`tensor.requires_grad = wanted`."""
+def ask_grad(state: State, tensor: Tensor, wanted: Value, at: ast.AST) -> None:
+    """`tensor.requires_grad = wanted`, at that place."""
     for storage in tensor.graph_keys:
         node = state.nodes.get(storage)
         if node is not None and node.inputs:
             continue  # no leaf: asking for what it has changes nothing, anything else raises
         if wanted == Const(True) and node is None:
-            state.nodes[storage] = leaf(storage.name or "leaf")
+            state.nodes[storage] = leaf(storage.name or "leaf", at)
         elif wanted == Const(False):
             state.nodes[storage] = None
         elif not isinstance(wanted, Const):
-            state.nodes[storage] = maybe = leaf(storage.name or "leaf")
+            state.nodes[storage] = maybe = leaf(storage.name or "leaf", at)
             maybe.tracked = Tracked.MAYBE
 
 

@@ -61,10 +61,21 @@ def _write(m: Machine, record: WriteRecord, ordinals: Ordinals) -> Write:
         hazards=tuple(_hazard(m, record, note) for note in ordered),
         obstacles=_obstacles(m, record),
         holder=_holder(record.target) if record.of_tensor else None,
+        leaves=_leaves(ordered),
         saved=_saved(m, record, ordered),
         saved_by_known=not any(id(note.save) in m.unfollowed for note in ordered),
         may_be_number=record.may_be_number,
     )
+
+
+_OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
+
+
+def _leaves(notes: list[HazardNote]) -> tuple[ast.expr, ...]:
+    """The expressions that make leaves of what is written; nothing unless all are of this file."""
+    made = dict.fromkeys(note.leaf for note in notes if note.kind in _OF_LEAVES)
+    found = tuple(node for node in made if isinstance(node, ast.expr))
+    return found if len(found) == len(made) else ()
 
 
 def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[SavedValue, ...]:

@@ -31,6 +31,7 @@ class HazardNote:
     save: ast.AST | None
     result: bool = False
     holders: tuple[ast.expr, ...] = ()  # the expressions that handed the operation what it saved, or its result
+    leaf: ast.AST | None = None  # the expression that makes the tensor a leaf
     of_base: bool = False  # a view of what is written makes the trouble, not the view written
 
 

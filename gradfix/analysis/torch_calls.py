@@ -132,7 +132,7 @@ def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keyword
 
 
 def _parameter(state: State, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
-    storage = objects.parameter(state, "parameter")
+    storage = objects.parameter(state, "parameter", node)
     source = tensor_of(args[0]) if args else None
     made = Tensor((storage,), dtype=source.dtype if source else None, shape=source.shape if source else None)
     made.made_by = node
@@ -176,7 +176,7 @@ def tensor_method(
     op = method(name)
     if name.endswith("_") and not name.startswith("_") and not name.endswith("__"):
         if name in _LEAVES_ALONE:
-            return _flag_method(state, receiver, name, args)
+            return _flag_method(state, receiver, name, args, node)
         if op is not None or receiver.known:
             receiver.known = receiver.known or op is not None
             return write_call(m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node)
@@ -240,9 +240,9 @@ def _of_batch(args: Sequence[Value]) -> bool:
     return len(dims) >= 3 or any(d >= 2 or d <= -3 for d in dims)
 
 
-def _flag_method(state: State, receiver: Tensor, name: str, args: Sequence[Value]) -> Value:
+def _flag_method(state: State, receiver: Tensor, name: str, args: Sequence[Value], at: ast.AST) -> Value:
     if name == "requires_grad_":
-        ask_grad(state, receiver, args[0] if args else Const(True))
+        ask_grad(state, receiver, args[0] if args else Const(True), at)
     elif name == "detach_":
         for storage in receiver.graph_keys:
             state.nodes[storage] = None

@@ -107,7 +107,7 @@ def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Te
         certain = certain_storage and node.tracked is Tracked.YES
         if node.kind is NodeKind.LEAF:
             kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
-            record.add_hazard(HazardNote(kind, node.op, None), m.passage(), certain)
+            record.add_hazard(HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
         elif tensor.view is ViewKind.MULTI:
             note = HazardNote(HazardKind.MULTI_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
             record.add_hazard(note, m.passage(), certain)

@@ -135,6 +135,16 @@ def _identifiers(text: str) -> frozenset[str]:
     return frozenset(_IDENTIFIER.findall(text))
 
 
+def scope_of(source: Source, statement: ast.stmt) -> ast.AST:
+    """The innermost module, class or function around `statement`, in the tree of `tree_of`."""
+    return _scope_of(_tree(source.text), statement)
+
+
+def tree_of(source: Source) -> ast.Module:
+    """The module as a tree, parsed once."""
+    return _tree(source.text)
+
+
 @lru_cache(maxsize=1)
 def _tree(text: str) -> ast.Module:
     with warnings.catch_warnings():

@@ -6,22 +6,28 @@ from gradfix.analysis.facts import Spelling, Write
 from gradfix.findings import Applicability, Refusal, Rewrite
 from gradfix.rewrite.rebind import rebind
 from gradfix.rewrite.saved_copies import copy_saved
+from gradfix.rewrite.updates import update_quietly
+from gradfix.rewrite.working_copies import WORKING_COPY, work_on_copy
 from gradfix.source import Source
+
+_BETTER = (Applicability.UNSAFE, Applicability.SAFE)
 
 
 def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
     """The ways to cure `write`, or why there is none.
 
-    A new tensor for the target comes first where nobody else could tell; otherwise backward gets copies of what it
-    needs, and the write stays.
+    An update of a leaf is one, whatever else could be done. A new tensor for the target comes first where nobody else
+    could tell; otherwise backward gets copies of what it needs and the write stays, or a leaf gets a copy
+    to work on, which keeps its `.grad` under its name.
     """
+    update = update_quietly(source, write, spelling)
+    if update is not None:
+        return (update,)
     made = rebind(source, write, spelling)
-    copies = copy_saved(source, write, spelling)
-    if copies is None:
+    copy = work_on_copy(source, write) or copy_saved(source, write, spelling)
+    if copy is None:
         return made
     if isinstance(made, Refusal) or not made:
-        return (copies,)
-    best = made[0].applicability
-    if best is not Applicability.SAFE and copies.applicability is Applicability.SAFE:
-        return (copies, *made)
-    return (*made, copies)
+        return (copy,)
+    first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
+    return (copy, *made) if first else (*made, copy)

@@ -156,10 +156,11 @@ def _other_values(made: Rewritten, truth: Run, after: Run) -> list[str]:
 
 
 def _read_at_the_end(text: str) -> set[str]:
-    """Names in the calls of `print` at module level."""
+    """Names whose values the calls of `print` at module level show; `x.grad` doesn't show `x`."""
     calls = [n.value for n in ast.parse(text).body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
     printing = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-    return {node.id for call in printing for a in call.args for node in ast.walk(a) if isinstance(node, ast.Name)}
+    shown = [a for call in printing for a in call.args if not isinstance(a, ast.Attribute) or a.attr != "grad"]
+    return {node.id for a in shown for node in ast.walk(a) if isinstance(node, ast.Name)}
 
 
 def _printed(truth: Run, after: Run) -> list[str]:

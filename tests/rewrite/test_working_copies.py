@@ -1,0 +1,121 @@
+"""Leaves: `work_on_copy` leaves them as they are, `update_quietly` changes those that are meant to change."""
+
+from __future__ import annotations
+
+import pytest
+from programs import assert_cured, fixed, run
+
+from gradfix.findings import Applicability
+
+pytest.importorskip("torch")
+
+HEAD = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+LEAF = "x = torch.randn(3, 3, requires_grad=True)\n"
+END = "show(loss)\nloss.backward()\nprint(x.grad)\n"
+
+PROGRAMS = {
+    "an element": ("x[0, 0] = 1.0\nloss = (x * 2).sum()\n", "x_copy[0, 0] = 1.0"),
+    "all of it, its gradient kept": ("x.mul_(2)\nx.retain_grad()\nloss = x.exp().sum()\n", "x.retain_grad()"),
+    "an augmented assignment": ("x += 1\nloss = (x * x).sum()\n", "x_copy += 1"),
+    "through a view with a name": ("row = x[1]\nrow[0] = 2.0\nloss = (x * 3).sum() + row.sum()\n", "row = x_copy[1]"),
+    "in a module": ("net = nn.ReLU(inplace=True)\nout = net(x)\nloss = (out + x).sum()\n", "out = net(x_copy)"),
+    "in a function of the file": (
+        "def f(t):\n    t.add_(1)\n    return t * 2\n\n\nout = f(x)\nloss = (out * x).sum()\n",
+        "out = f(x_copy)",
+    ),
+    "in a loop without backward": (
+        "for i in range(2):\n    x[i] = x[i] * 0.5\nloss = (x * x).sum()\n",
+        "x_copy = x.clone()",
+    ),
+    "bound anew later": ("x[0] = 0\nx = x * 2\nx[1] = 3.0\nloss = x.sum()\n", "x = x_copy * 2"),
+    "an alias read later": ("keep = x\nx.clamp_(min=0)\nloss = (keep * 2).sum()\nshow(keep)\n", "keep = x_copy"),
+    "read by a function defined before": (
+        "def g():\n    return x * 2\n\n\nx[0] = 1.0\nloss = g().sum()\n",
+        "    return x_copy * 2",
+    ),
+    "in a comprehension": ("parts = [t.mul_(2) for t in (x, x)]\nloss = parts[0].sum()\n", None),
+    "with the name taken": ("x_copy = 1\nx[0] = 1.0\nloss = (x * x_copy).sum()\n", "x_working_copy[0] = 1.0"),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_leaf_gets_a_working_copy(name: str) -> None:
+    body, line = PROGRAMS[name]
+    text = assert_cured(HEAD + LEAF + body + END, "leaf Variable", "x")
+    assert line is None or line in text.splitlines(), text
+
+
+def test_a_parameter_made_by_hand() -> None:
+    text = (
+        HEAD
+        + "w = torch.nn.Parameter(torch.randn(3))\nw[0] = 0.0\nloss = (w * w).sum()\nloss.backward()\nshow(w.grad)\n"
+    )
+    made = fixed(text)
+    assert "w_copy = w.clone()\nw_copy[0] = 0.0" in made
+    assert run(made).error is None
+    assert "show(w.grad)" in made
+
+
+def test_made_a_leaf_by_a_method() -> None:
+    body = "x = torch.randn(3)\nx.requires_grad_()\nx[0] = 1\nloss = (x * x).sum()\nloss.backward()\nshow(x.grad)\n"
+    made = fixed(HEAD + body)
+    assert "x.requires_grad_()\nx_copy = x.clone()\nx_copy[0] = 1\nloss = (x_copy * x_copy).sum()" in made
+    assert run(made).error is None
+
+
+def test_made_a_leaf_by_an_assignment() -> None:
+    body = "x = torch.randn(3)\nx.requires_grad = True\nx[0] = 1\nloss = (x * x).sum()\nloss.backward()\nshow(x.grad)\n"
+    made = fixed(HEAD + body)
+    assert "x.requires_grad = True\nx_copy = x.clone()\nx_copy[0] = 1\nloss = (x_copy * x_copy).sum()" in made
+    assert run(made).error is None
+
+
+REFUSED = {
+    "bound in a branch": LEAF + "if x.sum() > 0:\n    x = x * 2\nx[0] = 1\nloss = x.sum()\nprint(x.grad)\n",
+    "its memory handled": LEAF + "x.data.zero_()\nx[0] = 1\nloss = x.sum()\nprint(x.grad)\n",
+    "a global of a function": "def f():\n    global x\n    x = 1\n\n\n"
+    + LEAF
+    + "x[0] = 1\nloss = x.sum()\nprint(x.grad)\n",
+    "looked up by name": LEAF + "x[0] = 1\nloss = globals()['x'].sum() + x.sum()\nprint(x.grad)\n",
+    "in every round of training": LEAF
+    + "for _ in range(2):\n    x[0] = 1\n    loss = (x * x).sum()\n    loss.backward()\n    print(x.grad)\n",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_no_copy_where_the_name_may_stand_for_something_else(name: str) -> None:
+    assert "x_copy" not in fixed(HEAD + REFUSED[name] + "loss.backward()\n", Applicability.UNSAFE)
+
+
+def test_an_update_by_the_own_gradient_goes_under_no_grad() -> None:
+    text = (
+        HEAD + LEAF + "for _ in range(3):\n    loss = (x * x).sum()\n    loss.backward()\n"
+        "    x -= 0.1 * x.grad  # a step\n    x.grad.zero_()\nshow(x)\n"
+    )
+    assert "leaf Variable" in (run(text).error or "")
+    made = fixed(text)
+    assert "    with torch.no_grad():\n        x -= 0.1 * x.grad  # a step\n" in made
+    assert run(made).error is None
+    (value,) = run(made).shown
+    (start,) = run(HEAD + LEAF + "show(x)\n").shown
+    assert (value - start * 0.8**3).abs().max() < 1e-6  # type: ignore[operator]  # tensors
+
+
+def test_an_update_of_parameters_in_a_loop() -> None:
+    text = (
+        "import torch\nimport torch.nn as nn\n\nnet = nn.Linear(2, 2)\nloss = net(torch.ones(1, 2)).sum()\n"
+        "loss.backward()\nfor p in net.parameters():\n    p.sub_(0.1 * p.grad)\nshow(net.weight)\n"
+    )
+    assert "leaf Variable" in (run(text).error or "")
+    made = fixed(text)
+    assert "    with torch.no_grad():\n        p.sub_(0.1 * p.grad)\n" in made
+    assert run(made).error is None
+
+
+def test_a_write_after_backward_may_be_an_update_and_asks() -> None:
+    text = (
+        HEAD + LEAF + "loss = (x * x).sum()\ng = torch.autograd.grad(loss, x)[0]\nx.sub_(0.1 * g)\n"
+        "loss = (x * x).sum()\nloss.backward()\nprint(x.grad)\n"
+    )
+    assert fixed(text) == text
+    assert "with torch.no_grad():\n    x.sub_(0.1 * g)" in fixed(text, Applicability.UNSAFE)
