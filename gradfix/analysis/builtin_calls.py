@@ -19,6 +19,7 @@ from gradfix.analysis.values import (
     Layer,
     Method,
     Number,
+    Origin,
     Partial,
     Symbol,
     Tensor,
@@ -41,6 +42,12 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
     if name.startswith("math."):
         of_data = any(tensors(value) or (isinstance(value, Number) and value.of_data) for value in args)
         return Number("float", of_data)
+    if name == "collections.deque":
+        return _iterator(m, state, "list", args[:1], at)
+    if name in ("collections.defaultdict", "collections.OrderedDict"):
+        made = Container("dict", args[0] if args and name.endswith("defaultdict") else None)
+        state.items[made] = Items((), len(args) < 2 and not keywords, ())
+        return made
     if name == "functools.partial" and args:
         return Partial(args[0], tuple(args[1:]), tuple(keywords.items()))
     if name in ("copy.copy", "copy.deepcopy") and args:
@@ -131,8 +138,9 @@ def _iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: as
         state.items[made] = Items((UNKNOWN,), False)
     elif parts:
         values = tuple(reversed(parts[0].values)) if name == "reversed" else parts[0].values
-        keep = parts[0].exact and name in ("list", "tuple", "reversed", "iter")
-        state.items[made] = Items(values, keep)
+        keep = name in ("list", "tuple", "iter")
+        exact = parts[0].exact and (keep or name == "reversed")
+        state.items[made] = Items(values, exact, least=parts[0].least, ordered=parts[0].ordered and keep)
     else:
         state.items[made] = Items((), True)
     return made
@@ -145,8 +153,11 @@ def _pair(state: State, values: Sequence[Value]) -> Container:
 
 
 def _numbered(state: State, items: Items) -> Items:
-    if items.exact:
-        return Items(tuple(_pair(state, (Const(i), value)) for i, value in enumerate(items.values)), True)
+    if items.ordered and items.values:
+        last = len(items.values) - 1
+        numbers = [Const(i) if i < last or items.exact else Number("int") for i in range(last + 1)]
+        pairs = tuple(_pair(state, pair) for pair in zip(numbers, items.values, strict=True))
+        return Items(pairs, items.exact, least=items.least, ordered=True)
     element = items.element()
     pair = _pair(state, (Number("int"), UNKNOWN if element is None else element))
     return Items((pair,), False, least=items.least)
@@ -156,9 +167,25 @@ def _zipped(state: State, parts: Sequence[Items]) -> Items:
     if parts and all(part.exact for part in parts):
         rows = zip(*(part.values for part in parts), strict=False)
         return Items(tuple(_pair(state, row) for row in rows), True)
+    least = min((part.least for part in parts), default=0)
+    if any(part.ordered and part.values for part in parts):
+        length = min(len(part.values) for part in parts if part.ordered and part.values)
+        columns = [_column(state, part, length) for part in parts]
+        rows = zip(*columns, strict=True)
+        return Items(tuple(_pair(state, row) for row in rows), False, least=least, ordered=True)
     elements = [part.element() for part in parts]
     pair = _pair(state, [UNKNOWN if e is None else e for e in elements])
-    return Items((pair,), False, least=min((part.least for part in parts), default=0))
+    return Items((pair,), False, least=least)
+
+
+def _column(state: State, items: Items, length: int) -> Sequence[Value]:
+    """The first items, as far as they are known; of something unknown, as many of its items as are asked for."""
+    if items.ordered and items.values:
+        return items.values[:length]
+    element = items.element()
+    if isinstance(element, Tensor) and not element.known and element.storage.origin is Origin.OUTSIDE:
+        return [element, *(outside(state, "item") for _ in range(length - 1))]
+    return [UNKNOWN if element is None else element] * length
 
 
 def _super(m: Machine, state: State) -> Value:
@@ -193,12 +220,14 @@ def container_method(
     """A method of a list, tuple, dict or set."""
     items = state.items.get(receiver) or Items((), False)
     if name in ("append", "add") and args:
-        exact = items.exact and m.loop_depth == 0
-        state.items[receiver] = Items((*items.values, args[0]), exact)
+        grown = items.exact and name == "append"
+        values = (*items.values, args[0])
+        state.items[receiver] = Items(values if grown else tuple(dict.fromkeys(values)), grown)
         return NONE
     if name in ("extend", "update") and args:
         more = item_access.iterated(m, state, args[0], at)
-        state.items[receiver] = Items((*items.values, *more.values), False)
+        sure = items.exact and more.exact and receiver.kind != "dict"
+        state.items[receiver] = Items((*items.values, *more.values), sure)
         return NONE
     if name == "insert" and len(args) > 1:
         state.items[receiver] = Items((args[1], *items.values), False)
@@ -211,6 +240,15 @@ def container_method(
         return _listed(state, items, receiver.kind if name == "copy" else "list")
     if name in ("parameters", "named_parameters", "to", "train", "eval", "children", "modules"):
         return module_method(m, state, receiver, name, args, at)
+    if name in ("pop", "popleft") and items.exact and items.keys is None and items.values:
+        index = args[0] if args else Const(0 if name == "popleft" else -1)
+        position = items.position(index)
+        if position is not None:
+            at_place = range(len(items.values))[position]
+            state.items[receiver] = Items((*items.values[:at_place], *items.values[at_place + 1 :]), True)
+            return items.values[at_place]
+    if name in ("get", "setdefault") and args and (position := items.position(args[0])) is not None:
+        return items.values[position]
     if name in ("pop", "popleft", "get", "setdefault", "popitem"):
         element = items.element()
         return UNKNOWN if element is None else element

@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Callable
 from dataclasses import replace
 
-from gradfix.analysis import bindings, calls, objects, operators, python_values
+from gradfix.analysis import bindings, calls, comprehensions, objects, operators, python_values
 from gradfix.analysis import items as item_access
 from gradfix.analysis.indexing import broadcast
 from gradfix.analysis.machine import MODULE, Machine
@@ -260,19 +260,10 @@ def _comprehension(
     scope = m.scope
     inner = replace(scope, frames=(frame, *scope.frames), comprehensions=scope.comprehensions + 1)
     made = Container("dict" if isinstance(node, ast.DictComp) else "list")
-    found: list[Value] = []
     statement = m.statement
     with m.inside(inner):
         m.statement = statement
-        for _ in range(2):  # the second round meets what the first one saved
-            for generator in node.generators:
-                items = item_access.iterated(m, state, evaluate(m, state, generator.iter), generator.iter)
-                element = items.element()
-                bindings.bind(m, state, generator.target, UNKNOWN if element is None else element)
-                for test in generator.ifs:
-                    evaluate(m, state, test)
-            found.append(evaluate(m, state, node.value if isinstance(node, ast.DictComp) else node.elt))
-    state.items[made] = Items(tuple(dict.fromkeys(found)), False)
+        state.items[made] = comprehensions.items(m, state, node)
     return made
 
 

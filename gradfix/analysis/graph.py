@@ -74,7 +74,8 @@ class Save:
     op: str
     result: bool  # the op's own result; False: one of its inputs
     at: ast.AST
-    certain: bool  # False: only when an operand requires grad, or for one of several storages
+    certain: bool  # False: only when an operand requires grad
+    choice: object = None  # of a value that is one of several: which
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class Visit:
     key: int  # id of the write's record
     passage: Passage
     node: Node | None  # the graph node the write made
-    certain: bool  # the write surely hits the storage
+    storages: tuple[Storage, ...]  # it hits one of them
+    certain: bool  # it surely takes place
 
 
 def reachable(root: Node | None) -> Iterator[Node]:

@@ -102,6 +102,15 @@ def indexed_shape(shape: Shape | None, items: tuple[IndexItem, ...]) -> Shape | 
     return (*result, *shape[axis:])
 
 
+def constant_bounds(node: ast.Slice) -> slice | None:
+    """A slice of constants as the slice it is."""
+    parts = (node.lower, node.upper, node.step)
+    bounds = [_constant(part) for part in parts]
+    if bounds[2] == 0 or any(b is None and part is not None for b, part in zip(bounds, parts, strict=True)):
+        return None
+    return slice(*bounds)
+
+
 def _slice_length(node: ast.expr, length: int | None) -> int | None:
     if not isinstance(node, ast.Slice):
         return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 
 from gradfix.analysis.facts import IndexItem, IndexKind
 from gradfix.analysis.graph import Node
-from gradfix.analysis.indexing import index_items, indexed_shape, is_basic, is_key
+from gradfix.analysis.indexing import constant_bounds, index_items, indexed_shape, is_basic, is_key
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import graph_node, outside, result_tensor, save, view_of
 from gradfix.analysis.state import Items, State, merge
@@ -48,7 +49,7 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
             return _memo_item(state, base, node)
         return indexed(m, state, base, items, node)
     if isinstance(base, Container):
-        return _container_item(state, base, node, items)
+        return _container_item(m, state, base, node)
     if isinstance(base, Const) and isinstance(base.value, (tuple, list)):
         index = items[0].value if len(items) == 1 else None
         if index is not None and -len(base.value) <= index < len(base.value):
@@ -91,40 +92,39 @@ def _memo_item(state: State, base: Tensor, node: ast.Subscript) -> Value:
     slots = state.attributes_of(base)
     if key not in slots:
         own = outside(state, ast.unparse(node))
-        slots[key] = Tensor((own.storage, *base.storages), known=False, view=ViewKind.MAYBE)
+        slots[key] = Tensor((own.storage, *base.storages), known=False, view=ViewKind.MAYBE, choice=object())
     return slots[key]
 
 
-def _container_item(state: State, base: Container, node: ast.Subscript, items: tuple[IndexItem, ...]) -> Value:
+def _container_item(m: Machine, state: State, base: Container, node: ast.Subscript) -> Value:
     held = state.items.get(base)
     if held is None:
         return UNKNOWN
     if isinstance(node.slice, ast.Slice):
         made = Container(base.kind)
-        state.items[made] = Items(held.values, False)
+        bounds = constant_bounds(node.slice) if held.exact else None
+        state.items[made] = Items(held.values, False) if bounds is None else Items(held.values[bounds], True)
         return made
-    position = item_position(held, node.slice)
+    index = m.look(state, node.slice)
+    position = held.position(index)
     if position is not None:
         return held.values[position]
+    if base.default is not None and held.exact and isinstance(index, Const):
+        made_item = m.call_value(state, base.default, [], {}, ast.Call(node.value, [], []))
+        state.items[base] = Items((*held.values, made_item), True, (*(held.keys or ()), index.value))
+        return made_item
+    place = index.value if isinstance(index, Const) and type(index.value) is int else None
+    lasting = place is not None and (place >= 0 or (place == -1 and held.least >= len(held.values)))
+    if lasting and held.ordered and len(held.values) > 1:  # one of those that the last stands for
+        last = held.values[-1]
+        return replace(last, choice=(id(base), place)) if isinstance(last, Tensor) else last
     element = held.element()
     return UNKNOWN if element is None else element
 
 
-def item_position(held: Items, index: ast.expr) -> int | None:
-    """Which item a constant key or position names."""
-    if not held.exact:
-        return None
-    negative = isinstance(index, ast.UnaryOp) and isinstance(index.op, ast.USub)
-    constant = index.operand if isinstance(index, ast.UnaryOp) and negative else index
-    if not isinstance(constant, ast.Constant):
-        return None
-    key = constant.value
-    if held.keys is not None:
-        return held.keys.index(key) if key in held.keys and not negative else None
-    if isinstance(key, int):
-        position = -key if negative else key
-        return position if -len(held.values) <= position < len(held.values) else None
-    return None
+def _is_any(item: Tensor) -> bool:
+    """True for an item that was written by a position which may be any."""
+    return item.choice is not None and len(item.storages) == 1
 
 
 def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
@@ -133,10 +133,14 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
         held = state.items.get(value)
         if held is None:
             return Items((), False)
-        return Items(tuple(map(Const, held.keys)), True) if value.kind == "dict" and held.keys else held
+        if value.kind == "dict" and held.keys:
+            return Items(tuple(map(Const, held.keys)), True)
+        whole = tuple(replace(v, choice=None) if isinstance(v, Tensor) and _is_any(v) else v for v in held.values)
+        return held if whole == held.values else Items(whole, held.exact, held.keys, held.least, ordered=held.ordered)
     if isinstance(value, Const) and isinstance(value.value, (tuple, list, range)):
-        sized = len(value.value) <= 64
-        return Items(tuple(Const(v) for v in islice(value.value, 64)), sized)
+        length = len(value.value)
+        first = tuple(Const(v) for v in islice(value.value, 64 if length <= 64 else 3))
+        return Items(first, length == len(first), least=length, ordered=True)
     if isinstance(value, Tensor) and value.known:
         shape = None if value.shape is None else value.shape[1:]
         least = (value.shape[0] or 0) if value.shape else 0
@@ -156,5 +160,6 @@ def concatenated(state: State, left: Container, right: Container) -> Container:
     made = Container(left.kind)
     a, b = state.items.get(left), state.items.get(right)
     values = (*(a.values if a else ()), *(b.values if b else ()))
-    state.items[made] = Items(values, bool(a and b and a.exact and b.exact))
+    ordered = bool(a and b and a.exact and b.ordered)
+    state.items[made] = Items(values, bool(ordered and b and b.exact), ordered=ordered)
     return made

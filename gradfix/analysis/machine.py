@@ -91,7 +91,6 @@ class Machine:
         self.operands: dict[int, dict[int, tuple[ast.expr, set[Storage]]]] = {}  # of each call or operator, and itself
         self.unfollowed: set[int] = set()  # calls that nothing is known of
         self.steps = 0
-        self.loop_depth = 0
         self.later_round = 0  # inside a second or later round of a loop
         self.uncertain_loop = 0  # inside a second round that may not happen
         self.saw_backward = False

@@ -139,6 +139,7 @@ def _twin(base: Tensor, *, silent: bool) -> Tensor:
         own=None if silent else Storage(Origin.FRESH, base.storage.name),
         silent=silent or base.silent,
         made_by=base.made_by,
+        choice=base.choice,
     )
 
 

@@ -75,9 +75,10 @@ def save(state: State, node: Node, tensor: Tensor, op: str, at: ast.AST, level: 
     """Note that `node` keeps `tensor` for backward."""
     if level is Tracked.NO or tensor.silent:
         return
-    certain = level is Tracked.YES and len(tensor.storages) == 1 and tensor.known
+    certain = level is Tracked.YES and tensor.known
+    choice = object() if tensor.choice is None and len(tensor.storages) > 1 else tensor.choice
     for storage in tensor.storages:
-        state.saves_of(storage)[Save(node, storage, op, result, at, certain)] = True
+        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice)] = True
 
 
 def graph_node(state: State, op: str, operands: Sequence[Tensor], at: ast.AST) -> Node | None:
@@ -139,6 +140,7 @@ def view_of(
         dense=base.dense and op in _FLAT,
         device=base.device,
         made_by=at,
+        choice=object() if kind is ViewKind.MAYBE else base.choice,
     )
 
 

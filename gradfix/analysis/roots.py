@@ -177,8 +177,7 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
 
 def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, proven: bool) -> None:
     """The function returns: what it returns may be differentiated, what it stored may be read."""
-    for tensor in _tensors(state, result, 4):
-        sinks.reach(m, state, tensor, certain=proven and tensor.known, total=False)
+    sinks.reach(m, state, _tensors(state, result, 4), certain=proven, total=False)
     for owner in receiver:
         if isinstance(owner, Instance):
             for name, value in (state.attributes.get(owner) or {}).items():

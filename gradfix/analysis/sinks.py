@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.graph import Node, NodeKind, must_reach, reachable, tracked_when
+from gradfix.analysis.graph import Node, NodeKind, Visit, must_reach, reachable, tracked_when
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import facts_of
 from gradfix.analysis.records import BackwardRecord, HazardNote
-from gradfix.analysis.state import State
-from gradfix.analysis.values import Tensor
+from gradfix.analysis.state import MAX_STORAGES, State
+from gradfix.analysis.values import Storage, Tensor
 from gradfix.findings import HazardKind
+
+_Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several memories, those surely saved
 
 
 def backward(
@@ -29,18 +32,26 @@ def backward(
         )
     else:
         record.non_scalar = record.non_scalar and many
-    reach(m, state, root, certain=root.known, total=True)
+    reach(m, state, [root], certain=True, total=True)
 
 
-def reach(m: Machine, state: State, root: Tensor, *, certain: bool, total: bool) -> None:
-    """Gradients flow back from `root`. `certain`: they surely do; `total`: `root` is all that is differentiated."""
-    node = state.node_of(root)
-    passed = {id(n): n for n in reachable(node)}
-    _overwritten(m, state, node, passed, certain=certain)
-    _disconnected(m, node, passed, total=total)
+def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, total: bool) -> None:
+    """Gradients flow back from `roots`. `certain`: they surely do; `total`: they are all that is differentiated."""
+    covered: _Covered = {}
+    for root in roots:
+        node = state.node_of(root)
+        passed = {id(n): n for n in reachable(node)}
+        _overwritten(m, state, node, passed, covered, certain=certain and root.known)
+        _disconnected(m, node, passed, total=total)
+    for visit, notes in covered.items():
+        if 1 < len(visit.storages) < MAX_STORAGES and notes.keys() >= set(visit.storages):
+            for note in notes.values():  # whichever it hits was saved
+                m.writes[visit.key].add_hazard(note, visit.passage, True)
 
 
-def _overwritten(m: Machine, state: State, root: Node | None, passed: dict[int, Node], *, certain: bool) -> None:
+def _overwritten(
+    m: Machine, state: State, root: Node | None, passed: dict[int, Node], covered: _Covered, *, certain: bool
+) -> None:
     branching = any(node.kind is NodeKind.PHI for node in passed.values())
     for visit in m.visits:
         if id(visit.node) in passed and (met := m.writes.get(visit.key)) is not None:
@@ -57,7 +68,10 @@ def _overwritten(m: Machine, state: State, root: Node | None, passed: dict[int, 
         if proven and branching:
             proven = must_reach(root, save.node, visit.node)
         holders = m.holders(save.at, save.storage)
-        record.add_hazard(HazardNote(kind, save.op, save.at, save.result, holders), visit.passage, proven)
+        note = HazardNote(kind, save.op, save.at, save.result, holders)
+        record.add_hazard(note, visit.passage, proven and len(visit.storages) == 1)
+        if proven:
+            covered.setdefault(visit, {})[save.storage] = note
 
 
 def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, total: bool) -> None:

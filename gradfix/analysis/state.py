@@ -30,22 +30,32 @@ from gradfix.analysis.values import (
 from gradfix.torch_ops import ViewKind
 
 Slots = dict[str, Value]
-_MAX_STORAGES = 6
+MAX_STORAGES = 6
 _MAX_OPTIONS = 4
 
 
 class Items:
-    """The items of a container: exact ones, or a summary of what may be in it, `least` of them for certain."""
+    """The items of a container: exact ones, or a summary of what may be in it, `least` of them for certain.
 
-    __slots__ = ("exact", "keys", "least", "values")
+    `ordered`: they are the first ones, as far as there are any, and the last one stands for all that follow it.
+    """
+
+    __slots__ = ("exact", "keys", "least", "ordered", "values")
 
     def __init__(
-        self, values: tuple[Value, ...], exact: bool, keys: tuple[object, ...] | None = None, least: int = 0
+        self,
+        values: tuple[Value, ...],
+        exact: bool,
+        keys: tuple[object, ...] | None = None,
+        least: int = 0,
+        *,
+        ordered: bool = False,
     ) -> None:
         self.values = values
         self.exact = exact
         self.keys = keys
         self.least = len(values) if exact else least
+        self.ordered = ordered or exact
 
     def element(self) -> Value | None:
         """Any item."""
@@ -53,6 +63,19 @@ class Items:
         for value in self.values:
             found = value if found is None else merge(found, value)
         return found
+
+    def position(self, index: Value) -> int | None:
+        """Which of `values` a key or a position names; None when that can't be told."""
+        if not isinstance(index, Const):
+            return None
+        key = index.value
+        if self.keys is not None:
+            return self.keys.index(key) if self.exact and key in self.keys else None
+        if type(key) is not int:
+            return None
+        length = len(self.values) if self.exact else len(self.values) - 1
+        lowest = -length if self.exact else 0
+        return key if (self.exact or self.ordered) and lowest <= key < length else None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -145,7 +168,7 @@ _LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
     """A tensor that is one of two."""
-    storages = tuple(dict.fromkeys((*a.storages, *b.storages)))[:_MAX_STORAGES]
+    storages = tuple(dict.fromkeys((*a.storages, *b.storages)))[:MAX_STORAGES]
     shape: tuple[int | None, ...] | None = None
     if a.shape is not None and b.shape is not None and len(a.shape) == len(b.shape):
         shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
@@ -165,6 +188,7 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         device=a.device if a.device == b.device else None,
         part=a.part if a.part == b.part else None,
         made_by=branch if branch is not None else a.made_by,
+        choice=a.choice if a.choice == b.choice and a.storages == b.storages else object(),
         module_call=a.module_call and b.module_call,
     )
 
@@ -264,7 +288,9 @@ class _Merger:
         if mine.exact and other.exact and len(mine.values) == len(other.values) and mine.keys == other.keys:
             values = tuple(self.value(m, o) for m, o in zip(mine.values, other.values, strict=True))
             return Items(values, True, mine.keys)
-        return Items(tuple(dict.fromkeys((*mine.values, *other.values))), False)
+        longer, shorter = (mine, other) if len(mine.values) > len(other.values) else (other, mine)
+        grown = longer.ordered and shorter.ordered and longer.values[: len(shorter.values)] == shorter.values
+        return Items(tuple(dict.fromkeys((*mine.values, *other.values))), False, ordered=grown)
 
 
 def _join_logs(a: Stamp | None, b: Stamp | None) -> Stamp | None:

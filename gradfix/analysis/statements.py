@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from gradfix.analysis import bindings, conditions, definitions, stores
 from gradfix.analysis import items as item_access
 from gradfix.analysis.expressions import evaluate
+from gradfix.analysis.layers import Layers
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
-from gradfix.analysis.state import State, join, merge
+from gradfix.analysis.state import Items, State, join, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
@@ -137,9 +138,12 @@ def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
     if items.exact:
         rounds: list[Value] = list(items.values[:3])
         if len(items.values) > 3:
-            rounds[2] = items.element() or UNKNOWN
+            rounds[2] = Items(items.values[2:], False).element() or UNKNOWN
             rounds[2] = Number("int") if isinstance(rounds[2], (Const, Number)) else rounds[2]
         certain = True
+    elif items.ordered and len(items.values) > 1:
+        rounds = list(items.values[:3])
+        certain = items.least >= len(rounds)
     else:
         element = items.element()
         rounds = [UNKNOWN if element is None else element] * 2
@@ -148,7 +152,8 @@ def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
     def enter(current: State, i: int) -> None:
         bindings.bind(m, current, node.target, rounds[i])
 
-    return _loop(m, state, node, len(rounds), enter, certain=certain)
+    whole = items.exact and len(rounds) == len(items.values)
+    return _loop(m, state, node, len(rounds), enter, certain=certain, whole=whole)
 
 
 def _while(m: Machine, state: State, node: ast.While) -> Flow:
@@ -168,14 +173,16 @@ def _loop(
     *,
     certain: bool,
     endless: bool = False,
+    whole: bool = False,
 ) -> Flow:
     """Rounds of a loop; the second and later ones meet what the earlier ones saved and wrote."""
     if m.exhausted or m.later_round:
+        whole = whole and rounds < 2
         rounds = min(rounds, 1)  # inside a later round, one round meets what the earlier ones left
     result = Flow(None)
     ends: list[State] = []
     current: State | None = state
-    m.loop_depth += 1
+    before = state.items.fork()
     for i in range(rounds):
         if current is None:
             break
@@ -197,16 +204,28 @@ def _loop(
         if current is not None and not certain and not endless:
             ends.append(current)
             current = current.fork()
-    m.loop_depth -= 1
     if certain and current is not None:
         ends.append(current)
     after = join_all(ends, node)
+    if after is not None and not whole:
+        _leave_open(after, before)
     if after is not None and node.orelse:
         tail = run_block(m, after, node.orelse)
         result.absorb(tail)
         after = tail.after
     result.after = after
     return result
+
+
+def _leave_open(after: State, before: Layers[Container, Items]) -> None:
+    """What grew in a loop may hold more than the rounds played put there."""
+    keys, _ = after.items.changed(before)
+    for container in keys:
+        held, earlier = after.items.get(container), before.get(container)
+        if held is not None and earlier is not None and held.exact and len(held.values) != len(earlier.values):
+            values = tuple(dict.fromkeys(held.values))
+            grown = held.ordered and held.keys is None and len(values) == len(held.values)
+            after.items[container] = Items(values, False, least=held.least, ordered=grown)
 
 
 def _with(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:

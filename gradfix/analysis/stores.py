@@ -77,7 +77,7 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
     items = index_items(target.slice, lambda part: evaluate(m, state, part))
     for option in options(base):
         if isinstance(option, Container):
-            store_item(state, option, target.slice, value)
+            store_item(m, state, option, target.slice, value)
         elif isinstance(option, Tensor):
             if not option.known and is_key(items):
                 state.attributes_of(option)[f"[{ast.unparse(target.slice)}]"] = value  # may be a dict or a list
@@ -98,16 +98,17 @@ def save_written_index(m: Machine, state: State, items: tuple[IndexItem, ...], f
                 item_access.save_index(m, state, graph, item.node, at)
 
 
-def store_item(state: State, container: Container, index: ast.expr, value: Value) -> None:
+def store_item(m: Machine, state: State, container: Container, index: ast.expr, value: Value) -> None:
     """`container[index] = value` of a list or dict."""
     held = state.items.get(container) or Items((), False)
-    position = item_access.item_position(held, index)
+    key = UNKNOWN if isinstance(index, ast.Slice) else m.look(state, index)
+    position = held.position(key)
     if position is not None:
         values = list(held.values)
         values[position] = value
-        state.items[container] = Items(tuple(values), True, held.keys)
-    elif held.exact and container.kind == "dict" and isinstance(index, ast.Constant):
-        keys = (*(held.keys or ()), index.value)
+        state.items[container] = Items(tuple(values), held.exact, held.keys, held.least, ordered=held.ordered)
+    elif held.exact and container.kind == "dict" and isinstance(key, Const):
+        keys = (*(held.keys or ()), key.value)
         if len(keys) == len(held.values) + 1:
             state.items[container] = Items((*held.values, value), True, keys)
             return
@@ -146,7 +147,7 @@ def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, n
             held = state.items.get(option)
             if held is not None:
                 values = tuple(_replaced(v, old, new) for v in held.values)
-                state.items[option] = Items(values, held.exact, held.keys)
+                state.items[option] = Items(values, held.exact, held.keys, held.least, ordered=held.ordered)
 
 
 def _rebind_base(m: Machine, state: State, target: ast.expr, new: Tensor) -> None:
@@ -207,7 +208,8 @@ def _extended(m: Machine, state: State, symbol: str, current: Value, value: Valu
     if isinstance(current, Container) and symbol == "+":
         more = item_access.iterated(m, state, value, node.value)
         held = state.items.get(current) or Items((), False)
-        state.items[current] = Items((*held.values, *more.values), held.exact and more.exact and not m.loop_depth)
+        exact = held.exact and more.exact
+        state.items[current] = Items((*held.values, *more.values), exact, ordered=held.exact and more.ordered)
         return current
     return binary(m, state, symbol, current, value, node)
 
@@ -242,7 +244,7 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
             current = item_access.subscript(m, state, option, target, lambda part: evaluate(m, state, part))
             element = tensor_of(current)
             if element is None:
-                store_item(state, option, target.slice, binary(m, state, symbol, current, value, node))
+                store_item(m, state, option, target.slice, binary(m, state, symbol, current, value, node))
                 continue
             site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
             fresh = _write_arithmetic(m, state, site, element, value, symbol)

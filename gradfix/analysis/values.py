@@ -58,6 +58,7 @@ class Tensor:
     dense: bool = False  # surely contiguous in memory
     device: str | None = None  # "default" of factories without `device=`; None: unknown
     made_by: ast.AST | None = None
+    choice: object = None  # which of several memories is meant; equal choices mean the same
     part: tuple[int, int] | None = None  # of one split into several views: which split, and which of its parts
     module_call: bool = False  # the result of a call the analysis couldn't follow
     born: int = 0  # on the clock that writes are stamped with too
@@ -210,6 +211,7 @@ class Container:
     """A list, tuple, set or dict; items live on the heap."""
 
     kind: str  # "list", "tuple", "dict", "set", "layers" (Sequential), "modules" (ModuleList, ModuleDict)
+    default: Value | None = None  # of a defaultdict: what makes an item that is missing
 
 
 @dataclass(frozen=True, slots=True)

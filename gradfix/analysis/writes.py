@@ -133,10 +133,10 @@ def _written_node(state: State, tensor: Tensor, operands: list[Tensor], site: Si
 
 
 def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tensor, node: Node | None) -> Visit:
-    certain = len(tensor.storages) == 1 and tensor.known and not m.uncertain_loop
+    certain = tensor.known and not m.uncertain_loop
     passage = m.passage()
     record.passages[passage] = record.passages.get(passage, False) or not m.outer_arms
-    visit = Visit(id(record.target), passage, node, certain)
+    visit = Visit(id(record.target), passage, node, tensor.storages, certain)
     if node is not None:
         m.visits.append(visit)
     for storage in tensor.storages:
@@ -144,7 +144,7 @@ def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tens
             if not must and len(tensor.storages) > 1:
                 continue  # saved on some ways, written on some ways: mostly not the same ones
             key = (save, visit.key)
-            sure = certain and must and save.certain
+            sure = certain and must and save.certain and save.choice in (None, tensor.choice)
             if key not in state.conflicts or sure:
                 state.conflicts[key] = (visit, sure)
     return visit
@@ -153,7 +153,7 @@ def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tens
 def _update_nodes(state: State, tensor: Tensor, node: Node | None) -> None:
     if node is None:
         return
-    certain = len(tensor.storages) == 1
+    certain = len(tensor.storages) == 1 and tensor.choice is None
     for storage in tensor.graph_keys:
         state.nodes[storage] = node if certain else phi((state.nodes.get(storage), node), None)
 
