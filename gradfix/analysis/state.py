@@ -94,6 +94,7 @@ class State:
     __slots__ = (
         "attributes",
         "autocast",
+        "chosen",
         "conflicts",
         "grad",
         "items",
@@ -114,6 +115,7 @@ class State:
         self.conflicts: Layers[tuple[Save, int], tuple[Visit, bool]] = Layers()
         self.log: Layers[Storage, Stamp | None] = Layers()  # the writes to a storage, newest first
         self.late: Layers[Tensor, frozenset[int]] = Layers()  # writes a tensor missed before it was made
+        self.chosen: Layers[object, tuple[Node | None, int] | None] = Layers()  # graph of one of several, and when
         self.grad = Tracked.YES
         self.autocast = False  # matmul-like operations may work on half-precision copies
         self.quiet = False  # looking at a value without reading it
@@ -159,11 +161,14 @@ class State:
             return None if tensor.own is None else self.nodes.get(tensor.own)
         if len(tensor.storages) == 1:
             return self.nodes.get(tensor.storages[0])
+        written = self.chosen.get(tensor.choice) if tensor.choice is not None else None
+        if written is not None and all((log := self.log.get(s)) and log.tick <= written[1] for s in tensor.storages):
+            return written[0]
         at = tensor.made_by
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
 
 
-_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "log", "late")
+_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "log", "late", "chosen")
 
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
@@ -244,6 +249,10 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     logged, result.log = a.log.changed(b.log)
     for storage in logged:
         result.log[storage] = _join_logs(a.log.get(storage), b.log.get(storage))
+    choices, result.chosen = a.chosen.changed(b.chosen)
+    for choice in choices:
+        written = a.chosen.get(choice)
+        result.chosen[choice] = written if written == b.chosen.get(choice) else None
     merger = _Merger(result, a, b, branch)
     names, result.variables = a.variables.changed(b.variables)
     for name in names:

@@ -27,7 +27,7 @@ from gradfix.analysis.values import (
     tensor_of,
     tensors,
 )
-from gradfix.analysis.writes import Site, base_of, read, write
+from gradfix.analysis.writes import Site, base_of, read, write, written_by
 from gradfix.torch_ops import method
 
 _INPLACE = {
@@ -91,7 +91,7 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
 
 def save_written_index(m: Machine, state: State, items: tuple[IndexItem, ...], fresh: Tensor, at: ast.AST) -> None:
     """`y[mask] = v` keeps the mask for backward."""
-    graph = state.node_of(fresh)
+    graph = written_by(state, fresh)
     if graph is not None and state.grad is not Tracked.NO:
         for item in items:
             if item.kind.value in ("mask", "tensor"):
@@ -230,7 +230,7 @@ def _write_arithmetic(m: Machine, state: State, site: Site, target: Tensor, valu
                         save(state, graph, tensor, operators.short_name(op), site.node, level, result=False)
     fresh = write(m, state, site, target, value, graph)
     if op is not None and op.outputs and graph is not None:
-        operators.save_output(state, op, op.outputs[0], state.node_of(fresh), fresh, groups, site.node)
+        operators.save_output(state, op, op.outputs[0], written_by(state, fresh), fresh, groups, site.node)
     return fresh
 
 

@@ -27,7 +27,7 @@ from gradfix.analysis.values import (
     tensor_of,
     tensors,
 )
-from gradfix.analysis.writes import Site, write
+from gradfix.analysis.writes import Site, write, written_by
 from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_flag, method, module
 
 Keywords = Mapping[str, Value]
@@ -280,7 +280,7 @@ def write_call(
             _save_others(state, op, before, groups, others_only, node)
     fresh = write(m, state, Site(form, node, expression, (), value, None, name), target, written, before)
     if op is not None and op.outputs and state.grad is not Tracked.NO:
-        graph = state.node_of(fresh)
+        graph = written_by(state, fresh)
         operators.save_output(state, op, op.outputs[0], graph, fresh, groups, node)
     m.rebind(state, expression, target, fresh)
     return fresh
@@ -364,7 +364,7 @@ def call_layer(
         m.uncertain_loop -= doubtful
         groups = {key: operators.members(state, value) for key, value in arguments.items()}
         if op.outputs and state.grad is not Tracked.NO:
-            operators.save_output(state, op, op.outputs[0], state.node_of(fresh), fresh, groups, node)
+            operators.save_output(state, op, op.outputs[0], written_by(state, fresh), fresh, groups, node)
         m.rebind(state, node.args[0], source, fresh)
         return fresh
     result = operators.apply(m, state, op, arguments, node)

@@ -54,6 +54,12 @@ def write(
     return _fresh_object(m, state, visit, tensor)
 
 
+def written_by(state: State, fresh: Tensor) -> Node | None:
+    """The node that the write which gave `fresh` made."""
+    stamp = state.log.get(fresh.storage)
+    return None if stamp is None else stamp.visit.node
+
+
 def _record(
     m: Machine, state: State, site: Site, tensor: Tensor, value: Value | None, *, recorded: bool
 ) -> WriteRecord:
@@ -227,6 +233,8 @@ def _fresh_object(m: Machine, state: State, visit: Visit, tensor: Tensor) -> Ten
     tick = now()
     for storage in tensor.storages:
         state.log[storage] = Stamp(tick, visit, tuple(m.arms), state.log.get(storage))
+    if tensor.choice is not None and len(tensor.storages) > 1 and visit.node is not None:
+        state.chosen[tensor.choice] = (visit.node, tick)
     fresh = replace(tensor)
     if missed:
         state.late[fresh] = missed
