@@ -151,6 +151,7 @@ class Write:
     holder: ast.expr | None = None  # base of a view: `y` for `y[0]`; None for items of lists and dicts
     saved: tuple[SavedValue, ...] = ()  # with a copy of each, backward keeps its values; empty: that's no cure
     leaves: tuple[ast.expr, ...] = ()  # the expressions that make what is written a leaf; empty where one is unknown
+    makers: tuple[ast.Call, ...] = ()  # constructors of modules whose writes, in place, nobody outside of them sees
     saved_by_known: bool = True  # by operations of torch, which neither write to their operands nor hand them on
     may_be_number: bool = False  # in some passages no tensor yet: `total` of `total += v`, from 0.0 on
 

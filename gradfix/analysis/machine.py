@@ -12,7 +12,7 @@ from gradfix.analysis.facts import TensorFacts
 from gradfix.analysis.graph import Passage, Visit
 from gradfix.analysis.records import BackwardRecord, FillRecord, WriteRecord
 from gradfix.analysis.state import State
-from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Storage, Tensor, Value, tensors
+from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Layer, Storage, Tensor, Value, tensors
 from gradfix.findings import Place
 from gradfix.source import Source
 
@@ -196,6 +196,14 @@ class Machine:
         for tensor in tensors(value):
             held = self.operands.setdefault(id(at), {})
             held.setdefault(id(expression), (expression, set()))[1].update(tensor.storages)
+
+    def note_maker(self, call: ast.Call, layer: Layer, written: Tensor) -> None:
+        """Remember where `layer`, which writes in place, was made, and whether it wrote what only the call sees."""
+        seen = self.operands.get(id(call), {}).get(id(call.args[0]))
+        inside = seen is not None and seen[1].isdisjoint(written.storages)
+        makers = self.writes[id(call.args[0])].makers
+        if layer.made_by is not None:
+            makers[layer.made_by] = makers.get(layer.made_by, True) and inside
 
     def holders(self, at: ast.AST, storage: Storage) -> tuple[ast.expr, ...]:
         """The expressions by which the operation `at` was handed, or hands on, the memory it saved."""

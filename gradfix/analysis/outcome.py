@@ -62,6 +62,7 @@ def _write(m: Machine, record: WriteRecord, ordinals: Ordinals) -> Write:
         obstacles=_obstacles(m, record),
         holder=_holder(record.target) if record.of_tensor else None,
         leaves=_leaves(ordered),
+        makers=tuple(made for made, inside in record.makers.items() if inside and isinstance(made, ast.Call)),
         saved=_saved(m, record, ordered),
         saved_by_known=not any(id(note.save) in m.unfollowed for note in ordered),
         may_be_number=record.may_be_number,

@@ -33,6 +33,13 @@ from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_fla
 Keywords = Mapping[str, Value]
 _GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
 _TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
+# Where `inplace` stands among the arguments of the constructors that have it; the last of all.
+_INPLACE_PLACE = {
+    **dict.fromkeys("ReLU ReLU6 SELU SiLU Hardswish Hardsigmoid Mish".split(), 0),
+    **dict.fromkeys("ELU CELU LeakyReLU Dropout Dropout1d Dropout2d Dropout3d".split(), 1),
+    **dict.fromkeys(("AlphaDropout", "FeatureAlphaDropout"), 1),
+    **dict.fromkeys(("Hardtanh", "RReLU", "Threshold"), 2),
+}
 _PAIRS = frozenset({"LSTM", "GRU", "RNN", "MultiheadAttention"})
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
 
@@ -314,9 +321,8 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
                 parts.append(value)
         state.items[made] = Items(tuple(parts), exact)
         return made
-    inplace = keywords.get("inplace") == Const(True) or (
-        name in ("ReLU", "ReLU6", "SELU", "SiLU", "Hardswish", "Hardsigmoid", "Mish") and args[:1] == [Const(True)]
-    )
+    place = _INPLACE_PLACE.get(name, len(args))
+    inplace = Const(True) in (keywords.get("inplace"), *args[place : place + 1])
     known = module(name)
     learns = known.learns if known is not None else "no" if name.endswith("Loss") else "maybe"
     weights: tuple[Storage, ...] = ()
@@ -362,6 +368,7 @@ def call_layer(
         m.uncertain_loop += doubtful
         fresh = write(m, state, Site(WriteForm.FLAG, node, node.args[0], method=called.name), source, None)
         m.uncertain_loop -= doubtful
+        m.note_maker(node, called, source)
         groups = {key: operators.members(state, value) for key, value in arguments.items()}
         if op.outputs and state.grad is not Tracked.NO:
             operators.save_output(state, op, op.outputs[0], written_by(state, fresh), fresh, groups, node)

@@ -115,9 +115,11 @@ def _out_of_place(
 
 
 def _without_flag(call: cst.Call) -> cst.BaseExpression | None:
-    """`F.relu(y, inplace=True)` without its flag, which is False by default."""
+    """`F.relu(y, inplace=True)` without its flag, which is False by default and comes last by position."""
     kept = [arg for arg in call.args if arg.keyword is None or arg.keyword.value != "inplace"]
     if len(kept) == len(call.args):
+        kept = kept[:-1]
+    if not kept:
         return None
     last = kept[-1]
     if last is not call.args[-1]:

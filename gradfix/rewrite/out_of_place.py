@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradfix.analysis.facts import Spelling, Write
 from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.rewrite.flags import drop_flags
 from gradfix.rewrite.rebind import rebind
 from gradfix.rewrite.saved_copies import copy_saved
 from gradfix.rewrite.updates import update_quietly
@@ -23,6 +24,9 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     update = update_quietly(source, write, spelling)
     if update is not None:
         return (update,)
+    flags = drop_flags(source, write)
+    if flags is not None:
+        return (flags,)
     made = rebind(source, write, spelling)
     copy = work_on_copy(source, write) or copy_saved(source, write, spelling)
     if copy is None:

@@ -109,7 +109,9 @@ def _call_forms(write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
 
 
 def _has_flag(call: ast.Call) -> bool:
-    """`inplace=True` stands in the call itself, not where a module was made."""
+    """`inplace=True` stands in the call itself, by name or as the last argument, not where a module was made."""
+    if len(call.args) > 1 and not call.keywords:
+        return isinstance(call.args[-1], ast.Constant) and call.args[-1].value is True
     return any(
         keyword.arg == "inplace" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
         for keyword in call.keywords

@@ -15,6 +15,7 @@ from gradfix.analysis.facts import SavedValue, Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, Rewrite
 from gradfix.rewrite.expressions import is_effectless, short
+from gradfix.rewrite.flags import flag_of
 from gradfix.source import Source, Span
 
 _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
@@ -103,13 +104,9 @@ def _saves_operand(value: SavedValue) -> bool:
 
 
 def _without_flag(source: Source, call: ast.Call) -> list[Edit]:
-    """The edits that drop `inplace=True` with the comma before it; none for a module made with the flag."""
-    arguments = sorted((*call.args, *(k.value for k in call.keywords)), key=lambda a: (a.lineno, a.col_offset))
-    for keyword in call.keywords:
-        if keyword.arg == "inplace":
-            before = arguments[arguments.index(keyword.value) - 1]
-            return [Edit(Span(source.span_of(before).end, source.span_of(keyword.value).end), "")]
-    return []
+    """The edits that drop the flag; none for a module, which was made with it."""
+    span = flag_of(source, call)
+    return [] if span is None else [Edit(span, "")]
 
 
 def _text(source: Source, expression: ast.expr) -> str:
