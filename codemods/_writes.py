@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from gradfix.analysis.facts import ModuleFacts, Write, WriteForm
-from gradfix.findings import Finding, Hazard, HazardKind, Refusal, Severity
+from gradfix.findings import Finding, Hazard, HazardKind, Place, Refusal, Severity
 from gradfix.identity import identity
 from gradfix.rewrite import out_of_place
 from gradfix.source import Source
@@ -93,8 +93,15 @@ def _saver(source: Source, write: Write, hazard: Hazard) -> str:
     line = source.position(hazard.save.span.start).line
     named = _SAVER.search(hazard.save.label)
     operation = f"`{named[1]}`" if named else "an operation"
-    below = hazard.save.span.start > source.span_of(write.node).end
+    below = hazard.save.span.start > source.span_of(write.node).end and not _leaves_function(source, write, hazard.save)
     return f"{operation} (line {line}, one round of the loop before)" if below else f"{operation} (line {line})"
+
+
+def _leaves_function(source: Source, write: Write, saved: Place) -> bool:
+    """Whether a definition begins between a write and a place below it that the function of the write can't hold."""
+    between = source.text[source.span_of(write.node).end : saved.span.start]
+    outer = write.statement.col_offset - 1
+    return outer >= 0 and re.search(rf"^[ \t]{{0,{outer}}}(?:async def|def|class)\b", between, re.M) is not None
 
 
 def _one_line(source: Source, node: ast.AST, limit: int = 60) -> str:

@@ -16,6 +16,7 @@ from gradfix.analysis.state import State
 from gradfix.analysis.values import Choice, Const, Number, Storage, Tensor, Value, tensor_of, tensors
 from gradfix.analysis.writes import base_of
 
+_GRADIENTS_ON = ("torch.is_grad_enabled", "is_grad_enabled")
 _ORDER = (ConditionKind.PYTHON, ConditionKind.ITEM, ConditionKind.TENSOR)
 
 
@@ -47,7 +48,7 @@ def _kind(value: Value) -> ConditionKind:
 
 
 def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
-    """Use `x is None` and `x is not None` behind the test."""
+    """Use `x is None`, `x is not None` and `not x.requires_grad` behind the test."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         narrow(m, state, node.operand, positive=not positive)
         return
@@ -55,6 +56,8 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
         for part in node.values:
             narrow(m, state, part, positive=positive)
         return
+    if not positive:
+        _without_grad(m, state, node)
     if not (isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and len(node.ops) == 1):
         return
     right = node.comparators[0]
@@ -66,6 +69,19 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
         left = tuple(o for o in value.options if (isinstance(o, Const) and o.value is None) == is_none)
         if left:
             bindings.bind(m, state, node.left, left[0] if len(left) == 1 else Choice(left))
+
+
+def _without_grad(m: Machine, state: State, node: ast.expr) -> None:
+    """Behind a false `x.requires_grad`, or `torch.is_grad_enabled() and x.requires_grad`, nothing follows `x`."""
+    parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
+    asked = [part.value for part in parts if isinstance(part, ast.Attribute) and part.attr == "requires_grad"]
+    enabled = [part for part in parts if isinstance(part, ast.Call) and ast.unparse(part.func) in _GRADIENTS_ON]
+    if len(asked) != 1 or len(enabled) != len(parts) - 1:
+        return
+    value = m.look(state, asked[0])
+    for tensor in (value,) if isinstance(value, Tensor) and tracked(state, value) is Tracked.MAYBE else ():
+        for key in tensor.graph_keys:
+            state.nodes[key] = None
 
 
 def note_fills(

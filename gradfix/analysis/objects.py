@@ -92,9 +92,9 @@ def _inherited(m: Machine, base: Method, name: str) -> Value:
 def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: ast.AST) -> Value:
     if name in ("requires_grad", "is_leaf", "is_cuda"):
         return Number("bool")
-    if name == "shape" and (base.known or base.shape is not None):
+    if name == "shape":  # of whatever has one: sizes, no tensors
         return shape_value(state, base)
-    if name == "ndim" and base.known:
+    if name == "ndim":
         return Number("int") if base.shape is None else Const(len(base.shape))
     if name in ("dtype", "device"):
         return Symbol(f"torch.{base.dtype}") if name == "dtype" and base.dtype and "?" not in base.dtype else UNKNOWN
