@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gradfix.analysis import calls, expressions, outcome, statements, stores
-from gradfix.analysis.candidates import worth_running
+from gradfix.analysis.candidates import candidates
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import spelling_of
@@ -56,7 +56,7 @@ def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
     m = Machine(source, _Interpreter())
     with _deep_recursion():
         end = run_module(m, tree)
-        run_functions(m, end, worth_running(tree))
+        run_functions(m, end, candidates(tree))
     ordinals = outcome.ordinals_of(m, tree)
     writes = outcome.facts_of_writes(m, ordinals)
     return ModuleFacts(

@@ -1,101 +1,162 @@
-"""Which functions are worth interpreting: those that write, or call something of the file that does."""
+"""Which functions are worth interpreting: those that write to tensors or start backward, and those that lead there.
+
+What a name means isn't known before the program runs, so a function leads to every function and class of the file
+whose name it mentions. Two refinements keep that narrow. Building an object runs its constructor alone; its `forward`
+counts only for functions that also call something whose name tells nothing: a variable, an assigned attribute, an item.
+And what stands behind an import is never of this file.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+import builtins
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-_INPLACE = "<a module built with inplace=True>"
-_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+from gradfix.analysis.survey import FUNCTIONS, Scope, Survey, survey
 
-
-def worth_running(tree: ast.Module) -> frozenset[int]:
-    """Ids of the nodes of functions that may meet a write, themselves or through names they use."""
-    writes: dict[str, bool] = {}
-    uses: dict[str, set[str]] = {}
-    functions: list[tuple[_Function, str, bool, set[str]]] = []
-    held = _held_names(tree)
-    for owner, node in _functions(tree):
-        name = getattr(node, "name", "<lambda>")
-        wrote, used = _scan(node)
-        if wrote and isinstance(node, ast.Lambda):
-            used.add("<lambda>")
-        functions.append((node, name, wrote, used))
-        for key in {name, *((owner,) if owner and name in ("__init__", "forward", "__call__") else ())}:
-            writes[key] = writes.get(key, False) or wrote
-            uses.setdefault(key, set()).update(used)
-    guilty = {_INPLACE, *(name for name, wrote in writes.items() if wrote)}
-    users: dict[str, set[str]] = {}
-    for name, used in uses.items():
-        for inner in used | {h for u in used for h in held.get(u, ())}:
-            users.setdefault(inner, set()).add(name)
-    stack = list(guilty)
-    while stack:
-        for user in users.get(stack.pop(), ()):
-            if user not in guilty:
-                guilty.add(user)
-                stack.append(user)
-    return frozenset(
-        id(node)
-        for node, name, wrote, used in functions
-        if wrote
-        or name in guilty
-        or not guilty.isdisjoint(used)
-        or any(not guilty.isdisjoint(held.get(u, ())) for u in used)
-    )
+_BUILTINS = frozenset(dir(builtins))
+_WRITES, _CALLS, _HOLDS = 1, 2, 4  # meets a write; calls a value; may hold something that writes when called
+_EVERY = _WRITES | _CALLS | _HOLDS
+_CALLED = _HOLDS | 8  # of what is held, only whether it writes when it is called
 
 
-def _functions(tree: ast.AST, owner: str | None = None) -> Iterable[tuple[str | None, _Function]]:
-    stack: list[tuple[ast.AST, str | None]] = [(tree, owner)]
-    while stack:
-        node, inside = stack.pop()
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                yield inside, child
-                stack.append((child, None))
-            elif isinstance(child, ast.ClassDef):
-                stack.append((child, child.name))
-            elif isinstance(child, ast.stmt):
-                stack.append((child, inside))
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The functions worth running, by the ids of their nodes, and the names they call."""
+
+    functions: frozenset[int]
+    named: frozenset[str]
 
 
-def _scan(function: _Function) -> tuple[bool, set[str]]:
-    wrote = False
-    used: set[str] = set()
-    for node in ast.walk(function):
-        if isinstance(node, ast.AugAssign):
-            wrote = True
-        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-            wrote = wrote or not (isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str))
-        elif isinstance(node, ast.Call):
-            wrote = wrote or any(k.arg in ("inplace", "out") for k in node.keywords)
-        elif isinstance(node, ast.Attribute):
-            used.add(node.attr)
-            wrote = wrote or _is_write_name(node.attr)
-        elif isinstance(node, ast.Name):
-            used.add(node.id)
-    return wrote, used
+def candidates(tree: ast.Module) -> Candidates:
+    """The functions that may meet a write or a backward call."""
+    found = survey(tree)
+    if not any(scope.writes or scope.backward or scope.in_place_layer for scope in found.scopes):
+        return Candidates(frozenset(), frozenset())
+    reached = _spread(found)
+    worth = [s for s in found.scopes if isinstance(s.node, FUNCTIONS) and _is_worth(reached[id(s)])]
+    named = frozenset[str]().union(*(s.called for s in worth), *(s.called_attributes for s in worth))
+    return Candidates(frozenset(id(s.node) for s in worth), named)
 
 
-def _is_write_name(name: str) -> bool:
-    in_place = name.endswith("_") and not name.endswith("__") and not name.startswith("_")
-    return in_place or name in ("backward", "data")
+def _is_worth(marks: int) -> bool:
+    return bool(marks & _WRITES) or marks & (_CALLS | _HOLDS) == _CALLS | _HOLDS
 
 
-def _is_inplace(call: ast.Call) -> bool:
-    first = call.args[0] if call.args else None
-    return any(k.arg == "inplace" for k in call.keywords) or (isinstance(first, ast.Constant) and first.value is True)
+def _spread(found: Survey) -> dict[int, int]:
+    """The marks of each scope, by id, after everything it leads to has been counted for it."""
+    names = _Names(found)
+    marks = {id(scope): names.own_marks(scope) for scope in found.scopes}
+    users: dict[int, list[tuple[Scope, int]]] = {}
+    for scope in found.scopes:
+        for target, kept in names.leads_to(scope):
+            users.setdefault(id(target), []).append((scope, kept))
+    todo = list(found.scopes)
+    while todo:
+        scope = todo.pop()
+        own = marks[id(scope)]
+        for user, kept in users.get(id(scope), ()) if own else ():
+            gained = own & kept | (_HOLDS if kept == _CALLED and own & _WRITES else 0)
+            if gained & ~marks[id(user)]:
+                marks[id(user)] |= gained
+                todo.append(user)
+    return marks
 
 
-def _held_names(tree: ast.Module) -> dict[str, set[str]]:
-    """For `self.attribute = …`: the names that stand on the right."""
-    held: dict[str, set[str]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if isinstance(target, ast.Attribute):
-                    names = {inner.id for inner in ast.walk(node.value) if isinstance(inner, ast.Name)}
-                    if any(isinstance(inner, ast.Call) and _is_inplace(inner) for inner in ast.walk(node.value)):
-                        names.add(_INPLACE)
-                    held.setdefault(target.attr, set()).update(names)
-    return held
+@dataclass(slots=True)
+class _Class:
+    """A class by its name, with those of the file it derives from."""
+
+    scope: Scope
+    bases: list[str]
+    methods: dict[str, Scope] = field(default_factory=dict)
+
+
+class _Names:
+    """What names of a file may lead to."""
+
+    def __init__(self, found: Survey) -> None:
+        self._functions: dict[str, list[Scope]] = {}
+        self._classes: dict[str, list[_Class]] = {}
+        self._held: dict[str, list[Scope]] = {}  # variables of the module -> the statements about them
+        self._stored, self._stored_attributes = found.stored, found.stored_attributes
+        for scope in found.scopes:
+            self._add(scope)
+        self._plain = (found.imported.keys() | self._functions.keys() | self._classes.keys() | _BUILTINS) - found.stored
+        self._imported = found.imported.keys() - found.stored
+
+    def _add(self, scope: Scope) -> None:
+        node = scope.node
+        if isinstance(node, ast.ClassDef):
+            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            self._classes.setdefault(node.name, []).append(_Class(scope, bases))
+        elif isinstance(node, FUNCTIONS):
+            self._functions.setdefault(node.name, []).append(scope)
+            if scope.parent is not None and isinstance(scope.parent.node, ast.ClassDef):
+                owner = next(c for c in self._classes[scope.parent.node.name] if c.scope is scope.parent)
+                owner.methods[node.name] = scope
+        elif scope.parent is None:
+            for name in scope.names:
+                self._held.setdefault(name, []).append(scope)
+
+    def own_marks(self, scope: Scope) -> int:
+        """What the scope itself spells."""
+        calls = scope.calls_a_value or not (
+            scope.called <= self._plain and scope.called_attributes.isdisjoint(self._stored_attributes)
+        )
+        writes = scope.writes or scope.backward
+        return _WRITES * writes | _CALLS * calls | _HOLDS * scope.in_place_layer
+
+    def leads_to(self, scope: Scope) -> Iterator[tuple[Scope, int]]:
+        """What the scope may run, with the marks that then count for it."""
+        for name in (*scope.names, *scope.attributes):
+            for function in self._functions.get(name, ()):
+                yield function, _EVERY
+            if name in self._classes:
+                yield from self._built(name)
+        for name in scope.names & self._held.keys():
+            for statement in self._held[name]:
+                yield statement, _EVERY
+        for part, name in scope.members:
+            if part in self._classes and part not in self._stored:
+                yield from ((method, _EVERY) for method in self._methods(part, name))
+                yield from self._built(part)
+            elif part not in self._imported:
+                yield from ((function, _EVERY) for function in self._functions.get(name, ()))
+        if scope.owner is not None:
+            for name in scope.inherited:
+                yield from ((method, _EVERY) for method in self._inherited(scope.owner, name))
+            yield from ((method, _HOLDS) for method in self._methods(scope.owner, "__init__"))
+        around = scope.around()
+        if around is not None:
+            yield around, _HOLDS
+
+    def _built(self, name: str) -> Iterator[tuple[Scope, int]]:
+        """Building an object of a class: its constructor runs, its `forward` may later."""
+        for known in self._classes[name]:
+            yield known.scope, _EVERY
+        for method in self._methods(name, "__init__"):
+            yield method, _EVERY
+        for called in ("forward", "__call__"):
+            for method in self._methods(name, called):
+                yield method, _CALLED
+
+    def _methods(self, owner: str, name: str) -> Iterable[Scope]:
+        """A method of a class as its objects know it; of several classes of that name, of any."""
+        found: list[Scope] = []
+        todo, seen = [owner], set[str]()
+        while todo:
+            at = todo.pop()
+            for known in self._classes.get(at, ()) if at not in seen else ():
+                if name in known.methods:
+                    found.append(known.methods[name])
+                else:
+                    todo.extend(known.bases)
+            seen.add(at)
+        return found
+
+    def _inherited(self, owner: str, name: str) -> Iterator[Scope]:
+        for known in self._classes.get(owner, ()):
+            for base in known.bases:
+                yield from self._methods(base, name)

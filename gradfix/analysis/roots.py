@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gradfix.analysis import calls, sinks
 from gradfix.analysis.annotations import argument, counted, promised
+from gradfix.analysis.candidates import Candidates
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
 from gradfix.analysis.machine import MODULE, Machine, Scope
 from gradfix.analysis.names import is_other_annotation, shown_tensors
@@ -45,15 +46,14 @@ def run_module(m: Machine, tree: ast.Module) -> State:
     return end
 
 
-def run_functions(m: Machine, end: State, worth: frozenset[int]) -> None:
+def run_functions(m: Machine, end: State, worth: Candidates) -> None:
     """Run the functions that the top level didn't lead through; those nobody names first."""
     done = {id(info.node) for info in m.covered_by_program}
-    pending = [info for info in m.functions if id(info.node) in worth and id(info.node) not in done]
-    named = _named(pending)
-    pending.sort(key=lambda info: (getattr(info.node, "name", "") in named, _order(info)))
+    pending = [info for info in m.functions if id(info.node) in worth.functions and id(info.node) not in done]
+    pending.sort(key=lambda info: (getattr(info.node, "name", "") in worth.named, _order(info)))
     for info in pending:
         if id(info.node) not in done:
-            _run_with_nested(m, end.fork(), info, done, worth)
+            _run_with_nested(m, end.fork(), info, done, worth.functions)
 
 
 def _run_with_nested(m: Machine, state: State, info: FunctionInfo, done: set[int], worth: frozenset[int]) -> None:
@@ -77,19 +77,6 @@ def _is_forward_of_same(covered: FunctionInfo, entry: FunctionInfo) -> bool:
 def _order(info: FunctionInfo) -> int:
     name = getattr(info.node, "name", "")
     return 0 if name == "forward" else 2 if name == "__init__" else 1
-
-
-def _named(pending: list[FunctionInfo]) -> frozenset[str]:
-    """Names that are called somewhere in the functions themselves."""
-    found: set[str] = set()
-    for info in pending:
-        body = [info.node.body] if isinstance(info.node, ast.Lambda) else info.node.body
-        for statement in body:
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Call):
-                    target = node.func
-                    found.add(target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", ""))
-    return frozenset(found)
 
 
 def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
