@@ -17,7 +17,7 @@ from gradfix.errors import EditError, FileProblem
 from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Severity
 from gradfix.origins import Origins, Taken
 from gradfix.results import Result, Status
-from gradfix.source import Source
+from gradfix.source import Source, Span
 from gradfix.suppress import suppressions
 
 MAX_PASSES = 100
@@ -64,6 +64,7 @@ def check_source(source: Source, codemods: Sequence[Codemod]) -> tuple[Finding, 
     found = [finding for codemod in codemods for finding in codemod.find(source, facts)]
     if not found:
         return ()
+    found = _leading(found)
     silenced = suppressions(source)
     return tuple(sorted((f for f in found if not silenced.covers(f.code, f.name, f.span)), key=_order))
 
@@ -242,6 +243,15 @@ def _facts(source: Source) -> ModuleFacts:
             raise syntax.problem(source, error) from None
         except (RecursionError, MemoryError):
             raise FileProblem(source.path, syntax.TOO_DEEP) from None
+
+
+def _leading(found: list[Finding]) -> list[Finding]:
+    """`found` without what another finding speaks for."""
+    led = {(span, finding.code) for finding in found for span in finding.leads}
+    codes: dict[Span, set[str]] = {}
+    for span, code in led:
+        codes.setdefault(span, set()).add(code)
+    return [finding for finding in found if finding.leads or codes.get(finding.span, set()) <= {finding.code}]
 
 
 def _wanted(finding: Finding, policy: Policy) -> bool:

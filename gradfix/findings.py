@@ -118,6 +118,7 @@ class Finding:
     hazard: Hazard | None  # None: a harmless write
     rewrites: tuple[Rewrite, ...] = ()  # best first; the others are alternatives
     refusal: Refusal | None = None  # set when no rewrite can be offered
+    leads: tuple[Span, ...] = ()  # places of findings of other codemods that this one speaks for
 
 
 @dataclass(frozen=True, slots=True)

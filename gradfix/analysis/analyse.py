@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gradfix.analysis import calls, expressions, outcome, statements, stores
+from gradfix.analysis.buffers import buffers_of
 from gradfix.analysis.candidates import candidates
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.analysis.machine import Machine
@@ -58,10 +59,12 @@ def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
         end = run_module(m, tree)
         run_functions(m, end, candidates(tree))
     ordinals = outcome.ordinals_of(m, tree)
-    writes = outcome.facts_of_writes(m, ordinals)
+    written = outcome.written_memory(m)
+    writes = outcome.facts_of_writes(m, ordinals, written)
     return ModuleFacts(
         writes=writes,
         fills=outcome.facts_of_fills(m, writes, ordinals),
         backward_calls=outcome.facts_of_backwards(m, ordinals),
         spelling=spelling_of(tree),
+        buffers=buffers_of(m, tree, writes, lambda record: outcome.fact_of_write(m, record, ordinals, written)),
     )

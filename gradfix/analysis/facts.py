@@ -154,6 +154,7 @@ class Write:
     makers: tuple[ast.Call, ...] = ()  # constructors of modules whose writes, in place, nobody outside of them sees
     saved_by_known: bool = True  # by operations of torch, which neither write to their operands nor hand them on
     may_be_number: bool = False  # in some passages no tensor yet: `total` of `total += v`, from 0.0 on
+    value_changes: bool = False  # the memory of the value is written in place somewhere, too
 
 
 class ConditionKind(Enum):
@@ -180,6 +181,54 @@ class ConditionalFill:
     severity: Severity
     hazards: tuple[Hazard, ...]
     sources: tuple[str, ...]  # names in scope at the branch that hold tracked tensors the writes read
+
+
+@dataclass(frozen=True, slots=True)
+class SlotAccess:
+    """A place in a loop where a buffer is used: which slot it names, as far as ints say so.
+
+    With axes (1,), `out[:, t - 1, 0]` has the slot `t - 1` and leaves the index `:, 0` for it.
+    """
+
+    node: ast.expr  # what names the slot in the source: `out[:, t - 1]`, `D[i][j]`, or `out` alone
+    slots: tuple[ast.expr, ...]  # an int for each axis, from the first; fewer where a row or the whole buffer is used
+    rest: tuple[ast.expr, ...] = ()  # what is left of the index
+    is_plain: bool = False  # in the source the slots come first: only the name has to be replaced
+
+
+@dataclass(frozen=True, slots=True)
+class SlotWrite:
+    """A write to one slot, or to a part of one."""
+
+    write: Write
+    access: SlotAccess
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A `for` loop that writes every slot of a buffer once, in order, as the only thing it does to it."""
+
+    loop: ast.For
+    backwards: bool  # from the last slot to the first
+    created: ast.stmt | None  # the statement that makes the buffer, where nothing else reads what it made
+    is_single: bool  # the write is all that a round does
+    leaves_target: bool  # the loop's variables are read after it
+
+
+@dataclass(frozen=True, slots=True)
+class FilledBuffer:
+    """A loop that writes a buffer slot by slot, each slot named by ints along the same axes."""
+
+    loop: ast.For | ast.While
+    name: ast.Name
+    axes: tuple[int, ...]  # dimensions of the buffer, as indexed; negative behind an ellipsis
+    shape: tuple[int | None, ...] | None  # of the buffer
+    writes: tuple[SlotWrite, ...]  # in order; at least one of them is followed by autograd
+    reads: tuple[SlotAccess, ...]  # of values; shape, dtype and the like don't count
+    reads_metadata: bool
+    has_slots: bool  # proven to have at least one slot along every axis
+    filling: Filling | None
+    refusal: str | None  # why the slots can't become a list; None when they can
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +264,4 @@ class ModuleFacts:
     fills: tuple[ConditionalFill, ...]
     backward_calls: tuple[BackwardCall, ...]
     spelling: Spelling
+    buffers: tuple[FilledBuffer, ...] = ()

@@ -12,6 +12,7 @@ from gradfix.analysis.graph import Node
 from gradfix.analysis.indexing import constant_bounds, index_items, indexed_shape, is_basic, is_key
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import graph_node, outside, result_tensor, save, view_of
+from gradfix.analysis.records import join_index
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     UNKNOWN,
@@ -45,6 +46,8 @@ def subscript(
 
 def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...], node: ast.Subscript) -> Value:
     if isinstance(base, Tensor):
+        known = m.picks.get(id(node))
+        m.picks[id(node)] = items if known is None else join_index(known, items)
         if not base.known and is_key(items):
             return _memo_item(state, base, node)
         return indexed(m, state, base, items, node)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gradfix.analysis.facts import TensorFacts
+from gradfix.analysis.facts import IndexItem, TensorFacts
 from gradfix.analysis.graph import Passage, Visit
 from gradfix.analysis.records import BackwardRecord, FillRecord, WriteRecord
 from gradfix.analysis.state import State
@@ -70,6 +70,7 @@ class Machine:
         self.writes: dict[int, WriteRecord] = {}
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
+        self.picks: dict[int, tuple[IndexItem, ...]] = {}  # id of a subscript read of a tensor -> its index
         self.uses_numpy = "numpy" in source.text or "pandas" in source.text
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)

@@ -17,6 +17,7 @@ from gradfix.analysis.state import Items, State, join_tensors
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
+    Choice,
     Const,
     Container,
     Number,
@@ -126,6 +127,8 @@ def members(state: State, value: Value) -> list[Tensor]:
     if isinstance(value, Container):
         items = state.items.get(value)
         return [t for item in (items.values if items else ()) for t in members(state, item)]
+    if isinstance(value, Choice):
+        return [tensor for option in value.options for tensor in members(state, option)]
     return list(tensors(value))
 
 

@@ -19,15 +19,22 @@ from gradfix.analysis.facts import (
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import SCOPES
 from gradfix.analysis.records import BackwardRecord, FillRecord, HazardNote, WriteRecord
+from gradfix.analysis.values import Storage
 from gradfix.analysis.writes import root_of
 from gradfix.findings import Hazard, HazardKind, Place, Severity
 
 Ordinals = Mapping[int, int]
 
 
-def facts_of_writes(m: Machine, ordinals: Ordinals) -> tuple[Write, ...]:
+def written_memory(m: Machine) -> frozenset[Storage]:
+    """All memory that is written in place somewhere."""
+    return frozenset(storage for record in m.writes.values() for storage in record.storages)
+
+
+def facts_of_writes(m: Machine, ordinals: Ordinals, written: frozenset[Storage]) -> tuple[Write, ...]:
     """Writes to tensors that autograd follows, in source order."""
-    return tuple(_write(m, r, ordinals) for r in sorted(filter(_is_fact, m.writes.values()), key=_position))
+    kept = filter(_is_fact, m.writes.values())
+    return tuple(fact_of_write(m, r, ordinals, written) for r in sorted(kept, key=_position))
 
 
 def _is_fact(record: WriteRecord) -> bool:
@@ -39,7 +46,8 @@ def _position(record: WriteRecord | BackwardRecord) -> tuple[int, int]:
     return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
 
 
-def _write(m: Machine, record: WriteRecord, ordinals: Ordinals) -> Write:
+def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: frozenset[Storage]) -> Write:
+    """What codemods are told of a write; `written` is all memory that is written in place somewhere."""
     ordered = sorted(record.hazards, key=lambda note: not any(record.hazards[note].values()))
     severity = Severity.INFO
     if ordered:
@@ -66,6 +74,7 @@ def _write(m: Machine, record: WriteRecord, ordinals: Ordinals) -> Write:
         saved=_saved(m, record, ordered),
         saved_by_known=not any(id(note.save) in m.unfollowed for note in ordered),
         may_be_number=record.may_be_number,
+        value_changes=not (record.sources - record.storages).isdisjoint(written),
     )
 
 

@@ -95,6 +95,8 @@ def _record(
         record.part = record.part if record.part == tensor.part else None
         record.recorded = record.recorded or recorded
     record.storages.update(tensor.storages)
+    for source in tensors(value) if value is not None else ():
+        record.sources.update(source.storages)
     return record
 
 

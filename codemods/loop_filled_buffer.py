@@ -1,0 +1,93 @@
+"""Buffer that a loop fills slot by slot.
+
+## What it does
+Finds loops that write a tensor slot by slot, `out[i] = v`, and don't read it, where an operation saved the buffer
+before (it is filled again, say) or where nothing is wrong at all (`--severity info`); and collects the values in a list,
+which `torch.stack` makes a tensor of.
+
+## Why does backward fail?
+A loop that fills a fresh buffer once is fine. When the buffer is used and then filled again, the writes overwrite what
+the first use has saved for backward.
+
+## Example
+```python
+import torch
+
+
+def f(x):
+    out = torch.zeros(3)
+    total = 0
+    for scale in (1.0, 2.0):
+        for i in range(3):
+            out[i] = scale * x[i].exp()
+        total = total + (out**2).sum()
+    return total
+```
+Use instead:
+```python
+import torch
+
+
+def f(x):
+    out = torch.zeros(3)
+    total = 0
+    for scale in (1.0, 2.0):
+        out = torch.stack([(scale * x[i].exp()).to(out).reshape(()) for i in range(3)])
+        total = total + (out**2).sum()
+    return total
+```
+A loop whose body is more than that write appends to a list instead. `out[i] = v` casts, moves and broadcasts `v`;
+where the facts don't prove that needless, the value is made to fit: `.to(out)` for dtype and device, `.reshape(())` for
+single elements, memory of its own (`torch.empty_like(out[i])`) where the shape isn't known. A loop that doesn't surely
+write every slot, once and in order, starts from the slots as they are: see recurrent-buffer (GF203).
+
+## Leaves alone
+```python
+import torch
+
+
+def f(x):
+    out = torch.zeros(3)
+    for i in range(3):
+        out[i] = x[i].exp()  # a fresh buffer, filled once
+    return out
+```
+```python
+import torch
+
+
+def f(x):
+    return torch.stack([x[i].exp() for i in range(3)])
+```
+
+## Fix safety
+Values, dtype, shape and gradients stay the same; the result lies in new, contiguous memory. The fix is unsafe where
+somebody else may hold the buffer and expects to see the writes. An empty loop leaves the buffer as it is.
+
+## References
+- <https://pytorch.org/docs/stable/generated/torch.stack.html>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gradfix.analysis.facts import ModuleFacts
+from gradfix.codemod import codemod
+from gradfix.findings import Applicability, Finding
+from gradfix.source import Source
+
+from ._buffers import buffer_findings
+from ._writes import SYMPTOM
+
+
+@codemod(
+    "GF202",
+    "loop-filled-buffer",
+    since="0.1",
+    applicability=Applicability.SAFE,
+    symptom=SYMPTOM,
+    needles=("for ", "for(", "while ", "while("),
+)
+def loop_filled_buffer(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+    return buffer_findings("GF202", "loop-filled-buffer", source, facts, recurrent=False)

@@ -1,0 +1,143 @@
+"""Where a node stands: the way up to its scope, the loops around it, and what is bound on the way."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cached_property
+
+from gradfix.analysis.names import FUNCTIONS, SCOPES, local_names
+
+Loop = ast.For | ast.While
+
+
+class Parents:
+    """The way from each node of a tree to the nodes around it."""
+
+    def __init__(self, tree: ast.AST) -> None:
+        self._parents: dict[int, ast.AST] = {}
+        for node in ast.walk(tree):
+            for child in ast.iter_child_nodes(node):
+                self._parents[id(child)] = node
+
+    def of(self, node: ast.AST) -> ast.AST | None:
+        """The node around `node`."""
+        return self._parents.get(id(node))
+
+    def up(self, node: ast.AST) -> Iterator[ast.AST]:
+        """The nodes around `node`, nearest first, up to and with the scope it stands in."""
+        current = self.of(node)
+        while current is not None:
+            yield current
+            if isinstance(current, (ast.Module, *SCOPES)):
+                return
+            current = self.of(current)
+
+    def scope(self, node: ast.AST) -> ast.AST:
+        """The module, class, function or lambda that `node` stands in."""
+        *_, scope = self.up(node)
+        return scope
+
+    def block(self, statement: ast.stmt) -> list[ast.stmt]:
+        """The statements among which `statement` stands."""
+        parent = self.of(statement)
+        for part in ("body", "orelse", "finalbody"):
+            block = getattr(parent, part, None)
+            if isinstance(block, list) and any(other is statement for other in block):
+                return block
+        return [statement]
+
+
+class Bindings:
+    """Where the names of one scope are bound; scopes inside don't count."""
+
+    def __init__(self, scope: ast.AST) -> None:
+        self.scope = scope
+
+    @cached_property
+    def stores(self) -> dict[str, list[ast.Name]]:
+        """Each assignment to a name, by name, in the order of the tree."""
+        found: dict[str, list[ast.Name]] = {}
+        for node in ast.walk(self.scope):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
+                found.setdefault(node.id, []).append(node)
+        return found
+
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """Of the function, where the scope is one."""
+        if not isinstance(self.scope, FUNCTIONS):
+            return frozenset()
+        given = self.scope.args
+        every = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
+        return frozenset(argument.arg for argument in every if argument is not None)
+
+    def is_seen_elsewhere(self, name: str) -> bool:
+        """Whether a scope inside uses the variable, or it belongs to a scope around."""
+        for node in ast.walk(self.scope):
+            if isinstance(node, (ast.Global, ast.Nonlocal)) and name in node.names:
+                return True
+            foreign = isinstance(node, FUNCTIONS) and node is not self.scope
+            if foreign and name not in local_names(node) and name in names_in(node):  # type: ignore[arg-type]
+                return True
+        return False
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Every name that stands in `node`."""
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def stored_in(node: ast.AST) -> set[str]:
+    """Every name that is bound in `node`."""
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
+
+
+def driving_loop(loops: list[Loop], index: set[str]) -> Loop | None:
+    """The outermost of `loops` (innermost first) that goes through different values of the names of an index."""
+    if not loops:
+        return None
+    names = _with_sources(loops[-1], index)
+    found = [driver for name in names if (driver := _driver(loops, name)) is not None]
+    return max(found, key=lambda loop: next(i for i, other in enumerate(loops) if other is loop), default=None)
+
+
+def _with_sources(loop: Loop, names: set[str]) -> set[str]:
+    """`names` and those they are computed from in `loop`."""
+    known: set[str] = set()
+    waiting = set(names)
+    assigned = [node for node in ast.walk(loop) if isinstance(node, ast.Assign)]
+    while waiting:
+        known |= waiting
+        found = {n for node in assigned if stored_in_targets(node) & waiting for n in names_in(node.value)}
+        waiting = found - known
+    return known
+
+
+def stored_in_targets(node: ast.Assign) -> set[str]:
+    """The names an assignment binds."""
+    return {name for target in node.targets for name in stored_in(target)}
+
+
+def _driver(loops: list[Loop], name: str) -> Loop | None:
+    driver: Loop | None = None
+    for loop in loops:
+        if driver is None:
+            driver = loop if name in stored_in(loop) else None
+        elif _carries(loop, name):
+            driver = loop
+        else:
+            break
+    return driver
+
+
+def _carries(loop: Loop, name: str) -> bool:
+    """Whether `name` goes on from round to round of `loop`, never set anew: `i += 1`, `i = i + 1`."""
+    for node in ast.walk(loop):
+        if isinstance(node, ast.Assign) and name in stored_in_targets(node) and name not in names_in(node.value):
+            return False
+        if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)) and name in stored_in(node.target):
+            return False
+        if isinstance(node, (ast.NamedExpr, ast.AnnAssign)) and name in stored_in(node.target):
+            return False
+    return name in stored_in(loop)
