@@ -2,8 +2,8 @@
 
 ## What it does
 Finds loops that write a tensor slot by slot, `out[i] = v`, and don't read it, where an operation saved the buffer
-before (it is filled again, say) or where nothing is wrong at all (`--severity info`); and collects the values in a list,
-which `torch.stack` makes a tensor of.
+before (it is filled again, say) or where nothing is wrong at all (`--severity info`); and collects the values in a
+list, which `torch.stack` makes a tensor of.
 
 ## Why does backward fail?
 A loop that fills a fresh buffer once is fine. When the buffer is used and then filled again, the writes overwrite what
@@ -61,8 +61,8 @@ def f(x):
 ```
 
 ## Fix safety
-Values, dtype, shape and gradients stay the same; the result lies in new, contiguous memory. The fix is unsafe where
-somebody else may hold the buffer and expects to see the writes. An empty loop leaves the buffer as it is.
+Values, dtype, shape and gradients stay the same; the result lies in new, contiguous memory. An empty loop leaves the
+buffer as it is. Where somebody else may hold the buffer, the writes are left to the codemod of their spelling.
 
 ## References
 - <https://pytorch.org/docs/stable/generated/torch.stack.html>

@@ -64,10 +64,9 @@ def f(x):
 ```
 
 ## Fix safety
-Values, dtype, shape and gradients stay the same; the result lies in new, contiguous memory. The fix is unsafe where
-somebody else may hold the buffer. Where the slots aren't named by ints along the same dimensions, or another name of
-the buffer is read afterwards, each write is left to index-assignment, which clones the buffer before it: right as well,
-but a copy of all slots in every round.
+Values, dtype, shape and gradients stay the same; the result lies in new, contiguous memory. Where the slots aren't
+named by ints along the same dimensions, or somebody else may hold the buffer, each write is left to the codemod of its
+spelling (index-assignment, augmented-assignment): right as well, but mostly a copy of all slots in every round.
 
 ## References
 - <https://pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks>

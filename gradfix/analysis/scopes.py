@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from functools import cached_property
 
-from gradfix.analysis.names import FUNCTIONS, SCOPES, local_names
+from gradfix.analysis.names import FUNCTIONS, SCOPES, body_names
 
 Loop = ast.For | ast.While
 
@@ -77,8 +77,9 @@ class Bindings:
         for node in ast.walk(self.scope):
             if isinstance(node, (ast.Global, ast.Nonlocal)) and name in node.names:
                 return True
-            foreign = isinstance(node, FUNCTIONS) and node is not self.scope
-            if foreign and name not in local_names(node) and name in names_in(node):  # type: ignore[arg-type]
+            if not isinstance(node, FUNCTIONS) or node is self.scope:
+                continue
+            if name in names_in(node) and name not in body_names(node).local:
                 return True
         return False
 

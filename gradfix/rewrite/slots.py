@@ -16,11 +16,12 @@ from gradfix.findings import Applicability, Refusal, Rewrite
 from gradfix.rewrite import names, obstacles, sites
 from gradfix.rewrite.expressions import is_effectless
 from gradfix.rewrite.fitting import Fit, fit_of, is_exact
+from gradfix.rewrite.ladder import Form
 from gradfix.rewrite.rebind import rebind
 from gradfix.rewrite.spans import Rendering, Unit, after_block, before_block
 from gradfix.source import Source, Span
 
-_GRADES = tuple(Applicability)
+_FORM = "stack"
 _COMMENT = Refusal("a comment stands in an index that has to be taken apart", "move it out of the brackets")
 
 
@@ -30,11 +31,14 @@ def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tup
     if refusal is not None:
         return refusal
     writes = [written.write for written in buffer.writes]
-    grade = max((obstacles.applicability(write) for write in writes), key=_GRADES.index)
-    made = [Rewrite(_title(buffer, plain=False), grade, _builder(buffer, spelling, plain=False))]
+    if any(obstacles.applicability(write) is not Applicability.SAFE for write in writes):
+        return Refusal(
+            f"somebody else may hold `{buffer.name.id}`", "return it, or collect its slots in a list by hand"
+        )
+    made = [Rewrite(_title(buffer, plain=False), Applicability.SAFE, _builder(buffer, spelling, plain=False), _FORM)]
     if not all(is_exact(fit_of(buffer, written)) for written in buffer.writes):
         title = _title(buffer, plain=True)
-        made.append(Rewrite(title, Applicability.UNSAFE, _builder(buffer, spelling, plain=True)))
+        made.append(Rewrite(title, Applicability.UNSAFE, _builder(buffer, spelling, plain=True), _FORM))
     return (*made, *_clones(source, buffer, spelling))
 
 
@@ -88,12 +92,14 @@ def _clones(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tuple[R
     """A clone of the buffer before each write that is a hazard."""
     writes = [written.write for written in buffer.writes if written.write.hazards]
     found = [rebind(source, write, spelling) for write in writes]
-    made = [rewrites[-1] for rewrites in found if not isinstance(rewrites, Refusal)]
+    made = [
+        r for rewrites in found if not isinstance(rewrites, Refusal) for r in rewrites if r.form == Form.CLONE.value
+    ]
     if not made or len(made) < len(found):
         return ()
     title = f"Clone `{buffer.name.id}` before each write: a copy of all slots every time"
-    grade = max((rewrite.applicability for rewrite in made), key=_GRADES.index)
-    return (Rewrite(title, grade, partial(_build_clones, made=tuple(made))),)
+    build = partial(_build_clones, made=tuple(made))
+    return (Rewrite(title, Applicability.SAFE, build, Form.CLONE.value),)
 
 
 def _build_clones(source: Source, *, made: Sequence[Rewrite]) -> tuple[Edit, ...] | Refusal:
