@@ -7,6 +7,7 @@ import ast
 from gradfix.analysis.graph import assumed
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
+    DEVICE,
     NONE,
     UNKNOWN,
     WHOLE_ARGUMENT,
@@ -34,7 +35,7 @@ _DISCRETE = {
 _FLOATING = frozenset("Float Float64 Float32 Float16 BFloat16 Shaped Num Inexact Real".split())
 _WHOLE = {"Int": None, "UInt": None, "Integer": None, "Bool": "bool", "Int64": "int64", "Int32": "int32"}
 _NUMBERS = frozenset({"int", "float", "bool"})
-_PLAIN = frozenset("str bytes Path dtype device Literal Callable".split())  # neither tensors nor full of them
+_PLAIN = frozenset("str bytes Path dtype Literal Callable".split())  # neither tensors nor full of them
 _SEQUENCES = frozenset("list List Sequence Iterable tuple Tuple set Set".split())
 
 
@@ -97,6 +98,8 @@ def _of_class(state: State, name: str, kind: str, discrete: bool) -> Value | Non
         return Number(kind)
     if kind == "Size":
         return _container(state, "tuple", [Number("int")], exact=False)
+    if kind == "device":
+        return DEVICE
     return UNKNOWN if kind in _PLAIN else None
 
 
@@ -165,4 +168,4 @@ def _one_of(state: State, name: str, parts: list[ast.expr], discrete: bool) -> V
 
 def counted(value: Value) -> bool:
     """True when no tensor can hide in `value`: numbers, strings, and sequences of them."""
-    return all(isinstance(option, (Number, Const)) or option == UNKNOWN for option in options(value))
+    return all(isinstance(option, (Number, Const)) or option in (UNKNOWN, DEVICE) for option in options(value))

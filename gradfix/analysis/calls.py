@@ -31,6 +31,7 @@ from gradfix.analysis.values import (
     Symbol,
     Tensor,
     Value,
+    is_whole,
 )
 from gradfix.analysis.writes import read
 
@@ -246,11 +247,12 @@ def bind_parameters(
 
 
 def _as_annotated(state: State, name: str, value: Value, annotation: ast.expr | None) -> Value:
-    """`value`, or what the annotation says where nothing shows that it is a tensor: `width: int`."""
+    """`value`, or what the annotation says where nothing shows a tensor with a graph: `width: int`, `LongTensor`."""
     if annotation is None or not isinstance(value, Tensor) or value.known:
         return value
     promise = promised(state, name, annotation)
-    return promise if promise is not None and counted(promise) else value
+    whole = isinstance(promise, Tensor) and is_whole(promise.dtype)
+    return promise if promise is not None and (whole or counted(promise)) else value
 
 
 def instantiate(

@@ -11,6 +11,7 @@ from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import outside, result_tensor, tracked, view_of
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
+    DEVICE,
     UNKNOWN,
     Choice,
     Class,
@@ -96,8 +97,10 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
         return shape_value(state, base)
     if name == "ndim":
         return Number("int") if base.shape is None else Const(len(base.shape))
-    if name in ("dtype", "device"):
-        return Symbol(f"torch.{base.dtype}") if name == "dtype" and base.dtype and "?" not in base.dtype else UNKNOWN
+    if name == "device":
+        return DEVICE
+    if name == "dtype":
+        return Symbol(f"torch.{base.dtype}") if base.dtype and "?" not in base.dtype else UNKNOWN
     known_attributes = state.attributes.get(base) or {}
     if name in known_attributes:
         return known_attributes[name]
@@ -152,11 +155,17 @@ def shape_value(state: State, base: Tensor) -> Value:
     """`base.shape`."""
     if base.shape is not None and all(size is not None for size in base.shape):
         return Const(base.shape)
-    made = Container("tuple")
     if base.shape is None:
-        state.items[made] = Items((Number("int"),), False)
-    else:
-        state.items[made] = Items(tuple(Number("int") if s is None else Const(s) for s in base.shape), True)
+        return some_sizes(state)
+    made = Container("tuple")
+    state.items[made] = Items(tuple(Number("int") if s is None else Const(s) for s in base.shape), True)
+    return made
+
+
+def some_sizes(state: State) -> Container:
+    """A shape of which nothing is known."""
+    made = Container("tuple")
+    state.items[made] = Items((Number("int"),), False)
     return made
 
 
@@ -177,6 +186,8 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return Method(base, name)
     if name in ("parameters", "modules", "children", "buffers", "named_parameters", "train", "eval", "to", "training"):
         return Number("bool") if name == "training" else Method(base, name)
+    if name == "device":
+        return DEVICE
     if info is not None and name in ("weight", "bias") and _learns(info):
         value = Tensor((parameter(state, f"self.{name}"),))
     else:

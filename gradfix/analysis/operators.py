@@ -15,6 +15,7 @@ from gradfix.analysis.operations import graph_node, result_tensor, save, tracked
 from gradfix.analysis.shapes import result_shape
 from gradfix.analysis.state import Items, State, join_tensors
 from gradfix.analysis.values import (
+    DEVICE,
     NONE,
     UNKNOWN,
     Choice,
@@ -112,6 +113,8 @@ def kind_of(state: State, value: Value) -> str:
         return "number" if isinstance(constant, (int, float)) else "list"
     if isinstance(value, Number):
         return "number"
+    if value == DEVICE:
+        return "'cpu'"
     if isinstance(value, Symbol):
         return "dtype" if value.name.startswith("torch.") else "other"
     if isinstance(value, Container):
@@ -265,6 +268,8 @@ def output_tensor(
         result = made[0]
         for other in made[1:]:
             result = join_tensors(result, other, None)
+        if short_name(op) == "to":
+            result.dtype = _cast(bases[0], arguments)
         return result
     graph = None if output.gradient is Gradient.NO else node
     if graph is not None and output.gradient is Gradient.MIXED and graph.tracked is Tracked.YES:
@@ -278,6 +283,14 @@ def output_tensor(
     fresh = result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
     fresh.dense = _is_dense(op, output, operands)
     return fresh
+
+
+def _cast(base: Tensor, arguments: Arguments) -> str | None:
+    """Dtype of `base.to(…)`: kept where only a device is given."""
+    if isinstance(other := arguments.get("other", NONE), Tensor):
+        return other.dtype
+    asked = arguments.get("dtype", NONE)
+    return base.dtype if asked == NONE else dtype_name(asked)
 
 
 def _converted(base: Tensor, target: str | None) -> tuple[str | None, ViewKind]:

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable
 
-from gradfix.analysis import calls, sinks
+from gradfix.analysis import calls, objects, sinks
 from gradfix.analysis.annotations import argument, counted, promised
 from gradfix.analysis.candidates import Candidates
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
@@ -16,6 +16,7 @@ from gradfix.analysis.operations import outside
 from gradfix.analysis.state import State
 from gradfix.analysis.statements import run_block
 from gradfix.analysis.values import (
+    DEVICE,
     NONE,
     UNKNOWN,
     Choice,
@@ -32,6 +33,8 @@ from gradfix.torch_ops import method_names
 
 # What people call tensors of integers and bools, which never require grad.
 _DISCRETE = re.compile(r"(^|_)(index|indices|idx|idxs|ids|mask|masks|label|labels|length|lengths|lens)$")
+
+_SHAPE = re.compile(r"(^|_)shapes?$")  # what people call sizes
 
 
 def run_module(m: Machine, tree: ast.Module) -> State:
@@ -149,6 +152,10 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
             return Choice((made, NONE)) if isinstance(default, ast.Constant) and default.value is None else made
         if promise is not None:
             return promise
+        if name == "device":
+            return DEVICE
+        if _SHAPE.search(name):
+            return objects.some_sizes(state)
         if is_other_annotation(annotation):
             return outside(state, name)
         if isinstance(default, ast.Constant) and default.value is not None:

@@ -13,6 +13,7 @@ from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
+    DEVICE,
     NONE,
     UNKNOWN,
     Const,
@@ -73,6 +74,8 @@ def torch_function(
         return _initialise(m, state, args, node)
     if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
         return Number("int")
+    if name == "torch.device":
+        return DEVICE
     op = function(name)
     made = factory(name)
     if made is not None and made.tracked in ("", "no") and not made.shares:

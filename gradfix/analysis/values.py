@@ -237,6 +237,7 @@ class Unknown:
 
 UNKNOWN = Unknown()
 NONE = Const(None)
+DEVICE = Symbol("device")  # some torch.device
 
 Value = (
     Tensor
