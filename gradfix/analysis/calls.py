@@ -248,11 +248,12 @@ def bind_parameters(
 
 def _as_annotated(state: State, name: str, value: Value, annotation: ast.expr | None) -> Value:
     """`value`, or what the annotation says where nothing shows a tensor with a graph: `width: int`, `LongTensor`."""
-    if annotation is None or not isinstance(value, Tensor) or value.known:
+    if annotation is None or not isinstance(value, Tensor):
         return value
     promise = promised(state, name, annotation)
-    whole = isinstance(promise, Tensor) and is_whole(promise.dtype)
-    return promise if promise is not None and (whole or counted(promise)) else value
+    if isinstance(promise, Tensor) and is_whole(promise.dtype) and (value.dtype is None or value.dtype[0] == "?"):
+        return promise
+    return promise if promise is not None and not value.known and counted(promise) else value
 
 
 def instantiate(
