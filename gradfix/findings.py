@@ -153,3 +153,4 @@ class Judgement:
     runs: int = 0  # pairs of runs compared
     max_difference: float | None = None  # largest absolute gradient difference, in the gradient's own unit
     notes: tuple[str, ...] = ()
+    remaining: tuple[str, ...] = ()  # conflicts of other writes that the program still raises

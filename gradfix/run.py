@@ -15,16 +15,15 @@ from gradfix.edits import Edit
 from gradfix.engine import FixResult, Policy
 from gradfix.errors import FileProblem
 from gradfix.files import Stamp
-from gradfix.findings import HazardKind, Identity, Judgement, Refusal, Severity, Verdict
+from gradfix.findings import Identity, Judgement, Refusal, Severity, Verdict
 from gradfix.results import FileResult, Result
 from gradfix.source import Source
-from gradfix.touched import touched
+from gradfix.touched import lines_of, touched
 
 if TYPE_CHECKING:
     from gradfix.backward.cases import Case
     from gradfix.backward.checker import Checker
 
-STILL_RAISES = "still raises"  # how the judge begins when the error before is there after, too
 NO_CASE = "nothing in this file reaches backward, and no call is declared"
 DECLARE = (
     "to have it checked, declare a call: `# gradfix: verify f(x=randn(4, 3))` in the file, or in the configuration"
@@ -219,8 +218,9 @@ class _Proof:
             return Judgement(Verdict.UNCHECKED, NO_CASE, notes=(DECLARE,))
         source = self._plan.loaded.source
         concerned = _concerned_findings(before, after)
+        hazards = [(r, r.finding.hazard) for r in concerned if r.finding.hazard is not None]
         lines = touched(source, before.edits, after.edits)
-        judgement = attribution.combined(
+        return attribution.combined(
             [
                 self._checker.judge(
                     Path(source.path),
@@ -229,22 +229,12 @@ class _Proof:
                     case,
                     *lines,
                     predicted=any(_certain(r) for r in concerned),
-                    silent=any(_silent(r) for r in concerned),
+                    kinds=frozenset(hazard.kind for _, hazard in hazards),
+                    writes=lines_of(source, before.edits, [h.write.span for r, h in hazards if r.source is source]),
                 )
                 for case in self._plan.cases
             ]
         )
-        return _excused(judgement, after)
-
-
-def _excused(judgement: Judgement, after: FixResult) -> Judgement:
-    """A program that still raises says nothing against its fixes while another hazard is left in it."""
-    rest = next((r for r in after.left if r.finding.hazard is not None), None)
-    if judgement.verdict is not Verdict.REJECTED or not judgement.reason.startswith(STILL_RAISES) or rest is None:
-        return judgement
-    line = rest.source.position(rest.finding.span.start).line
-    reason = f"{judgement.reason}; {rest.finding.code} in line {line} is left, which may be why"
-    return replace(judgement, verdict=Verdict.UNCHECKED, reason=reason)
 
 
 def _concerned_findings(before: FixResult, after: FixResult) -> list[Result]:
@@ -257,7 +247,3 @@ def _concerned_findings(before: FixResult, after: FixResult) -> list[Result]:
 
 def _certain(result: Result) -> bool:
     return result.finding.severity is Severity.ERROR
-
-
-def _silent(result: Result) -> bool:
-    return result.finding.hazard is not None and result.finding.hazard.kind is HazardKind.SILENT_WRITE

@@ -15,10 +15,11 @@ def touched(source: Source, one: Sequence[Edit], other: Sequence[Edit]) -> tuple
     A version that has nothing where the other has something has no lines there.
     """
     spans = sorted({edit.span for edit in set(one) ^ set(other)})
-    return _lines(source, one, spans), _lines(source, other, spans)
+    return lines_of(source, one, spans), lines_of(source, other, spans)
 
 
-def _lines(source: Source, edits: Sequence[Edit], spans: Sequence[Span]) -> frozenset[int]:
+def lines_of(source: Source, edits: Sequence[Edit], spans: Sequence[Span]) -> frozenset[int]:
+    """The lines (from 1) where `spans` of the source stand after the edits."""
     ordered = edit_sets.normalise(edits)
     version = Source.from_text(source.path, edit_sets.apply(source.text, ordered))
     lines: set[int] = set()

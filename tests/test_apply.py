@@ -113,9 +113,12 @@ def test_a_fix_is_not_blamed_for_a_hazard_that_is_left(tmp_path: Path) -> None:
     )
     (tmp_path / "a.py").write_text(two)
     done = _gradfix("apply", "--output-format", "json", "a.py", cwd=tmp_path)
-    assert _verdicts(done) == {"GF101 applied": "unchecked", "GF101 left": None}
-    assert "still raises" in done.stdout
-    assert f"in line {1 + two.splitlines().index('z[0] = 1')} is left, which may be why" in done.stdout
+    assert _verdicts(done) == {"GF101 applied": "fixed", "GF101 left": None}
+    judged = next(one["verification"] for one in json.loads(done.stdout) if one["status"] == "applied")
+    line = 1 + two.splitlines().index("z[0] = 1")
+    assert judged["remaining"] == [
+        f"`z[0] = 1` in line {line} overwrites what `Function.apply` saved in line {line - 1}"
+    ]
     assert "\ny[0] = 10\n" not in (tmp_path / "a.py").read_text()
 
 

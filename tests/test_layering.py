@@ -26,6 +26,7 @@ LAYERS = (
     ("codemods",),
     ("registry", "prefilter"),
     ("engine",),
+    ("tracer",),
     ("touched", "attribution", "backward"),
     ("report", "pages", "place"),
     ("terminal",),
@@ -39,7 +40,7 @@ RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 
 # Third-party packages: where they may be imported at all, and where also while the module itself is imported.
 THIRD_PARTY = {
-    "torch": {"backward.worker"},
+    "torch": {"backward.worker", "tracer"},
     "libcst": {"rewrite"},
     "click": {"cli"},
     "unidiff": {"patches"},
@@ -134,9 +135,9 @@ def test_printing_opening_and_starting_stay_in_their_places(module: str) -> None
 
 def test_the_workers_need_nothing_but_python_and_torch() -> None:
     """They are loaded by path in an interpreter where gradfix isn't installed."""
-    workers = [name for name in MODULES if name.startswith("backward.worker")]
+    workers = [name for name in MODULES if name.startswith(("backward.worker", "tracer."))]
     assert workers
     for module in workers:
         for name, line in _imports(MODULES[module]):
-            own = name.startswith(("gradfix.backward.worker_", "gradfix.backward.worker."))
+            own = name.startswith(("gradfix.backward.worker_", "gradfix.backward.worker.", "gradfix.tracer."))
             assert own or name.split(".")[0] != "gradfix", f"line {line}: {module} imports {name}"

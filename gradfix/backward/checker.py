@@ -10,11 +10,12 @@ from pathlib import Path
 from types import TracebackType
 
 from gradfix.backward.cases import Case, DeclaredCall
-from gradfix.backward.judge import CaseJudge, Subject
+from gradfix.backward.evidence import Subject
+from gradfix.backward.judge import CaseJudge
 from gradfix.backward.limits import Limits
 from gradfix.backward.protocol import ProtocolError, Request, Run
 from gradfix.backward.server import Server, ServerDiedError, ServerRefusedError
-from gradfix.findings import Judgement, Verdict
+from gradfix.findings import HazardKind, Judgement, Verdict
 
 
 class Checker:
@@ -75,12 +76,13 @@ class Checker:
         changed_after: frozenset[int],
         *,
         predicted: bool = False,
-        silent: bool = False,
+        kinds: frozenset[HazardKind] = frozenset(),
+        writes: frozenset[int] = frozenset(),
     ) -> Judgement:
         """Judge the rewrite of `path` from the text `before` to the text `after`; the file isn't read or written.
 
         `changed_*` are the 1-based lines that differ. `predicted`: the analysis says the original raises in every run.
-        `silent`: the hazard raises nothing, so the original's own gradient is no reference.
+        `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them.
         """
         ran = case.call if isinstance(case, DeclaredCall) else "program"
         if self._spent > self._limits.total:
@@ -97,7 +99,8 @@ class Checker:
             changed_before=frozenset(changed_before),
             changed_after=frozenset(changed_after),
             predicted=predicted,
-            silent=silent,
+            kinds=kinds,
+            writes=writes,
         )
         limits = replace(self._limits, case=min(self._limits.case, self._limits.total - self._spent))
         try:

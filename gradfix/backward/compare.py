@@ -231,6 +231,7 @@ def _at(index: int, shape: tuple[int, ...]) -> str:
 
 
 _GRAD_FN = re.compile(r",?\s*grad_fn=<[^>]*>")
+_TRACKED = " (tracked)"
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
 
@@ -238,14 +239,18 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
 def same_print(before: str, after: str, *, prefix: bool) -> str | None:
     """None when both printed the same, else the first lines that differ.
 
-    Names of graph nodes and addresses are left out of account, numbers are compared to 1 in 1000. With `prefix`, the
-    second may have gone on.
+    Names of graph nodes and addresses are left out of account, numbers are compared to 1 in 1000. The second may show a
+    graph node where the first has none, not the other way round. With `prefix`, it may have gone on.
     """
     one, other = _normal(before), _normal(after)
     if prefix:
         other = other[: len(one)]
     for a, b in zip(one, other, strict=False):
-        if a != b and not _same_line(a, b):
+        if (
+            a != b
+            and a != b.replace(_TRACKED, "")
+            and not _same_line(a, b if _TRACKED in a else b.replace(_TRACKED, ""))
+        ):
             return f"printed {a[:80]!r} before, {b[:80]!r} after"
     if len(one) != len(other):
         return f"printed {len(one)} lines before, {len(other)} after"
@@ -253,7 +258,7 @@ def same_print(before: str, after: str, *, prefix: bool) -> str | None:
 
 
 def _normal(text: str) -> list[str]:
-    return _ADDRESS.sub("0x", _GRAD_FN.sub("", text)).splitlines()
+    return _ADDRESS.sub("0x", _GRAD_FN.sub(_TRACKED, text)).splitlines()
 
 
 def _same_line(one: str, other: str) -> bool:

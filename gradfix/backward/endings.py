@@ -32,18 +32,20 @@ def _departure(run: Run) -> str:
     return f"died of signal {-run.status}" if run.status < 0 else f"left the interpreter with code {run.status}"
 
 
-def no_new_end(before: Run, after: Run, failure: Failure | None, *, plain: bool) -> None:
-    """The rewritten text ends no worse than the original. Raises `DiffersError`.
+def still_raises(failure: Failure) -> str:
+    """That the rewritten text raises, and where."""
+    line = "" if failure.error.line is None else f" (line {failure.error.line})"
+    return f"still raises {failure.error}{line}"
+
+
+def no_new_end(before: Run, after: Run, failure: Failure | None) -> None:
+    """The rewritten text ends no worse than the original, which raised `failure`. Raises `DiffersError`.
 
     Raises `UncheckedError` where only time decides.
     """
     again = failure_of(after)
-    if again is not None:
-        unchanged = failure is not None and (failure.symptom, failure.index) == (again.symptom, again.index)
-        if plain or not unchanged:
-            how = "still raises" if unchanged else "raises"
-            line = "" if again.error.line is None else f" (line {again.error.line})"
-            raise DiffersError(f"{how} {again.error}{line}")
+    if again is not None and failure is None:
+        raise DiffersError(still_raises(again).removeprefix("still "))
     if after.killed == "time" and before.killed is None:
         _in_time(before, after, failure)
     elif after.killed is not None and before.killed is None:

@@ -6,13 +6,14 @@ branch are taken. Whatever the runs print or claim, the comparison is made here,
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from gradfix.backward import oracle
 from gradfix.backward.compare import Agreement, DiffersError, distance, same_passes, same_print, same_roots
+from gradfix.backward.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
 from gradfix.backward.endings import UncheckedError, no_new_end, no_other_error, obstacle_of, same_count
+from gradfix.backward.evidence import Evidence, Subject, conclude, judged
 from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.protocol import Request, Run
@@ -23,50 +24,14 @@ PAIRS = ((0, 1.0), (0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0), (3, 1.0)
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is judged."""
-
-    path: str  # absolute
-    cwd: str
-    before: str  # texts of the file
-    after: str
-    call: str | None
-    seed: int
-    changed_before: frozenset[int]  # 1-based lines
-    changed_after: frozenset[int]
-    predicted: bool  # the analysis says that every run raises
-    silent: bool  # the hazard raises nothing: the original's own gradient is in doubt
-
-
-@dataclass(slots=True)
-class Evidence:
-    """What the runs have shown so far."""
-
-    agreement: Agreement = field(default_factory=Agreement)
-    pairs: int = 0
-    failed: Failure | None = None  # the first error of the original
-    cured: int = 0  # pairs in which the original raised and the rewritten text was right
-    cures: list[str] = field(default_factory=list)  # symptoms that were cured
-    uncured: list[str] = field(default_factory=list)  # symptoms that both showed, with varied inputs only
-    same: int = 0  # pairs in which both ran alike
-    blank: int = 0  # pairs in which the loss wasn't finite
-    corrected: int = 0  # pairs in which the original's own gradient was wrong
-    unjudged: list[str] = field(default_factory=list)  # pairs without an oracle: why
-    oracles: list[str] = field(default_factory=list)
-    executed: list[frozenset[int]] = field(default_factory=list)  # changed lines of the original, run by run
-    executable: frozenset[int] = frozenset()
-    exercised: bool = False
-    prints: bool = True  # what is printed can be compared
-    notes: list[str] = field(default_factory=list)
-
-
 class CaseJudge:
     """Judges one subject. `make` carries out a run; it may raise, and that passes through."""
 
     def __init__(self, make: Make, subject: Subject, limits: Limits) -> None:
         self._make, self._subject, self._limits = make, subject, limits
         self._evidence = Evidence()
+        self._lines = Lines.of(subject)
+        self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
 
     def judgement(self) -> Judgement:
         """Run pair after pair until one decides or the time is up."""
@@ -79,10 +44,10 @@ class CaseJudge:
                     break
                 self._pair(seed + subject.seed, scale, plain=number == 0)
         except DiffersError as difference:
-            return self._judged(Verdict.REJECTED, str(difference))
+            return judged(evidence, subject, Verdict.REJECTED, str(difference))
         except UncheckedError as why:
-            return self._judged(Verdict.UNCHECKED, str(why))
-        return self._conclude()
+            return judged(evidence, subject, Verdict.UNCHECKED, str(why))
+        return conclude(evidence, subject)
 
     def _request(self, text: str, seed: int, scale: float, lines: frozenset[int]) -> Request:
         subject = self._subject
@@ -110,16 +75,18 @@ class CaseJudge:
             self._repeat(first, before)
         after = self._make(second)
         self._count_lines(before, after)
-        failure = failure_of(before)
-        no_new_end(before, after, failure, plain=plain)
+        failure, again = failure_of(before), failure_of(after)
+        no_new_end(before, after, failure)
         if obstacle is not None:
             return
         evidence.pairs += 1
+        evidence.failed = evidence.failed or failure
         if failure is None:
             self._both_ran(first, second, before, after)
-        else:
-            evidence.failed = evidence.failed or failure
+        elif again is None:
             self._original_failed(first, second, before, after, failure)
+        else:
+            self._both_failed(first, second, before, after, plain=plain)
 
     def _repeat(self, request: Request, before: Run) -> None:
         """Find out whether the original agrees with itself, and how closely."""
@@ -195,9 +162,6 @@ class CaseJudge:
         evidence = self._evidence
         local = Agreement(slack=evidence.agreement.slack)
         same_passes(before.events[: failure.index + 1], after.events, local)
-        if failure_of(after) is not None:
-            _add(evidence.uncured, failure.symptom.short)
-            return
         if len(after.events) <= failure.index < len(before.events):
             raise DiffersError(f"the backward pass at line {before.events[failure.index].line} is never reached")
         propagated = before.ended is not None and before.ended.error is not None
@@ -225,21 +189,76 @@ class CaseJudge:
                 raise NoOracleError(
                     f"no oracle for {failure.symptom.short!r}" + (" after a first pass" * bool(failure.index))
                 )
+            self._same_without_gradients(first, second, local)
             _add(evidence.oracles, oracle.differences(self._make, first, second, failure))
             local.passes += 1
             return
-        reference, name = oracle.run_cured(self._make, replace(first, lines=()), failure)
-        same_passes(reference.events, after.events, local)
-        no_other_error(reference, after)
-        same_count(reference, after)
-        self._same_arguments(reference, after, local)
-        if evidence.prints and Cure.FRESH_LEAVES.value not in name:  # a `leaf * 1` shows no `.grad`
-            self._same_print(reference, after, prefix=False)
+        reference, name = oracle.run_cured(self._make, first, failure)
+        self._same_as_reference(reference, name, after, second, local)
         if any(local.gained.values()):
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
             oracle.differences(self._make, first, second, failure)
         _add(evidence.oracles, name)
+
+    def _same_without_gradients(self, first: Request, second: Request, local: Agreement) -> None:
+        """What both compute up to their first backward, where nothing is tracked and so nothing raises."""
+        before, after = (oracle.forward(self._make, request) for request in (first, second))
+        same_roots(before.events[0], after.events[0], local)
+        self._same_arguments(before, after, local)
+        if self._evidence.prints:
+            self._same_print(before, after, prefix=False)
+
+    def _same_as_reference(self, reference: Run, name: str, after: Run, request: Request, local: Agreement) -> None:
+        """The run `after` of `request` computes what the original does under the cures of `name`."""
+        same_passes(reference.events, after.events, local)
+        no_other_error(reference, after)
+        same_count(reference, after)
+        self._same_arguments(reference, after, local)
+        if not self._evidence.prints:
+            return
+        if Cure.FRESH_LEAVES.value in name:  # a `leaf * 1` shows no `.grad`: neither may the rewritten text
+            after = self._make(replace(request, lines=(), plan=replace(request.plan, fresh_leaves=True)))
+        self._same_print(reference, after, prefix=False)
+
+    def _both_failed(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
+        """Both raise: conflicts tell whether the rewrite's own is among them, and cures what both compute."""
+        evidence, failure, again = self._evidence, failure_of(before), failure_of(after)
+        assert failure is not None
+        assert again is not None
+        local = Agreement(slack=evidence.agreement.slack)
+        same_passes(before.events[: failure.index + 1], after.events[: again.index + 1], local)
+        known = self._compared_conflicts(first, second, failure, again)
+        if plain:
+            evidence.remaining = tuple(map(str, known.others))
+        elif not known.cured:
+            _add(evidence.uncured, again.symptom.short)
+            return
+        try:
+            reference, name = oracle.run_cured(self._make, first, failure)
+            result, _ = oracle.run_cured(self._make, second, again)
+            self._same_as_reference(reference, name, result, replace(second, hooks=True), local)
+        except NoOracleError as why:
+            _add(evidence.unjudged, str(why))
+            return
+        _add(evidence.oracles, name)
+        self._merge(local)
+        if not local.passes:
+            evidence.blank += 1
+        elif known.cured:
+            evidence.cured += 1
+        else:
+            evidence.aloof += 1
+
+    def _compared_conflicts(self, first: Request, second: Request, failure: Failure, again: Failure) -> Told:
+        """What the conflicts of both say. Raises `DiffersError` for those of its own that are left, and new ones."""
+        subject = self._subject
+        key = (failure.symptom, failure.index, again.symptom, again.index)
+        if key not in self._told:
+            before, after = (self._make(replace(request, lines=(), trace=True)) for request in (first, second))
+            known = told(self._lines, subject.path, before, after, subject.kinds)
+            self._told[key] = none_of_its_own(known, subject.kinds, again, whole=came_to_its_end(before))
+        return self._told[key]
 
     def _same_end(self, before: Run, after: Run, local: Agreement) -> None:
         if before.ended is None or after.ended is None or before.killed or after.killed:
@@ -274,82 +293,6 @@ class CaseJudge:
         total.summed |= local.summed
         for leaf, nonzero in local.gained.items():
             total.gained[leaf] = total.gained.get(leaf, False) or nonzero
-
-    def _conclude(self) -> Judgement:
-        evidence, subject = self._evidence, self._subject
-        changed = subject.changed_before | subject.changed_after
-        if changed and not evidence.exercised:
-            return self._judged(Verdict.NOT_EXERCISED, "no run reached the changed lines")
-        for symptom in evidence.uncured:
-            if symptom in evidence.cures:
-                return self._judged(Verdict.REJECTED, f'with other inputs it still raises "{symptom}"')
-        if evidence.cured or evidence.corrected:
-            return self._judged(Verdict.FIXED, self._fixed_reason())
-        if evidence.unjudged:
-            return self._judged(Verdict.UNCHECKED, "; ".join(evidence.unjudged))
-        if evidence.blank == evidence.pairs:
-            return self._judged(Verdict.UNCHECKED, "the loss is never finite")
-        if subject.predicted:
-            return self._judged(Verdict.NOT_REPRODUCED, f"the original ran without an error {self._times()}")
-        return self._judged(Verdict.EQUIVALENT, f"worked before, same after: {self._likeness()}")
-
-    def _fixed_reason(self) -> str:
-        evidence = self._evidence
-        if not evidence.cured:
-            return "wrong gradient without an error before; after, it agrees with central differences " + self._times()
-        return f'raised "{evidence.cures[0]}" before; after, {self._likeness()}'
-
-    def _likeness(self) -> str:
-        agreement = self._evidence.agreement
-        loss = (
-            "the sum as loss"
-            if agreement.summed
-            else "same loss"
-            if agreement.forward == 0.0
-            else f"loss equal {_digits(agreement.forward)}"
-        )
-        return f"{loss}, gradients equal {_digits(agreement.relative)}{self._branches()} {self._times()}"
-
-    def _times(self) -> str:
-        return f"({self._evidence.pairs - self._evidence.blank} pairs of runs)"
-
-    def _branches(self) -> str:
-        """Whether changed lines of the original ran in some runs and not in others."""
-        runs = [lines for lines in self._evidence.executed if lines] or [frozenset()]
-        every, never = frozenset.intersection(*runs), frozenset.union(*runs)
-        return ", branch taken and not taken" if every != never else ""
-
-    def _judged(self, verdict: Verdict, reason: str) -> Judgement:
-        evidence, subject = self._evidence, self._subject
-        notes = [*evidence.notes, *self._late_notes(verdict)]
-        compared = verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
-        return Judgement(
-            verdict=verdict,
-            reason=reason,
-            ran="program" if subject.call is None else subject.call,
-            error_before=None if evidence.failed is None else str(evidence.failed.error),
-            oracle=", ".join(evidence.oracles) or None,
-            runs=evidence.pairs - evidence.blank,
-            max_difference=evidence.agreement.largest if compared else None,
-            notes=tuple(notes),
-        )
-
-    def _late_notes(self, verdict: Verdict) -> list[str]:
-        evidence = self._evidence
-        notes = []
-        if verdict in (Verdict.FIXED, Verdict.EQUIVALENT):
-            for leaf, nonzero in evidence.agreement.gained.items():
-                notes.append(f"the gradient of {leaf} was None and is {'nonzero' if nonzero else 'zero'} now")
-            notes += [f'with other inputs both raise "{symptom}"' for symptom in evidence.uncured]
-            notes += [f"not judged in some runs: {why}" for why in evidence.unjudged]
-            missed = evidence.executable.difference(*evidence.executed) if evidence.executed else frozenset()
-            if missed:
-                notes.append("never ran: line " + ", ".join(map(str, sorted(missed))))
-        return notes
-
-
-def _digits(relative: float) -> str:
-    return "bit for bit" if relative == 0.0 else f"to {max(1, math.floor(-math.log10(relative)))} digits"
 
 
 def _add(items: list[str], item: str) -> None:

@@ -62,6 +62,7 @@ def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]
         cures.append(cure)
         cured = replace(
             request,
+            lines=(),
             hooks=True,
             ones=Cure.ONES in cures,
             plan=replace(request.plan, fresh_leaves=Cure.FRESH_LEAVES in cures),
@@ -72,6 +73,15 @@ def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]
         why = "ends" if run.ended is None or run.ended.error is None else f"raises {run.ended.error}"
         raise NoOracleError(f"no oracle: with {cures[0].value} the original {why} before its backward")
     return run, " + ".join(cure.value for cure in cures)
+
+
+def forward(make: Make, request: Request) -> Run:
+    """What a text computes up to its first backward, with gradients off. Raises `NoOracleError` when that can't run."""
+    run = make(replace(request, ones=True, backwards=1, lines=(), plan=replace(request.plan, direction=0)))
+    if not run.events:
+        why = f" ({run.ended.error})" if run.ended is not None and run.ended.error is not None else ""
+        raise NoOracleError(f"no oracle: the forward doesn't run without gradients{why}")
+    return run
 
 
 def differences(make: Make, before: Request, after: Request, failure: Failure | None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Message = dict[str, Any]  # a JSON object
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class ProtocolError(ValueError):
@@ -43,6 +43,7 @@ class Request:
     hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
     ones: bool = False  # a cotangent of ones where torch would ask for one
     directions: int = 0  # directional derivatives to report
+    trace: bool = False  # every conflict of the run; nothing that autograd forbids stops it
 
     def message(self, number: int) -> Message:
         """The request as the child reads it."""
@@ -106,6 +107,39 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Conflict:
+    """One way in which a traced run breaks backward; the twin of the tracer's."""
+
+    kind: str
+    by: str  # the function of torch that overwrote, or left the graph
+    saved_by: str
+    write: Spot | None  # None: not the user's code
+    save: Spot | None
+    times: int
+
+    def __str__(self) -> str:
+        where = "a library" if self.write is None else f"line {self.write.line}"
+        what = f"`{self.write.text}`" if self.write is not None and self.write.text else self.by
+        if self.save is None:
+            return f"{self.kind}: {what} in {where}"
+        return f"{what} in {where} overwrites what `{self.saved_by}` saved in line {self.save.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """An expression that ran: lines from 1, columns from 0, None where they aren't known."""
+
+    file: str
+    function: str
+    line: int
+    end_line: int
+    column: int | None
+    end_column: int | None
+    text: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """How the run ended, in its own words."""
 
@@ -118,6 +152,7 @@ class Ended:
     arguments: tuple[Tensor, ...]  # of a call, as it left them
     results: tuple[Tensor, ...]  # tensors a call returned
     scalars: str  # numbers and texts it returned
+    conflicts: tuple[Conflict, ...] = ()  # of a traced run
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +221,34 @@ def _ended(message: Message) -> Ended:
         arguments=tuple(_tensor(argument) for argument in message["arguments"]),
         results=tuple(_tensor(result) for result in message["results"]),
         scalars=str(message["scalars"]),
+        conflicts=tuple(_conflict(conflict) for conflict in message["conflicts"]),
+    )
+
+
+def _conflict(message: Message) -> Conflict:
+    return Conflict(
+        kind=str(message["kind"]),
+        by=str(message["by"]),
+        saved_by=str(message["saved_by"]),
+        write=_spot(message["write"]),
+        save=_spot(message["save"]),
+        times=int(message["times"]),
+    )
+
+
+def _spot(message: Message | None) -> Spot | None:
+    if message is None:
+        return None
+    column, end = message["column"], message["end_column"]
+    return Spot(
+        file=str(message["file"]),
+        function=str(message["function"]),
+        line=int(message["line"]),
+        end_line=int(message["end_line"]),
+        column=None if column is None else int(column),
+        end_column=None if end is None else int(end),
+        text=str(message["text"]),
+        time=int(message["time"]),
     )
 
 

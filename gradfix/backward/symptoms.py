@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from gradfix.findings import HazardKind
+
 
 class Cure(Enum):
     """How the original can be run so that its gradients exist: decides on the oracle."""
@@ -27,10 +29,22 @@ class Symptom:
     stem: str  # what the message contains
     short: str  # how reports call it
     cure: Cure
+    kind: HazardKind | None = None  # the hazard it shows
 
 
+_KINDS = {
+    "modified by an inplace operation": HazardKind.SAVED_THEN_WRITTEN,
+    "a view of a leaf written": HazardKind.LEAF_VIEW_WRITTEN,
+    "a leaf written": HazardKind.LEAF_WRITTEN,
+    "grad can be implicitly created only for scalars": HazardKind.NON_SCALAR_BACKWARD,
+    "does not require grad": HazardKind.DISCONNECTED,
+    "not used in the graph": HazardKind.DISCONNECTED,
+    "a forbidden view written": HazardKind.MULTI_VIEW_WRITTEN,
+    "a view's base written": HazardKind.MULTI_VIEW_WRITTEN,
+    "a no_grad view written": HazardKind.NO_GRAD_VIEW_WRITTEN,
+}
 SYMPTOMS = tuple(
-    Symptom(*row)
+    Symptom(*row, _KINDS.get(row[1]))
     for row in (
         ("has been modified by an inplace operation", "modified by an inplace operation", Cure.HOOKS),
         ("a view of a leaf Variable that requires grad is being used", "a view of a leaf written", Cure.FRESH_LEAVES),

@@ -27,12 +27,14 @@ import types  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
-PROTOCOL = 1  # the same number is in server.py; the two refuse to talk otherwise
+PROTOCOL = 2  # the same number is in server.py; the two refuse to talk otherwise
 
 
 def _lend_package() -> None:
     """Make the sibling modules importable under their own names: gradfix isn't installed in this interpreter."""
-    for name, path in (("gradfix", ""), ("gradfix.backward", os.path.abspath(_HERE))):
+    here = os.path.abspath(_HERE)
+    tracer = os.path.join(os.path.dirname(here), "tracer")
+    for name, path in (("gradfix", ""), ("gradfix.backward", here), ("gradfix.tracer", tracer)):
         package = types.ModuleType(name)
         package.__path__ = [path] if path else []
         sys.modules[name] = package

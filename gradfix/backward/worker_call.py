@@ -22,11 +22,11 @@ class CallError(ValueError):
     """The declared call makes no sense; the message says what and quotes it."""
 
 
-def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> Message:
-    """Import the file, make the call, run backward over what it returns. Returns what it left and what it gave."""
+def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> None:
+    """Import the file, make the call, note what it left and gave, run backward over what it returns."""
     module = _imported(request["path"], code)
     torch.manual_seed(request["seed"])
-    function, args, keywords = _prepared(request["call"], module)
+    function, args, keywords = _prepared(request["call"], module, leaves)
     given = _as_inputs(args, keywords, leaves)
     owner = getattr(function, "__self__", None)
     if isinstance(owner, torch.nn.Module) and leaves.plan.double:
@@ -35,14 +35,14 @@ def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Ob
     before = observer.events
     result = function(*args, **keywords)
     outputs = [item for item in _parts(result) if isinstance(item, torch.Tensor)]
-    differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
-    if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
-        _drive(differentiable, leaves)
-    return {
+    observer.outcome = {
         "arguments": [observer.wire.tensor(tensor) for tensor in given],
         "results": [observer.wire.tensor(tensor) for tensor in outputs],
         "scalars": repr([item for item in _parts(result) if isinstance(item, (bool, int, float, complex, str))])[:4000],
     }
+    differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
+    if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
+        _drive(differentiable, leaves)
 
 
 def _imported(path: str, code: types.CodeType) -> types.ModuleType:
@@ -69,8 +69,11 @@ def _imported(path: str, code: types.CodeType) -> types.ModuleType:
     return module
 
 
-def _prepared(text: str, module: types.ModuleType) -> tuple[Any, list[Any], dict[str, Any]]:
-    """The function and its evaluated arguments. Names are the module's, then torch's, then Python's own."""
+def _prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:
+    """The function and its evaluated arguments. Names are the module's, then torch's, then Python's own.
+
+    Arguments are scaled when they are handed over, so not while they are made.
+    """
     try:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
@@ -83,6 +86,7 @@ def _prepared(text: str, module: types.ModuleType) -> tuple[Any, list[Any], dict
         return eval(compile(ast.Expression(node), "<declared call>", "eval"), names)
 
     function = value(tree.func)
+    leaves.scaling = False
     args: list[Any] = []
     for argument in tree.args:
         if isinstance(argument, ast.Starred):
@@ -92,6 +96,7 @@ def _prepared(text: str, module: types.ModuleType) -> tuple[Any, list[Any], dict
     keywords: dict[str, Any] = {}
     for keyword in tree.keywords:
         keywords.update(value(keyword.value) if keyword.arg is None else {keyword.arg: value(keyword.value)})
+    leaves.scaling = True
     return function, args, keywords
 
 

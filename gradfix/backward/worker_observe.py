@@ -35,6 +35,7 @@ class Observer:
         self.forward_only = False  # report the objective of the first pass and stop
         self.ones = False  # a cotangent of ones where torch would ask for one
         self.executed: set[int] = set()  # of the watched lines; filled by the line tracer
+        self.outcome: Message = {"arguments": [], "results": [], "scalars": ""}  # of a call, once it returned
         self.finish: Callable[[], None] = lambda: None  # ends the run from inside
         self._report, self._leaves, self._subject, self._most = report, leaves, subject, most
         self._inside = False

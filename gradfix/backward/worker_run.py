@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.utils.checkpoint
 
 from gradfix.backward import worker_call, worker_tensors
 from gradfix.backward.worker_lines import Lines
 from gradfix.backward.worker_observe import Observer
 from gradfix.backward.worker_scratch import furnish
 from gradfix.backward.worker_vary import Departure, Leaves, Plan
+from gradfix.tracer.trace import Tracer, bypassed_checkpoint
 
 Message = dict[str, Any]
 Report = Callable[[Message], None]
@@ -66,9 +66,10 @@ def run(request: Message, report: Report) -> None:
     observer.forward_only = plan.direction is not None
     observer.ones = request["ones"]
     lines = Lines(request["path"], frozenset(request["lines"]))
+    tracer = Tracer(roots=(request["path"],), go_on=True) if request["trace"] else None
     ended: list[bool] = []
 
-    def end(error: BaseException | None, *, stopped: bool, outcome: Message | None = None) -> None:
+    def end(error: BaseException | None, *, stopped: bool) -> None:
         """The last message, once; then this process is over, whatever the user's code still has in mind."""
         if ended:
             os._exit(0)
@@ -84,7 +85,8 @@ def run(request: Message, report: Report) -> None:
                     "executable": sorted(lines.executable),
                     "rng": worker_tensors.rng_state(),
                     "stops": sorted(leaves.stops),
-                    **(outcome or {"arguments": [], "results": [], "scalars": ""}),
+                    "conflicts": [] if tracer is None else [one.as_message() for one in tracer.conflicts()],
+                    **observer.outcome,
                     "used": [part for part in _LATE_PARTS if part in sys.modules],
                 }
             }
@@ -99,11 +101,10 @@ def run(request: Message, report: Report) -> None:
     _seed(request["seed"])
     observer.install()
     error: BaseException | None = None
-    outcome: Message | None = None
     try:
-        with _departures(request, leaves):
+        with _departures(request, leaves), contextlib.nullcontext() if tracer is None else tracer:
             lines.start()
-            outcome = _execute(request, code, leaves, observer)
+            _execute(request, code, leaves, observer)
     except SystemExit as leaving:
         error = None if leaving.code in (None, 0) else leaving
     except BaseException as raised:
@@ -111,7 +112,7 @@ def run(request: Message, report: Report) -> None:
         with contextlib.suppress(BaseException):
             traceback.print_exc()
     lines.stop()
-    end(error, stopped=False, outcome=outcome)
+    end(error, stopped=False)
 
 
 def _compiled(request: Message, end: Callable[..., None]) -> types.CodeType:
@@ -124,16 +125,16 @@ def _compiled(request: Message, end: Callable[..., None]) -> types.CodeType:
         raise
 
 
-def _execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> Message | None:
+def _execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> None:
     if request["call"] is not None:
-        return worker_call.execute(request, code, leaves, observer)
+        worker_call.execute(request, code, leaves, observer)
+        return
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=request["path"], __builtins__=__builtins__, __annotations__={})
     sys.modules["__main__"] = module
     sys.argv = [request["path"]]
     sys.path.insert(0, os.path.dirname(request["path"]))
     exec(code, module.__dict__)
-    return None
 
 
 def _seed(seed: int) -> None:
@@ -157,7 +158,7 @@ def _departures(request: Message, leaves: Leaves) -> Iterator[None]:
     """Everything that makes this run differ from the plain one. Nothing is entered for the plain one."""
     with contextlib.ExitStack() as stack:
         if request["hooks"]:
-            _bypass_checkpoint()
+            stack.enter_context(bypassed_checkpoint())
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t))
         if leaves.plan.double:
             torch.set_default_dtype(torch.float64)
@@ -168,18 +169,6 @@ def _departures(request: Message, leaves: Leaves) -> Iterator[None]:
         if leaves.plan.departs:
             stack.enter_context(Departure(leaves))
         yield
-
-
-def _bypass_checkpoint() -> None:
-    """Call checkpointed functions directly: around an in-place write checkpoint itself is silently wrong."""
-
-    def direct(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
-        for option in ("use_reentrant", "preserve_rng_state", "context_fn", "determinism_check", "debug"):
-            keywords.pop(option, None)
-        keywords.pop("early_stop", None)
-        return function(*args, **keywords)
-
-    torch.utils.checkpoint.checkpoint = direct
 
 
 def _note_custom_functions(leaves: Leaves) -> None:

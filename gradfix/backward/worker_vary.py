@@ -57,6 +57,7 @@ class Leaves:
         self.plan = plan
         self.tracked: list[torch.Tensor] = []
         self.stops: set[str] = set()
+        self.scaling = True  # whether what is drawn at random is scaled
         self.ignored: dict[int, torch.Tensor] = {}  # leaves of our own making that stand for nothing of the user's
         self.labels: dict[int, str] = {}  # names of leaves that no variable of the user holds, by id
         self._ordinal: dict[int, int] = {}
@@ -167,7 +168,7 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             self._note_precision(function, result)
         if not isinstance(result, torch.Tensor):
             return result
-        if random:
+        if random and self._leaves.scaling:
             self._leaves.scale(result)
         return self._new_leaf(result.requires_grad_()) if wanted else result
 

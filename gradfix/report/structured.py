@@ -131,6 +131,7 @@ def _judgement(judgement: Judgement) -> Json:
         "runs": judgement.runs,
         "max_abs_grad_diff": judgement.max_difference,
         "notes": list(judgement.notes),
+        "remaining": list(judgement.remaining),
     }
 
 

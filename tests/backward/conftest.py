@@ -10,7 +10,7 @@ import pytest
 
 from gradfix.backward.cases import Case, Program
 from gradfix.backward.checker import Checker
-from gradfix.findings import Judgement
+from gradfix.findings import HazardKind, Judgement
 
 Judge = Callable[..., Judgement]
 
@@ -21,7 +21,9 @@ if sys.platform != "linux":
 def judged_by(checker: Checker, folder: Path) -> Judge:
     """`judge(text, old, new, case=…, …)`: the verdict on replacing `old` by `new` in the text."""
 
-    def judge(text: str, old: str, new: str, case: Case | None = None, **flags: bool) -> Judgement:
+    def judge(
+        text: str, old: str, new: str, case: Case | None = None, *, predicted: bool = False, silent: bool = False
+    ) -> Judgement:
         assert text.count(old) == 1, f"{old!r} must be in the text once"
         before, after = "import torch\n" + text, "import torch\n" + text.replace(old, new)
         ours, theirs = before.splitlines(), after.splitlines()
@@ -32,7 +34,8 @@ def judged_by(checker: Checker, folder: Path) -> Judge:
             Program() if case is None else case,
             frozenset(number for number, line in enumerate(ours, 1) if line not in theirs),
             frozenset(number for number, line in enumerate(theirs, 1) if line not in ours),
-            **flags,
+            predicted=predicted,
+            kinds=frozenset({HazardKind.SILENT_WRITE}) if silent else frozenset(),
         )
 
     return judge

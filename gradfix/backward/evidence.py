@@ -1,0 +1,141 @@
+"""What the runs of a check have shown, and the verdict and the words that follow from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from gradfix.backward.compare import Agreement
+from gradfix.backward.oracle import Failure
+from gradfix.findings import HazardKind, Judgement, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged."""
+
+    path: str  # absolute
+    cwd: str
+    before: str  # texts of the file
+    after: str
+    call: str | None
+    seed: int
+    changed_before: frozenset[int]  # 1-based lines
+    changed_after: frozenset[int]
+    predicted: bool  # the analysis says that every run raises
+    kinds: frozenset[HazardKind]  # of the hazards that the rewrite is meant to cure
+    writes: frozenset[int]  # lines of the original with the writes that are to be cured
+
+    @property
+    def silent(self) -> bool:
+        """A hazard raises nothing, so the original's own gradient is in doubt."""
+        return HazardKind.SILENT_WRITE in self.kinds
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What the runs have shown so far."""
+
+    agreement: Agreement = field(default_factory=Agreement)
+    pairs: int = 0
+    failed: Failure | None = None  # the first error of the original
+    remaining: tuple[str, ...] = ()  # conflicts of other writes that both texts still raise
+    aloof: int = 0  # pairs in which both raised alike, and nothing of the rewrite's own showed
+    cured: int = 0  # pairs in which the original raised and the rewritten text was right
+    cures: list[str] = field(default_factory=list)  # symptoms that were cured
+    uncured: list[str] = field(default_factory=list)  # symptoms that both showed, with varied inputs only
+    same: int = 0  # pairs in which both ran alike
+    blank: int = 0  # pairs in which the loss wasn't finite
+    corrected: int = 0  # pairs in which the original's own gradient was wrong
+    unjudged: list[str] = field(default_factory=list)  # pairs without an oracle: why
+    oracles: list[str] = field(default_factory=list)
+    executed: list[frozenset[int]] = field(default_factory=list)  # changed lines of the original, run by run
+    executable: frozenset[int] = frozenset()
+    exercised: bool = False
+    prints: bool = True  # what is printed can be compared
+    notes: list[str] = field(default_factory=list)
+
+
+def conclude(evidence: Evidence, subject: Subject) -> Judgement:
+    """The verdict when no pair of runs spoke against the rewrite."""
+    changed = subject.changed_before | subject.changed_after
+    if changed and not evidence.exercised:
+        return judged(evidence, subject, Verdict.NOT_EXERCISED, "no run reached the changed lines")
+    if evidence.cured or evidence.corrected:
+        return judged(evidence, subject, Verdict.FIXED, _fixed_reason(evidence))
+    if evidence.unjudged:
+        return judged(evidence, subject, Verdict.UNCHECKED, "; ".join(evidence.unjudged))
+    if evidence.aloof and not evidence.same:
+        return judged(evidence, subject, Verdict.NOT_REPRODUCED, f"its own conflict didn't show {_times(evidence)}")
+    if evidence.blank == evidence.pairs:
+        return judged(evidence, subject, Verdict.UNCHECKED, "the loss is never finite")
+    if subject.predicted:
+        return judged(
+            evidence, subject, Verdict.NOT_REPRODUCED, f"the original ran without an error {_times(evidence)}"
+        )
+    return judged(evidence, subject, Verdict.EQUIVALENT, f"worked before, same after: {_likeness(evidence)}")
+
+
+def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) -> Judgement:
+    """A verdict with everything that the runs showed."""
+    compared = verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        ran="program" if subject.call is None else subject.call,
+        error_before=None if evidence.failed is None else str(evidence.failed.error),
+        oracle=", ".join(evidence.oracles) or None,
+        runs=evidence.pairs - evidence.blank,
+        max_difference=evidence.agreement.largest if compared else None,
+        notes=(*evidence.notes, *_late_notes(evidence, verdict)),
+        remaining=evidence.remaining,
+    )
+
+
+def _fixed_reason(evidence: Evidence) -> str:
+    if not evidence.cured:
+        return f"wrong gradient without an error before; after, it agrees with central differences {_times(evidence)}"
+    likeness = _likeness(evidence)
+    if evidence.remaining:
+        return f"its own conflict is gone, and apart from the ones that remain, {likeness}"
+    return f'raised "{evidence.cures[0]}" before; after, {likeness}'
+
+
+def _likeness(evidence: Evidence) -> str:
+    agreement = evidence.agreement
+    loss = (
+        "the sum as loss"
+        if agreement.summed
+        else "same loss"
+        if agreement.forward == 0.0
+        else f"loss equal {_digits(agreement.forward)}"
+    )
+    return f"{loss}, gradients equal {_digits(agreement.relative)}{_branches(evidence)} {_times(evidence)}"
+
+
+def _times(evidence: Evidence) -> str:
+    return f"({evidence.pairs - evidence.blank} pairs of runs)"
+
+
+def _branches(evidence: Evidence) -> str:
+    """Whether changed lines of the original ran in some runs and not in others."""
+    runs = [lines for lines in evidence.executed if lines] or [frozenset()]
+    every, never = frozenset.intersection(*runs), frozenset.union(*runs)
+    return ", branch taken and not taken" if every != never else ""
+
+
+def _late_notes(evidence: Evidence, verdict: Verdict) -> list[str]:
+    notes = [f"still raises: {conflict}" for conflict in evidence.remaining]
+    if verdict in (Verdict.FIXED, Verdict.EQUIVALENT):
+        for leaf, nonzero in evidence.agreement.gained.items():
+            notes.append(f"the gradient of {leaf} was None and is {'nonzero' if nonzero else 'zero'} now")
+        notes += [f'with other inputs both raise "{symptom}"' for symptom in evidence.uncured]
+        notes += [f"not judged in some runs: {why}" for why in evidence.unjudged]
+        missed = evidence.executable.difference(*evidence.executed) if evidence.executed else frozenset()
+        if missed:
+            notes.append("never ran: line " + ", ".join(map(str, sorted(missed))))
+    return notes
+
+
+def _digits(relative: float) -> str:
+    return "bit for bit" if relative == 0.0 else f"to {max(1, math.floor(-math.log10(relative)))} digits"

@@ -1,0 +1,137 @@
+"""What a text does, run in this process without any part of the check: values, gradients, side effects."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+SECONDS = 10
+WAYS = ((0, 1.0), (1, -1.0), (2, 0.1), (3, 10.0))  # seed, factor on the inputs
+TOLERANCE = 1e-4  # relative; less is another order of summation
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """Everything one run shows: tensors by name, and texts."""
+
+    tensors: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def behaviour(text: str, *, call: bool) -> list[Behaviour]:
+    """The behaviour of a text over several seeds; with `call`, of what its `case()` gives, over scaled inputs too."""
+    return [_run(text, seed, scale, call=call) for seed, scale in WAYS]
+
+
+def differs(one: list[Behaviour], other: list[Behaviour]) -> str | None:
+    """How the second behaves differently; None when it doesn't."""
+    for a, b in zip(one, other, strict=True):
+        for name, text in a.texts.items():
+            if text != b.texts.get(name):
+                return f"{name}: {text[-200:]!r} became {b.texts.get(name, '')[-200:]!r}"
+        for name, tensor in a.tensors.items():
+            if not _alike(tensor, b.tensors.get(name)):
+                return f"{name}: {_short(tensor)} became {_short(b.tensors.get(name))}"
+    return None
+
+
+def _run(text: str, seed: int, scale: float, *, call: bool) -> Behaviour:
+    shown, said = Behaviour(), io.StringIO()
+    space: dict[str, Any] = {"__name__": "mutant" if call else "__main__"}
+    torch.manual_seed(seed)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(said), _limited():
+        warnings.simplefilter("ignore")
+        try:
+            exec(compile(text, "mutant.py", "exec", dont_inherit=True), space)
+            if call:
+                _call(space, shown, seed, scale)
+        except BaseException as error:  # a mistake may do anything
+            shown.texts["error"] = type(error).__name__
+    shown.texts["printed"] = said.getvalue()
+    shown.texts["random numbers"] = str(torch.get_rng_state().tolist()[:32])
+    if not call:
+        _look(space, shown)
+    return shown
+
+
+def _call(space: dict[str, Any], shown: Behaviour, seed: int, scale: float) -> None:
+    torch.manual_seed(seed)
+    function, inputs = space["case"]()
+    torch.manual_seed(seed)
+    given = []
+    arguments = inputs[0] if isinstance(inputs, list) else inputs
+    for argument in arguments:
+        if isinstance(argument, torch.Tensor) and argument.is_floating_point() and not argument.requires_grad:
+            argument = (argument * scale).requires_grad_()
+        given.append(argument)
+    fed = [a * 1 if isinstance(a, torch.Tensor) and a.requires_grad and a.is_leaf else a for a in given]
+    result = function(*fed)
+    results = [t for t in _tensors(result) if t.is_floating_point()]
+    shown.tensors.update({f"result {n}": t.detach().clone() for n, t in enumerate(results)})
+    shown.tensors.update({f"argument {n}": t.detach().clone() for n, t in enumerate(_tensors(fed))})
+    tracked = [t for t in results if t.requires_grad]
+    if tracked:
+        generator = torch.Generator().manual_seed(5)
+        torch.autograd.backward(tracked, [torch.randn(t.shape, generator=generator).to(t.dtype) for t in tracked])
+    _gradients("argument", given, shown)
+    owner = getattr(function, "__self__", function)
+    if isinstance(owner, torch.nn.Module):
+        _gradients("parameter", list(owner.parameters()), shown)
+
+
+def _gradients(what: str, leaves: list[Any], shown: Behaviour) -> None:
+    for number, leaf in enumerate(leaves):
+        if isinstance(leaf, torch.Tensor) and leaf.is_leaf and leaf.requires_grad:
+            shown.tensors[f"gradient of {what} {number}"] = None if leaf.grad is None else leaf.grad.clone()
+
+
+def _look(space: dict[str, Any], shown: Behaviour) -> None:
+    """The loss, and the gradients of all leaves that names stand for."""
+    for name, value in space.items():
+        if isinstance(value, torch.nn.Module):
+            _gradients(f"{name}.", list(value.parameters()), shown)
+        elif isinstance(value, torch.Tensor) and value.is_leaf and value.requires_grad:
+            _gradients(name, [value], shown)
+        elif isinstance(value, torch.Tensor) and name == "loss":
+            shown.tensors[name] = value.detach().clone()
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for item in items for tensor in _tensors(item)]
+
+
+def _alike(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    size = float(one.double().abs().nan_to_num(0, 0, 0).max()) if one.numel() else 0.0
+    return bool(torch.allclose(one.double(), other.double(), TOLERANCE, max(TOLERANCE * size, 1e-6), equal_nan=True))
+
+
+def _short(tensor: torch.Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} {str(tensor.tolist())[:80]}"
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise TimeoutError
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
