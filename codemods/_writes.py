@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from gradfix.analysis.facts import ModuleFacts, Write, WriteForm
+from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
 from gradfix.findings import Finding, Hazard, HazardKind, Place, Refusal, Severity
 from gradfix.identity import identity
 from gradfix.rewrite import out_of_place
@@ -14,17 +14,55 @@ from gradfix.source import Source
 
 SYMPTOM = r"modified by an inplace operation|leaf Variable that requires grad|is being modified inplace"
 
+MULTI_VIEW, VIEW = "multi-view-write", "view-write"
+
 _SAVER = re.compile(r"`([^`]+)`")
 
 
 def write_findings(
     code: str, name: str, source: Source, facts: ModuleFacts, forms: frozenset[WriteForm]
 ) -> Iterator[Finding]:
-    """One finding for each tensor that a statement writes in one of `forms`; the most severe write speaks."""
+    """One finding for each tensor that a statement writes in one of `forms`; the most severe write speaks.
+
+    Writes through views are told by `view_findings`.
+    """
+    return _findings(code, name, source, facts, lambda write: write.form in forms and family_of(write) is None)
+
+
+def view_findings(code: str, name: str, source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+    """The same for writes of the family `name`, whatever their form."""
+    return _findings(code, name, source, facts, lambda write: family_of(write) == name)
+
+
+def family_of(write: Write) -> str | None:
+    """The codemod that tells of a write for what it writes to; None where the spelling decides.
+
+    A part of a split; or a view with a name, or spelled as a method, of a tensor that somebody reads afterwards.
+    """
+    if not write.hazards:
+        return None
+    if write.hazards[0].kind is HazardKind.MULTI_VIEW_WRITTEN and write.splits:
+        return MULTI_VIEW
+    if write.hazards[0].kind is not HazardKind.SAVED_THEN_WRITTEN:
+        return None
+    read = any(o.certain and o.kind in (ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ) for o in write.obstacles)
+    return VIEW if (write.named_view and read) or _is_method_view(write.target) else None
+
+
+def _is_method_view(target: ast.expr) -> bool:
+    """`y.diagonal()` or `y.t()[0]`: what is written is the result of a method that makes views."""
+    while isinstance(target, ast.Subscript):
+        target = target.value
+    return isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute) and target.func.attr[-1] != "_"
+
+
+def _findings(
+    code: str, name: str, source: Source, facts: ModuleFacts, wanted: Callable[[Write], bool]
+) -> Iterator[Finding]:
     connecting = {id(write.node) for fill in facts.fills for write in fill.writes}
     seen: set[tuple[int, str]] = set()
     for write in sorted(facts.writes, key=lambda write: -write.severity.rank):
-        if write.form not in forms or _stores_item(write):
+        if not wanted(write) or _stores_item(write):
             continue
         if write.severity is Severity.INFO and id(write.node) in connecting:
             continue  # zeros-plus-conditional has more to say about it

@@ -150,6 +150,8 @@ class Write:
     obstacles: tuple[Obstacle, ...]
     holder: ast.expr | None = None  # base of a view: `y` for `y[0]`; None for items of lists and dicts
     saved: tuple[SavedValue, ...] = ()  # with a copy of each, backward keeps its values; empty: that's no cure
+    named_view: bool = False  # the target is a name that stands for a part of another tensor
+    splits: tuple[ast.expr, ...] = ()  # what split the base into the views in question; empty where one is unknown
     leaves: tuple[ast.expr, ...] = ()  # the expressions that make what is written a leaf; empty where one is unknown
     makers: tuple[ast.Call, ...] = ()  # constructors of modules whose writes, in place, nobody outside of them sees
     saved_by_known: bool = True  # by operations of torch, which neither write to their operands nor hand them on

@@ -90,6 +90,7 @@ class Machine:
         self.phis: dict[int, FillRecord] = {}  # id of a PHI node -> the fill it stands for
         self.keep: list[object] = []  # owners of ids used as keys
         self.operands: dict[int, dict[int, tuple[ast.expr, set[Storage]]]] = {}  # of each call or operator, and itself
+        self.doubtful: set[int] = set()  # operands that may be something else than a tensor
         self.unfollowed: set[int] = set()  # calls that nothing is known of
         self.steps = 0
         self.later_round = 0  # inside a second or later round of a loop
@@ -197,6 +198,8 @@ class Machine:
         for tensor in tensors(value):
             held = self.operands.setdefault(id(at), {})
             held.setdefault(id(expression), (expression, set()))[1].update(tensor.storages)
+            if value is not tensor:
+                self.doubtful.add(id(expression))
 
     def note_maker(self, call: ast.Call, layer: Layer, written: Tensor) -> None:
         """Remember where `layer`, which writes in place, was made, and whether it wrote what only the call sees."""
@@ -208,7 +211,8 @@ class Machine:
 
     def holders(self, at: ast.AST, storage: Storage) -> tuple[ast.expr, ...]:
         """The expressions by which the operation `at` was handed, or hands on, the memory it saved."""
-        return tuple(e for e, storages in self.operands.get(id(at), {}).values() if storage in storages)
+        held = self.operands.get(id(at), {}).values()
+        return tuple(e for e, storages in held if storage in storages and id(e) not in self.doubtful)
 
     def place(self, node: ast.AST, label: str) -> Place:
         """`node` as a labelled place in the source."""

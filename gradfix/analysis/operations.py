@@ -140,6 +140,7 @@ def view_of(
         dense=base.dense and op in _FLAT,
         device=base.device,
         made_by=at,
+        split_by=base.split_by or (at if kind is ViewKind.MULTI else None),
         choice=object() if kind is ViewKind.MAYBE else base.choice,
     )
 

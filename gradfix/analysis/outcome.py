@@ -69,7 +69,9 @@ def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: 
         hazards=tuple(_hazard(m, record, note) for note in ordered),
         obstacles=_obstacles(m, record),
         holder=_holder(record.target) if record.of_tensor else None,
-        leaves=_leaves(ordered),
+        leaves=_places(ordered, _OF_LEAVES, "leaf"),
+        named_view=record.named_view,
+        splits=_places(ordered, (HazardKind.MULTI_VIEW_WRITTEN,), "split"),
         makers=tuple(made for made, inside in record.makers.items() if inside and isinstance(made, ast.Call)),
         saved=_saved(m, record, ordered),
         saved_by_known=not any(id(note.save) in m.unfollowed for note in ordered),
@@ -81,9 +83,9 @@ def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: 
 _OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
 
 
-def _leaves(notes: list[HazardNote]) -> tuple[ast.expr, ...]:
-    """The expressions that make leaves of what is written; nothing unless all are of this file."""
-    made = dict.fromkeys(note.leaf for note in notes if note.kind in _OF_LEAVES)
+def _places(notes: list[HazardNote], kinds: tuple[HazardKind, ...], field: str) -> tuple[ast.expr, ...]:
+    """What the notes of these kinds say made the trouble; nothing unless all of it is of this file."""
+    made = dict.fromkeys(getattr(note, field) for note in notes if note.kind in kinds)
     found = tuple(node for node in made if isinstance(node, ast.expr))
     return found if len(found) == len(made) else ()
 

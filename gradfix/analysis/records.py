@@ -31,6 +31,7 @@ class HazardNote:
     save: ast.AST | None
     result: bool = False
     holders: tuple[ast.expr, ...] = ()  # the expressions that handed the operation what it saved, or its result
+    split: ast.AST | None = None  # what split the base into the views that are written
     leaf: ast.AST | None = None  # the expression that makes the tensor a leaf
     of_base: bool = False  # a view of what is written makes the trouble, not the view written
 
@@ -54,6 +55,7 @@ class WriteRecord:
     recorded: bool  # gradients were on and target or value had a graph in at least one passage
     may_be_number: bool = False  # on some ways a Python number stands there instead
     of_tensor: bool = False  # the target is a view, written on the spot, of a tensor that has a name
+    named_view: bool = False  # the target is a name or attribute that holds a view
     part: tuple[int, int] | None = None  # which part of a split tensor is written
     storages: set[Storage] = field(default_factory=set)
     makers: dict[ast.AST, bool] = field(default_factory=dict)  # of modules that write; True: only what they alone see

@@ -29,7 +29,7 @@ def used(m: Machine, state: State, operands: Iterable[Tensor]) -> None:
         if kind is None or level is Tracked.NO:
             continue
         certain = level is Tracked.YES and state.grad is Tracked.YES and len(tensor.storages) == 1
-        note = HazardNote(kind, last_op(tensor), tensor.made_by, of_base=True)
+        note = HazardNote(kind, last_op(tensor), tensor.made_by, split=tensor.split_by, of_base=True)
         for storage in tensor.storages:
             stamp = state.log.get(storage)
             while stamp is not None and stamp.tick > tensor.born:

@@ -193,6 +193,7 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         device=a.device if a.device == b.device else None,
         part=a.part if a.part == b.part else None,
         made_by=branch if branch is not None else a.made_by,
+        split_by=a.split_by if a.split_by is b.split_by else None,
         choice=a.choice if a.choice == b.choice and a.storages == b.storages else object(),
         module_call=a.module_call and b.module_call,
     )

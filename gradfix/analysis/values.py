@@ -58,6 +58,7 @@ class Tensor:
     dense: bool = False  # surely contiguous in memory
     device: str | None = None  # "default" of factories without `device=`; None: unknown
     made_by: ast.AST | None = None
+    split_by: ast.AST | None = None  # of a MULTI view: the operation or loop that split the base
     choice: object = None  # which of several memories is meant; equal choices mean the same
     part: tuple[int, int] | None = None  # of one split into several views: which split, and which of its parts
     module_call: bool = False  # the result of a call the analysis couldn't follow

@@ -97,6 +97,8 @@ def _record(
     record.storages.update(tensor.storages)
     for source in tensors(value) if value is not None else ():
         record.sources.update(source.storages)
+    named = isinstance(site.target, (ast.Name, ast.Attribute)) and site.target is base_of(site.target)
+    record.named_view = record.named_view or (named and tensor.view is ViewKind.VIEW and not tensor.detached)
     return record
 
 
@@ -117,7 +119,7 @@ def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Te
             kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
             record.add_hazard(HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
         elif tensor.view is ViewKind.MULTI:
-            note = HazardNote(HazardKind.MULTI_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
+            note = HazardNote(HazardKind.MULTI_VIEW_WRITTEN, last_op(tensor), tensor.made_by, split=tensor.split_by)
             record.add_hazard(note, m.passage(), certain)
         elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
             note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradfix.analysis.facts import Spelling, Write
 from gradfix.findings import Applicability, Refusal, Rewrite
 from gradfix.rewrite.flags import drop_flags
+from gradfix.rewrite.plain_views import split_plainly
 from gradfix.rewrite.rebind import rebind
 from gradfix.rewrite.saved_copies import copy_saved
 from gradfix.rewrite.updates import update_quietly
@@ -28,7 +29,7 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     if flags is not None:
         return (flags,)
     made = rebind(source, write, spelling)
-    copy = work_on_copy(source, write) or copy_saved(source, write, spelling)
+    copy = split_plainly(source, write, spelling) or work_on_copy(source, write) or copy_saved(source, write, spelling)
     if copy is None:
         return made
     if isinstance(made, Refusal) or not made:

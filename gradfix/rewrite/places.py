@@ -21,7 +21,7 @@ def place_of(write: Write) -> ast.expr | None:
     """
     place = root_of(write.target)
     if writes_through_view(write):
-        while (base := _base_of_view(place)) is not None:
+        while (base := view_base(place)) is not None:
             place = root_of(base)
     return place if is_place(place) and not _is_view_attribute(place) else None
 
@@ -31,7 +31,7 @@ def writes_through_view(write: Write) -> bool:
     root = root_of(write.target)
     if isinstance(root, ast.Subscript) and (write.holder is None or write.form is WriteForm.AUGMENTED):
         return False  # `ys[0] += v` of a tensor would be an augmented index
-    return _base_of_view(root) is not None
+    return view_base(root) is not None
 
 
 def root_of(target: ast.expr) -> ast.expr:
@@ -41,7 +41,7 @@ def root_of(target: ast.expr) -> ast.expr:
     return target
 
 
-def _base_of_view(expression: ast.expr) -> ast.expr | None:
+def view_base(expression: ast.expr) -> ast.expr | None:
     """`y` of `y[0]`, `y.t()` and `y.T`; None for what isn't spelled as a view."""
     if isinstance(expression, ast.Subscript):
         return None if is_container_item(expression) else expression.value
