@@ -283,7 +283,9 @@ def _option(source: Source, finding: Finding, form: str) -> Result:
 def _storage(option: _Option) -> tuple[str, str] | None:
     """The storage, by function and name, that the finding says is written."""
     finding = option.result.finding
-    return None if finding.hazard is None else (finding.identity.qualname, finding.hazard.storage)
+    if finding.hazard is None or not finding.hazard.storage:
+        return None  # nothing is written: several cuts of one loss are undone together
+    return finding.identity.qualname, finding.hazard.storage
 
 
 def _fix_at_home(fix: Fix, origins: Origins) -> Fix | None:

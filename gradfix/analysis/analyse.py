@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from gradfix.analysis import calls, expressions, outcome, statements, stores
 from gradfix.analysis.buffers import buffers_of
 from gradfix.analysis.candidates import candidates
+from gradfix.analysis.cut_facts import facts_of_cuts
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import spelling_of
@@ -65,6 +66,7 @@ def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
         writes=writes,
         fills=outcome.facts_of_fills(m, writes, ordinals),
         backward_calls=outcome.facts_of_backwards(m, ordinals),
+        cuts=facts_of_cuts(m, ordinals),
         spelling=spelling_of(tree),
         buffers=buffers_of(m, tree, writes, lambda record: outcome.fact_of_write(m, record, ordinals, written)),
     )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from gradfix.analysis import cuts, objects, operators, python_values
 from gradfix.analysis import items as item_access
-from gradfix.analysis import objects, operators, python_values
+from gradfix.analysis.facts import CutKind
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import outside
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
+    Array,
     Const,
     Container,
+    Flows,
     Instance,
     Layer,
     Method,
@@ -41,7 +44,7 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
         return _builtin(m, state, short, args, keywords, at)
     if name.startswith("math."):
         of_data = any(tensors(value) or (isinstance(value, Number) and value.of_data) for value in args)
-        return Number("float", of_data)
+        return Number("float", of_data, flows=_number_from(m, state, name, args, at))
     if name == "collections.deque":
         return _iterator(m, state, "list", args[:1], at)
     if name in ("collections.defaultdict", "collections.OrderedDict"):
@@ -52,6 +55,8 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
         return Partial(args[0], tuple(args[1:]), tuple(keywords.items()))
     if name in ("copy.copy", "copy.deepcopy") and args:
         return args[0] if not isinstance(args[0], Tensor) else outside(state, "copy", known=args[0].known)
+    if name.startswith("numpy.") and (behind := cuts.through(m, state, name.rsplit(".", 1)[-1], args)):
+        return Array(behind)
     if name.startswith(("numpy.", "random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
         return UNKNOWN
     return m.unknown_call(state, (*args, *keywords.values()), at)
@@ -74,7 +79,7 @@ def _builtin(
         return (
             first
             if isinstance(first, Const) and name == kind == type(first.value).__name__
-            else Number(kind, of_data, tensor)
+            else Number(kind, of_data, tensor, _number_from(m, state, name, args, at))
         )
     if name in ("enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "iter", "map", "filter"):
         return _iterator(m, state, name, args, at)
@@ -96,6 +101,15 @@ def _builtin(
         element = item_access.iterated(m, state, first, at).element()
         return UNKNOWN if element is None else element
     return UNKNOWN
+
+
+def _number_from(m: Machine, state: State, name: str, args: Sequence[Value], at: ast.Call) -> Flows:
+    """`float(t)`, `math.sqrt(t)`, `int(t)`: the cuts behind the number."""
+    if any(tensors(value) for value in args):
+        kind = CutKind.DISCRETE if name in ("int", "bool") else CutKind.NUMBER
+        argument = at.args[0] if len(at.args) == 1 else None
+        return cuts.cut(m, state, kind, name, at, args, argument=argument)
+    return cuts.among_numbers(m, state, name, args)
 
 
 def _is_layer(layer: Layer, asked: Symbol) -> Value:
@@ -205,7 +219,8 @@ def _reduction(
         values = [*items.values, *args[1:]]
     operands = [value for value in values if tensors(value)]
     if not operands:
-        return Number(None, any(isinstance(v, Number) and v.of_data for v in values))
+        of_data = any(isinstance(v, Number) and v.of_data for v in values)
+        return Number(None, of_data, flows=cuts.among_numbers(m, state, name, values))
     result: Value = operands[0]
     for other in operands[1:]:
         result = operators.arithmetic(m, state, "+", result, other, at) if name == "sum" else merge(result, other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 
-from gradfix.analysis import builtin_calls, custom_functions, torch_calls
+from gradfix.analysis import builtin_calls, custom_functions, cuts, losses, torch_calls
 from gradfix.analysis import items as item_access
 from gradfix.analysis.annotations import counted, promised
 from gradfix.analysis.facts import Tracked
@@ -15,6 +15,7 @@ from gradfix.analysis.operations import all_tensors, graph_node, outside, result
 from gradfix.analysis.state import Items, State, join, merge
 from gradfix.analysis.values import (
     UNKNOWN,
+    Array,
     Choice,
     Class,
     Const,
@@ -170,6 +171,10 @@ def _method(
         return builtin_calls.container_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, (Instance, Layer)):
         return builtin_calls.module_method(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, (Array, Number)) and receiver.flows:
+        if callee.name == "backward":
+            losses.number_differentiated(m, receiver, at)
+        return Array(cuts.through(m, state, callee.name, (receiver, *args)))
     return UNKNOWN
 
 
@@ -200,13 +205,13 @@ def call_function(
     frame = m.new_frame()
     receiver = [callee.receiver] if callee.receiver is not None and not isinstance(info.node, ast.Lambda) else []
     bind_parameters(m, state, info, frame, [*receiver, *args], keywords, callee)
-    grad = state.grad
+    grad, off_at = state.grad, state.off_at
     if callee.no_grad:
-        state.grad = Tracked.NO
+        state.grad, state.off_at = Tracked.NO, info.node
     scope = Scope(info.qualname, (frame, *callee.frames), info)
     with m.called(at, info), m.inside(scope):
         result = m.run_body(state, info)
-    state.grad = grad
+    state.grad, state.off_at = grad, off_at
     return result
 
 

@@ -7,14 +7,16 @@ import builtins
 from collections.abc import Callable
 from dataclasses import replace
 
-from gradfix.analysis import bindings, calls, comprehensions, objects, operators, python_values
+from gradfix.analysis import bindings, calls, comprehensions, cuts, objects, operators, python_values
 from gradfix.analysis import items as item_access
+from gradfix.analysis.facts import CutKind
 from gradfix.analysis.indexing import broadcast
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor
 from gradfix.analysis.state import Items, State, join, merge
 from gradfix.analysis.values import (
     UNKNOWN,
+    Array,
     Choice,
     Const,
     Container,
@@ -117,7 +119,8 @@ def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at:
     """`left symbol right`, out of place."""
     operands = all_tensors((left, right))
     if not operands:
-        return _plain_binary(m, state, symbol, left, right)
+        plain = _plain_binary(m, state, symbol, left, right)
+        return cuts.with_flows(plain, cuts.among_numbers(m, state, symbol, (left, right)))
     known = any(t.known for t in operands)
     result = operators.arithmetic(m, state, symbol, left, right, at)
     result.known = known
@@ -166,10 +169,12 @@ def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
     tensor = tensor_of(value)
     if tensor is not None:
         graph = graph_node(state, "neg", (tensor,), node) if isinstance(node.op, ast.USub) else None
-        return result_tensor(state, graph, node, known=tensor.known, dtype=tensor.dtype, shape=tensor.shape)
+        made = result_tensor(state, graph, node, known=tensor.known, dtype=tensor.dtype, shape=tensor.shape)
+        cuts.put(state, (made,), cuts.through(m, state, "neg", (tensor,)))
+        return made
     if isinstance(value, Const) and isinstance(value.value, (int, float)):
         return Const(-value.value if isinstance(node.op, ast.USub) else ~int(value.value))
-    return value if isinstance(value, Number) else UNKNOWN
+    return value if isinstance(value, (Number, Array)) else UNKNOWN
 
 
 def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
@@ -182,7 +187,9 @@ def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
     if operands:
         known = any(t.known for t in operands)
         shape = broadcast([t.shape for t in operands])
-        return result_tensor(state, None, node, known=known, dtype="bool", shape=shape)
+        made = result_tensor(state, None, node, known=known, dtype="bool", shape=shape)
+        cuts.put(state, (made,), cuts.cut(m, state, CutKind.DISCRETE, "compare", node, operands))
+        return made
     if len(values) == 2 and all(isinstance(value, Const) for value in values):
         return python_values.fold_compare(symbol_of(node.ops[0]), values[0], values[1])
     return Number("bool", any(isinstance(value, Number) and value.of_data for value in values))

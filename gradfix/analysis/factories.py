@@ -33,6 +33,11 @@ def is_factory(name: str) -> bool:
     return name in _SIZED or name in _LIKE or name in _INTEGER or name in _OTHER or name in _LITERAL
 
 
+def is_literal(name: str) -> bool:
+    """True for those that take their values from their first argument."""
+    return name in _LITERAL or name in ("new_tensor", "from_numpy")
+
+
 def is_new(name: str) -> bool:
     """True for the `new_*` methods."""
     return name in _NEW

@@ -248,6 +248,54 @@ class BackwardCall:
     hazards: tuple[Hazard, ...]
 
 
+class CutKind(Enum):
+    """How a value is handed on without its graph."""
+
+    TENSOR = "tensor"  # torch.tensor(t), torch.tensor([a, b]), x.new_tensor(t), torch.Tensor([a, b])
+    NUMBER = "number"  # t.item(), float(t), t.tolist(), math.sqrt(t)
+    DATA = "data"  # t.data
+    DETACH = "detach"  # t.detach()
+    PARAMETER = "parameter"  # nn.Parameter(t) of a computed t
+    GRADIENTS_OFF = "gradients-off"  # computed under no_grad, used outside
+    DISCRETE = "discrete"  # argmax, a comparison, an integer dtype or buffer
+    FLAT = "flat"  # rounding: a graph, but gradients of zero
+
+
+class CutEffect(Enum):
+    """What a cut does to a loss, most severe first."""
+
+    NO_GRAPH = "no-graph"  # the loss has no graph at all: backward raises
+    NUMBER = "number"  # the loss is a Python number: it has no backward
+    NEW_LEAF = "new-leaf"  # the loss is a leaf of its own: gradients end there
+    ZERO = "zero"  # every gradient is zero
+    RETURNED = "returned"  # what is returned as a loss has no graph
+    CONSTANT = "constant"  # the loss has a graph, but the term that was cut only adds a constant to it
+    PARTIAL = "partial"  # the loss has a graph, and the values matter to it
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A place where the graph between the leaves and a loss ends."""
+
+    kind: CutKind
+    op: str  # "tensor", "new_tensor", "item", "float", "math.sqrt", "argmax", "==", "setitem", …
+    node: ast.AST  # the call, attribute or comparison; the `with` statement or function of GRADIENTS_OFF
+    statement: ast.stmt
+    function: str
+    identity_ordinal: int
+    argument: ast.expr | None  # the expression whose value loses its graph
+    value: ValueFacts | None  # of the first tensor cut
+    parts: tuple[ValueFacts, ...]  # TENSOR of a list: of its items as written out, row by row, or of any item
+    effect: CutEffect
+    loss: Place
+    same_function: bool  # the loss is computed in the function that cuts
+    alone: bool  # nothing else cuts the same loss
+    through_numpy: bool  # what was cut went through an array
+    in_numbers: bool  # it went into arithmetic of Python numbers
+    severity: Severity
+    hazards: tuple[Hazard, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """How this module can spell torch: what rewrites may use without adding an import."""
@@ -265,5 +313,6 @@ class ModuleFacts:
     writes: tuple[Write, ...]
     fills: tuple[ConditionalFill, ...]
     backward_calls: tuple[BackwardCall, ...]
+    cuts: tuple[Cut, ...]
     spelling: Spelling
     buffers: tuple[FilledBuffer, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 
+from gradfix.analysis import cuts
 from gradfix.analysis.facts import IndexItem, IndexKind
 from gradfix.analysis.graph import Node
 from gradfix.analysis.indexing import constant_bounds, index_items, indexed_shape, is_basic, is_key
@@ -16,6 +17,7 @@ from gradfix.analysis.records import join_index
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     UNKNOWN,
+    Array,
     Choice,
     Class,
     Const,
@@ -60,6 +62,8 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
         return Number("int") if all(isinstance(v, int) for v in base.value) else UNKNOWN
     if isinstance(base, Method) and base.name == "shape":
         return Number("int")
+    if isinstance(base, (Array, Number)) and base.flows:
+        return Number(None, True, flows=base.flows)
     return UNKNOWN
 
 
@@ -74,7 +78,10 @@ def indexed(m: Machine, state: State, base: Tensor, items: tuple[IndexItem, ...]
         for item in items:
             if item.kind in (IndexKind.MASK, IndexKind.TENSOR):
                 save_index(m, state, graph, item.node, node)
-    return result_tensor(state, graph, node, known=base.known, dtype=base.dtype)
+    made = result_tensor(state, graph, node, known=base.known, dtype=base.dtype)
+    if state.cuts or base.flows:
+        cuts.put(state, (made,), cuts.flows_of(state, base))
+    return made
 
 
 def save_index(m: Machine, state: State, graph: Node, index: ast.expr, at: ast.AST) -> None:
@@ -152,6 +159,8 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
         return Items((outside(state, "item"),), False)
     if isinstance(value, Method):
         return Items((UNKNOWN,), False)
+    if isinstance(value, (Array, Number)) and value.flows:
+        return Items((Number(None, True, flows=value.flows),), False)
     if isinstance(value, Choice):
         parts = [iterated(m, state, option, node) for option in value.options]
         return Items(tuple(dict.fromkeys(v for part in parts for v in part.values)), False)

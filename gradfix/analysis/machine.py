@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gradfix.analysis.facts import IndexItem, TensorFacts
 from gradfix.analysis.graph import Passage, Visit
-from gradfix.analysis.records import BackwardRecord, FillRecord, WriteRecord
+from gradfix.analysis.records import BackwardRecord, CutRecord, FillRecord, WriteRecord
 from gradfix.analysis.state import State
 from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Layer, Storage, Tensor, Value, tensors
 from gradfix.findings import Place
@@ -71,6 +71,8 @@ class Machine:
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
         self.picks: dict[int, tuple[IndexItem, ...]] = {}  # id of a subscript read of a tensor -> its index
+        self.cuts: dict[int, CutRecord] = {}  # by id of the expression
+        self.flat: dict[int, CutRecord] = {}  # by id of the node: operations whose gradient is zero
         self.uses_numpy = "numpy" in source.text or "pandas" in source.text
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)

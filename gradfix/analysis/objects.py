@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from gradfix.analysis.facts import Tracked
+from gradfix.analysis import cuts
+from gradfix.analysis.facts import CutKind, Tracked
 from gradfix.analysis.graph import leaf
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import outside, result_tensor, tracked, view_of
@@ -91,6 +92,8 @@ def _inherited(m: Machine, base: Method, name: str) -> Value:
 
 
 def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: ast.AST) -> Value:
+    if name == "requires_grad" and base.known and tracked(state, base) is not Tracked.MAYBE:
+        return Const(tracked(state, base) is Tracked.YES)
     if name in ("requires_grad", "is_leaf", "is_cuda"):
         return Number("bool")
     if name == "shape":  # of whatever has one: sizes, no tensors
@@ -105,7 +108,7 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
     if name in known_attributes:
         return known_attributes[name]
     if name == "data" and base.known:
-        return _twin(base, silent=True)
+        return cuts.without_graph(m, state, CutKind.DATA, base, _twin(base, silent=True), node)
     if name == "grad" and (base.known or tracked(state, base) is Tracked.YES):
         m.grad_read.update(base.storages)
         grad = result_tensor(state, None, node)
@@ -139,16 +142,17 @@ def _twin(base: Tensor, *, silent: bool) -> Tensor:
         view=ViewKind.VIEW,
         path=(*base.path, "data" if silent else "detach"),
         detached=True,
-        own=None if silent else Storage(Origin.FRESH, base.storage.name),
+        own=Storage(Origin.FRESH, base.storage.name),
         silent=silent or base.silent,
         made_by=base.made_by,
         choice=base.choice,
+        flows=base.flows,
     )
 
 
-def detached(base: Tensor) -> Tensor:
-    """`base.detach()`."""
-    return _twin(base, silent=False)
+def detached(m: Machine, state: State, base: Tensor, node: ast.AST, kind: CutKind = CutKind.DETACH) -> Tensor:
+    """`base.detach()`, or what else shares its memory without its graph."""
+    return cuts.without_graph(m, state, kind, base, _twin(base, silent=False), node)
 
 
 def shape_value(state: State, base: Tensor) -> Value:

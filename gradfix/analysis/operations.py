@@ -124,6 +124,8 @@ def view_of(
     if kind is ViewKind.MAYBE:
         copy = Storage(Origin.FRESH)
         state.nodes[copy] = graph_node(state, op, (base,), at)
+        if state.cuts and (here := [f for s in base.storages if (f := state.cuts.get(s))]):
+            state.cuts[copy] = here[0].union(*here)
         storages = (*storages, copy)
     return Tensor(
         storages,
@@ -142,6 +144,7 @@ def view_of(
         made_by=at,
         split_by=base.split_by or (at if kind is ViewKind.MULTI else None),
         choice=object() if kind is ViewKind.MAYBE else base.choice,
+        flows=base.flows,
     )
 
 

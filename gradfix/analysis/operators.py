@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from gradfix.analysis import overloads, stale
+from gradfix.analysis import cuts, overloads, stale
 from gradfix.analysis.factories import dtype_name
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, operation
@@ -18,6 +19,7 @@ from gradfix.analysis.values import (
     DEVICE,
     NONE,
     UNKNOWN,
+    Array,
     Choice,
     Const,
     Container,
@@ -120,7 +122,7 @@ def kind_of(state: State, value: Value) -> str:
     if isinstance(value, Container):
         items = state.items.get(value)
         return "tensors" if items and any(map(tensors, items.values)) else "list"
-    if isinstance(value, Unknown):
+    if isinstance(value, (Unknown, Array)):
         return overloads.UNKNOWN
     return "tensor" if tensors(value) else "other"
 
@@ -153,7 +155,11 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
         stale.used(m, state, (t for name in op.tracked for t in groups.get(name, ())))
     save_arguments(state, op, node, groups, at)
     if op.result == "number":
-        return Number("int" if short_name(op) in ("size", "dim", "numel") else None, True)
+        if short_name(op) in ("size", "dim", "numel"):
+            return Number("int", True)
+        return Number(
+            None, True, flows=cuts.number(m, state, short_name(op), [t for group in groups.values() for t in group], at)
+        )
     if op.result == "bool":
         return Number("bool", True)
     if op.result == "none":
@@ -161,6 +167,8 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
     results = [output_tensor(state, op, output, node, arguments, groups, at) for output in op.outputs]
     for output, tensor in zip(op.outputs, results, strict=True):
         save_output(state, op, output, node, tensor, groups, at)
+    if m.cuts or state.cuts or node is None or any(output.gradient is not Gradient.YES for output in op.outputs):
+        cuts.follow(m, state, short_name(op), op, arguments, groups, node, results, at)
     if op.result == "tensor" and results:
         return results[0]
     if op.result in ("tuple", "list") and results:
@@ -265,6 +273,8 @@ def output_tensor(
             view_of(state, base, view, short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
             for base in bases
         ]
+        if dtype in cuts.DISCRETE:
+            made = [replace(view, detached=True) for view in made]  # only floating and complex values have a graph
         result = made[0]
         for other in made[1:]:
             result = join_tensors(result, other, None)

@@ -202,6 +202,7 @@ def ordinals_of(m: Machine, tree: ast.Module) -> Ordinals:
     wanted = {id(r.statement): r.statement for r in m.writes.values() if _is_fact(r)}
     wanted |= {id(r.statement): r.statement for r in m.backwards.values()}
     wanted |= {id(r.branch): r.branch for r in m.fills.values()}
+    wanted |= {id(r.statement): r.statement for r in m.cuts.values() if r.losses}
     lines = sorted(statement.lineno for statement in wanted.values())
     result: dict[int, int] = {}
     scopes: list[ast.AST] = [tree] if lines else []

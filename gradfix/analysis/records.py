@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from gradfix.analysis.facts import (
     ConditionKind,
+    CutEffect,
+    CutKind,
     IndexItem,
     IndexKind,
     Obstacle,
@@ -114,6 +116,36 @@ class BackwardRecord:
     tensor: TensorFacts
     has_gradient: bool
     non_scalar: bool  # certainly more than one element, and no gradient given
+
+
+@dataclass(frozen=True, slots=True)
+class LossNote:
+    """A loss that a cut reaches."""
+
+    effect: CutEffect
+    at: ast.AST
+    root: ast.expr | None  # the tensor differentiated
+    function: str
+    alone: bool  # no other cut stands between the leaves and this loss
+
+
+@dataclass(slots=True)
+class CutRecord:
+    """A place where a value goes on without its graph."""
+
+    kind: CutKind
+    op: str
+    node: ast.AST
+    statement: ast.stmt
+    function: str
+    argument: ast.expr | None
+    value: ValueFacts | None
+    parts: tuple[ValueFacts, ...]
+    level: Tracked  # of what was cut, the strongest of all passages
+    through_numpy: bool = False
+    in_numbers: bool = False
+    leaves: set[Storage] = field(default_factory=set)  # what it made, that losses end in
+    losses: dict[int, LossNote] = field(default_factory=dict)  # by id of the place
 
 
 def join_facts(a: TensorFacts, b: TensorFacts) -> TensorFacts:

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable
 
-from gradfix.analysis import calls, objects, sinks
+from gradfix.analysis import calls, losses, objects, sinks
 from gradfix.analysis.annotations import argument, counted, promised
 from gradfix.analysis.candidates import Candidates
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
@@ -104,6 +104,8 @@ def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
             result = m.run_body(state, info)
             proven = is_module and getattr(info.node, "name", "") == "forward"
             _leave(m, state, result, receiver, proven=proven)
+            if state.grad is not Tracked.NO:
+                losses.returned(m, state, _tensors(state, result, 4), info, forward=proven)
     finally:
         m.calls.pop()
 

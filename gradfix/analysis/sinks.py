@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
+from gradfix.analysis import losses
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, NodeKind, Visit, must_reach, reachable, tracked_when
 from gradfix.analysis.machine import Machine
@@ -32,6 +33,7 @@ def backward(
         )
     else:
         record.non_scalar = record.non_scalar and many
+    losses.differentiated(m, state, root, expression, call)
     reach(m, state, [root], certain=True, total=True)
 
 

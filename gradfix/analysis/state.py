@@ -14,10 +14,12 @@ from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, Save, Visit, phi
 from gradfix.analysis.layers import Layers
 from gradfix.analysis.values import (
+    NO_FLOWS,
     UNKNOWN,
     Choice,
     Const,
     Container,
+    Flows,
     Instance,
     Layer,
     Number,
@@ -96,11 +98,13 @@ class State:
         "autocast",
         "chosen",
         "conflicts",
+        "cuts",
         "grad",
         "items",
         "late",
         "log",
         "nodes",
+        "off_at",
         "quiet",
         "saves",
         "variables",
@@ -116,7 +120,9 @@ class State:
         self.log: Layers[Storage, Stamp | None] = Layers()  # the writes to a storage, newest first
         self.late: Layers[Tensor, frozenset[int]] = Layers()  # writes a tensor missed before it was made
         self.chosen: Layers[object, tuple[Node | None, int] | None] = Layers()  # graph of one of several, and when
+        self.cuts: Layers[Storage, Flows] = Layers()  # where what is in a storage lost its graph
         self.grad = Tracked.YES
+        self.off_at: ast.AST | None = None  # what turned gradients off
         self.autocast = False  # matmul-like operations may work on half-precision copies
         self.quiet = False  # looking at a value without reading it
 
@@ -126,6 +132,7 @@ class State:
         for name in _LAYERED:
             setattr(twin, name, getattr(self, name).fork())
         twin.grad = self.grad
+        twin.off_at = self.off_at
         twin.autocast = self.autocast
         twin.quiet = self.quiet
         return twin
@@ -168,7 +175,7 @@ class State:
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
 
 
-_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "log", "late", "chosen")
+_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "log", "late", "chosen", "cuts")
 
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
@@ -196,6 +203,7 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         split_by=a.split_by if a.split_by is b.split_by else None,
         choice=a.choice if a.choice == b.choice and a.storages == b.storages else object(),
         module_call=a.module_call and b.module_call,
+        flows=a.flows | b.flows,
     )
 
 
@@ -215,7 +223,8 @@ def merge(a: Value, b: Value, branch: ast.stmt | None = None) -> Value:
         )
     if isinstance(a, (Const, Number)) and isinstance(b, (Const, Number)) and _number(a) and _number(b):
         kind = _number(a) if _number(a) == _number(b) else None
-        return Number(kind, any(isinstance(n, Number) and n.of_data for n in (a, b)))
+        numbers = [n for n in (a, b) if isinstance(n, Number)]
+        return Number(kind, any(n.of_data for n in numbers), flows=NO_FLOWS.union(*(n.flows for n in numbers)))
     if isinstance(a, Layer) and isinstance(b, Layer) and a.made_by is b.made_by:
         return a
     if isinstance(a, Instance) and isinstance(b, Instance) and a.info is b.info and a.info is not None:
@@ -241,6 +250,10 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.grad = a.grad if a.grad is b.grad else Tracked.MAYBE
     result.autocast = a.autocast or b.autocast
     result.quiet = a.quiet
+    result.off_at = a.off_at if a.off_at is not None else b.off_at
+    cut, result.cuts = a.cuts.changed(b.cuts)
+    for storage in cut:
+        result.cuts[storage] = (a.cuts.get(storage) or NO_FLOWS) | (b.cuts.get(storage) or NO_FLOWS)
     result.nodes = _join_nodes(a.nodes, b.nodes, branch)
     result.saves = _join_saves(a, b)
     result.conflicts = _join_conflicts(a, b)

@@ -229,12 +229,12 @@ def _leave_open(after: State, before: Layers[Container, Items]) -> None:
 
 
 def _with(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
-    grad, autocast = state.grad, state.autocast
+    grad, off_at, autocast = state.grad, state.off_at, state.autocast
     for item in node.items:
         value = evaluate(m, state, item.context_expr)
         mode = definitions.grad_mode(value)
         if mode is not None:
-            state.grad = mode
+            state.grad, state.off_at = mode, node
         casts = definitions.autocast(value)
         if casts is not None:
             state.autocast = casts
@@ -243,7 +243,7 @@ def _with(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
     flow = run_block(m, state, node.body)
     for end in (flow.after, *flow.breaks, *flow.continues, *(s for s, _ in flow.returns)):
         if end is not None:
-            end.grad, end.autocast = grad, autocast
+            end.grad, end.off_at, end.autocast = grad, off_at, autocast
     return flow
 
 

@@ -7,6 +7,7 @@ something out, so a name that is spelt counts as used, whatever it means where i
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,12 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _NO_OPERANDS = (ast.JoinedStr, ast.List, ast.ListComp, ast.Tuple, ast.Dict, ast.DictComp, ast.Set, ast.SetComp)
 _FLAGS = frozenset({"requires_grad_", "share_memory_", "retain_grad_", "rename_", "coalesce_"})  # write nothing
 _CALLING = frozenset({"apply", "checkpoint"})  # call what they are given, or a method of the class they belong to
+# What makes a tensor of the values of others.
+_COPIES = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor new_tensor from_numpy Variable".split())
+_LOSS = re.compile(
+    r"(^|_)(loss|losses|criterion|objective|penalty|energy)(_|$|fn)"
+    r"|(Loss|Criterion|Objective|Penalty|Energy)$|^training_step$"
+)
 # Fields of nodes without an expression that is evaluated.
 _SKIPPED = frozenset(
     "annotation arg asname attr conversion ctx id is_async kind level module name names op ops rest returns simple "
@@ -63,6 +70,16 @@ class Scope:
         self.inherited |= inner.inherited
         self.called |= inner.called
         self.called_attributes |= inner.called_attributes
+
+
+def is_awaited(name: str) -> bool:
+    """Whether somebody differentiates what a function of this name returns."""
+    return name == "forward" or names_a_loss(name)
+
+
+def names_a_loss(name: str) -> bool:
+    """What a function or class that computes a loss is called."""
+    return bool(_LOSS.search(name))
 
 
 @dataclass(slots=True)
@@ -204,6 +221,8 @@ def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
     elif isinstance(called, ast.Attribute):
         name = called.attr
         scope.called_attributes.add(name)
+    if name == "grad" or (name in _COPIES and is_awaited(getattr(scope.node, "name", ""))):
+        scope.backward = True
     scope.calls_a_value = scope.calls_a_value or not name or name in _CALLING
     if _works_in_place(node):
         scope.in_place_layer = True

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gradfix.analysis import factories, objects, operators, overloads, sinks
-from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis import cuts, factories, new_tensors, objects, operators, overloads, sinks
+from gradfix.analysis.facts import CutKind, Tracked, WriteForm
 from gradfix.analysis.graph import Node
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
@@ -33,6 +33,7 @@ from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_fla
 
 Keywords = Mapping[str, Value]
 _GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
+_KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "DoubleTensor"})  # given a tensor
 _TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
 # Where `inplace` stands among the arguments of the constructors that have it; the last of all.
 _INPLACE_PLACE = {
@@ -55,13 +56,15 @@ def torch_function(
     if name in _GRAD_MODES:
         return Symbol(f"{name}({_mode(name, args, keywords)})")
     if factories.is_factory(short) and name == f"torch.{short}":
-        if short in ("as_tensor", "asarray") and args and (source := tensor_of(args[0])) is not None:
+        if short in _KEEPS_GRAPH and args and (source := tensor_of(args[0])) is not None:
             return source
-        return _made(m, state, short, args, keywords, node, None)
+        return new_tensors.made(m, state, short, args, keywords, node, None)
     if name in ("torch.autograd.backward", "torch.autograd.grad"):
         return _autograd(m, state, name, args, keywords, node)
+    if name in ("torch.autograd.Variable", "torch.autograd.variable.Variable"):
+        return new_tensors.variable(m, state, args, keywords, node)
     if name in ("torch.nn.Parameter", "torch.nn.parameter.Parameter"):
-        return _parameter(state, args, keywords, node)
+        return new_tensors.parameter(m, state, args, keywords, node)
     if name.startswith("torch.optim."):
         for value in (*args, *keywords.values()):
             _hold(m, state, value)
@@ -91,21 +94,6 @@ def torch_function(
         flagged = inplace_flag(name) or op
         return write_call(m, state, WriteForm.FLAG, flagged, target, node.args[0], args, keywords, node)
     return operators.apply(m, state, narrowed, bound, node)
-
-
-def _made(
-    m: Machine,
-    state: State,
-    name: str,
-    args: Sequence[Value],
-    keywords: Keywords,
-    node: ast.AST,
-    like: Tensor | None,
-) -> Tensor:
-    made = factories.make(state, name, args, keywords, node, like)
-    if m.moves_defaults and "dtype" not in keywords:
-        made.dtype = None
-    return made
 
 
 def _initialise(m: Machine, state: State, args: Sequence[Value], node: ast.Call) -> Value:
@@ -139,16 +127,6 @@ def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keyword
         for tensor in operands:
             save(state, graph, tensor, short, node, Tracked.MAYBE, result=False)
     return result_tensor(state, graph, node)
-
-
-def _parameter(state: State, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
-    storage = objects.parameter(state, "parameter", node)
-    source = tensor_of(args[0]) if args else None
-    made = Tensor((storage,), dtype=source.dtype if source else None, shape=source.shape if source else None)
-    made.made_by = node
-    if keywords.get("requires_grad") == Const(False) or Const(False) in args[1:2]:
-        state.nodes[storage] = None
-    return made
 
 
 def _hold(m: Machine, state: State, value: Value) -> None:
@@ -186,7 +164,7 @@ def tensor_method(
     op = method(name)
     if name.endswith("_") and not name.startswith("_") and not name.endswith("__"):
         if name in _LEAVES_ALONE:
-            return _flag_method(state, receiver, name, args, node)
+            return _flag_method(m, state, receiver, name, args, keywords, node)
         if op is not None or receiver.known:
             receiver.known = receiver.known or op is not None
             return write_call(m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node)
@@ -195,7 +173,7 @@ def tensor_method(
         sinks.backward(m, state, receiver, target, node, has_gradient=gradient != NONE)
         return NONE
     if name == "detach":
-        return objects.detached(receiver)
+        return objects.detached(m, state, receiver, node)
     if name in ("retain_grad", "register_hook"):
         m.grad_read.update(receiver.storages)
         return UNKNOWN
@@ -209,10 +187,14 @@ def tensor_method(
         return Number("int") if size is None else Const(size)
     if name == "size" and not args and receiver.known:
         return objects.shape_value(state, receiver)
+    if name in ("item", "tolist", "__float__"):
+        return Number(None, True, receiver, cuts.number(m, state, name, (receiver,), node))
     if name in _TO_NUMBER:
         return Number("int" if name in ("numel", "dim", "size") else None, True, receiver)
+    if name == "numpy" and (behind := cuts.flows_of(state, receiver)):
+        return cuts.array(m, behind)
     if factories.is_new(name):
-        return _made(m, state, name, args, keywords, node, receiver)
+        return new_tensors.made(m, state, name, args, keywords, node, receiver)
     if op is None and receiver.known and name in operators.CONVERSIONS:
         return view_of(state, receiver, ViewKind.MAYBE, name, node, shape=receiver.shape)
     if op is None:
@@ -250,10 +232,13 @@ def _of_batch(args: Sequence[Value]) -> bool:
     return len(dims) >= 3 or any(d >= 2 or d <= -3 for d in dims)
 
 
-def _flag_method(state: State, receiver: Tensor, name: str, args: Sequence[Value], at: ast.AST) -> Value:
+def _flag_method(
+    m: Machine, state: State, receiver: Tensor, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
     if name == "requires_grad_":
-        ask_grad(state, receiver, args[0] if args else Const(True), at)
+        ask_grad(state, receiver, args[0] if args else keywords.get("requires_grad", Const(True)), node)
     elif name == "detach_":
+        cuts.put(state, (receiver,), cuts.cut(m, state, CutKind.DETACH, "detach_", node, (receiver,)))
         for storage in receiver.graph_keys:
             state.nodes[storage] = None
     return receiver

@@ -16,6 +16,10 @@ from gradfix.torch_ops import ViewKind
 
 _CLOCK = count(1)
 
+# Where a value lost its graph, by id of the expression that cut it; True: it has been added and scaled since, no more.
+Flows = frozenset[tuple[int, bool]]
+NO_FLOWS: Flows = frozenset()
+
 
 def now() -> int:
     """The next tick of the clock that orders tensor objects and writes."""
@@ -62,6 +66,7 @@ class Tensor:
     choice: object = None  # which of several memories is meant; equal choices mean the same
     part: tuple[int, int] | None = None  # of one split into several views: which split, and which of its parts
     module_call: bool = False  # the result of a call the analysis couldn't follow
+    flows: Flows = NO_FLOWS  # cuts between the graph and this object; those of its memory are in the state
     born: int = 0  # on the clock that writes are stamped with too
 
     def __post_init__(self) -> None:
@@ -97,6 +102,14 @@ class Number:
     type: str | None = None  # "int", "float", "bool" or None
     of_data: bool = False  # taken from a tensor's data: `.item()`, `float(t)`
     source: Tensor | None = None
+    flows: Flows = NO_FLOWS  # cuts on its way from the tensors it was computed from
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A NumPy array computed from tensors: nothing but the cuts behind it is followed."""
+
+    flows: Flows
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +257,7 @@ Value = (
     Tensor
     | Const
     | Number
+    | Array
     | Symbol
     | Method
     | Function

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, replace
 
-from gradfix.analysis.facts import IndexItem, Obstacle, ObstacleKind, Tracked, ValueFacts, ValueKind, WriteForm
+from gradfix.analysis import cuts
+from gradfix.analysis.facts import CutKind, IndexItem, Obstacle, ObstacleKind, Tracked, ValueFacts, ValueKind, WriteForm
 from gradfix.analysis.graph import Node, NodeKind, Visit, operation, phi
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import facts_of, strongest, tracked, value_facts
@@ -48,6 +49,8 @@ def write(
     if state.grad is not Tracked.NO and not whole:
         _immediate_hazards(m, state, record, tensor)
     node = None if whole else _written_node(state, tensor, operands, site, graph)
+    if value is not None:
+        _carry_cuts(m, state, site, tensor, value)
     visit = _overwrite_saves(m, state, record, tensor, node)
     _update_nodes(state, tensor, node)
     _obstacles(m, state, record, site, tensor)
@@ -140,6 +143,19 @@ def _written_node(state: State, tensor: Tensor, operands: list[Tensor], site: Si
         return None
     before = [state.nodes.get(s) for s in tensor.graph_keys]
     return operation(site.method or "copy_", (*before, *(state.node_of(t) for t in operands), graph), site.node)
+
+
+def _carry_cuts(m: Machine, state: State, site: Site, tensor: Tensor, value: Value) -> None:
+    """What lost its graph before the write goes on in the storage; integers lose it now."""
+    operands = tensors(value)
+    if operands and is_whole(tensor.dtype):
+        flows = cuts.cut(m, state, CutKind.DISCRETE, "write", site.node, operands, argument=site.value)
+    elif operands and state.grad is Tracked.NO:
+        flows = cuts.cut(m, state, CutKind.GRADIENTS_OFF, "write", site.node, operands)
+    else:
+        op = (site.operator or site.method or "copy_").rstrip("=_")
+        flows = cuts.through(m, state, "add" if op == "copy" else op, (tensor, value))
+    cuts.put(state, (tensor,), flows)
 
 
 def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tensor, node: Node | None) -> Visit:

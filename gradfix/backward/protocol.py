@@ -16,6 +16,9 @@ class ProtocolError(ValueError):
     """The child said something that is no answer. The program may have written to its descriptors."""
 
 
+NUMBERS = "numbers taken from tensors"  # among what stopped gradients; often only to be printed
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a run departs from the plain one; the twin of `worker_vary.Plan`."""

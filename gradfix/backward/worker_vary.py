@@ -29,6 +29,8 @@ _REFILLS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponentia
     function for name, function in vars(torch.nn.init).items() if name.endswith("_") and not name.startswith("_")
 }
 _STOPS = {torch.Tensor.detach: "detach", torch.Tensor.detach_: "detach", torch.detach: "detach"}
+_TO_NUMBERS = {torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.__float__, torch.Tensor.numpy, torch.tensor}
+NUMBERS = "numbers taken from tensors"  # as `protocol.NUMBERS` says it on the other side
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 _TRANSPARENT = ("grad_mode.py", "_contextlib.py")  # frames between the user's `no_grad` and the switch itself
 _NARROW = {torch.float32, torch.float16, torch.bfloat16}
@@ -203,6 +205,8 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
         stop = _STOPS.get(_known(function))
         if stop is not None and not _called_from_inside(sys._getframe(2)):
             self._leaves.stops.add(stop)
+        if _known(function) in _TO_NUMBERS and torch.is_grad_enabled() and any(map(_has_graph, args)):
+            self._leaves.stops.add(NUMBERS)
         if getattr(function, "__name__", "") == "_set_grad_enabled" and args and args[0] is False:
             if not _called_from_inside(sys._getframe(2)):
                 self._leaves.stops.add("no_grad")
@@ -211,6 +215,12 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             written = isinstance(args[0], torch.Tensor) and id(args[0]) in self._data_views
             if not (written and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__")))):
                 self._leaves.stops.add(".data")
+
+
+def _has_graph(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_graph, value))
+    return isinstance(value, torch.Tensor) and value.requires_grad
 
 
 def _known(function: Function) -> Function | None:

@@ -8,6 +8,7 @@ from gradfix.rewrite.branch import connect_branch
 from gradfix.rewrite.losses import scalar_loss
 from gradfix.rewrite.out_of_place import out_of_place
 from gradfix.rewrite.rebind import rebind
+from gradfix.rewrite.reconnect import reconnect
 from gradfix.rewrite.slots import stack_slots
 
-__all__ = ["connect_branch", "is_anchored", "out_of_place", "rebind", "scalar_loss", "stack_slots"]
+__all__ = ["connect_branch", "is_anchored", "out_of_place", "rebind", "reconnect", "scalar_loss", "stack_slots"]

@@ -1,0 +1,98 @@
+"""Cuts of the graph as findings: which of them one codemod reports, and what it says about each."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from gradfix.analysis.facts import Cut, CutEffect, CutKind, ModuleFacts
+from gradfix.findings import Finding, Refusal
+from gradfix.identity import identity
+from gradfix.rewrite import reconnect
+from gradfix.source import Source
+
+SYMPTOM = "does not require grad and does not have a grad_fn"
+
+_CUTS = {
+    CutKind.TENSOR: "copies values without their graph",
+    CutKind.NUMBER: "makes a Python number, which has no graph",
+    CutKind.DATA: "leaves the graph behind",
+    CutKind.DETACH: "leaves the graph behind",
+    CutKind.PARAMETER: "makes a new leaf, where gradients end",
+    CutKind.GRADIENTS_OFF: "turns gradients off",
+    CutKind.DISCRETE: "has no gradient",
+    CutKind.FLAT: "has a gradient of zero",
+}
+_EFFECTS = {
+    CutEffect.NO_GRAPH: "backward fails, the loss (line {line}) has no graph",
+    CutEffect.NUMBER: "the loss (line {line}) is no tensor",
+    CutEffect.NEW_LEAF: "the loss (line {line}) depends on nothing else",
+    CutEffect.ZERO: "so have all leaves of the loss (line {line})",
+    CutEffect.RETURNED: "what is returned as a loss has no graph",
+    CutEffect.CONSTANT: "it adds nothing to the gradient of the loss (line {line})",
+    CutEffect.PARTIAL: "the loss (line {line}) takes it as a constant",
+}
+
+
+def cut_findings(
+    code: str, name: str, source: Source, facts: ModuleFacts, kinds: frozenset[CutKind]
+) -> Iterator[Finding]:
+    """One finding for each cut of one of `kinds` that a loss depends on."""
+    seen: dict[str, int] = {}
+    for cut in facts.cuts:
+        if cut.kind not in kinds:
+            continue
+        part = ast.dump(cut.node) if not isinstance(cut.node, ast.stmt) else ""
+        key = f"{cut.function}\0{ast.dump(cut.statement)}\0{cut.identity_ordinal}\0{part}"
+        seen[key] = seen.get(key, 0) + 1
+        made = reconnect(source, cut, facts)
+        yield Finding(
+            code=code,
+            name=name,
+            severity=cut.severity,
+            message=message(source, cut),
+            span=cut.hazards[0].write.span,
+            identity=identity(
+                code,
+                cut.function,
+                cut.statement,
+                cut.identity_ordinal,
+                part=f"{part}{seen[key] if seen[key] > 1 else ''}",
+            ),
+            hazard=cut.hazards[0],
+            rewrites=() if isinstance(made, Refusal) else made,
+            refusal=_refusal(cut, made) if isinstance(made, Refusal) else None,
+        )
+
+
+def message(source: Source, cut: Cut) -> str:
+    """What is wrong, in one line about the user's code."""
+    text = " ".join(cut.hazards[0].write.span.text(source.text).split())
+    if len(text) > 60:
+        text = text[:59].rstrip() + "…"
+    line = source.position(cut.loss.span.start).line
+    return f"`{text}` {_CUTS[cut.kind]}: {_EFFECTS[cut.effect].format(line=line)}"
+
+
+def _refusal(cut: Cut, refusal: Refusal) -> Refusal:
+    """Of operations without a gradient, what people use instead."""
+    advice = _INSTEAD.get(cut.op) if cut.kind in (CutKind.DISCRETE, CutKind.FLAT) else None
+    return Refusal(refusal.reason, advice) if advice is not None else refusal
+
+
+_SOFT = "train on a smooth stand-in: `softmax` or `cross_entropy` on the scores; keep this for evaluation"
+_STRAIGHT = "pass the gradient straight through: `y = x + (round(x) - x).detach()`; or leave it out while training"
+_INSTEAD = {
+    **dict.fromkeys(("argmax", "argmin", "argsort", "topk", "sort", "max", "min", "one_hot", "multinomial"), _SOFT),
+    **dict.fromkeys(
+        ("compare", "eq", "ne", "gt", "ge", "lt", "le", "isclose"),
+        "train on how far apart they are, not on whether: `sigmoid`, a margin, a distance",
+    ),
+    **dict.fromkeys(("round", "floor", "ceil", "trunc", "fix", "sign", "heaviside"), _STRAIGHT),
+    **dict.fromkeys(
+        ("long", "int", "short", "byte", "char", "to", "type", "bool"), "keep a floating dtype as far as the loss"
+    ),
+    **dict.fromkeys(
+        ("write", "tensor", "LongTensor"), "give the tensor a floating dtype, so that it can carry a graph"
+    ),
+}
