@@ -11,7 +11,7 @@ from gradfix.analysis.graph import NodeKind
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import ask_grad
 from gradfix.analysis.state import State
-from gradfix.analysis.values import UNKNOWN, Const, Tensor, Value, tensor_of
+from gradfix.analysis.values import UNKNOWN, Const, Tensor, Value, is_whole, tensor_of
 
 Keywords = Mapping[str, Value]
 
@@ -46,7 +46,7 @@ def _note_cut(
     given = next((k.value for k in node.keywords if k.arg == "data"), node.args[0] if node.args else None)
     items = given.elts if isinstance(given, (ast.List, ast.Tuple)) else ()
     parts = cuts.parts_of(state, items, value)
-    kind = CutKind.DISCRETE if made.dtype in cuts.DISCRETE else CutKind.TENSOR
+    kind = CutKind.DISCRETE if is_whole(made.dtype) else CutKind.TENSOR
     flows = cuts.cut(m, state, kind, name, node, (value,), argument=given, parts=parts)
     cuts.put(state, (made,), flows)
 

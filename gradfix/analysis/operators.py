@@ -273,7 +273,7 @@ def output_tensor(
             view_of(state, base, view, short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
             for base in bases
         ]
-        if dtype in cuts.DISCRETE:
+        if is_whole(dtype):
             made = [replace(view, detached=True) for view in made]  # only floating and complex values have a graph
         result = made[0]
         for other in made[1:]:
