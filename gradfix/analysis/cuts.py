@@ -21,6 +21,7 @@ from gradfix.analysis.values import (
     Flows,
     Number,
     Tensor,
+    Unknown,
     Value,
     tensors,
 )
@@ -159,7 +160,7 @@ def among_numbers(m: Machine, state: State, op: str, operands: Sequence[Value]) 
 
 def with_flows(value: Value, flows: Flows) -> Value:
     """`value`, computed from numbers or arrays, with the cuts behind it."""
-    if not flows:
+    if not flows or flows == UNSURE or not isinstance(value, (Number, Unknown)):
         return value
     return replace(value, flows=flows) if isinstance(value, Number) else Array(flows)
 

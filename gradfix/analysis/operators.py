@@ -273,13 +273,13 @@ def output_tensor(
             view_of(state, base, view, short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
             for base in bases
         ]
-        if is_whole(dtype):
-            made = [replace(view, detached=True) for view in made]  # only floating and complex values have a graph
         result = made[0]
         for other in made[1:]:
             result = join_tensors(result, other, None)
         if short_name(op) == "to":
             result.dtype = _cast(bases[0], arguments)
+        if is_whole(result.dtype) and not is_whole(bases[0].dtype):
+            return replace(result, detached=True)  # only floating and complex values have a graph
         return result
     graph = None if output.gradient is Gradient.NO else node
     if graph is not None and output.gradient is Gradient.MIXED and graph.tracked is Tracked.YES:
