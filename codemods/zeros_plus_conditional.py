@@ -94,7 +94,7 @@ from gradfix.source import Source
     since="0.1",
     applicability=Applicability.SAFE,
     symptom="does not require grad and does not have a grad_fn",
-    needles=("if ", "if(", "if\t"),
+    needles=("if ", "if(", "if\t", "while"),
 )
 def zeros_plus_conditional(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     for fill in facts.fills:

@@ -26,6 +26,8 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
         for tensor in (value,) if isinstance(value, Tensor) else ():
             if tensor.storage.name is None:
                 tensor.storage.name = target.id
+            if not tensor.known and isinstance(tensor.made_by, ast.BinOp) and m.scope.info is not None:
+                tensor.known = target.id in m.shown(m.scope.info)
         state.variables[_frame_for(m, state, target.id), target.id] = value
     elif isinstance(target, (ast.Tuple, ast.List)):
         _unpack(m, state, target, value)

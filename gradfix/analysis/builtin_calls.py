@@ -35,6 +35,7 @@ _NUMERIC = frozenset({"float", "int", "bool", "round", "abs", "pow", "divmod"})
 # The classes of torch.nn that others of torch.nn derive from (2.13), besides Module and what Lazy ones derive from.
 _BASES = frozenset("Hardtanh Upsample NLLLoss RNNBase RNNCellBase ConstantPad1d ConstantPad2d ConstantPad3d".split())
 _RANGE_LIMIT = 1 << 20
+_AWAITING = frozenset(f"asyncio.{name}" for name in ("run", "wait_for", "create_task", "ensure_future", "shield"))
 
 
 def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call) -> Value:
@@ -51,6 +52,10 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
         made = Container("dict", args[0] if args and name.endswith("defaultdict") else None)
         state.items[made] = Items((), len(args) < 2 and not keywords, ())
         return made
+    if name in _AWAITING and args:
+        return args[0]  # a coroutine is played where it is made
+    if name == "asyncio.gather":
+        return _listed(state, Items(tuple(args), True))
     if name == "functools.partial" and args:
         return Partial(args[0], tuple(args[1:]), tuple(keywords.items()))
     if name in ("copy.copy", "copy.deepcopy") and args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from gradfix.analysis import builtin_calls, custom_functions, cuts, losses, torch_calls
@@ -38,6 +39,8 @@ from gradfix.analysis.writes import read
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 CUSTOM_FUNCTIONS = ("torch.autograd.Function", "torch.autograd.function.Function")
+# What people call elementwise functions of the caller's choice: half of those of torch keep their result.
+_ACTIVATION = re.compile(r"(?:^|[._])(?:act|activation|activate|nonlin|nonlinearity|non_linearity)(?:_?fn|_?func)?\d*$")
 LIGHTNING = ("pytorch_lightning.LightningModule", "lightning.LightningModule", "lightning.pytorch.LightningModule")
 
 
@@ -190,7 +193,11 @@ def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *
             save(state, graph, tensor, label, at, Tracked.MAYBE, result=False)
     storage = Storage(Origin.OUTSIDE)
     state.nodes[storage] = graph
-    return Tensor((storage,), known=False, made_by=at, module_call=True)
+    result = Tensor((storage,), known=False, made_by=at, module_call=True)
+    if graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(ast.unparse(at.func)):
+        result.known = True
+        save(state, graph, result, ast.unparse(at.func), at, Tracked.MAYBE, result=True)
+    return result
 
 
 def call_function(

@@ -85,7 +85,7 @@ def _without_grad(m: Machine, state: State, node: ast.expr) -> None:
 
 
 def note_fills(
-    m: Machine, joined: State, branch: ast.If, kind: ConditionKind, before: Layers[Storage, Node | None]
+    m: Machine, joined: State, branch: ast.If | ast.While, kind: ConditionKind, before: Layers[Storage, Node | None]
 ) -> None:
     """Remember buffers that had no graph before the branch and have one only on some of its ways."""
     for storage, node in list(joined.nodes.own.items()):  # looking a value up may add to them
@@ -123,7 +123,7 @@ def note_fills(
             m.keep.append(inner)
 
 
-def _open_ends(node: Node, branch: ast.If) -> list[Node]:
+def _open_ends(node: Node, branch: ast.If | ast.While) -> list[Node]:
     """The PHI of this branch and of branches inside it that may leave the tensor without a graph."""
     found = [node] if None in node.inputs else []
     for inner in node.inputs:
@@ -141,7 +141,7 @@ def _without_graph(written: ValueFacts) -> bool:
     return written.tensor is not None and written.tensor.tracked is Tracked.NO
 
 
-def _within(branch: ast.If, node: ast.AST) -> bool:
+def _within(branch: ast.If | ast.While, node: ast.AST) -> bool:
     first, last = branch.lineno, branch.end_lineno or branch.lineno
     return first <= getattr(node, "lineno", 0) <= last
 
@@ -158,7 +158,7 @@ def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tenso
     return None
 
 
-def _sources(m: Machine, state: State, branch: ast.If) -> tuple[str, ...]:
+def _sources(m: Machine, state: State, branch: ast.If | ast.While) -> tuple[str, ...]:
     names: list[str] = []
     for node in ast.walk(branch):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in names:

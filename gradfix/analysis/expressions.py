@@ -109,7 +109,7 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
 
 def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
     base = evaluate(m, state, node.value)
-    value = item_access.subscript(m, state, base, node, lambda part: evaluate(m, state, part))
+    value = item_access.subscript(m, state, base, node, lambda part: item_access.index_value(m, state, part))
     if state.log and isinstance(base, Container) and isinstance(value, Tensor):
         read(m, state, value, node, ast.unparse(node))
     return value

@@ -62,6 +62,7 @@ def make(
         dtype=_dtype(state, name, args, keywords, template),
         shape=_shape(state, name, args, keywords, template),
     )
+    made.ranked = name in _SIZED and len(args) == 1 and made.shape is None
     made.dense = template is None or template.dense
     made.device = _device(keywords, template)
     if isinstance(asked, Number) and graph is None:

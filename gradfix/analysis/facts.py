@@ -60,6 +60,7 @@ class IndexItem:
     node: ast.expr
     value: int | None = None  # of an INT, where it is a constant
     rank: int | None = None  # of a MASK or TENSOR
+    ranked: bool = False  # a TENSOR of at least one dimension, even if `rank` isn't known
     is_tensor: bool = False  # a TENSOR proven to be a torch tensor, not a list, range or array
 
 
@@ -171,7 +172,7 @@ class ConditionKind(Enum):
 class ConditionalFill:
     """A buffer without graph that only a branch connects to the leaves."""
 
-    branch: ast.If
+    branch: ast.If | ast.While
     function: str
     identity_ordinal: int
     buffer: ast.expr  # the name written in the branch

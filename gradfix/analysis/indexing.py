@@ -29,7 +29,8 @@ def _item(node: ast.expr, evaluate: Callable[[ast.expr], Value]) -> IndexItem:
     value = evaluate(node)
     kind, constant, rank = _kind(value)
     proven = kind is IndexKind.TENSOR and isinstance(value, Tensor) and value.known
-    return IndexItem(kind, node, constant, rank, proven)
+    ranked = bool(rank) or (isinstance(value, Tensor) and value.ranked)
+    return IndexItem(kind, node, constant, rank, ranked, proven)
 
 
 def _kind(value: Value) -> tuple[IndexKind, int | None, int | None]:
@@ -68,7 +69,7 @@ def is_basic(items: tuple[IndexItem, ...]) -> bool | None:
         return True
     if any(item.kind is IndexKind.MASK for item in items):
         return False
-    if any(item.kind is IndexKind.TENSOR and item.rank not in (0, None) for item in items):
+    if any(item.kind is IndexKind.TENSOR and item.ranked for item in items):
         return False
     return None
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from gradfix.analysis import cuts
-from gradfix.analysis.facts import IndexItem, IndexKind
+from gradfix.analysis.facts import IndexItem, IndexKind, Tracked
 from gradfix.analysis.graph import Node
 from gradfix.analysis.indexing import constant_bounds, index_items, indexed_shape, is_basic, is_key
 from gradfix.analysis.machine import Machine
@@ -44,6 +44,17 @@ def subscript(
         value = _item_of(m, state, option, items, node)
         result = value if result is None else merge(result, value)
     return UNKNOWN if result is None else result
+
+
+def index_value(m: Machine, state: State, part: ast.expr) -> Value:
+    """What stands in an index. A tensor there holds integers or bools, which have no graph."""
+    value = m.evaluate(state, part)
+    for tensor in (value,) if isinstance(value, Tensor) and value.dtype is None else ():
+        for storage in tensor.storages:
+            node = state.nodes.get(storage)
+            if node is not None and node.tracked is Tracked.MAYBE:
+                state.nodes[storage] = None
+    return value
 
 
 def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...], node: ast.Subscript) -> Value:

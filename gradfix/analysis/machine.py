@@ -10,11 +10,13 @@ from typing import Protocol
 
 from gradfix.analysis.facts import IndexItem, TensorFacts
 from gradfix.analysis.graph import Passage, Visit
+from gradfix.analysis.names import shown_tensors
 from gradfix.analysis.records import BackwardRecord, CutRecord, FillRecord, WriteRecord
 from gradfix.analysis.state import State
 from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Layer, Storage, Tensor, Value, tensors
 from gradfix.findings import Place
 from gradfix.source import Source
+from gradfix.torch_ops import method_names
 
 MODULE = 0  # number of the module's frame
 STEPS = 60_000  # statements and calls of one entry; beyond, loops run once and calls aren't followed
@@ -101,6 +103,7 @@ class Machine:
         self.covered_by_program: frozenset[FunctionInfo] = frozenset()
         self._frames = MODULE
         self._arms = 0
+        self._shown: dict[FunctionInfo, frozenset[str]] = {}
 
     def new_frame(self) -> int:
         """Number of a fresh, empty frame."""
@@ -183,6 +186,13 @@ class Machine:
     def rebind(self, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
         """Let whatever `target` names hold `new` where it held `old`."""
         self._interpreter.rebind(self, state, target, old, new)
+
+    def shown(self, info: FunctionInfo) -> frozenset[str]:
+        """Names that a function uses as only tensors can be used."""
+        found = self._shown.get(info)
+        if found is None:
+            found = self._shown[info] = shown_tensors(info.node, method_names(), numpy=self.uses_numpy)
+        return found
 
     def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:
         """A method taken from an instance (or from its class, without receiver)."""

@@ -128,8 +128,25 @@ def shown_tensors(
     body: list[ast.stmt] | list[ast.expr] = [node.body] if isinstance(node, ast.Lambda) else node.body
     found: set[str] = set()
     for inner in walk_scope(body):
-        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.value, (ast.Name, ast.BinOp)):
             name = inner.attr
             if name in telling or name in ("requires_grad", "grad_fn", "is_leaf"):
-                found.add(inner.value.id)
+                found.update(_only_operand(inner.value))
     return frozenset(found)
+
+
+def _only_operand(node: ast.expr) -> frozenset[str]:
+    """The name whose arithmetic with itself and numbers this is; nothing for any other expression."""
+    names: set[str] = set()
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, ast.BinOp):
+            stack += [part.left, part.right]
+        elif isinstance(part, ast.UnaryOp):
+            stack.append(part.operand)
+        elif isinstance(part, ast.Name):
+            names.add(part.id)
+        elif not isinstance(part, ast.Constant):
+            return frozenset()
+    return frozenset(names) if len(names) == 1 else frozenset()

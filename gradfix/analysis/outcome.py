@@ -177,9 +177,10 @@ def facts_of_backwards(m: Machine, ordinals: Ordinals) -> tuple[BackwardCall, ..
     found = []
     for record in sorted(m.backwards.values(), key=_position):
         hazards: tuple[Hazard, ...] = ()
-        if record.non_scalar:
+        if record.perhaps_non_scalar:
             name = ast.unparse(record.root)
-            place = m.place(record.node, f"`{name}` has more than one element here")
+            has = "has" if record.non_scalar else "may have"
+            place = m.place(record.node, f"`{name}` {has} more than one element here")
             hazards = (Hazard(HazardKind.NON_SCALAR_BACKWARD, place, None, name),)
         found.append(
             BackwardCall(
@@ -190,7 +191,7 @@ def facts_of_backwards(m: Machine, ordinals: Ordinals) -> tuple[BackwardCall, ..
                 root=record.root,
                 tensor=record.tensor,
                 has_gradient=record.has_gradient,
-                severity=Severity.ERROR if hazards else None,
+                severity=None if not hazards else Severity.ERROR if record.non_scalar else Severity.WARNING,
                 hazards=hazards,
             )
         )

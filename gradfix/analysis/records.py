@@ -92,7 +92,7 @@ class WriteRecord:
 class FillRecord:
     """A branch that alone connects a buffer to the leaves."""
 
-    branch: ast.If
+    branch: ast.If | ast.While
     statement_owner: str
     storage: Storage
     created: ast.AST | None
@@ -116,6 +116,7 @@ class BackwardRecord:
     tensor: TensorFacts
     has_gradient: bool
     non_scalar: bool  # certainly more than one element, and no gradient given
+    perhaps_non_scalar: bool  # dimensions for certain, of sizes that only the caller knows; or in some passages
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,7 @@ def join_index(a: tuple[IndexItem, ...], b: tuple[IndexItem, ...]) -> tuple[Inde
             m.node,
             m.value if m.value == n.value else None,
             m.rank if m.rank == n.rank else None,
+            m.ranked and n.ranked,
             m.is_tensor and n.is_tensor,
         )
         for m, n in zip(a, b, strict=True)

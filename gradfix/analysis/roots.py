@@ -11,7 +11,7 @@ from gradfix.analysis.annotations import argument, counted, promised
 from gradfix.analysis.candidates import Candidates
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
 from gradfix.analysis.machine import MODULE, Machine, Scope
-from gradfix.analysis.names import is_other_annotation, shown_tensors
+from gradfix.analysis.names import is_other_annotation
 from gradfix.analysis.operations import outside
 from gradfix.analysis.state import State
 from gradfix.analysis.statements import run_block
@@ -29,7 +29,6 @@ from gradfix.analysis.values import (
     Tensor,
     Value,
 )
-from gradfix.torch_ops import method_names
 
 # What people call tensors of integers and bools, which never require grad.
 _DISCRETE = re.compile(r"(^|_)(index|indices|idx|idxs|ids|mask|masks|label|labels|length|lengths|lens)$")
@@ -143,7 +142,7 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
         zip([a.arg for a in positional[len(positional) - len(arguments.defaults) :]], arguments.defaults, strict=True)
     )
     defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
-    shown = shown_tensors(info.node, method_names(), numpy=m.uses_numpy)
+    shown = m.shown(info)
 
     def make(name: str) -> Value:
         annotation, default = annotations.get(name), defaults.get(name)

@@ -16,7 +16,7 @@ _ELEMENTWISE = frozenset(
     "MSELoss L1Loss SmoothL1Loss HuberLoss BCELoss BCEWithLogitsLoss mse_loss l1_loss smooth_l1_loss huber_loss "
     "binary_cross_entropy binary_cross_entropy_with_logits".split()
 )
-_LAST_CHANGES = frozenset({"Linear", "linear", "Embedding"})
+_OVER_CLASSES = frozenset("cross_entropy CrossEntropyLoss nll_loss NLLLoss".split())
 
 
 def result_shape(name: str, output: Output, operands: Sequence[Tensor], arguments: Mapping[str, Value]) -> Shape | None:
@@ -28,15 +28,46 @@ def result_shape(name: str, output: Output, operands: Sequence[Tensor], argument
     first = operands[0].shape
     if name in _REDUCTIONS:
         return _reduced(first, arguments)
-    if name in _LAST_CHANGES and first:
-        return (*first, None) if name == "Embedding" else (*first[:-1], None)
-    if name in _ELEMENTWISE and len(operands) > 1:
-        return broadcast([operands[0].shape, operands[1].shape])
+    if name in ("Linear", "linear") and first:
+        weight = operands[1].shape if len(operands) > 1 else None
+        return (*first[:-1], weight[0] if weight and len(weight) == 2 else None)
+    if name == "Embedding" and first is not None:
+        return (*first, None)
+    if name in _ELEMENTWISE or name in _OVER_CLASSES:
+        return _unreduced(name, operands) if arguments.get("reduction") == Const("none") else None
+    if name in ("squeeze", "unsqueeze", "flatten") and first is not None:
+        return _regrouped(name, first, arguments)
     if output.shape == "same":
         return first
     if name.startswith("Conv") and first is not None and len(first) > 2:
         return (first[0], *(None for _ in first[1:]))
     return broadcast([t.shape for t in operands]) if output.shape == "broadcast" else None
+
+
+def _unreduced(name: str, operands: Sequence[Tensor]) -> Shape | None:
+    """Shape of a loss with `reduction="none"`: of every element, or of every element that has a class."""
+    first = operands[0].shape
+    if name in _ELEMENTWISE:
+        return broadcast([operands[0].shape, operands[1].shape]) if len(operands) > 1 else None
+    return None if first is None else (first[0], *first[2:]) if len(first) > 1 else ()
+
+
+def _regrouped(name: str, shape: Shape, arguments: Mapping[str, Value]) -> Shape | None:
+    """Shape of `squeeze`, `unsqueeze` and `flatten`, where the dimension is known."""
+    if name == "flatten":
+        return (None,) if not {"start_dim", "end_dim"} & arguments.keys() else None
+    dim = arguments.get("dim")
+    if not isinstance(dim, Const) or type(dim.value) is not int:
+        return None
+    rank = len(shape) + (name == "unsqueeze")
+    axis = dim.value + rank if dim.value < 0 else dim.value
+    if not 0 <= axis < rank:
+        return None
+    if name == "unsqueeze":
+        return (*shape[:axis], 1, *shape[axis:])
+    if shape[axis] is None:
+        return None
+    return (*shape[:axis], *shape[axis + 1 :]) if shape[axis] == 1 else shape
 
 
 def _reduced(shape: Shape | None, arguments: Mapping[str, Value]) -> Shape | None:

@@ -25,14 +25,17 @@ def backward(
     m.saw_backward = True
     facts = facts_of(state, root)
     sizes = facts.shape
-    many = sizes is not None and any(size is not None and size > 1 for size in sizes)
+    many = not has_gradient and sizes is not None and any(size is not None and size > 1 for size in sizes)
+    open_sizes = bool(sizes) and not has_gradient and all(size is None or size == 1 for size in sizes or ())
+    doubtful = many or (open_sizes and None in (sizes or ()))
     record = m.backwards.get(id(call))
     if record is None:
         m.backwards[id(call)] = BackwardRecord(
-            call, m.statement, m.scope.qualname, expression, facts, has_gradient, many and not has_gradient
+            call, m.statement, m.scope.qualname, expression, facts, has_gradient, many, doubtful
         )
     else:
         record.non_scalar = record.non_scalar and many
+        record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
     losses.differentiated(m, state, root, expression, call)
     reach(m, state, [root], certain=True, total=True)
 

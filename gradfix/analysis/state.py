@@ -254,7 +254,7 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     cut, result.cuts = a.cuts.changed(b.cuts)
     for storage in cut:
         result.cuts[storage] = (a.cuts.get(storage) or NO_FLOWS) | (b.cuts.get(storage) or NO_FLOWS)
-    result.nodes = _join_nodes(a.nodes, b.nodes, branch)
+    result.nodes = join_nodes(a.nodes, b.nodes, branch)
     result.saves = _join_saves(a, b)
     result.conflicts = _join_conflicts(a, b)
     keys, result.late = a.late.changed(b.late)
@@ -340,9 +340,10 @@ def _stale(state: State, parts: Iterable[Value]) -> frozenset[int]:
     return found
 
 
-def _join_nodes(
+def join_nodes(
     a: Layers[Storage, Node | None], b: Layers[Storage, Node | None], branch: ast.stmt | None
 ) -> Layers[Storage, Node | None]:
+    """The graphs behind each memory when either of two states may have been reached."""
     keys, result = a.changed(b)
     memo: dict[tuple[int, int], Node | None] = {}
     for storage in keys:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from gradfix.analysis import bindings, conditions, definitions, stores
 from gradfix.analysis import items as item_access
 from gradfix.analysis.expressions import evaluate
+from gradfix.analysis.facts import ConditionKind
 from gradfix.analysis.layers import Layers
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
-from gradfix.analysis.state import Items, State, join, merge
+from gradfix.analysis.state import Items, State, join, join_nodes, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
@@ -157,11 +158,18 @@ def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
 
 
 def _while(m: Machine, state: State, node: ast.While) -> Flow:
+    kinds: list[ConditionKind] = []
+
     def enter(current: State, i: int) -> None:
-        conditions.test(m, current, node.test)
+        kinds.append(conditions.test(m, current, node.test)[1])
 
     endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
-    return _loop(m, state, node, 2, enter, certain=False, endless=endless)
+    before = state.nodes.fork()
+    flow = _loop(m, state, node, 2, enter, certain=False, endless=endless)
+    if flow.after is not None and kinds[0] is not ConditionKind.PYTHON:
+        flow.after.nodes = join_nodes(before, flow.after.nodes, node)  # it may not run at all
+        conditions.note_fills(m, flow.after, node, kinds[0], before)
+    return flow
 
 
 def _loop(

@@ -74,7 +74,7 @@ def store(m: Machine, state: State, target: ast.Subscript, value: Value) -> None
 
 def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, expression: ast.expr | None) -> None:
     base = evaluate(m, state, target.value)
-    items = index_items(target.slice, lambda part: evaluate(m, state, part))
+    items = index_items(target.slice, lambda part: item_access.index_value(m, state, part))
     for option in options(base):
         if isinstance(option, Container):
             store_item(m, state, option, target.slice, value)
@@ -236,7 +236,7 @@ def _write_arithmetic(m: Machine, state: State, site: Site, target: Tensor, valu
 
 def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.Subscript, symbol: str) -> None:
     base = evaluate(m, state, target.value)
-    items = index_items(target.slice, lambda part: evaluate(m, state, part))
+    items = index_items(target.slice, lambda part: item_access.index_value(m, state, part))
     value = evaluate(m, state, node.value)
     m.note_operand(node, node.value, value)
     for option in options(base):

@@ -328,7 +328,9 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
         binding = overloads.bind_overloads(built.constructor, kinds, named)
         settings = binding.kinds if binding is not None else {}
     chance = keywords.get("p", args[0] if args else Const(0.5)) if "Dropout" in name else Const(1.0)
-    return Layer(name, inplace, weights, tuple(settings.items()), chance, node)
+    out = keywords.get("out_features", args[1] if len(args) > 1 else None) if name == "Linear" else None
+    width = out.value if isinstance(out, Const) and type(out.value) is int else None
+    return Layer(name, inplace, weights, tuple(settings.items()), chance, node, width)
 
 
 def call_layer(
@@ -346,8 +348,12 @@ def call_layer(
     if dict(called.settings).get("batch_first") == "true":  # the layer transposes first, which may copy
         args = [replace(a, path=(*a.path, "transpose")) if isinstance(a, Tensor) else a for a in args]
     held = Container("tuple")
-    state.items[held] = Items(tuple(Tensor((storage,)) for storage in called.weights), True)
-    op, arguments = operators.bind(state, op, args, keywords, dict(called.settings))
+    shape = None if called.width is None else (called.width, None)
+    state.items[held] = Items(tuple(Tensor((storage,), shape=shape) for storage in called.weights), True)
+    settings = dict(called.settings)
+    op, arguments = operators.bind(state, op, args, keywords, settings)
+    if settings.get("reduction", "").startswith("'"):
+        arguments["reduction"] = Const(settings["reduction"].strip("'"))
     arguments["weights"] = held
     if called.inplace and node.args:
         if called.chance in (Const(0), Const(0.0)):

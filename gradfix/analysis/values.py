@@ -59,6 +59,7 @@ class Tensor:
     silent: bool = False  # writes through it don't bump the version (`.data`, NumPy)
     no_grad_view: bool = False  # a view made while gradients were off
     expanded: bool = False
+    ranked: bool = False  # has dimensions for certain, even if `shape` can't tell how many
     dense: bool = False  # surely contiguous in memory
     device: str | None = None  # "default" of factories without `device=`; None: unknown
     made_by: ast.AST | None = None
@@ -218,6 +219,7 @@ class Layer:
     settings: tuple[tuple[str, str], ...] = ()  # kinds of the constructor's arguments
     chance: Value = Const(1.0)  # how often a dropout layer changes anything
     made_by: ast.AST | None = None
+    width: int | None = None  # features that a Linear gives
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -66,7 +66,7 @@ def connect_branch(source: Source, fill: ConditionalFill, spelling: Spelling) ->
 
 def plan_of(source: Source, fill: ConditionalFill, spelling: Spelling) -> Plan | None:
     """How to compute the branch both ways; None when that may raise, has an effect, or wouldn't read well."""
-    if is_integer(fill.tensor.dtype) or not _is_whole(source, fill.branch):
+    if isinstance(fill.branch, ast.While) or is_integer(fill.tensor.dtype) or not _is_whole(source, fill.branch):
         return None
     tests, bodies = _ways(fill.branch)
     masks = [conditions.as_mask(source, fill, test, spelling) for test in tests]
@@ -139,7 +139,7 @@ def _ways(branch: ast.If) -> tuple[list[ast.expr], list[list[ast.stmt]]]:
     return tests, bodies
 
 
-def _is_whole(source: Source, branch: ast.If) -> bool:
+def _is_whole(source: Source, branch: ast.If | ast.While) -> bool:
     """An `if` on lines of its own, not the `elif` of another."""
     span = source.span_of(branch)
     position = source.position(span.start)

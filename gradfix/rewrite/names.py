@@ -102,7 +102,7 @@ def is_dead_after(source: Source, statement: ast.stmt, name: str) -> bool:
     return True
 
 
-def outermost_branch(source: Source, branch: ast.If) -> ast.If:
+def outermost_branch(source: Source, branch: ast.If | ast.While) -> ast.If | ast.While:
     """The `if` that the chain begins with in which `branch` is an `elif`; `branch` itself where it is none."""
     for node in ast.walk(_tree(source.text)):
         if isinstance(node, ast.If):
@@ -126,7 +126,7 @@ def statement_after(source: Source, statement: ast.stmt) -> ast.stmt | None:
     return None
 
 
-def _is_elif(source: Source, branch: ast.If) -> bool:
+def _is_elif(source: Source, branch: ast.If | ast.While) -> bool:
     return source.span_of(branch).text(source.text).startswith("elif")
 
 
