@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
-from gradfix.findings import Finding, Hazard, HazardKind, Place, Refusal, Severity
+from gradfix.findings import Finding, Hazard, HazardKind, Place, Refusal, Rewrite, Severity
 from gradfix.identity import identity
 from gradfix.rewrite import out_of_place
 from gradfix.source import Source
 
 SYMPTOM = r"modified by an inplace operation|leaf Variable that requires grad|is being modified inplace"
+
+Cure = Callable[[Write], "tuple[Rewrite, ...] | Refusal"]
 
 MULTI_VIEW, VIEW = "multi-view-write", "view-write"
 
@@ -26,12 +29,17 @@ def write_findings(
 
     Writes through views are told by `view_findings`.
     """
-    return _findings(code, name, source, facts, lambda write: write.form in forms and family_of(write) is None)
+
+    def wanted(write: Write) -> bool:
+        return write.form in forms and family_of(write) is None
+
+    return findings_of(code, name, source, facts, wanted, partial(_cure, source, facts))
 
 
 def view_findings(code: str, name: str, source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     """The same for writes of the family `name`, whatever their form."""
-    return _findings(code, name, source, facts, lambda write: family_of(write) == name)
+    cure = partial(_cure, source, facts)
+    return findings_of(code, name, source, facts, lambda write: family_of(write) == name, cure)
 
 
 def family_of(write: Write) -> str | None:
@@ -56,9 +64,10 @@ def _is_method_view(target: ast.expr) -> bool:
     return isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute) and target.func.attr[-1] != "_"
 
 
-def _findings(
-    code: str, name: str, source: Source, facts: ModuleFacts, wanted: Callable[[Write], bool]
+def findings_of(
+    code: str, name: str, source: Source, facts: ModuleFacts, wanted: Callable[[Write], bool], cure: Cure
 ) -> Iterator[Finding]:
+    """One finding for each tensor that a statement writes in a `wanted` write, with what `cure` offers."""
     connecting = {id(write.node) for fill in facts.fills for write in fill.writes}
     seen: set[tuple[int, str]] = set()
     for write in sorted(facts.writes, key=lambda write: -write.severity.rank):
@@ -69,11 +78,16 @@ def _findings(
         root = ast.unparse(_root(write.target))
         if (id(write.statement), root) not in seen:
             seen.add((id(write.statement), root))
-            yield _finding(code, name, source, facts, write, root)
+            yield _finding(code, name, source, write, root, cure(write))
 
 
-def _finding(code: str, name: str, source: Source, facts: ModuleFacts, write: Write, root: str) -> Finding:
-    made = out_of_place(source, write, facts.spelling)
+def _cure(source: Source, facts: ModuleFacts, write: Write) -> tuple[Rewrite, ...] | Refusal:
+    return out_of_place(source, write, facts.spelling)
+
+
+def _finding(
+    code: str, name: str, source: Source, write: Write, root: str, made: tuple[Rewrite, ...] | Refusal
+) -> Finding:
     return Finding(
         code=code,
         name=name,

@@ -1,0 +1,76 @@
+"""The verb `write_openly`: a write through `.data` becomes one that autograd sees, to a copy."""
+
+from __future__ import annotations
+
+import ast
+from functools import partial
+
+from gradfix.analysis.facts import ObstacleKind, Write
+from gradfix.edits import Edit
+from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.rewrite.expressions import is_place, short
+from gradfix.rewrite.places import clone_of
+from gradfix.rewrite.sites import site_of
+from gradfix.source import Source, Span
+
+_HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ)
+_UPDATES = (ObstacleKind.PARAMETER, ObstacleKind.LEAF_GRAD_READ)
+_NAMED = Refusal(
+    "the name written was taken by `.data` before",
+    "write to the tensor itself, out of place; or copy the values first if it should keep them",
+)
+_UPDATE = Refusal(
+    "a leaf is updated between forward and backward, which changes what backward computes with",
+    "update it after backward, under `torch.no_grad()`",
+)
+
+
+def write_openly(source: Source, write: Write) -> tuple[Rewrite, ...] | Refusal:
+    """Clone the tensor and write to the clone without `.data`.
+
+    Unsafe: the gradient becomes that of the values written; whether they were meant to count is the author's to say.
+    """
+    hidden = _data(write.target)
+    place = None if hidden is None else _root(hidden.value)
+    if hidden is None or place is None or not isinstance(write.statement, (ast.Expr, ast.Assign, ast.AugAssign)):
+        return _NAMED
+    name = ast.unparse(place)
+    for obstacle in write.obstacles:
+        if obstacle.kind in _UPDATES:
+            return _UPDATE
+        if obstacle.kind is ObstacleKind.CLOSURE or (
+            obstacle.kind in _HOLDERS and obstacle.certain and obstacle.name != name
+        ):
+            return Refusal(
+                f"`{obstacle.name}` has the memory of `{name}` too, and would miss the write",
+                f"write to `{name}` out of place, and take `{obstacle.name}` from it again",
+            )
+    title = f"Write to a clone of `{short(source, place)}`, without `.data`"
+    return (Rewrite(title, Applicability.UNSAFE, partial(_build, write=write, hidden=hidden, place=place), "clone"),)
+
+
+def _data(target: ast.expr) -> ast.Attribute | None:
+    """`y.data` in the chain of subscripts and calls that is written."""
+    while isinstance(target, (ast.Subscript, ast.Call, ast.Attribute)):
+        if isinstance(target, ast.Attribute) and target.attr == "data":
+            return target
+        target = target.func if isinstance(target, ast.Call) else target.value
+    return None
+
+
+def _root(owner: ast.expr) -> ast.expr | None:
+    while isinstance(owner, ast.Subscript):
+        owner = owner.value
+    return owner if is_place(owner) else None
+
+
+def _build(source: Source, *, write: Write, hidden: ast.Attribute, place: ast.expr) -> tuple[Edit, ...] | Refusal:
+    site = site_of(source, write.statement)
+    start, end = source.span_of(hidden.value).end, source.span_of(hidden).end
+    if not source.text[start:end].strip(" \t\\\r\n)").startswith("."):
+        return _NAMED
+    dot = source.text.index(".", start)
+    return (
+        Edit(Span(site.span.start, site.span.start), clone_of(source, place) + site.separator),
+        Edit(Span(dot, end), ""),
+    )
