@@ -29,7 +29,7 @@ class Subject:
     @property
     def silent(self) -> bool:
         """A hazard raises nothing, so the original's own gradient is in doubt."""
-        return HazardKind.SILENT_WRITE in self.kinds
+        return bool({HazardKind.SILENT_WRITE, HazardKind.DISCONNECTED} & set(self.kinds))
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.protocol import Request, Run
 from gradfix.backward.symptoms import Cure
-from gradfix.findings import Judgement, Verdict
+from gradfix.findings import HazardKind, Judgement, Verdict
 
 PAIRS = ((0, 1.0), (0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0), (3, 1.0), (3, -1.0))  # (seed, scale)
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
@@ -127,11 +127,14 @@ class CaseJudge:
             same_count(before, after)
             same_passes(before.events, after.events, local)
             self._same_end(before, after, local)
-        except DiffersError:
+        except DiffersError as difference:
             if not self._subject.silent:
                 raise
+            if _ends_in_leaf_of_its_own(before, after):
+                _add(evidence.unjudged, "no oracle: the original differentiates a leaf that isn't one any more")
+                return
             self._same_forward(before, after)
-            self._correct(first, second)
+            self._correct(first, second, difference)
             return
         if not local.passes:
             evidence.blank += 1
@@ -149,13 +152,18 @@ class CaseJudge:
             same_roots(one, other, local)
         self._same_arguments(before, after, local)
 
-    def _correct(self, first: Request, second: Request) -> None:
-        """The original's own gradient is in doubt: central differences decide."""
+    def _correct(self, first: Request, second: Request, difference: DiffersError | None = None) -> None:
+        """The original's own gradient is in doubt: central differences decide.
+
+        Where they can't, `difference` counts against a rewrite that connects what the original may have cut on purpose.
+        """
         evidence = self._evidence
         try:
             _add(evidence.oracles, oracle.differences(self._make, first, second, None))
             evidence.corrected += 1
         except NoOracleError as why:
+            if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
+                raise difference from why
             _add(evidence.unjudged, str(why))
 
     def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
@@ -293,6 +301,14 @@ class CaseJudge:
         total.summed |= local.summed
         for leaf, nonzero in local.gained.items():
             total.gained[leaf] = total.gained.get(leaf, False) or nonzero
+
+
+def _ends_in_leaf_of_its_own(before: Run, after: Run) -> bool:
+    """Whether a leaf of the original's first pass is none in the rewritten text: differences move it, too."""
+    if not before.events or not after.events:
+        return False
+    kept = {leaf.names for leaf in after.events[0].leaves}
+    return any(leaf.names not in kept for leaf in before.events[0].leaves)
 
 
 def _add(items: list[str], item: str) -> None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -109,6 +110,8 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
     undone = _DELIBERATE - set(event.stops) if failure is not None else frozenset()
     loss = _objective(make, replace(forward, plan=replace(plan, direction=0)), 0.0, undone)
     size = abs(loss)
+    if event.objective is not None and not math.isfinite(event.objective) and not math.isfinite(loss):
+        raise NoOracleError("no oracle: the loss isn't finite here")
     if event.objective is None or not abs(event.objective - loss) <= 1e-9 * max(1.0, size):
         raise DiffersError(f"its loss in float64 is {event.objective:.9g}, the original's forward gives {loss:.9g}")
     compared = 0

@@ -22,7 +22,14 @@ def judged_by(checker: Checker, folder: Path) -> Judge:
     """`judge(text, old, new, case=…, …)`: the verdict on replacing `old` by `new` in the text."""
 
     def judge(
-        text: str, old: str, new: str, case: Case | None = None, *, predicted: bool = False, silent: bool = False
+        text: str,
+        old: str,
+        new: str,
+        case: Case | None = None,
+        *,
+        predicted: bool = False,
+        silent: bool = False,
+        kinds: frozenset[HazardKind] = frozenset(),
     ) -> Judgement:
         assert text.count(old) == 1, f"{old!r} must be in the text once"
         before, after = "import torch\n" + text, "import torch\n" + text.replace(old, new)
@@ -35,7 +42,7 @@ def judged_by(checker: Checker, folder: Path) -> Judge:
             frozenset(number for number, line in enumerate(ours, 1) if line not in theirs),
             frozenset(number for number, line in enumerate(theirs, 1) if line not in ours),
             predicted=predicted,
-            kinds=frozenset({HazardKind.SILENT_WRITE}) if silent else frozenset(),
+            kinds=kinds | ({HazardKind.SILENT_WRITE} if silent else frozenset()),
         )
 
     return judge

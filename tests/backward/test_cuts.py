@@ -1,0 +1,69 @@
+"""Verdicts on rewrites that reconnect a loss: right ones are proven, wrong ones don't get through."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Judge
+
+from gradfix.findings import HazardKind, Verdict
+
+DIFFERENCES = "float64 central differences"
+CUT = frozenset({HazardKind.DISCONNECTED})
+
+STACKED = "x = torch.randn(3, requires_grad=True)\na = x.exp().sum()\nb = (x * x).sum()\n"
+TERMS = STACKED + "loss = torch.tensor([a, b]).prod()\nloss.backward()\n"
+CONSTANT = STACKED + "loss = a + b.item()\nloss.backward()\n"
+DETACHED = STACKED + "loss = (a * b).detach()\nloss.backward()\n"
+ADVANTAGE = STACKED + "weight = b.item()\nloss = torch.tensor([a * weight, b])\nloss.sum().backward()\n"
+NEW_LEAF = STACKED + "loss = torch.tensor(a, requires_grad=True)\nloss.backward()\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        pytest.param(TERMS, "torch.tensor", "torch.stack", id="stacked"),
+        pytest.param(DETACHED, "(a * b).detach()", "a * b", id="without the detach"),
+        pytest.param(DETACHED, ".detach()", "", id="in parentheses"),
+        pytest.param(CONSTANT, "b.item()", "b", id="a term that was a constant"),
+        pytest.param(
+            STACKED + "print(a.item())\nloss = torch.tensor([a, b]).sum()\nloss.backward()\n",
+            "torch.tensor",
+            "torch.stack",
+            id="a number that is only printed",
+        ),
+    ],
+)
+def test_a_loss_that_is_connected_again_is_proven(judge: Judge, text: str, old: str, new: str) -> None:
+    judgement = judge(text, old, new, kinds=CUT)
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, DIFFERENCES)
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        pytest.param(TERMS, "torch.tensor([a, b])", "torch.stack([a, b.detach()])", id="half of it"),
+        pytest.param(TERMS, "torch.tensor([a, b])", "torch.stack([a, b, b])", id="another loss"),
+        pytest.param(TERMS, "torch.tensor([a, b])", "torch.stack([b, b * (a / b).detach()])", id="another gradient"),
+        pytest.param(CONSTANT, "b.item()", "2 * b - b.item()", id="twice the gradient"),
+        pytest.param(DETACHED, "(a * b).detach()", "a * b.detach()", id="one factor"),
+    ],
+)
+def test_a_wrong_gradient_is_not_passed_off_as_fixed(judge: Judge, text: str, old: str, new: str) -> None:
+    assert judge(text, old, new, kinds=CUT).verdict in (Verdict.REJECTED, Verdict.UNCHECKED)
+
+
+def test_a_number_that_weighs_another_term_leaves_it_open(judge: Judge) -> None:
+    judgement = judge(ADVANTAGE, "torch.tensor", "torch.stack", kinds=CUT)
+    assert judgement.verdict is Verdict.UNCHECKED
+    assert judgement.reason == "no oracle: numbers taken from tensors, which central differences see through"
+
+
+def test_a_leaf_of_its_own_has_another_gradient(judge: Judge) -> None:
+    judgement = judge(NEW_LEAF, "torch.tensor(a, requires_grad=True)", "a.clone()", kinds=CUT)
+    assert judgement.verdict is Verdict.UNCHECKED
+    assert "a leaf that isn't one any more" in judgement.reason
+
+
+def test_a_gradient_changed_in_a_program_that_runs_needs_differences(judge: Judge) -> None:
+    text = STACKED + "loss = a + b.detach()\nloss.backward()\n"
+    assert judge(text, "b.detach()", "b", kinds=CUT).verdict is Verdict.REJECTED
