@@ -135,7 +135,7 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
 
 def _meets_view(hazard: Hazard) -> bool:
     """True where a view of what is written makes the trouble, not the view that is written."""
-    return hazard.save is not None and hazard.save.label.startswith("a view of")
+    return hazard.save is not None and " made a view of " in hazard.save.label
 
 
 def _saver(source: Source, write: Write, hazard: Hazard) -> str:

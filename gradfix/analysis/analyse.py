@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradfix.analysis import calls, expressions, outcome, statements, stores
+from gradfix.analysis import calls, expressions, generators, outcome, statements, stores
 from gradfix.analysis.buffers import buffers_of
 from gradfix.analysis.candidates import candidates
 from gradfix.analysis.cut_facts import facts_of_cuts
@@ -28,6 +28,9 @@ class _Interpreter:
     call_value = staticmethod(calls.call_value)
     unknown_call = staticmethod(calls.unknown_call)
     run_body = staticmethod(statements.run_body)
+    run_block = staticmethod(statements.run_block)
+    run_generator = staticmethod(generators.run)
+    collected = staticmethod(generators.collected)
     rebind = staticmethod(stores.rebind)
 
 

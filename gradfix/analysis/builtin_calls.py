@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gradfix.analysis import cuts, objects, operators, python_values
 from gradfix.analysis import items as item_access
@@ -24,6 +25,7 @@ from gradfix.analysis.values import (
     Number,
     Origin,
     Partial,
+    Suspended,
     Symbol,
     Tensor,
     Value,
@@ -56,6 +58,8 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
         return args[0]  # a coroutine is played where it is made
     if name == "asyncio.gather":
         return _listed(state, Items(tuple(args), True))
+    if name in ("contextlib.nullcontext", "tqdm.tqdm", "tqdm.auto.tqdm") and args:
+        return args[0]
     if name == "functools.partial" and args:
         return Partial(args[0], tuple(args[1:]), tuple(keywords.items()))
     if name in ("copy.copy", "copy.deepcopy") and args:
@@ -102,6 +106,9 @@ def _builtin(
         return Number("bool")
     if name == "getattr" and len(args) >= 2 and isinstance(args[1], Const) and isinstance(args[1].value, str):
         return objects.attribute(m, state, first, args[1].value, at)
+    if name == "next" and isinstance(first, Suspended):
+        items = item_access.iterated(m, state, first, at)
+        return items.values[0] if items.values else UNKNOWN
     if name == "next" and isinstance(first, Container):
         element = item_access.iterated(m, state, first, at).element()
         return UNKNOWN if element is None else element
@@ -147,6 +154,8 @@ def _length(state: State, value: Value) -> Value:
 
 
 def _iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast.Call) -> Value:
+    if args and isinstance(args[0], Suspended) and name in ("enumerate", "iter"):
+        return replace(args[0], numbered=args[0].numbered or name == "enumerate")
     made = Container("tuple" if name == "tuple" else "list")
     parts = [item_access.iterated(m, state, value, at) for value in args]
     if name == "enumerate" and parts:

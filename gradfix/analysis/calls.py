@@ -30,6 +30,7 @@ from gradfix.analysis.values import (
     Origin,
     Partial,
     Storage,
+    Suspended,
     Symbol,
     Tensor,
     Value,
@@ -205,7 +206,9 @@ def call_function(
 ) -> Value:
     """Follow a call of a function of this file."""
     info = callee.info
-    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or info.is_generator:
+    if info.is_generator:
+        return Suspended(callee, tuple(args), tuple(keywords.items()), at)
+    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted:
         return unknown_call(m, state, (*args, *keywords.values()), at)
     m.covered.add(info)
     m.steps += 1

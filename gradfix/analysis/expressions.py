@@ -15,6 +15,7 @@ from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor
 from gradfix.analysis.state import Items, State, join, merge
 from gradfix.analysis.values import (
+    NONE,
     UNKNOWN,
     Array,
     Choice,
@@ -23,6 +24,7 @@ from gradfix.analysis.values import (
     Function,
     FunctionInfo,
     Number,
+    Suspended,
     Symbol,
     Tensor,
     Value,
@@ -293,13 +295,27 @@ def _call(m: Machine, state: State, node: ast.Call) -> Value:
     return calls.call(m, state, node)
 
 
-def _await(m: Machine, state: State, node: ast.Await | ast.Starred | ast.YieldFrom) -> Value:
+def _await(m: Machine, state: State, node: ast.Await | ast.Starred) -> Value:
     return evaluate(m, state, node.value)
 
 
 def _yield(m: Machine, state: State, node: ast.Yield) -> Value:
-    if node.value is not None:
-        evaluate(m, state, node.value)
+    value = NONE if node.value is None else evaluate(m, state, node.value)
+    if m.yield_to is not None:
+        m.yield_to(state, value)
+    return UNKNOWN
+
+
+def _yield_from(m: Machine, state: State, node: ast.YieldFrom) -> Value:
+    value = evaluate(m, state, node.value)
+    to = m.yield_to
+    if to is None:
+        return UNKNOWN
+    if isinstance(value, Suspended):
+        m.run_generator(state, value, to)
+    else:
+        for item in item_access.iterated(m, state, value, node.value).values:
+            to(state, item)
     return UNKNOWN
 
 
@@ -334,7 +350,7 @@ _HANDLERS: dict[type[ast.AST], Handler] = {
     ast.Call: _call,  # type: ignore[dict-item]
     ast.Await: _await,  # type: ignore[dict-item]
     ast.Starred: _await,  # type: ignore[dict-item]
-    ast.YieldFrom: _await,  # type: ignore[dict-item]
+    ast.YieldFrom: _yield_from,  # type: ignore[dict-item]
     ast.Yield: _yield,  # type: ignore[dict-item]
     ast.JoinedStr: _text,  # type: ignore[dict-item]
 }

@@ -24,6 +24,7 @@ from gradfix.analysis.values import (
     Container,
     Method,
     Number,
+    Suspended,
     Symbol,
     Tensor,
     Value,
@@ -150,6 +151,8 @@ def _is_any(item: Tensor) -> bool:
 
 def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
     """What iterating a value gives."""
+    if isinstance(value, Suspended):
+        return m.collected(state, value)
     if isinstance(value, Container):
         held = state.items.get(value)
         if held is None:

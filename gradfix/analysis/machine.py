@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gradfix.analysis.facts import IndexItem, TensorFacts
+from gradfix.analysis.flow import Flow
 from gradfix.analysis.graph import Passage, Visit
 from gradfix.analysis.names import shown_tensors
 from gradfix.analysis.records import BackwardRecord, CutRecord, FillRecord, WriteRecord
-from gradfix.analysis.state import State
-from gradfix.analysis.values import ClassInfo, Function, FunctionInfo, Instance, Layer, Storage, Tensor, Value, tensors
+from gradfix.analysis.state import Items, State
+from gradfix.analysis.values import (
+    ClassInfo,
+    Function,
+    FunctionInfo,
+    Instance,
+    Layer,
+    Storage,
+    Suspended,
+    Tensor,
+    Value,
+    tensors,
+)
 from gradfix.findings import Place
 from gradfix.source import Source
 from gradfix.torch_ops import method_names
+
+Each = Callable[[State, Value], None]  # what happens to a value that a generator yields
 
 MODULE = 0  # number of the module's frame
 STEPS = 60_000  # statements and calls of one entry; beyond, loops run once and calls aren't followed
@@ -31,6 +45,18 @@ class Scope:
     frames: tuple[int, ...]  # innermost first; the module's frame is last
     info: FunctionInfo | None
     comprehensions: int = 0  # of the frames, how many belong to comprehensions
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What is set anew where a call is followed, and back again where a generator yields."""
+
+    scope: Scope
+    statement: ast.stmt
+    sites: tuple[int, ...]
+    outer_arms: int
+    calls: list[FunctionInfo]
+    yield_to: Each | None
 
 
 class Interpreter(Protocol):
@@ -58,6 +84,15 @@ class Interpreter(Protocol):
     def run_body(self, m: Machine, state: State, info: FunctionInfo) -> Value:
         """Run the body of a function in the frame made for it; what it returns."""
 
+    def run_block(self, m: Machine, state: State, body: Sequence[ast.stmt]) -> Flow:
+        """Run statements one after the other."""
+
+    def run_generator(self, m: Machine, state: State, suspended: Suspended, each: Each) -> None:
+        """Run the body of a generator; `each` is what happens to every value it yields."""
+
+    def collected(self, m: Machine, state: State, suspended: Suspended) -> Items:
+        """All that a generator yields."""
+
     def rebind(self, m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
         """Let whatever `target` names hold `new` where it held `old`."""
 
@@ -83,6 +118,8 @@ class Machine:
         self.sites: tuple[int, ...] = ()  # ids of the call expressions that led here
         self.arms: list[int] = []  # branches taken on the way here that not every run takes, numbered afresh each time
         self.outer_arms = 0  # how many of them stand outside of the function being interpreted
+        self.yield_to: Each | None = None  # what happens to what the function yields
+        self.open_loops = 0  # loops around that have other rounds than the ones played
         self.visits: list[Visit] = []  # of this entry, those of writes with a graph
         self.covered: set[FunctionInfo] = set()  # functions followed from a call whose gradients were asked for
         self.functions: dict[
@@ -132,15 +169,23 @@ class Machine:
     @contextmanager
     def called(self, at: ast.AST, info: FunctionInfo) -> Iterator[None]:
         """Follow a call of a function for a while."""
-        before = self.sites, len(self.arms), self.outer_arms
-        self.sites, self.outer_arms = (*self.sites, id(at)), len(self.arms)
-        self.calls.append(info)
+        before, arms = self.whereabouts(), len(self.arms)
+        self.sites, self.outer_arms = (*self.sites, id(at)), arms
+        self.calls, self.yield_to = [*self.calls, info], None
         try:
             yield
         finally:
-            self.calls.pop()
-            self.sites, arms, self.outer_arms = before
+            self.go_to(before)
             self.leave_arms(arms)
+
+    def whereabouts(self) -> Whereabouts:
+        """Where the interpreter is."""
+        return Whereabouts(self.scope, self.statement, self.sites, self.outer_arms, self.calls, self.yield_to)
+
+    def go_to(self, place: Whereabouts) -> None:
+        """Back to a place told by `whereabouts`."""
+        self.scope, self.statement, self.sites = place.scope, place.statement, place.sites
+        self.outer_arms, self.calls, self.yield_to = place.outer_arms, place.calls, place.yield_to
 
     @property
     def exhausted(self) -> bool:
@@ -182,6 +227,18 @@ class Machine:
     def run_body(self, state: State, info: FunctionInfo) -> Value:
         """Run the body of a function in the frame made for it; what it returns."""
         return self._interpreter.run_body(self, state, info)
+
+    def run_block(self, state: State, body: Sequence[ast.stmt]) -> Flow:
+        """Run statements one after the other."""
+        return self._interpreter.run_block(self, state, body)
+
+    def run_generator(self, state: State, suspended: Suspended, each: Each) -> None:
+        """Run the body of a generator; `each` is what happens to every value it yields."""
+        self._interpreter.run_generator(self, state, suspended, each)
+
+    def collected(self, state: State, suspended: Suspended) -> Items:
+        """All that a generator yields."""
+        return self._interpreter.collected(self, state, suspended)
 
     def rebind(self, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
         """Let whatever `target` names hold `new` where it held `old`."""

@@ -125,8 +125,8 @@ def _hazard(m: Machine, record: WriteRecord, note: HazardNote) -> Hazard:
             what = "its result" if note.result else f"`{name}`"
             saved = m.place(note.save, f"`{note.op}` saved {what} for backward here")
         else:
-            what = f"a view of `{name}`" if note.of_base else "this view"
-            saved = m.place(note.save, f"{what} was made here by `{note.op}`")
+            made = f"`{note.op}` made a view of `{name}` here"
+            saved = m.place(note.save, made if note.of_base else f"this view was made here by `{note.op}`")
     return Hazard(note.kind, m.place(record.node, f"`{name}` is overwritten here"), saved, name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from gradfix.analysis import calls, losses, objects, sinks
 from gradfix.analysis.annotations import argument, counted, promised
@@ -26,6 +27,8 @@ from gradfix.analysis.values import (
     FunctionInfo,
     Instance,
     Number,
+    Origin,
+    Storage,
     Tensor,
     Value,
 )
@@ -100,7 +103,11 @@ def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
     m.calls.append(info)
     try:
         with m.inside(Scope(info.qualname, (frame, *frames), info)):
+            given: list[Tensor] = []
+            m.yield_to = lambda current, value: given.extend(_graphs(current, value))
             result = m.run_body(state, info)
+            m.yield_to = None
+            sinks.reach(m, state, given, certain=False, total=False)
             proven = is_module and getattr(info.node, "name", "") == "forward"
             _leave(m, state, result, receiver, proven=proven)
             if state.grad is not Tracked.NO:
@@ -178,6 +185,15 @@ def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, pr
             for name, value in (state.attributes.get(owner) or {}).items():
                 for tensor in _tensors(state, value, 2):
                     _note_stored(m, state, tensor, f"self.{name}")
+
+
+def _graphs(state: State, value: Value) -> list[Tensor]:
+    """Tensors that keep the graph which what is yielded has now: whoever consumes it builds on that."""
+    found = []
+    for tensor in _tensors(state, value, 4):
+        found.append(replace(tensor, storages=(Storage(Origin.OUTSIDE),), detached=False, own=None))
+        state.nodes[found[-1].storage] = state.node_of(tensor)
+    return found
 
 
 def _tensors(state: State, value: Value, depth: int) -> list[Tensor]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from gradfix.analysis import bindings, conditions, definitions, stores
+from gradfix.analysis import bindings, conditions, contexts, definitions, generators, patterns, stores
 from gradfix.analysis import items as item_access
 from gradfix.analysis.expressions import evaluate
-from gradfix.analysis.facts import ConditionKind
+from gradfix.analysis.facts import ConditionKind, Tracked
+from gradfix.analysis.flow import Flow, join_all
 from gradfix.analysis.layers import Layers
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
@@ -21,25 +21,10 @@ from gradfix.analysis.values import (
     Container,
     FunctionInfo,
     Number,
+    Suspended,
     Symbol,
     Value,
 )
-
-
-@dataclass(slots=True)
-class Flow:
-    """The ways out of a block."""
-
-    after: State | None
-    breaks: list[State] = field(default_factory=list)
-    continues: list[State] = field(default_factory=list)
-    returns: list[tuple[State, Value]] = field(default_factory=list)
-
-    def absorb(self, other: Flow) -> None:
-        """Add the exits of an inner block, except its normal end."""
-        self.breaks.extend(other.breaks)
-        self.continues.extend(other.continues)
-        self.returns.extend(other.returns)
 
 
 def run_block(m: Machine, state: State, body: Sequence[ast.stmt]) -> Flow:
@@ -78,16 +63,11 @@ def run_body(m: Machine, state: State, info: FunctionInfo) -> Value:
     return result
 
 
-def join_all(states: Sequence[State], branch: ast.stmt | None) -> State | None:
-    """What holds when any of the states may have been reached."""
-    result: State | None = None
-    for state in states:
-        result = state if result is None else join(result, state, branch)
-    return result
-
-
 def _expression(m: Machine, state: State, node: ast.Expr) -> None:
-    evaluate(m, state, node.value)
+    value = evaluate(m, state, node.value)
+    if isinstance(value, Symbol) and value.name.startswith("torch.set_grad_enabled("):
+        mode = definitions.grad_mode(value)  # called for its effect, it stays in force
+        state.grad = Tracked.MAYBE if mode is None or (mode is Tracked.MAYBE and state.grad is not mode) else mode
 
 
 def _assign(m: Machine, state: State, node: ast.Assign) -> None:
@@ -133,7 +113,10 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
 
 
 def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
-    items = item_access.iterated(m, state, evaluate(m, state, node.iter), node.iter)
+    iterable = evaluate(m, state, node.iter)
+    if isinstance(iterable, Suspended):
+        return generators.loop(m, state, node, iterable)
+    items = item_access.iterated(m, state, iterable, node.iter)
     if items.exact and not items.values:
         return run_block(m, state, node.orelse)
     if items.exact:
@@ -191,6 +174,7 @@ def _loop(
     ends: list[State] = []
     current: State | None = state
     before = state.items.fork()
+    m.open_loops += not whole
     for i in range(rounds):
         if current is None:
             break
@@ -212,6 +196,7 @@ def _loop(
         if current is not None and not certain and not endless:
             ends.append(current)
             current = current.fork()
+    m.open_loops -= not whole
     if certain and current is not None:
         ends.append(current)
     after = join_all(ends, node)
@@ -234,25 +219,6 @@ def _leave_open(after: State, before: Layers[Container, Items]) -> None:
             values = tuple(dict.fromkeys(held.values))
             grown = held.ordered and held.keys is None and len(values) == len(held.values)
             after.items[container] = Items(values, False, least=held.least, ordered=grown)
-
-
-def _with(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
-    grad, off_at, autocast = state.grad, state.off_at, state.autocast
-    for item in node.items:
-        value = evaluate(m, state, item.context_expr)
-        mode = definitions.grad_mode(value)
-        if mode is not None:
-            state.grad, state.off_at = mode, node
-        casts = definitions.autocast(value)
-        if casts is not None:
-            state.autocast = casts
-        if item.optional_vars is not None:
-            bindings.bind(m, state, item.optional_vars, value)
-    flow = run_block(m, state, node.body)
-    for end in (flow.after, *flow.breaks, *flow.continues, *(s for s, _ in flow.returns)):
-        if end is not None:
-            end.grad, end.off_at, end.autocast = grad, off_at, autocast
-    return flow
 
 
 def _try(m: Machine, state: State, node: ast.Try) -> Flow:
@@ -278,32 +244,22 @@ def _try(m: Machine, state: State, node: ast.Try) -> Flow:
         if inner.after is not None:
             ends.append(inner.after)
     flow.after = join_all(ends, node)
-    if node.finalbody and flow.after is not None:
-        tail = run_block(m, flow.after, node.finalbody)
-        flow.absorb(tail)
-        flow.after = tail.after
-    return flow
+    return _finally(m, flow, node.finalbody) if node.finalbody else flow
 
 
-def _match(m: Machine, state: State, node: ast.Match) -> Flow:
-    subject = evaluate(m, state, node.subject)
+def _finally(m: Machine, flow: Flow, body: Sequence[ast.stmt]) -> Flow:
+    """Every way out of a `try` leads through its `finally`."""
     result = Flow(None)
-    ends = [state.fork()]
-    for case in node.cases:
-        entry = state.fork()
-        for part in ast.walk(case.pattern):
-            if isinstance(part, (ast.MatchAs, ast.MatchStar)) and part.name:
-                bound = subject if part is case.pattern else UNKNOWN
-                bindings.bind(m, entry, ast.Name(part.name, ast.Store()), bound)
-        arms = len(m.arms)
-        m.enter_arm()
-        inner = run_block(m, entry, case.body)
-        m.leave_arms(arms, exits=bool(inner.returns or inner.breaks or inner.continues))
-        result.absorb(inner)
-        if inner.after is not None:
-            ends.append(inner.after)
-    m.statement = node
-    result.after = join_all(ends, node)
+
+    def through(state: State) -> State | None:
+        tail = run_block(m, state, body)
+        result.absorb(tail)
+        return tail.after
+
+    result.after = None if flow.after is None else through(flow.after)
+    for exits, kept in ((flow.breaks, result.breaks), (flow.continues, result.continues)):
+        kept += [after for state in exits if (after := through(state)) is not None]
+    result.returns += [(after, value) for state, value in flow.returns if (after := through(state)) is not None]
     return result
 
 
@@ -359,10 +315,10 @@ _HANDLERS: dict[type[ast.AST], Handler] = {
     ast.For: _for,  # type: ignore[dict-item]
     ast.AsyncFor: _for,  # type: ignore[dict-item]
     ast.While: _while,  # type: ignore[dict-item]
-    ast.With: _with,  # type: ignore[dict-item]
-    ast.AsyncWith: _with,  # type: ignore[dict-item]
+    ast.With: contexts.run,  # type: ignore[dict-item]
+    ast.AsyncWith: contexts.run,  # type: ignore[dict-item]
     ast.Try: _try,  # type: ignore[dict-item]
-    ast.Match: _match,  # type: ignore[dict-item]
+    ast.Match: patterns.run,  # type: ignore[dict-item]
     ast.Return: _return,  # type: ignore[dict-item]
     ast.Raise: _raise,  # type: ignore[dict-item]
     ast.Break: _break,  # type: ignore[dict-item]

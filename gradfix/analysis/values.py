@@ -178,6 +178,10 @@ class ClassInfo:
                 return found
         return None
 
+    def descends_from(self, other: ClassInfo) -> bool:
+        """True when another class of this file is a base, near or far."""
+        return any(isinstance(b, ClassInfo) and (b is other or b.descends_from(other)) for b in self.bases)
+
     def derives_from(self, *names: str) -> bool:
         """True when a base, near or far, has one of these qualified names."""
         return any(base.derives_from(*names) if isinstance(base, ClassInfo) else base in names for base in self.bases)
@@ -246,6 +250,17 @@ class Partial:
     keywords: tuple[tuple[str, Value], ...]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Suspended:
+    """A generator that hasn't begun: its body runs where it is consumed."""
+
+    callee: Function
+    args: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+    at: ast.AST
+    numbered: bool = False  # under `enumerate`
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """Something that is certainly not followed as a tensor: strings, modules, files."""
@@ -268,6 +283,7 @@ Value = (
     | Layer
     | Container
     | Partial
+    | Suspended
     | Choice
     | Unknown
 )
