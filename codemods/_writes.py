@@ -127,6 +127,8 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"writes to `{name}`, one of several views made by {by}: autograd forbids writing those in place"
         case HazardKind.NO_GRAD_VIEW_WRITTEN:
             return f"writes to `{name}`, a view made by {by} under `no_grad`: autograd forbids writing those in place"
+        case HazardKind.OUT_WRITTEN:
+            return f"puts its result into `{name}`: functions with `out=` have no derivative"
         case HazardKind.SILENT_WRITE:
             return f"overwrites `{name}` unseen by autograd, and {by} saved it: the gradient is silently wrong"
         case _:

@@ -19,6 +19,7 @@ class HazardKind(Enum):
     MULTI_VIEW_WRITTEN = "multi-view-written"  # a view from unbind, split or chunk
     NO_GRAD_VIEW_WRITTEN = "no-grad-view-written"  # a view made under no_grad, written with grad on
     SILENT_WRITE = "silent-write"  # `.data` or NumPy sharing: no error, wrong gradient
+    OUT_WRITTEN = "out-written"  # `out=` of an operation that should be differentiated
     DISCONNECTED = "disconnected"  # the loss no longer depends on a leaf
     NON_SCALAR_BACKWARD = "non-scalar-backward"  # backward() on a tensor with more than one element
 

@@ -92,6 +92,7 @@ class WriteForm(Enum):
     METHOD = "method"  # y.exp_(), y[i].mul_(2)
     FUNCTION = "function"  # torch.relu_(y), F.relu_(y)
     FLAG = "flag"  # F.relu(y, inplace=True), or a call of a module built with inplace=True
+    OUT = "out"  # torch.mul(a, b, out=y)
     DATA = "data"  # through .data: y.data.clamp_(0), y.data[0] = v
 
 

@@ -227,8 +227,8 @@ def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
     if _works_in_place(node):
         scope.in_place_layer = True
         scope.writes = scope.writes or not (name[:1].isupper() or not node.args)
-    elif name[:1].isupper() and node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value is True:
-        scope.in_place_layer = True  # `nn.ReLU(True)`
+    elif name[:1].isupper() and any(isinstance(a, ast.Constant) and a.value is True for a in node.args):
+        scope.in_place_layer = True  # `nn.ReLU(True)`, `nn.Dropout(0.5, True)`
 
 
 def _is_super(node: ast.Call) -> bool:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gradfix.analysis import cuts, factories, new_tensors, objects, operators, overloads, sinks
+from gradfix.analysis import cuts, factories, new_tensors, objects, operators, out_arguments, overloads, sinks
 from gradfix.analysis.facts import CutKind, Tracked, WriteForm
 from gradfix.analysis.graph import Node
 from gradfix.analysis.machine import Machine
@@ -89,6 +89,8 @@ def torch_function(
         return _unlisted(state, short, args, keywords, node)
     if short.endswith("_") and not short.startswith("_") and args and (target := tensor_of(args[0])) is not None:
         return write_call(m, state, WriteForm.FUNCTION, op, target, node.args[0], args, keywords, node)
+    if (written := tensor_of(keywords.get("out", UNKNOWN))) is not None:
+        return out_arguments.write_out(m, state, op, written, args, keywords, node)
     narrowed, bound = operators.bind(state, op, args, keywords)
     if bound.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
         flagged = inplace_flag(name) or op

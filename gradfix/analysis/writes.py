@@ -46,7 +46,7 @@ def write(
     whole = is_whole(tensor.dtype)
     level = Tracked.NO if state.grad is Tracked.NO or whole else strongest(levels)
     record = _record(m, state, site, tensor, value, recorded=level is not Tracked.NO and bool(tensor.graph_keys))
-    if state.grad is not Tracked.NO and not whole:
+    if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:
         _immediate_hazards(m, state, record, tensor)
     node = None if whole else _written_node(state, tensor, operands, site, graph)
     if value is not None:

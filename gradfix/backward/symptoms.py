@@ -42,6 +42,7 @@ _KINDS = {
     "a forbidden view written": HazardKind.MULTI_VIEW_WRITTEN,
     "a view's base written": HazardKind.MULTI_VIEW_WRITTEN,
     "a no_grad view written": HazardKind.NO_GRAD_VIEW_WRITTEN,
+    "out= with gradients": HazardKind.OUT_WRITTEN,
 }
 SYMPTOMS = tuple(
     Symptom(*row, _KINDS.get(row[1]))

@@ -7,12 +7,14 @@ from gradfix.rewrite.anchoring import is_anchored
 from gradfix.rewrite.branch import connect_branch
 from gradfix.rewrite.data_writes import write_openly
 from gradfix.rewrite.losses import scalar_loss
+from gradfix.rewrite.out_arguments import assign_result
 from gradfix.rewrite.out_of_place import out_of_place
 from gradfix.rewrite.rebind import rebind
 from gradfix.rewrite.reconnect import reconnect
 from gradfix.rewrite.slots import stack_slots
 
 __all__ = [
+    "assign_result",
     "connect_branch",
     "is_anchored",
     "out_of_place",

@@ -1,0 +1,90 @@
+"""Result put into an existing tensor with `out=` where gradients are needed.
+
+## What it does
+Finds `torch.mul(a, b, out=y)` where an operand or `y` requires grad, and assigns the result instead.
+
+## Why does backward fail?
+Functions with `out=` have no derivative. With gradients on, torch raises as soon as something that requires grad comes
+in or would be overwritten.
+
+## Example
+```python
+import torch
+
+
+def f(x):
+    y = torch.empty(3)
+    torch.mul(x, x, out=y)
+    return y
+```
+Use instead:
+```python
+import torch
+
+
+def f(x):
+    y = torch.empty(3)
+    y = torch.mul(x, x).to(y.dtype)
+    return y
+```
+`out=` keeps the dtype of `y`; the cast is left out where the result is known to have it.
+
+## Leaves alone
+```python
+import torch
+
+
+def f(x):
+    scale = torch.empty(3)
+    torch.mul(torch.ones(3), 2, out=scale)  # nothing here requires grad
+    return x * scale
+```
+```python
+import torch
+
+
+def f(x):
+    scale = torch.empty(3)
+    with torch.no_grad():
+        torch.abs(x, out=scale)
+    return x + scale
+```
+
+## Fix safety
+The program raised before; the values are those that `out=` would have put there. Unsafe where somebody else may hold
+the tensor and expects to see them, refused where another name of the same memory is read afterwards.
+
+## References
+- <https://pytorch.org/docs/stable/generated/torch.mul.html>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gradfix.analysis.facts import ModuleFacts, WriteForm
+from gradfix.codemod import codemod
+from gradfix.findings import Applicability, Finding
+from gradfix.rewrite import assign_result
+from gradfix.source import Source
+
+from ._writes import findings_of
+
+
+@codemod(
+    "GF105",
+    "out-argument",
+    since="0.2",
+    applicability=Applicability.SAFE,
+    symptom="functions with out=... arguments don't support automatic differentiation",
+    needles=("out",),
+)
+def out_argument(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+    return findings_of(
+        "GF105",
+        "out-argument",
+        source,
+        facts,
+        lambda write: write.form is WriteForm.OUT and bool(write.hazards),
+        lambda write: assign_result(source, write),
+    )

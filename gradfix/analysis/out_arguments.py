@@ -1,0 +1,46 @@
+"""`torch.mul(a, b, out=y)`: a write that autograd doesn't differentiate.
+
+Measured (2.13): with gradients on it raises as soon as an operand or `y` requires grad; else `y` gets the result, cast
+to its dtype where that is of no lower category.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from gradfix.analysis import operators
+from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.machine import Machine
+from gradfix.analysis.operations import all_tensors, strongest, tracked
+from gradfix.analysis.records import HazardNote
+from gradfix.analysis.state import State
+from gradfix.analysis.values import Tensor, Value
+from gradfix.analysis.writes import Site, write
+from gradfix.findings import HazardKind
+from gradfix.torch_ops import Operator
+
+
+def write_out(
+    m: Machine,
+    state: State,
+    op: Operator,
+    target: Tensor,
+    args: Sequence[Value],
+    keywords: Mapping[str, Value],
+    node: ast.Call,
+) -> Value:
+    """Call an operator of torch that puts its result into `target`."""
+    others = {name: value for name, value in keywords.items() if name != "out"}
+    level = strongest([tracked(state, t) for t in (target, *all_tensors((*args, *others.values())))])
+    result = operators.apply(m, state, *operators.bind(state, op, args, others), node)
+    expression = next(keyword.value for keyword in node.keywords if keyword.arg == "out")
+    target.known = True
+    site = Site(WriteForm.OUT, node, expression, method=operators.short_name(op))
+    fresh = write(m, state, site, target, result)
+    if level is not Tracked.NO and state.grad is not Tracked.NO:
+        certain = level is Tracked.YES and state.grad is Tracked.YES
+        record = m.writes[id(expression)]
+        record.add_hazard(HazardNote(HazardKind.OUT_WRITTEN, operators.short_name(op), None), m.passage(), certain)
+    m.rebind(state, expression, target, fresh)
+    return fresh
