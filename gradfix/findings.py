@@ -143,6 +143,14 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What the original and the rewritten text take for the same work, each measured in runs of its own."""
+
+    seconds: tuple[float, float]  # before, after; the best of a few runs
+    memory: tuple[int, int]  # the same of the peak, in bytes beyond what the interpreter takes with torch alone
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict with its evidence."""
 
@@ -155,3 +163,4 @@ class Judgement:
     max_difference: float | None = None  # largest absolute gradient difference, in the gradient's own unit
     notes: tuple[str, ...] = ()
     remaining: tuple[str, ...] = ()  # conflicts of other writes that the program still raises
+    cost: Cost | None = None  # of a proven fix, where it could be measured

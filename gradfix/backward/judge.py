@@ -12,15 +12,17 @@ from dataclasses import replace
 from gradfix.backward import oracle
 from gradfix.backward.compare import Agreement, DiffersError, distance, same_passes, same_print, same_roots
 from gradfix.backward.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
+from gradfix.backward.costs import cost
 from gradfix.backward.endings import UncheckedError, no_new_end, no_other_error, obstacle_of, same_count
 from gradfix.backward.evidence import Evidence, Subject, conclude, judged
 from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.protocol import Request, Run
 from gradfix.backward.symptoms import Cure
-from gradfix.findings import HazardKind, Judgement, Verdict
+from gradfix.findings import Cost, HazardKind, Judgement, Verdict
 
 PAIRS = ((0, 1.0), (0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0), (3, 1.0), (3, -1.0))  # (seed, scale)
+CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
 
 
@@ -43,11 +45,35 @@ class CaseJudge:
                     evidence.notes.append(f"stopped after {number} of {len(PAIRS)} pairs of runs: time")
                     break
                 self._pair(seed + subject.seed, scale, plain=number == 0)
+            self._confirm()
         except DiffersError as difference:
             return judged(evidence, subject, Verdict.REJECTED, str(difference))
         except UncheckedError as why:
             return judged(evidence, subject, Verdict.UNCHECKED, str(why))
-        return conclude(evidence, subject)
+        judgement = conclude(evidence, subject)
+        proven = judgement.verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
+        return replace(judgement, cost=self._cost()) if proven else judgement
+
+    def _confirm(self) -> None:
+        """Losses that agree up to rounding only must agree better in float64: a small mistake hides in a large sum."""
+        evidence, subject = self._evidence, self._subject
+        if not evidence.agreement.forward or evidence.agreement.slack > 1.0:
+            return
+        request = self._request(subject.before, subject.seed, 1.0, frozenset())
+        request = replace(request, plan=replace(request.plan, double=True))
+        try:
+            before, after = (
+                oracle.forward(self._make, replace(request, text=t)) for t in (subject.before, subject.after)
+            )
+        except NoOracleError:
+            evidence.notes.append("equal up to rounding, which float64 can't confirm: it doesn't run in float64")
+            return
+        same_roots(before.events[0], after.events[0], Agreement(slack=CONFIRMED))
+
+    def _cost(self) -> Cost | None:
+        subject = self._subject
+        first = self._request(subject.before, subject.seed, 1.0, frozenset())
+        return cost(self._make, first, replace(first, text=subject.after), self._evidence.failed)
 
     def _request(self, text: str, seed: int, scale: float, lines: frozenset[int]) -> Request:
         subject = self._subject

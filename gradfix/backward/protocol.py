@@ -46,6 +46,8 @@ class Request:
     hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
     ones: bool = False  # a cotangent of ones where torch would ask for one
     directions: int = 0  # directional derivatives to report
+    unchecked: bool = False  # torch's version check is off: what it would raise is computed, wrongly
+    measure: bool = False  # time and memory instead of what is computed
     trace: bool = False  # every conflict of the run; nothing that autograd forbids stops it
 
     def message(self, number: int) -> Message:
@@ -156,6 +158,8 @@ class Ended:
     results: tuple[Tensor, ...]  # tensors a call returned
     scalars: str  # numbers and texts it returned
     conflicts: tuple[Conflict, ...] = ()  # of a traced run
+    seconds: float = 0.0  # in the user's code
+    memory: int = 0  # bytes at the peak, beyond those before the user's code
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +229,8 @@ def _ended(message: Message) -> Ended:
         results=tuple(_tensor(result) for result in message["results"]),
         scalars=str(message["scalars"]),
         conflicts=tuple(_conflict(conflict) for conflict in message["conflicts"]),
+        seconds=float(message["seconds"]),
+        memory=int(message["memory"]),
     )
 
 

@@ -33,6 +33,7 @@ def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Ob
         for parameter in owner.parameters():
             leaves.follow_parameter(parameter)
     before = observer.events
+    observer.clock.start()
     result = function(*args, **keywords)
     outputs = [item for item in _parts(result) if isinstance(item, torch.Tensor)]
     observer.outcome = {

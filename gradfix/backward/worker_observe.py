@@ -8,7 +8,9 @@ and its history stay the user's. No saved-tensor hooks: they would switch the ve
 from __future__ import annotations
 
 import os
+import resource
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -25,6 +27,28 @@ _backward, _grad = torch.autograd.backward, torch.autograd.grad
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 
 
+class Clock:
+    """Time and memory of the user's code from the last `start` on."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """What has been done so far doesn't count."""
+        self._resident, self._started = _resident(), time.perf_counter()
+
+    def read(self) -> tuple[float, int]:
+        """Seconds, and bytes at the peak beyond those at the start."""
+        seconds = time.perf_counter() - self._started
+        unit = 1 if sys.platform == "darwin" else 1024
+        return seconds, max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - self._resident)
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as handle:
+        return int(handle.read().split()[1]) * resource.getpagesize()
+
+
 class Observer:
     """Replaces torch's two entry points and reports each outermost call of them."""
 
@@ -34,6 +58,8 @@ class Observer:
         self.directions = 0  # > 0: report derivatives along so many directions
         self.forward_only = False  # report the objective of the first pass and stop
         self.ones = False  # a cotangent of ones where torch would ask for one
+        self.quiet = False  # look at nothing: the run is measured
+        self.clock = Clock()
         self.executed: set[int] = set()  # of the watched lines; filled by the line tracer
         self.outcome: Message = {"arguments": [], "results": [], "scalars": ""}  # of a call, once it returned
         self.finish: Callable[[], None] = lambda: None  # ends the run from inside
@@ -80,6 +106,8 @@ class Observer:
         call: Callable[[Sequence[torch.Tensor | None]], Any],
         wanted: tuple[torch.Tensor, ...],
     ) -> Any:
+        if self.quiet:
+            return self._measured(call, roots, cotangents)
         self._inside = True
         try:
             given = [
@@ -101,6 +129,18 @@ class Observer:
             return result
         finally:
             self._inside = False
+
+    def _measured(
+        self, call: Callable[[Sequence[torch.Tensor | None]], Any], roots: list[torch.Tensor], given: list[Any]
+    ) -> Any:
+        """The real pass and nothing else, but for where the run ends."""
+        self.events += 1
+        if self.forward_only:
+            self.finish()
+        result = call([torch.ones_like(r) if g is None else g for r, g in zip(roots, given, strict=False)])
+        if self.events >= self._most:
+            self.finish()
+        return result
 
     def _run(
         self,

@@ -65,6 +65,7 @@ def run(request: Message, report: Report) -> None:
     observer.directions = request["directions"]
     observer.forward_only = plan.direction is not None
     observer.ones = request["ones"]
+    observer.quiet = request["measure"]
     lines = Lines(request["path"], frozenset(request["lines"]))
     tracer = Tracer(roots=(request["path"],), go_on=True) if request["trace"] else None
     ended: list[bool] = []
@@ -74,6 +75,7 @@ def run(request: Message, report: Report) -> None:
         if ended:
             os._exit(0)
         ended.append(True)
+        seconds, memory = observer.clock.read()
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
         report(
@@ -87,6 +89,8 @@ def run(request: Message, report: Report) -> None:
                     "stops": sorted(leaves.stops),
                     "conflicts": [] if tracer is None else [one.as_message() for one in tracer.conflicts()],
                     **observer.outcome,
+                    "seconds": seconds,
+                    "memory": memory,
                     "used": [part for part in _LATE_PARTS if part in sys.modules],
                 }
             }
@@ -104,6 +108,7 @@ def run(request: Message, report: Report) -> None:
     try:
         with _departures(request, leaves), contextlib.nullcontext() if tracer is None else tracer:
             lines.start()
+            observer.clock.start()
             _execute(request, code, leaves, observer)
     except SystemExit as leaving:
         error = None if leaving.code in (None, 0) else leaving
@@ -160,6 +165,9 @@ def _departures(request: Message, leaves: Leaves) -> Iterator[None]:
         if request["hooks"]:
             stack.enter_context(bypassed_checkpoint())
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t))
+        if request["unchecked"]:
+            stack.enter_context(bypassed_checkpoint())
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
         if leaves.plan.double:
             torch.set_default_dtype(torch.float64)
             _note_custom_functions(leaves)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gradfix.findings import Applicability, Finding, Judgement
+from gradfix.findings import Applicability, Cost, Finding, Judgement
 from gradfix.patches import patch_of
 from gradfix.report.paint import Paint
 from gradfix.report.snippet import Label, gutter_width, numbered, snippet
@@ -30,6 +30,13 @@ def evidence(judgement: Judgement) -> str:
     if judgement.ran and judgement.ran not in judgement.reason:
         parts.append(f"ran: {judgement.ran}")
     return "; ".join(parts)
+
+
+def cost_text(cost: Cost) -> str:
+    """Time and peak memory before and after: "0.81 -> 0.93 ms, peak memory 0.0 -> 0.4 MiB"."""
+    before, after = (1000 * seconds for seconds in cost.seconds)
+    least, most = (size / (1 << 20) for size in cost.memory)
+    return f"{before:.3g} -> {after:.3g} ms, peak memory {least:.1f} -> {most:.1f} MiB"
 
 
 def labels(finding: Finding) -> tuple[Label, ...]:
@@ -68,6 +75,8 @@ def _lines(result: Result, paint: Paint) -> Iterator[str]:
         verdict = result.judgement.verdict
         yield f"{edge} {paint.verdict(verdict.value, verdict)}: {evidence(result.judgement)}"
         yield from (f"{edge} {note}" for note in result.judgement.notes)
+        if result.judgement.cost is not None:
+            yield f"{edge} cost: {cost_text(result.judgement.cost)}"
 
 
 def refusal_text(result: Result) -> str:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from gradfix.edits import Edit
 from gradfix.errors import FileProblem
-from gradfix.findings import Finding, Fix, Judgement
+from gradfix.findings import Cost, Finding, Fix, Judgement
 from gradfix.results import Result
 from gradfix.source import Source
 
@@ -132,6 +132,15 @@ def _judgement(judgement: Judgement) -> Json:
         "max_abs_grad_diff": judgement.max_difference,
         "notes": list(judgement.notes),
         "remaining": list(judgement.remaining),
+        "cost": None if judgement.cost is None else _cost(judgement.cost),
+    }
+
+
+def _cost(cost: Cost) -> Json:
+    (seconds_before, seconds_after), (bytes_before, bytes_after) = cost.seconds, cost.memory
+    return {
+        "seconds": {"before": seconds_before, "after": seconds_after},
+        "peak_bytes": {"before": bytes_before, "after": bytes_after},
     }
 
 

@@ -317,6 +317,21 @@ y.sum().backward()
     assert 'with other inputs both raise "does not require grad"' in judgement.notes
 
 
+def test_a_small_mistake_in_a_large_sum_shows_in_float64(judge: Judge) -> None:
+    text = "x = torch.randn(500_000, requires_grad=True)\nh = x * 2\nh[0] = 0\n(h * h).sum().backward()\n"
+    judgement = judge(text, "h[0] = 0", "h = h.clone(); h[0] = 0.1")
+    assert judgement.verdict is Verdict.REJECTED, judgement
+    assert judgement.reason.startswith("the loss at line 5 is")
+
+
+def test_another_order_of_summation_is_equivalent(judge: Judge) -> None:
+    text = "x = torch.randn(1000, requires_grad=True)\ntotal = 0\nfor i in range(1000):\n"
+    text += "    total = total + x[i]\ntotal.backward()\n"
+    judgement = judge(text, "total = total + x[i]\ntotal.b", "pass\ntotal = x.sum()\ntotal.b")
+    assert judgement.verdict is Verdict.EQUIVALENT, judgement
+    assert "loss equal to" in judgement.reason
+
+
 def test_large_tensors_are_told_apart_by_one_element(judge: Judge) -> None:
     text = """\
 w = torch.randn(300, 300, requires_grad=True)

@@ -1,0 +1,56 @@
+"""The cost of a fix is that of the same work before and after."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Judge
+
+from gradfix.backward.cases import DeclaredCall
+from gradfix.findings import Verdict
+
+MIB = 1 << 20
+LARGE = "x = torch.randn(4_000_000, requires_grad=True)\nh = x * 2\nh[0] = 0\n(h * h).sum().backward()\n"
+
+
+def test_the_memory_of_a_copy_is_seen(judge: Judge) -> None:
+    judgement = judge(LARGE, "h[0] = 0", "h = h.clone(); h[0] = 0; k = h.clone()")
+    assert judgement.verdict is Verdict.EQUIVALENT
+    assert judgement.cost is not None
+    before, after = judgement.cost.memory
+    assert before > 30 * MIB
+    assert 10 * MIB < after - before < 40 * MIB
+    assert all(0 < seconds < 10 for seconds in judgement.cost.seconds)
+
+
+def test_an_original_that_raises_is_measured_to_its_end(judge: Judge) -> None:
+    text = "import time\nx = torch.randn(3, requires_grad=True)\nh = x.exp()\nh[0] = 0\nh.sum().backward()\n"
+    judgement = judge(text + "time.sleep(0.2)\n", "h[0] = 0", "h = h.clone(); h[0] = 0")
+    assert judgement.verdict is Verdict.FIXED
+    assert judgement.cost is not None
+    assert min(judgement.cost.seconds) >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        ("x[0] = 1\n(x * x).sum()", "x[0] = 1\n(x * x)", "y = x.clone()\ny[0] = 1\n(y * y)"),
+        ("(x * x)", "(x * x).b", "(x * x).sum().b"),
+        ("a, b, c = x.sin().unbind(0)\na += 1\n(a * b)", "a += 1", "a = a + 1"),
+    ],
+)
+def test_every_kind_of_error_can_be_measured(judge: Judge, text: str, old: str, new: str) -> None:
+    judgement = judge(f"x = torch.randn(3, requires_grad=True)\n{text}.backward()\n", old, new)
+    assert judgement.verdict is Verdict.FIXED, judgement
+    assert judgement.cost is not None
+
+
+def test_of_a_call_only_the_call_counts(judge: Judge) -> None:
+    text = "import time\ntime.sleep(0.3)\ndef f(x):\n    y = x.exp()\n    y[0] = 10\n    return y\n"
+    judgement = judge(text, "y[0] = 10", "y = y.clone(); y[0] = 10", DeclaredCall("f(randn(3))"))
+    assert judgement.cost is not None
+    assert max(judgement.cost.seconds) < 0.3
+
+
+def test_a_rejected_fix_has_no_cost(judge: Judge) -> None:
+    judgement = judge(LARGE, "h[0] = 0", "h = h.clone(); h[0] = 1")
+    assert (judgement.verdict, judgement.cost) == (Verdict.REJECTED, None)
