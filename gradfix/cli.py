@@ -87,6 +87,8 @@ _VERIFY = _group(
     click.option("--no-verify", is_flag=True, help="Don't run the backward check: no code of yours is executed."),
     click.option("--require-verified", is_flag=True, help="Only fixes that the check proves (fixed, equivalent)."),
     click.option("--verify-budget", type=click.FloatRange(min=0), metavar="SECONDS", help="Bound of all runs [60]."),
+    click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Files checked side by side [1]."),
+    click.option("--keep-failed", is_flag=True, help="Keep the texts and runs of rejected fixes, and say where."),
     click.option("--trust", is_flag=True, help="Run the code even where nothing can wall it in."),
     click.option("--python", metavar="PATH", help="The interpreter that has your torch."),
 )

@@ -23,6 +23,7 @@ from gradfix.touched import lines_of, touched
 if TYPE_CHECKING:
     from gradfix.backward.cases import Case
     from gradfix.backward.checker import Checker
+    from gradfix.backward.pool import Pool
 
 NO_CASE = "nothing in this file reaches backward, and no call is declared"
 DECLARE = (
@@ -81,6 +82,20 @@ def unproven(planned: Plan) -> FileResult:
     """What `apply` would make of a plan without running anything."""
     fixed = planned.fixed
     return FileResult(planned.loaded.path, planned.loaded.source, fixed.results, fixed.edits)
+
+
+def prove_all(
+    rules: Rules, planned: Sequence[Plan | FileResult], checkers: Pool, begun: Callable[[str], None], *, proven: bool
+) -> Iterator[FileResult]:
+    """The results of the plans in their order, each as `prove` gives it; `begun` is told what is run next."""
+
+    def proved(one: Plan | FileResult, checker: Checker) -> FileResult:
+        if isinstance(one, FileResult) or not one.fixed.applied:
+            return one if isinstance(one, FileResult) else unproven(one)
+        begun(one.loaded.path)
+        return prove(rules, one, checker, proven=proven)
+
+    return checkers.each(proved, planned)
 
 
 def prove(rules: Rules, planned: Plan, checker: Checker, *, proven: bool) -> FileResult:
@@ -176,12 +191,13 @@ def together(results: Iterable[Result]) -> tuple[Edit, ...]:
     return edit_sets.normalise(edits)
 
 
-def checker(python: str, *, trust: bool, budget: float | None) -> Checker:
-    """A checker for `prove`; `budget` bounds all its runs, in seconds."""
-    from gradfix.backward.checker import Checker
+def pool(python: str, *, trust: bool, budget: float | None, jobs: int = 1, keep: bool = False) -> Pool:
+    """Checkers for `prove_all`; `budget` bounds all their runs together, in seconds."""
     from gradfix.backward.limits import Limits
+    from gradfix.backward.pool import Pool
 
-    return Checker(python=python, trust=trust, limits=Limits() if budget is None else Limits(total=budget))
+    limits = Limits() if budget is None else Limits(total=budget)
+    return Pool(python, trust=trust, limits=limits, jobs=jobs, keep=keep)
 
 
 def name_of(case: Case) -> str:

@@ -39,6 +39,8 @@ class Options:
     require_verified: bool = False
     verify_budget: float | None = None
     trust: bool = False
+    jobs: int = 1
+    keep_failed: bool = False
     python: str | None = None
     exclude: tuple[str, ...] = ()
     extend_exclude: tuple[str, ...] = ()

@@ -110,15 +110,13 @@ def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Seque
         return
     python = session.python()
     _announce(session, [one for one in busy if one.cases], python)
-    with run.checker(python, trust=options.trust, budget=session.budget) as checker, screen.progress(len(busy)) as at:
-        for one in planned:
-            if isinstance(one, FileResult) or not one.fixed.applied:
-                yield one if isinstance(one, FileResult) else run.unproven(one)
-                continue
-            at.step(one.loaded.path)
-            yield run.prove(session.rules, one, checker, proven=options.require_verified)
-        if checker.walls:
-            screen.tell(f"The backward check ran behind: {'; '.join(checker.walls)}.")
+    pool = run.pool(python, trust=options.trust, budget=session.budget, jobs=options.jobs, keep=options.keep_failed)
+    with pool, screen.progress(len(busy)) as at:
+        yield from run.prove_all(session.rules, planned, pool, at.step, proven=options.require_verified)
+        if pool.walls:
+            screen.tell(f"The backward check ran behind: {'; '.join(pool.walls)}.")
+        if pool.kept is not None:
+            screen.tell(f"The evidence of rejected fixes is kept in {pool.kept}.")
 
 
 def _announce(session: Session, runs: Sequence[Plan], python: str) -> None:

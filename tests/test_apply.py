@@ -257,3 +257,25 @@ def test_the_harmless_seed_is_rewritten_on_request_only(tmp_path: Path) -> None:
     assert _verdicts(done) == {"GF101 applied": "equivalent"}
     ran = subprocess.run([sys.executable, "a.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ran.stdout == "tensor([0., 1., 1.])\n"
+
+
+def test_files_side_by_side_come_out_as_one_after_the_other(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.py").write_text(BROKEN)
+    one, two = (_gradfix("apply", "--diff", "--jobs", jobs, ".", cwd=tmp_path) for jobs in ("1", "2"))
+    assert one.returncode == 1
+    assert one.stdout == two.stdout
+    assert two.stderr.count("= fixed: ") == 3
+
+
+def test_the_evidence_of_a_rejected_fix_is_kept_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "cut.py").write_text(WRONG)
+    (tmp_path / "a.py").write_text(BROKEN.replace("y.sum()", "z = (y * x).sin()\n(z * x).sum()"))
+    done = _gradfix("apply", "--codemods", "rules", "--keep-failed", "a.py", cwd=tmp_path)
+    kept = re.search(r"The evidence of rejected fixes is kept in (\S+)\.\n", done.stderr)
+    assert kept is not None, done.stderr
+    places = list(Path(kept[1]).iterdir())
+    assert any(f"its evidence is kept in {place}" in done.stdout for place in places)
+    assert all((place / "verdict.txt").read_text().startswith(str(tmp_path / "a.py")) for place in places)
+    shutil.rmtree(kept[1])

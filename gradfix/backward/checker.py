@@ -12,7 +12,8 @@ from types import TracebackType
 from gradfix.backward.cases import Case, DeclaredCall
 from gradfix.backward.evidence import Subject
 from gradfix.backward.judge import CaseJudge
-from gradfix.backward.limits import Limits
+from gradfix.backward.kept import Made, keep
+from gradfix.backward.limits import Budget, Limits
 from gradfix.backward.protocol import ProtocolError, Request, Run
 from gradfix.backward.server import Server, ServerDiedError, ServerRefusedError
 from gradfix.findings import HazardKind, Judgement, Verdict
@@ -36,10 +37,13 @@ class Checker:
         limits: Limits | None = None,
         cwd: Path | None = None,
         without: tuple[str, ...] = (),
+        budget: Budget | None = None,
+        keep: Path | None = None,
     ) -> None:
         """`trust` runs the code even where no wall stands. `cwd` is the directory whose files programs see as theirs.
 
-        `without` leaves out walls ("landlock", "namespaces", "mount"), as on hosts that lack them.
+        `without` leaves out walls ("landlock", "namespaces", "mount"), as on hosts that lack them. A `budget` is shared
+        with other checkers; `keep` is a folder to leave the evidence of rejected fixes in.
         """
         self._python = python or sys.executable
         if os.sep in self._python:
@@ -49,7 +53,10 @@ class Checker:
         self._without = without
         self._server: Server | None = None
         self._refused: str | None = None
-        self._spent = 0.0
+        self._budget = budget or Budget(self._limits.total)
+        self._keep = keep
+        self._made: list[Made] = []
+        self._stopped = False
         self.walls: tuple[str, ...] = ()  # known once something has run
 
     def __enter__(self) -> Checker:
@@ -65,6 +72,12 @@ class Checker:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+
+    def stop(self) -> None:
+        """Hang up on the server for good, from any thread: the judgement under way ends as `unchecked`."""
+        self._stopped = True
+        if self._server is not None:
+            self._server.hang_up()
 
     def judge(
         self,
@@ -85,7 +98,7 @@ class Checker:
         `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them.
         """
         ran = case.call if isinstance(case, DeclaredCall) else "program"
-        if self._spent > self._limits.total:
+        if self._budget.left < 0:
             return Judgement(Verdict.UNCHECKED, "the budget of the check is spent", ran=ran)
         started = time.monotonic()
         call, seed = (case.call, case.seed) if isinstance(case, DeclaredCall) else (None, 0)
@@ -102,9 +115,10 @@ class Checker:
             kinds=kinds,
             writes=writes,
         )
-        limits = replace(self._limits, case=min(self._limits.case, self._limits.total - self._spent))
+        limits = replace(self._limits, case=min(self._limits.case, self._budget.left))
+        self._made.clear()
         try:
-            return CaseJudge(self._run, subject, limits).judgement()
+            return self._kept(subject, CaseJudge(self._run, subject, limits).judgement())
         except ServerRefusedError as refusal:
             return Judgement(Verdict.UNCHECKED, str(refusal), ran=ran)
         except ProtocolError as error:
@@ -113,9 +127,21 @@ class Checker:
             self.close()
             return Judgement(Verdict.UNCHECKED, f"the guarded server was lost: {error}", ran=ran)
         finally:
-            self._spent += time.monotonic() - started
+            self._budget.spend(time.monotonic() - started)
+
+    def _kept(self, subject: Subject, judgement: Judgement) -> Judgement:
+        """The judgement, with a note where its evidence lies when the fix is rejected and that was asked for."""
+        if self._keep is None or judgement.verdict is not Verdict.REJECTED:
+            return judgement
+        try:
+            place = keep(self._keep, subject, judgement, self._made)
+        except OSError as error:
+            return replace(judgement, notes=(*judgement.notes, f"its evidence can't be kept: {error.strerror}"))
+        return replace(judgement, notes=(*judgement.notes, f"its evidence is kept in {place}"))
 
     def _run(self, request: Request) -> Run:
+        if self._stopped:
+            raise ServerRefusedError("the check was stopped")
         if self._refused is not None:
             raise ServerRefusedError(self._refused)
         if self._server is None:
@@ -125,4 +151,9 @@ class Checker:
                 self._refused = str(refusal)
                 raise
             self.walls = self._server.walls
-        return self._server.run(request)
+            if self._stopped:
+                self._server.hang_up()
+        run = self._server.run(request)
+        if self._keep is not None:
+            self._made.append((request, run))
+        return run

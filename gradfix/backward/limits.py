@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 MIB = 1 << 20
@@ -22,3 +23,21 @@ class Limits:
     report: int = 64 * MIB  # what a run reports to the check
     processes: int = 64  # processes alive at once in one run
     backwards: int = 8  # backward passes observed in one run; it is stopped after the last one
+
+
+class Budget:
+    """Seconds that several checkers may spend together."""
+
+    def __init__(self, total: float) -> None:
+        self._left = total
+        self._lock = threading.Lock()
+
+    @property
+    def left(self) -> float:
+        """What may still be spent; below zero when the last one took too long."""
+        return self._left
+
+    def spend(self, seconds: float) -> None:
+        """Take so much off."""
+        with self._lock:
+            self._left -= seconds

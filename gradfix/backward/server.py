@@ -150,8 +150,12 @@ class Server:
                 self._process.wait()
         self._remove_scratch()
 
-    def _let_go(self) -> None:
-        for name in ("_lifeline", "_requests", "_replies"):
+    def hang_up(self) -> None:
+        """Make the server end, from any thread; whoever waits for its answer is told that it ended."""
+        self._let_go("_lifeline")
+
+    def _let_go(self, *names: str) -> None:
+        for name in names or ("_lifeline", "_requests", "_replies"):
             fd = getattr(self, name)
             setattr(self, name, -1)
             if fd >= 0:
