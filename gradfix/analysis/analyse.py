@@ -14,6 +14,7 @@ from gradfix.analysis.candidates import candidates
 from gradfix.analysis.cut_facts import facts_of_cuts
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.analysis.machine import Machine
+from gradfix.analysis.masked import maskings_of
 from gradfix.analysis.names import spelling_of
 from gradfix.analysis.roots import run_functions, run_module
 from gradfix.source import Source
@@ -71,5 +72,6 @@ def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
         backward_calls=outcome.facts_of_backwards(m, ordinals),
         cuts=facts_of_cuts(m, ordinals),
         spelling=spelling_of(tree),
+        maskings=maskings_of(tree, writes),
         buffers=buffers_of(m, tree, writes, lambda record: outcome.fact_of_write(m, record, ordinals, written)),
     )

@@ -159,6 +159,7 @@ class Write:
     saved_by_known: bool = True  # by operations of torch, which neither write to their operands nor hand them on
     may_be_number: bool = False  # in some passages no tensor yet: `total` of `total += v`, from 0.0 on
     value_changes: bool = False  # the memory of the value is written in place somewhere, too
+    operands: tuple[tuple[str, ValueFacts], ...] = ()  # of a write under a mask: the names in its value
 
 
 class ConditionKind(Enum):
@@ -233,6 +234,28 @@ class FilledBuffer:
     has_slots: bool  # proven to have at least one slot along every axis
     filling: Filling | None
     refusal: str | None  # why the slots can't become a list; None when they can
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedWrite:
+    """A write under a mask of a value computed element by element from what stands under the same mask.
+
+    Mask and tensors are proven to have the shape of the target, so that everything can be computed unmasked.
+    """
+
+    write: Write
+    mask: ast.expr
+    places: tuple[ast.Subscript, ...]  # `y[mask]`, `z[mask]` in the value
+    reads_target: bool  # the value, or the augmented write itself, reads the target
+    is_floating: bool  # the target was made by an operation whose results are never integers
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """One masked write, or two that follow each other under a mask and its inverse."""
+
+    first: MaskedWrite
+    inverse: MaskedWrite | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,3 +341,4 @@ class ModuleFacts:
     cuts: tuple[Cut, ...]
     spelling: Spelling
     buffers: tuple[FilledBuffer, ...] = ()
+    maskings: tuple[Masking, ...] = ()

@@ -76,6 +76,7 @@ def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: 
         saved=_saved(m, record, ordered),
         saved_by_known=not any(id(note.save) in m.unfollowed for note in ordered),
         may_be_number=record.may_be_number,
+        operands=tuple(record.operands.items()),
         value_changes=not (record.sources - record.storages).isdisjoint(written),
     )
 

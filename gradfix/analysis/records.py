@@ -62,6 +62,7 @@ class WriteRecord:
     storages: set[Storage] = field(default_factory=set)
     makers: dict[ast.AST, bool] = field(default_factory=dict)  # of modules that write; True: only what they alone see
     sources: set[Storage] = field(default_factory=set)  # memory of the values written
+    operands: dict[str, ValueFacts] = field(default_factory=dict)  # names in the value of a write under a mask
     hazards: dict[HazardNote, dict[Passage, bool]] = field(default_factory=dict)  # True: whenever it goes that way
     passages: dict[Passage, bool] = field(default_factory=dict)  # True: every run of the entry goes that way
     differentiated: set[Passage] = field(default_factory=set)  # backward went through what the write made

@@ -6,7 +6,17 @@ import ast
 from dataclasses import dataclass, replace
 
 from gradfix.analysis import cuts
-from gradfix.analysis.facts import CutKind, IndexItem, Obstacle, ObstacleKind, Tracked, ValueFacts, ValueKind, WriteForm
+from gradfix.analysis.facts import (
+    CutKind,
+    IndexItem,
+    IndexKind,
+    Obstacle,
+    ObstacleKind,
+    Tracked,
+    ValueFacts,
+    ValueKind,
+    WriteForm,
+)
 from gradfix.analysis.graph import Node, NodeKind, Visit, operation, phi
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import facts_of, strongest, tracked, value_facts
@@ -102,7 +112,18 @@ def _record(
         record.sources.update(source.storages)
     named = isinstance(site.target, (ast.Name, ast.Attribute)) and site.target is base_of(site.target)
     record.named_view = record.named_view or (named and tensor.view is ViewKind.VIEW and not tensor.detached)
+    if site.value is not None and len(site.index) == 1 and site.index[0].kind is IndexKind.MASK:
+        _note_operands(m, state, record, site.value)
     return record
+
+
+def _note_operands(m: Machine, state: State, record: WriteRecord, value: ast.expr) -> None:
+    """What the names in `value` hold."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Name):
+            facts = _settled_value(m, value_facts(state, m.look(state, node)))
+            known = record.operands.get(node.id)
+            record.operands[node.id] = facts if known is None else join_written(known, facts)
 
 
 def _settled_value(m: Machine, written: ValueFacts) -> ValueFacts:

@@ -7,6 +7,7 @@ from gradfix.rewrite.anchoring import is_anchored
 from gradfix.rewrite.branch import connect_branch
 from gradfix.rewrite.data_writes import write_openly
 from gradfix.rewrite.losses import scalar_loss
+from gradfix.rewrite.masked_where import select_masked
 from gradfix.rewrite.out_arguments import assign_result
 from gradfix.rewrite.out_of_place import out_of_place
 from gradfix.rewrite.rebind import rebind
@@ -21,6 +22,7 @@ __all__ = [
     "rebind",
     "reconnect",
     "scalar_loss",
+    "select_masked",
     "stack_slots",
     "write_openly",
 ]

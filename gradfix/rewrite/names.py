@@ -47,11 +47,23 @@ def import_torch(source: Source, spelling: Spelling, text: str) -> tuple[Edit, .
     """The edit that adds `import torch`, where `text` names it and the module doesn't import it yet."""
     if spelling.torch is not None or spelling.import_line is None or "torch." not in text:
         return ()
+    if spelling.import_line == 0:
+        return (_import_on_top(source),)
     end = source.line_span(spelling.import_line).end
     newline = source.newline_at(spelling.import_line)
     offset = end + len(newline)
     added = f"import torch{newline}" if newline else f"{source.newline}import torch"
     return (Edit(Span(offset, offset), added),)
+
+
+def _import_on_top(source: Source) -> Edit:
+    """Before the first statement, behind the comments that begin the file (`#!`, the encoding, a licence)."""
+    first = _tree(source.text).body[0]
+    decorators = getattr(first, "decorator_list", [])
+    line = min(node.lineno for node in [first, *decorators])
+    newline = source.newline_at(line) or source.newline
+    offset = source.line_span(line).start
+    return Edit(Span(offset, offset), "import torch" + newline * (3 if isinstance(first, _SCOPES) else 2))
 
 
 def visible_to_calls(source: Source, statement: ast.stmt, place: ast.expr) -> bool:
