@@ -16,7 +16,7 @@ _LABEL = re.compile(r"# label: (?P<expect>error|warning) (?P<code>GF\d{3}) (?P<h
 _HARMLESS = re.compile(r"# label: (?P<expect>harmless) (?P<code>GF\d{3}) @ (?P<statement>.+)")
 _SILENT = re.compile(r"# label: (?P<expect>silent)")
 _GRADIENT = re.compile(r"# gradient: not checked, (?P<reason>.+)")
-_MARK = re.compile(r"^(?P<code>.*?)\s*# <- (?P<marks>(?:write|saved|backward)(?:, (?:write|saved|backward))*)$")
+_MARK = re.compile(r"^(?P<code>.*?)\s*# <- (?P<marks>(?:write|saved|backward|cut)(?:, (?:write|saved|backward|cut))*)$")
 
 
 class LabelError(ValueError):
@@ -41,6 +41,7 @@ class LabelledFile:
     path: Path
     labels: tuple[Label, ...]
     saved_lines: frozenset[int]
+    cut_lines: frozenset[int]
     gradient_unchecked: str | None  # why gradients aren't compared with differences
 
     @property
@@ -79,7 +80,7 @@ def read(path: Path) -> LabelledFile:
     lines = path.read_text().splitlines()
     header = [line for line in _header(lines) if not _GRADIENT.fullmatch(line)]
     marks = _marks(lines)
-    unclaimed = [(line, code) for mark, line, code in marks if mark in ("write", "backward")]
+    unclaimed = [(line, code) for mark, line, code in marks if mark in ("write", "backward", "cut")]
     labels = []
     for comment in header:
         label = _label(path, comment, unclaimed)
@@ -90,7 +91,8 @@ def read(path: Path) -> LabelledFile:
         raise LabelError(f"{path.name}: marked but not labelled: {unclaimed}")
     reasons = [match["reason"] for line in _header(lines) if (match := _GRADIENT.fullmatch(line))]
     saved = frozenset(line for mark, line, _ in marks if mark == "saved")
-    return LabelledFile(path, tuple(labels), saved, reasons[0] if reasons else None)
+    cuts = frozenset(line for mark, line, _ in marks if mark == "cut")
+    return LabelledFile(path, tuple(labels), saved, cuts, reasons[0] if reasons else None)
 
 
 def _header(lines: list[str]) -> Iterator[str]:

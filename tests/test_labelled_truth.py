@@ -56,6 +56,7 @@ class Observed:
     writes: frozenset[int] = frozenset()  # lines that wrote, with grad mode on, to a tracked non-leaf
     overwriting: frozenset[int] = frozenset()  # lines that overwrote what backward asked for
     saving: frozenset[int] = frozenset()  # lines that had saved it
+    cuts: frozenset[int] = frozenset()  # lines that gave something without a graph for a tensor with one
 
     @property
     def lines(self) -> frozenset[int]:
@@ -145,7 +146,7 @@ def _observe(file: LabelledFile, which: int) -> Observed:
             _run(file, function, inputs[which])
     tracked = frozenset(w.line for w in trace.writes if w.tracked)
     overwriting, saving = trace.conflict_lines()
-    return Observed(error, line, tracked, overwriting, saving)
+    return Observed(error, line, tracked, overwriting, saving, frozenset(trace.cuts))
 
 
 # -- tracing ------------------------------------------------------------------------------------------------
@@ -166,6 +167,7 @@ class _Trace(TorchFunctionMode):
     path: str
     writes: list[_Write] = field(default_factory=list)
     conflicts: list[tuple[int, int, int]] = field(default_factory=list)  # storage, version saved, line
+    cuts: set[int] = field(default_factory=set)
     kept: list[Any] = field(default_factory=list)  # storages stay alive, so that addresses aren't reused
 
     def __post_init__(self) -> None:
@@ -179,6 +181,8 @@ class _Trace(TorchFunctionMode):
             if tensor._version != version:
                 tracked = tensor.requires_grad and not tensor.is_leaf and torch.is_grad_enabled()
                 self.writes.append(_Write(self._storage(tensor), version, self._line(), tracked))
+        if any(t.requires_grad for t in tensors) and not (isinstance(result, torch.Tensor) and result.requires_grad):
+            self.cuts.add(self._line())
         return result
 
     def hooks(self) -> Any:
@@ -258,6 +262,7 @@ def _assert_failing(file: LabelledFile, runs: list[Observed]) -> None:
     assert failed, "nothing raised"
     assert all(any(stem in str(run.error) for stem in stems) for run in failed), failed
     if {label.hazard for label in labels} == {"disconnected"}:
+        assert all(file.cut_lines <= run.cuts for run in failed)
         connected = [run for run in runs if run.error is None]
         assert all(marked & run.writes for run in connected)
         return

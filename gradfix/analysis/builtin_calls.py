@@ -14,6 +14,7 @@ from gradfix.analysis.operations import outside
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     NONE,
+    PLAIN,
     UNKNOWN,
     Array,
     Const,
@@ -67,7 +68,7 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
     if name.startswith("numpy.") and (behind := cuts.through(m, state, name.rsplit(".", 1)[-1], args)):
         return Array(behind)
     if name.startswith(("numpy.", "random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
-        return UNKNOWN
+        return PLAIN
     return m.unknown_call(state, (*args, *keywords.values()), at)
 
 

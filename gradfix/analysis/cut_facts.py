@@ -77,7 +77,7 @@ def _head(node: ast.AST) -> ast.AST:
 def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
     match note.effect:
         case CutEffect.NO_GRAPH | CutEffect.NUMBER:
-            return Severity.ERROR
+            return Severity.ERROR if note.sure else Severity.WARNING
         case CutEffect.NEW_LEAF:
             if record.kind not in CARELESS or read:  # its gradient is wanted, or handed on by hand
                 return Severity.INFO

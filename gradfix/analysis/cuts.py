@@ -14,6 +14,7 @@ from gradfix.analysis.records import CutRecord, join_written
 from gradfix.analysis.state import State
 from gradfix.analysis.values import (
     NO_FLOWS,
+    PLAIN,
     Array,
     Choice,
     Const,
@@ -59,7 +60,7 @@ def flows_of(state: State, value: Value, depth: int = _DEPTH) -> Flows:
         return found
     if isinstance(value, (Number, Array)):
         return value.flows
-    if isinstance(value, Const):
+    if isinstance(value, Const) or value == PLAIN:
         return NO_FLOWS
     if isinstance(value, Container) and depth and (items := state.items.get(value)):
         if not items.values and not items.exact:

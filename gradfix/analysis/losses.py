@@ -25,8 +25,8 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     flows = cuts.flows_of(state, root) if m.cuts else frozenset()
     node = state.node_of(root)
     if node is None:
-        blamed = _blamed(m, flows) if root.known and cuts.UNSURE.isdisjoint(flows) else []
-        _note(m, CutEffect.NO_GRAPH, blamed, expression, call)
+        blamed = _blamed(m, flows) if cuts.UNSURE.isdisjoint(flows) else []
+        _note(m, CutEffect.NO_GRAPH, blamed, expression, call, sure=root.known)
         _note(m, CutEffect.PARTIAL, _others(m, flows, blamed), expression, call)
         return
     passed = list(reachable(node)) if flows or m.flat else []
@@ -117,11 +117,19 @@ def _rank(record: CutRecord) -> int:
     return {CutKind.DETACH: 1, CutKind.GRADIENTS_OFF: 2, CutKind.DISCRETE: 3}.get(record.kind, 4)
 
 
-def _note(m: Machine, effect: CutEffect, records: Iterable[CutRecord], root: ast.expr | None, at: ast.AST) -> None:
+def _note(
+    m: Machine,
+    effect: CutEffect,
+    records: Iterable[CutRecord],
+    root: ast.expr | None,
+    at: ast.AST,
+    *,
+    sure: bool = True,
+) -> None:
     found = list(dict.fromkeys(map(id, records)))
     by_id = {id(record): record for record in records}
     for key in found:
         record = by_id[key]
         before = record.losses.get(id(at))
         if before is None or _EFFECTS.index(effect) < _EFFECTS.index(before.effect):
-            record.losses[id(at)] = LossNote(effect, at, root, m.scope.qualname, len(found) == 1)
+            record.losses[id(at)] = LossNote(effect, at, root, m.scope.qualname, len(found) == 1, sure)

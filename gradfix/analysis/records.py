@@ -129,6 +129,7 @@ class LossNote:
     root: ast.expr | None  # the tensor differentiated
     function: str
     alone: bool  # no other cut stands between the leaves and this loss
+    sure: bool = True  # what is differentiated is a tensor, seen from where it was made
 
 
 @dataclass(slots=True)

@@ -265,8 +265,11 @@ class Suspended:
 class Unknown:
     """Something that is certainly not followed as a tensor: strings, modules, files."""
 
+    plain: bool = False  # certainly nothing with a graph: what NumPy, the clock or a file gives
+
 
 UNKNOWN = Unknown()
+PLAIN = Unknown(plain=True)
 NONE = Const(None)
 DEVICE = Symbol("device")  # some torch.device
 
