@@ -9,9 +9,11 @@ from gradfix.analysis.items import iterated
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import walk_scope
 from gradfix.analysis.operations import ask_grad, outside
-from gradfix.analysis.state import State
+from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
     UNKNOWN,
+    Class,
+    Container,
     Instance,
     Tensor,
     Value,
@@ -40,6 +42,8 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
                 ask_grad(state, option, value, target)
             elif isinstance(option, (Instance, Tensor)):
                 state.attributes_of(option)[target.attr] = value
+            elif isinstance(option, Class) and (holder := m.statics.get(option.info)) is not None:
+                state.attributes_of(holder)[target.attr] = value
     elif isinstance(target, ast.Subscript):
         m.store(state, target, value)
 
@@ -57,6 +61,9 @@ def _frame_for(m: Machine, state: State, name: str) -> int:
 def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value) -> None:
     items = iterated(m, state, value, target)
     starred = any(isinstance(part, ast.Starred) for part in target.elts)
+    if items.exact and starred and len(items.values) >= len(target.elts) - 1:
+        _unpack_starred(m, state, target.elts, items.values)
+        return
     if items.exact and len(items.values) == len(target.elts) and not starred:
         for part, item in zip(target.elts, items.values, strict=True):
             bind(m, state, part, item)
@@ -69,3 +76,13 @@ def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value
         elif isinstance(value, Tensor) and not value.known:
             element = outside(state, ast.unparse(part))
         bind(m, state, part, UNKNOWN if element is None else element)
+
+
+def _unpack_starred(m: Machine, state: State, targets: list[ast.expr], values: tuple[Value, ...]) -> None:
+    place = next(i for i, part in enumerate(targets) if isinstance(part, ast.Starred))
+    behind = len(targets) - place - 1
+    rest = Container("list")
+    state.items[rest] = Items(values[place : len(values) - behind], True)
+    given = [*values[:place], rest, *values[len(values) - behind :]]
+    for part, value in zip(targets, given, strict=True):
+        bind(m, state, part, value)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradfix.analysis import cuts, objects, operators, python_values
+from gradfix.analysis import classes, cuts, objects, operators, python_values
 from gradfix.analysis import items as item_access
 from gradfix.analysis.facts import CutKind
 from gradfix.analysis.machine import Machine
@@ -17,6 +17,7 @@ from gradfix.analysis.values import (
     PLAIN,
     UNKNOWN,
     Array,
+    Class,
     Const,
     Container,
     Flows,
@@ -52,9 +53,16 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
     if name == "collections.deque":
         return _iterator(m, state, "list", args[:1], at)
     if name in ("collections.defaultdict", "collections.OrderedDict"):
-        made = Container("dict", args[0] if args and name.endswith("defaultdict") else None)
-        state.items[made] = Items((), len(args) < 2 and not keywords, ())
-        return made
+        default = args[0] if args and name.endswith("defaultdict") else None
+        return _dict(m, state, args[1:] if name.endswith("defaultdict") else args, keywords, at, default)
+    if name in ("types.SimpleNamespace", "argparse.Namespace") and all(k.arg is not None for k in at.keywords):
+        namespace = Instance(None)
+        state.attributes[namespace] = dict(keywords)
+        return namespace
+    if name == "collections.namedtuple" and (info := classes.named_tuple(args, state)) is not None:
+        return Class(info, m.scope.frames)
+    if name == "functools.reduce" and len(args) > 1:
+        return _reduced(m, state, args, at)
     if name in _AWAITING and args:
         return args[0]  # a coroutine is played where it is made
     if name == "asyncio.gather":
@@ -98,9 +106,9 @@ def _builtin(
     if name in ("sum", "max", "min"):
         return _reduction(m, state, name, args, keywords, at)
     if name == "dict":
-        made = Container("dict")
-        state.items[made] = Items(tuple(keywords.values()), not args, tuple(keywords))
-        return made
+        return _dict(m, state, args, keywords, at, None)
+    if name in ("staticmethod", "classmethod"):
+        return first
     if name == "isinstance" and len(args) == 2 and isinstance(first, Layer) and isinstance(args[1], Symbol):
         return _is_layer(first, args[1])
     if name in ("isinstance", "hasattr", "callable", "any", "all", "issubclass"):
@@ -163,8 +171,10 @@ def _iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: as
         state.items[made] = _numbered(state, parts[0])
     elif name == "zip":
         state.items[made] = _zipped(state, parts)
+    elif name == "map" and len(args) > 1:
+        state.items[made] = _mapped(m, state, args[0], parts[1:], at)
     elif name in ("map", "filter"):
-        state.items[made] = Items((UNKNOWN,), False)
+        state.items[made] = Items(parts[-1].values if parts else (UNKNOWN,), False)
     elif parts:
         values = tuple(reversed(parts[0].values)) if name == "reversed" else parts[0].values
         keep = name in ("list", "tuple", "iter")
@@ -217,6 +227,49 @@ def _column(state: State, items: Items, length: int) -> Sequence[Value]:
     return [UNKNOWN if element is None else element] * length
 
 
+def _mapped(m: Machine, state: State, function: Value, parts: Sequence[Items], at: ast.Call) -> Items:
+    """`map(function, …)`: called for each item, or for two of many."""
+    rows = list(zip(*(part.values for part in parts), strict=False))
+    exact = all(part.exact for part in parts) and len(rows) <= 6
+    if not all(part.ordered for part in parts) or not rows:
+        elements = [part.element() for part in parts]
+        rows = [tuple(UNKNOWN if e is None else e for e in elements)] * 2
+    values = tuple(m.call_value(state, function, list(row), {}, at) for row in rows[:6])
+    return Items(values, exact, ordered=True)
+
+
+def _reduced(m: Machine, state: State, args: Sequence[Value], at: ast.Call) -> Value:
+    """`functools.reduce(function, items, initial)`."""
+    values = [*args[2:3], *item_access.iterated(m, state, args[1], at).values]
+    result = values[0] if values else UNKNOWN
+    for value in values[1:6]:
+        result = m.call_value(state, args[0], [result, value], {}, at)
+    return result
+
+
+def _dict(
+    m: Machine, state: State, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call, default: Value | None
+) -> Container:
+    """`dict(…)` and its relatives: of another one, of pairs, of keywords."""
+    made = Container("dict", default)
+    keys: list[object] = []
+    values: list[Value] = []
+    exact = True
+    source = state.items.get(args[0]) if args and isinstance(args[0], Container) else None
+    if source is not None and isinstance(args[0], Container) and args[0].kind == "dict":
+        keys, values, exact = list(source.keys or ()), list(source.values), source.exact
+    elif args:
+        for pair in item_access.iterated(m, state, args[0], at).values:
+            items = item_access.iterated(m, state, pair, at)
+            key = items.values[0] if items.exact and len(items.values) == 2 else UNKNOWN
+            exact = exact and isinstance(key, Const)
+            keys.append(key.value if isinstance(key, Const) else None)
+            values += items.values[1:]
+        exact = exact and source is not None and source.exact
+    state.items[made] = Items((*values, *keywords.values()), exact, (*keys, *keywords) if exact else None)
+    return made
+
+
 def _super(m: Machine, state: State) -> Value:
     for frame in m.scope.frames:
         receiver = state.variables.get((frame, "self"))
@@ -254,6 +307,12 @@ def container_method(
         values = (*items.values, args[0])
         state.items[receiver] = Items(values if grown else tuple(dict.fromkeys(values)), grown)
         return NONE
+    if name == "update" and args and items.exact and items.keys is not None and isinstance(args[0], Container):
+        other = state.items.get(args[0])
+        if other is not None and other.exact and other.keys is not None:
+            merged = dict(zip((*items.keys, *other.keys), (*items.values, *other.values), strict=True))
+            state.items[receiver] = Items(tuple(merged.values()), True, tuple(merged))
+            return NONE
     if name in ("extend", "update") and args:
         more = item_access.iterated(m, state, args[0], at)
         sure = items.exact and more.exact and receiver.kind != "dict"
@@ -262,10 +321,17 @@ def container_method(
     if name == "insert" and len(args) > 1:
         state.items[receiver] = Items((args[1], *items.values), False)
         return NONE
+    if name == "add_module" and len(args) > 1:
+        keys = (*items.keys, args[0].value) if items.keys is not None and isinstance(args[0], Const) else None
+        state.items[receiver] = Items((*items.values, args[1]), items.exact, keys)
+        return NONE
     if name == "items" and receiver.kind in ("dict", "modules"):
-        return _listed(state, Items(tuple(_pair(state, (UNKNOWN, v)) for v in items.values), items.exact))
+        names: list[Value] = [UNKNOWN] * len(items.values) if items.keys is None else [Const(k) for k in items.keys]
+        pairs = tuple(_pair(state, pair) for pair in zip(names, items.values, strict=True))
+        return _listed(state, Items(pairs, items.exact))
     if name == "keys":
-        return _listed(state, Items((UNKNOWN,), False))
+        exact = items.exact and items.keys is not None
+        return _listed(state, Items(tuple(map(Const, items.keys or ())) if exact else (UNKNOWN,), exact))
     if name in ("values", "copy"):
         return _listed(state, items, receiver.kind if name == "copy" else "list")
     if name in ("parameters", "named_parameters", "to", "train", "eval", "children", "modules"):

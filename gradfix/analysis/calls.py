@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from gradfix.analysis import builtin_calls, custom_functions, cuts, losses, torch_calls
+from gradfix.analysis import builtin_calls, classes, custom_functions, cuts, losses, torch_calls
 from gradfix.analysis import items as item_access
 from gradfix.analysis.annotations import counted, promised
 from gradfix.analysis.facts import Tracked
@@ -60,8 +60,9 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
     keywords = {k.arg: m.evaluate(state, k.value) for k in node.keywords if k.arg is not None}
     _note_operands(m, callee, args, keywords, node)
     for k in node.keywords:
-        if k.arg is None:
-            m.evaluate(state, k.value)
+        spread = m.evaluate(state, k.value) if k.arg is None else UNKNOWN
+        if isinstance(spread, Container) and (held := state.items.get(spread)) and held.exact and held.keys:
+            keywords.update((str(key), value) for key, value in zip(held.keys, held.values, strict=True))
     if state.log:
         for value, part in zip(args, node.args, strict=False):
             if isinstance(value, (Container, Instance)):
@@ -97,7 +98,7 @@ def call_value(
     if isinstance(callee, Function):
         return call_function(m, state, callee, args, keywords, at)
     if isinstance(callee, Class):
-        return instantiate(m, state, callee, args, keywords, at)
+        return classes.instantiate(m, state, callee, args, keywords, at)
     if isinstance(callee, Layer):
         return torch_calls.call_layer(m, state, callee, args, keywords, at)
     if isinstance(callee, Container) and callee.kind == "layers":
@@ -139,6 +140,9 @@ def _call_instance(
         for name in ("forward", "__call__"):
             if (found := info.method(name)) is not None:
                 return call_function(m, state, m.bound(found, callee), args, keywords, at)
+    layer = classes.layer_of(state, callee)
+    if layer is not None:
+        return call_value(m, state, layer, args, keywords, at)
     return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True)
 
 
@@ -173,6 +177,10 @@ def _method(
         return custom_functions.apply(m, state, receiver.info, args, at)
     if isinstance(receiver, Container):
         return builtin_calls.container_method(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, Instance) and callee.name == "__init__":
+        return classes.begin_layer(state, receiver, args, keywords, at)
+    if isinstance(receiver, Instance) and callee.name == "forward" and (layer := classes.layer_of(state, receiver)):
+        return call_value(m, state, layer, args, keywords, at)
     if isinstance(receiver, (Instance, Layer)):
         return builtin_calls.module_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, (Array, Number)) and receiver.flows:
@@ -246,7 +254,12 @@ def bind_parameters(
         slots[arguments.vararg.arg] = rest
     names = set(info.parameters)
     slots.update({k: v for k, v in keywords.items() if k in names})
-    if arguments.kwarg is not None:
+    if arguments.kwarg is not None and missing is None:
+        named = {k: v for k, v in keywords.items() if k not in names}
+        gathered = Container("dict")
+        state.items[gathered] = Items(tuple(named.values()), True, tuple(named))
+        slots[arguments.kwarg.arg] = gathered
+    elif arguments.kwarg is not None:
         slots[arguments.kwarg.arg] = outside(state, arguments.kwarg.arg)
     defaults = dict(callee.defaults)
     for name in info.parameters:
@@ -269,25 +282,3 @@ def _as_annotated(state: State, name: str, value: Value, annotation: ast.expr | 
     if isinstance(promise, Tensor) and is_whole(promise.dtype) and (value.dtype is None or value.dtype[0] == "?"):
         return promise
     return promise if promise is not None and not value.known and counted(promise) else value
-
-
-def instantiate(
-    m: Machine, state: State, callee: Class, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
-) -> Value:
-    """Build an object of a class of this file."""
-    made = Instance(callee.info)
-    state.attributes[made] = {}
-    init = callee.info.method("__init__")
-    if init is not None:
-        call_function(m, state, m.bound(init, made), args, keywords, at)
-    elif any(
-        isinstance(d, (ast.Name, ast.Call, ast.Attribute)) and "dataclass" in ast.unparse(d)
-        for d in callee.info.node.decorator_list
-    ):
-        names = [
-            s.target.id
-            for s in callee.info.node.body
-            if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
-        ]
-        state.attributes_of(made).update({**dict(zip(names, args, strict=False)), **keywords})
-    return made

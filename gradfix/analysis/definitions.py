@@ -8,7 +8,7 @@ from gradfix.analysis.expressions import evaluate
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.state import State
-from gradfix.analysis.values import Class, ClassInfo, Function, FunctionInfo, Symbol, Value
+from gradfix.analysis.values import NONE, Class, ClassInfo, Const, Function, FunctionInfo, Instance, Symbol, Value
 
 
 def grad_mode(value: Value) -> Tracked | None:
@@ -43,7 +43,20 @@ def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunction
     """A `def` as a value; its defaults are evaluated now, as Python does."""
     info = FunctionInfo(node, qualified(m, node.name))
     m.functions[info] = (m.scope.frames, None)
-    return _closed(m, state, info)
+    return _decorated(m, state, _closed(m, state, info), node.decorator_list)
+
+
+def _decorated(m: Machine, state: State, made: Function, decorators: list[ast.expr]) -> Function:
+    """What stands under the name in the end, where the decorators are functions of this file."""
+    for decorator in reversed(decorators):
+        bare = decorator.func if isinstance(decorator, ast.Call) else decorator
+        wrapper = evaluate(m, state, bare) if isinstance(bare, (ast.Name, ast.Attribute)) else None
+        if isinstance(wrapper, Function) and isinstance(decorator, ast.Call):
+            wrapper = evaluate(m, state, decorator)
+        if isinstance(wrapper, Function):
+            result = m.call_function(state, wrapper, [made], {}, decorator)
+            made = result if isinstance(result, Function) else made
+    return made
 
 
 def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
@@ -77,5 +90,28 @@ def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
             method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", info)
             info.methods[statement.name] = method
             m.functions[method] = (m.scope.frames, info)
-            m.closed[method] = _closed(m, state, method)
+            closed = m.closed[method] = _closed(m, state, method)
+            decorated = _decorated(m, state, closed, statement.decorator_list)
+            if decorated is not closed:
+                m.decorated[method] = decorated
+    _run_body(m, state, info)
     return Class(info, m.scope.frames)
+
+
+def _run_body(m: Machine, state: State, info: ClassInfo) -> None:
+    """What a class body assigns. Switches are left open: others set them."""
+    holder = m.statics[info] = Instance(None)
+    state.attributes[holder] = {}
+    for statement in info.node.body:
+        value = statement.value if isinstance(statement, (ast.Assign, ast.AnnAssign)) else None
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if value is None:
+            continue
+        held = evaluate(m, state, value)
+        for target in targets:
+            if isinstance(target, ast.Name) and held != NONE and not _is_switch(held):
+                state.attributes_of(holder)[target.id] = held
+
+
+def _is_switch(value: Value) -> bool:
+    return isinstance(value, Const) and isinstance(value.value, bool)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 
-from gradfix.analysis import cuts
+from gradfix.analysis import classes, cuts
 from gradfix.analysis.facts import IndexItem, IndexKind, Tracked
 from gradfix.analysis.graph import Node
 from gradfix.analysis.indexing import constant_bounds, index_items, indexed_shape, is_basic, is_key
@@ -22,6 +22,7 @@ from gradfix.analysis.values import (
     Class,
     Const,
     Container,
+    Instance,
     Method,
     Number,
     Suspended,
@@ -65,6 +66,9 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
         if not base.known and is_key(items):
             return _memo_item(state, base, node)
         return indexed(m, state, base, items, node)
+    if isinstance(base, Instance) and (held := classes.items_of(state, base)) is not None:
+        position = held.position(m.look(state, node.slice))
+        return UNKNOWN if position is None else held.values[position]
     if isinstance(base, Container):
         return _container_item(m, state, base, node)
     if isinstance(base, Const) and isinstance(base.value, (tuple, list)):
@@ -153,11 +157,13 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
     """What iterating a value gives."""
     if isinstance(value, Suspended):
         return m.collected(state, value)
+    if isinstance(value, Instance):
+        return classes.items_of(state, value) or Items((UNKNOWN,), False)
     if isinstance(value, Container):
         held = state.items.get(value)
         if held is None:
             return Items((), False)
-        if value.kind == "dict" and held.keys:
+        if value.kind in ("dict", "modules") and held.keys:
             return Items(tuple(map(Const, held.keys)), True)
         whole = tuple(replace(v, choice=None) if isinstance(v, Tensor) and _is_any(v) else v for v in held.values)
         return held if whole == held.values else Items(whole, held.exact, held.keys, held.least, ordered=held.ordered)

@@ -126,6 +126,8 @@ class Machine:
             FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]
         ] = {}  # frames it closes over, class
         self.closed: dict[FunctionInfo, Function] = {}  # methods as their class body made them
+        self.decorated: dict[FunctionInfo, Function] = {}  # what stands in the place of a decorated method
+        self.statics: dict[ClassInfo, Instance] = {}  # holds what a class body assigns
         self.instances: dict[ClassInfo, tuple[Instance, State]] = {}  # of each class, and the state they were made in
         self.grad_read: set[Storage] = set()  # leaves whose `.grad` is read, or that an optimizer holds
         self.phis: dict[int, FillRecord] = {}  # id of a PHI node -> the fill it stands for
@@ -253,10 +255,17 @@ class Machine:
 
     def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:
         """A method taken from an instance (or from its class, without receiver)."""
-        made = self.closed.get(info)
+        made = self.decorated.get(info) or self.closed.get(info)
         if made is None:
             return Function(info, (MODULE,), receiver)
-        return Function(info, made.frames, receiver, made.defaults, made.no_grad)
+        return Function(made.info, made.frames, receiver, made.defaults, made.no_grad)
+
+    def static(self, state: State, info: ClassInfo, name: str) -> Value | None:
+        """What the body of a class, or of a base, holds under a name."""
+        held = self.statics.get(info)
+        found = (state.attributes.get(held) or {}).get(name) if held is not None else None
+        bases = (base for base in info.bases if isinstance(base, ClassInfo))
+        return found or next((value for base in bases if (value := self.static(state, base, name))), None)
 
     def settled(self, facts: TensorFacts) -> TensorFacts:
         """`facts` without what a changed default dtype or device of this file would make untrue."""

@@ -19,6 +19,7 @@ from gradfix.analysis.values import (
     ClassInfo,
     Const,
     Container,
+    FunctionInfo,
     Instance,
     Layer,
     Method,
@@ -66,7 +67,10 @@ def attribute(m: Machine, state: State, base: Value, name: str, node: ast.AST) -
         if name == "apply" and base.info.derives_from("torch.autograd.Function", "torch.autograd.function.Function"):
             return Method(base, name)
         found = base.info.method(name)
-        return UNKNOWN if found is None else m.bound(found, None)
+        if found is not None:
+            return m.bound(found, base if "classmethod" in _decorators(found) else None)
+        held = m.static(state, base.info, name)
+        return UNKNOWN if held is None else held
     if isinstance(base, Choice):
         result: Value | None = None
         for option in base.options:
@@ -180,12 +184,14 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
     info = base.info
     if info is not None and (found := info.method(name)) is not None:
         bound = m.bound(found, base)
-        decorators = getattr(found.node, "decorator_list", [])
-        if any(isinstance(d, ast.Name) and d.id in ("property", "cached_property") for d in decorators):
+        decorators = _decorators(found)
+        if not decorators.isdisjoint(("property", "cached_property")):
             return m.call_function(state, bound, [], {}, found.node)
-        if any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in decorators):
+        if "staticmethod" in decorators:
             return m.bound(found, None)
-        return bound
+        return m.bound(found, Class(info, bound.frames)) if "classmethod" in decorators else bound
+    if info is not None and (held := m.static(state, info, name)) is not None:
+        return held
     if name in COUNTING:
         return Method(base, name)
     if name in ("parameters", "modules", "children", "buffers", "named_parameters", "train", "eval", "to", "training"):
@@ -198,6 +204,11 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         value = outside(state, f"self.{name}")
     state.attributes_of(base)[name] = value
     return value
+
+
+def _decorators(info: FunctionInfo) -> frozenset[str]:
+    decorators = getattr(info.node, "decorator_list", [])
+    return frozenset(d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "") for d in decorators)
 
 
 def _learns(info: ClassInfo) -> bool:

@@ -199,6 +199,8 @@ def _loop(
     m.open_loops -= not whole
     if certain and current is not None:
         ends.append(current)
+    if not ends and current is not None:
+        ends.append(current)  # its end comes in a later round
     after = join_all(ends, node)
     if after is not None and not whole:
         _leave_open(after, before)

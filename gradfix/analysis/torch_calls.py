@@ -303,13 +303,16 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
         made = Container("layers" if name == "Sequential" else "modules")
         parts: list[Value] = []
         exact = True
+        names: tuple[object, ...] | None = None
         for value in args:
             if isinstance(value, Container) and (items := state.items.get(value)):
                 parts.extend(items.values)
                 exact = exact and items.exact
+                names = items.keys
             else:
                 parts.append(value)
-        state.items[made] = Items(tuple(parts), exact)
+        keyed = name == "ModuleDict" and exact
+        state.items[made] = Items(tuple(parts), exact, (names or ()) if keyed else None)
         return made
     place = _INPLACE_PLACE.get(name, len(args))
     inplace = Const(True) in (keywords.get("inplace"), *args[place : place + 1])
