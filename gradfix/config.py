@@ -51,11 +51,12 @@ DEFAULT_EXCLUDE = (
 
 @dataclass(frozen=True, slots=True)
 class DeclaredCall:
-    """A call the user gives the backward check to run: one `[[tool.gradfix.verify]]` table."""
+    """What the user gives the backward check to run for a file: one `[[tool.gradfix.verify]]` table."""
 
     file: str  # a path or pattern relative to `Config.root`
-    call: str  # Python text of one call, e.g. "f(x=randn(4, 3))"; parsed, never run here
+    call: str | None = None  # Python text of one call, e.g. "f(x=randn(4, 3))"; parsed, never run here
     seed: int | None = None
+    program: Path | None = None  # instead of a call: a program that imports the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,22 +220,24 @@ def _one_of(*choices: str) -> Callable[[object, Path], str]:
 def _calls(value: object, root: Path) -> tuple[DeclaredCall, ...]:
     if not isinstance(value, list):
         raise _WrongValueError("must be an array of tables")
-    return tuple(map(_call, value))
+    return tuple(_call(table, root) for table in value)
 
 
-def _call(table: object) -> DeclaredCall:
+def _call(table: object, root: Path) -> DeclaredCall:
     if not isinstance(table, dict):
         raise _WrongValueError("must be an array of tables")
-    keys = ("file", "call", "seed")
+    keys = ("file", "call", "seed", "program")
     for key in table:
         if key not in keys:
             raise _WrongValueError(f"has an unknown key `{key}`{_suggestion(key, keys)}")
-    file, call, seed = (table.get(key) for key in keys)
-    if not isinstance(file, str) or not isinstance(call, str):
-        raise _WrongValueError("needs the strings `file` and `call`")
+    file, call, seed, program = (table.get(key) for key in keys)
+    if not isinstance(file, str) or [type(call), type(program)].count(str) != 1:
+        raise _WrongValueError("needs the string `file`, and one of the strings `call` and `program`")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise _WrongValueError("must have an integer as `seed`")
-    if not _is_call(call):
+    if isinstance(program, str):
+        return DeclaredCall(file, program=root / program)
+    if not isinstance(call, str) or not _is_call(call):
         raise _WrongValueError(f"must have one Python call as `call`, not {call!r}")
     return DeclaredCall(file, call, seed)
 

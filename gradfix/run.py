@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 NO_CASE = "nothing in this file reaches backward, and no call is declared"
 DECLARE = (
-    "to have it checked, declare a call: `# gradfix: verify f(x=randn(4, 3))` in the file, or in the configuration"
+    "to have it checked, declare a call: `# gradfix: verify f(x=randn(4, 3))` in the file or in the configuration, "
+    "or name the program that imports it among the paths"
 )
 
 
@@ -68,7 +70,7 @@ def check(rules: Rules, inputs: Iterable[Input]) -> Iterator[FileResult]:
 
 
 def plan(
-    rules: Rules, inputs: Iterable[Input], declared: Callable[[str], Sequence[str]] | None
+    rules: Rules, inputs: Iterable[Input], declared: Callable[[str], Sequence[Case]] | None
 ) -> Iterator[Plan | FileResult]:
     """The fixes of each file with what there is to run for it; what can't be planned comes as a result.
 
@@ -76,6 +78,24 @@ def plan(
     """
     for given in inputs:
         yield at_the_boundary(given, lambda loaded: _planned(rules, loaded, declared))
+
+
+def with_programs(planned: Sequence[Plan | FileResult]) -> list[Plan | FileResult]:
+    """The plans, those without a case of their own with the programs among the files that import them."""
+    if not any(isinstance(one, Plan) and one.fixed.applied and not one.cases for one in planned):
+        return list(planned)
+    from gradfix.backward.cases import Program
+    from gradfix.backward.programs import Programs
+
+    texts = {os.path.abspath(one.loaded.path): one.loaded.source.text for one in planned if isinstance(one, Plan)}
+    programs = Programs(texts, os.getcwd())
+
+    def completed(one: Plan) -> Plan:
+        if one.cases or not one.fixed.applied:
+            return one
+        return replace(one, cases=tuple(map(Program, programs.importing(os.path.abspath(one.loaded.path)))))
+
+    return [completed(one) if isinstance(one, Plan) else one for one in planned]
 
 
 def unproven(planned: Plan) -> FileResult:
@@ -137,7 +157,7 @@ def _checked(rules: Rules, loaded: Loaded) -> FileResult:
     return FileResult(loaded.path, loaded.source if results else None, results)
 
 
-def _planned(rules: Rules, loaded: Loaded, declared: Callable[[str], Sequence[str]] | None) -> Plan:
+def _planned(rules: Rules, loaded: Loaded, declared: Callable[[str], Sequence[Case]] | None) -> Plan:
     if not _concerned(rules, loaded):
         return Plan(loaded, FixResult((), (), (), 0), ())
     fixed = engine.fix(loaded.source, rules.codemods, rules.policy)
@@ -201,10 +221,12 @@ def pool(python: str, *, trust: bool, budget: float | None, jobs: int = 1, keep:
 
 
 def name_of(case: Case) -> str:
-    """How a case is called before it runs: "as a program", or the call."""
+    """How a case is called before it runs: "as a program", "by the program train.py", or the call."""
     from gradfix.backward.cases import DeclaredCall
 
-    return case.call if isinstance(case, DeclaredCall) else "as a program"
+    if isinstance(case, DeclaredCall):
+        return case.call
+    return "as a program" if case.entry is None else f"by the program {os.path.relpath(case.entry)}"
 
 
 class _Proof:

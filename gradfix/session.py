@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradfix import config as config_files
 from gradfix import files, registry
@@ -17,6 +18,9 @@ from gradfix.findings import Applicability, Severity
 from gradfix.run import Input, Loaded, Rules
 from gradfix.source import Source
 from gradfix.terminal import Screen, read_stdin
+
+if TYPE_CHECKING:
+    from gradfix.backward.cases import Case
 
 STDIN = "-"
 
@@ -94,14 +98,18 @@ class Session:
             raise UsageError(f"--python {given}: no such program")
         return find_python(given, self.config.python, Path.cwd())
 
-    def declared(self, path: str) -> tuple[str, ...]:
-        """The calls the configuration declares for a file."""
+    def declared(self, path: str) -> tuple[Case, ...]:
+        """The calls and programs that the configuration declares for a file."""
         if not self.config.verify:
             return ()
+        from gradfix.backward.cases import DeclaredCall, Program
         from gradfix.ignores import Ignores
 
         relative = os.path.relpath(os.path.abspath(path), self.config.root).replace(os.sep, "/")
-        return tuple(one.call for one in self.config.verify if Ignores.of([one.file]).says(relative, folder=False))
+        meant = [one for one in self.config.verify if Ignores.of([one.file]).says(relative, folder=False)]
+        return tuple(
+            Program(str(one.program)) if one.call is None else DeclaredCall(one.call, one.seed or 0) for one in meant
+        )
 
     def inputs(self) -> Iterator[Input]:
         """The files that the paths stand for, each read when its turn comes; what can't be read comes as a problem."""

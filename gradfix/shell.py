@@ -44,6 +44,8 @@ def apply(given: Mapping[str, object]) -> int:
     if options.require_verified and options.no_verify:
         raise UsageError("--require-verified needs the backward check: leave out --no-verify")
     planned = list(run.plan(session.rules, session.inputs(), None if options.no_verify else session.declared))
+    if not options.no_verify:
+        planned = run.with_programs(planned)
     plans = [one for one in planned if not isinstance(one, FileResult)]
     files = tuple(_proved(session, planned, plans))
     if options.dry:

@@ -279,3 +279,21 @@ def test_the_evidence_of_a_rejected_fix_is_kept_on_demand(tmp_path: Path) -> Non
     assert any(f"its evidence is kept in {place}" in done.stdout for place in places)
     assert all((place / "verdict.txt").read_text().startswith(str(tmp_path / "a.py")) for place in places)
     shutil.rmtree(kept[1])
+
+
+def test_a_helper_is_judged_by_the_program_that_imports_it(tmp_path: Path) -> None:
+    helper = "import torch\n\n\ndef f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
+    program = "import torch\nfrom lib.helper import f\n\nf(torch.randn(3, requires_grad=True)).backward()\n"
+    (tmp_path / "src" / "lib").mkdir(parents=True)
+    (tmp_path / "src" / "lib" / "__init__.py").touch()
+    (tmp_path / "src" / "lib" / "helper.py").write_text(helper)
+    (tmp_path / "train.py").write_text(program)
+    among = _gradfix("apply", "--diff", "--output-format", "json", "src", "train.py", cwd=tmp_path)
+    assert '"verdict": "fixed"' in among.stderr
+    assert '"ran": "program train.py"' in among.stderr
+    assert "src/lib/helper.py: by the program train.py" in among.stderr
+    (tmp_path / "gradfix.toml").write_text('[[verify]]\nfile = "src/lib/*.py"\nprogram = "train.py"\n')
+    declared = _gradfix("apply", "--require-verified", "src", cwd=tmp_path)
+    assert declared.returncode == 0, declared.stderr
+    assert "ran: program train.py" in declared.stdout
+    assert (tmp_path / "src" / "lib" / "helper.py").read_text() != helper

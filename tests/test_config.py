@@ -152,7 +152,7 @@ def test_a_relative_start_is_found_from_the_current_folder(tmp_path: Path, monke
         ("verify-budget = nan", "`verify-budget` must be a number of seconds"),
         ("verify = 3", "`verify` must be an array of tables"),
         ("verify = [3]", "`verify` must be an array of tables"),
-        ('[[verify]]\nfile = "a.py"', "`verify` needs the strings `file` and `call`"),
+        ('[[verify]]\nfile = "a.py"', "`verify` needs the string `file`, and one of the strings `call` and `program`"),
         ('[[verify]]\nfile = "a.py"\ncal = "f()"', "`verify` has an unknown key `cal`; did you mean `call`?"),
         ('[[verify]]\nfile = "a.py"\ncall = "f("', "`verify` must have one Python call as `call`, not 'f('"),
         ('[[verify]]\nfile = "a.py"\ncall = "f"', "`verify` must have one Python call as `call`, not 'f'"),

@@ -20,6 +20,8 @@ _FUNCTIONS = ("gradcheck", "gradgradcheck")
 class Program:
     """Run the file as `__main__` and observe every backward."""
 
+    entry: str | None = None  # another file that is run instead, and imports this one
+
 
 @dataclass(frozen=True, slots=True)
 class DeclaredCall:
@@ -32,7 +34,7 @@ class DeclaredCall:
 Case: TypeAlias = Program | DeclaredCall
 
 
-def cases(path: Path, text: str, declared: Sequence[str] = ()) -> tuple[Case, ...]:
+def cases(path: Path, text: str, declared: Sequence[Case] = ()) -> tuple[Case, ...]:
     """The cases of a file, best first: the program, then calls from its comments, then those of the configuration.
 
     `path` names the file in errors only. A text that doesn't parse has no cases.
@@ -41,9 +43,8 @@ def cases(path: Path, text: str, declared: Sequence[str] = ()) -> tuple[Case, ..
         tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    calls = dict.fromkeys((*declared_in(text), *declared))
     program: tuple[Case, ...] = (Program(),) if reaches_backward(tree) else ()
-    return (*program, *(DeclaredCall(call) for call in calls))
+    return tuple(dict.fromkeys((*program, *map(DeclaredCall, declared_in(text)), *declared)))
 
 
 def declared_in(text: str) -> tuple[str, ...]:

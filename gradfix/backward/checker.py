@@ -98,6 +98,7 @@ class Checker:
         `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them.
         """
         ran = case.call if isinstance(case, DeclaredCall) else "program"
+        entry = None if isinstance(case, DeclaredCall) else case.entry
         if self._budget.left < 0:
             return Judgement(Verdict.UNCHECKED, "the budget of the check is spent", ran=ran)
         started = time.monotonic()
@@ -108,6 +109,7 @@ class Checker:
             before=before,
             after=after,
             call=call,
+            entry=None if entry is None else os.path.abspath(entry),
             seed=seed,
             changed_before=frozenset(changed_before),
             changed_after=frozenset(changed_after),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 
 from gradfix.backward.compare import Agreement
@@ -19,12 +20,20 @@ class Subject:
     before: str  # texts of the file
     after: str
     call: str | None
+    entry: str | None  # another file that is run as the program
     seed: int
     changed_before: frozenset[int]  # 1-based lines
     changed_after: frozenset[int]
     predicted: bool  # the analysis says that every run raises
     kinds: frozenset[HazardKind]  # of the hazards that the rewrite is meant to cure
     writes: frozenset[int]  # lines of the original with the writes that are to be cured
+
+    @property
+    def ran(self) -> str:
+        """What is run, in the words of the report."""
+        if self.call is not None:
+            return self.call
+        return "program" if self.entry is None else f"program {os.path.relpath(self.entry, self.cwd)}"
 
     @property
     def silent(self) -> bool:
@@ -82,7 +91,7 @@ def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) 
     return Judgement(
         verdict=verdict,
         reason=reason,
-        ran="program" if subject.call is None else subject.call,
+        ran=subject.ran,
         error_before=None if evidence.failed is None else str(evidence.failed.error),
         oracle=", ".join(evidence.oracles) or None,
         runs=evidence.pairs - evidence.blank,

@@ -84,6 +84,7 @@ class CaseJudge:
             seconds=self._limits.seconds,
             backwards=self._limits.backwards,
             call=subject.call,
+            entry=subject.entry,
             lines=tuple(sorted(lines)),
             seed=seed,
             plan=oracle.plan_of(scale),

@@ -40,6 +40,7 @@ class Request:
     seconds: float
     backwards: int  # passes observed before the run is stopped
     call: str | None = None  # None: as a program
+    entry: str | None = None  # another file, that is run as the program and imports this one
     lines: tuple[int, ...] = ()  # 1-based, to be watched
     seed: int = 0
     plan: Plan = field(default_factory=Plan)

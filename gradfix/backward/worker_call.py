@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib.machinery
-import os
-import sys
 import types
 from typing import Any
 
 import torch
 
+from gradfix.backward.worker_modules import imported
 from gradfix.backward.worker_observe import Observer
 from gradfix.backward.worker_vary import Leaves
 
@@ -24,7 +22,7 @@ class CallError(ValueError):
 
 def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> None:
     """Import the file, make the call, note what it left and gave, run backward over what it returns."""
-    module = _imported(request["path"], code)
+    module = imported(request["path"], code, request["cwd"])
     torch.manual_seed(request["seed"])
     function, args, keywords = _prepared(request["call"], module, leaves)
     given = _as_inputs(args, keywords, leaves)
@@ -44,30 +42,6 @@ def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Ob
     differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
     if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
         _drive(differentiable, leaves)
-
-
-def _imported(path: str, code: types.CodeType) -> types.ModuleType:
-    """The module as `import` would make it, from the given code; packages it lies in are importable."""
-    parts, folder = [os.path.splitext(os.path.basename(path))[0]], os.path.dirname(path)
-    while os.path.exists(os.path.join(folder, "__init__.py")):
-        parts.insert(0, os.path.basename(folder))
-        folder = os.path.dirname(folder)
-    if parts[-1] == "__init__":
-        parts.pop()
-    sys.path.insert(0, folder)
-    name = ".".join(parts)
-    module = types.ModuleType(name)
-    is_package = os.path.basename(path) == "__init__.py"
-    module.__spec__ = importlib.machinery.ModuleSpec(name, None, origin=path, is_package=is_package)
-    module.__file__ = path
-    module.__package__ = name if is_package else name.rpartition(".")[0]
-    if is_package:
-        module.__path__ = [os.path.dirname(path)]
-    if not is_package and module.__package__:
-        importlib.import_module(module.__package__)
-    sys.modules[name] = module
-    exec(code, module.__dict__)
-    return module
 
 
 def _prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import sys
+import tokenize
 import traceback
 import types
 from collections.abc import Callable, Iterator
@@ -19,8 +20,9 @@ import torch
 
 from gradfix.backward import worker_call, worker_tensors
 from gradfix.backward.worker_lines import Lines
+from gradfix.backward.worker_modules import run_program, shadow
 from gradfix.backward.worker_observe import Observer
-from gradfix.backward.worker_scratch import furnish
+from gradfix.backward.worker_scratch import furnish, replace_copy
 from gradfix.backward.worker_vary import Departure, Leaves, Plan
 from gradfix.tracer.trace import Tracer, bypassed_checkpoint
 
@@ -61,7 +63,7 @@ def run(request: Message, report: Report) -> None:
     """Run `request["text"]` as the file `request["path"]` and report events, then how it ended."""
     plan = Plan(**request["plan"])
     leaves = Leaves(plan)
-    observer = Observer(report, leaves, subject=request["path"], most=request["backwards"])
+    observer = Observer(report, leaves, subject=request["entry"] or request["path"], most=request["backwards"])
     observer.directions = request["directions"]
     observer.forward_only = plan.direction is not None
     observer.ones = request["ones"]
@@ -99,8 +101,10 @@ def run(request: Message, report: Report) -> None:
 
     observer.executed = lines.executed
     observer.finish = lambda: end(None, stopped=True)
-    furnish(request["place"], request["cwd"], os.path.dirname(request["path"]))
+    path, entry = request["path"], request["entry"] or request["path"]
+    furnish(request["place"], request["cwd"], os.path.dirname(entry), os.path.dirname(path))
     code = _compiled(request, end)
+    shadow(path, code, replace_copy(path, request["text"]))
     lines.learn(code)
     _seed(request["seed"])
     observer.install()
@@ -134,12 +138,12 @@ def _execute(request: Message, code: types.CodeType, leaves: Leaves, observer: O
     if request["call"] is not None:
         worker_call.execute(request, code, leaves, observer)
         return
-    module = types.ModuleType("__main__")
-    module.__dict__.update(__file__=request["path"], __builtins__=__builtins__, __annotations__={})
-    sys.modules["__main__"] = module
-    sys.argv = [request["path"]]
-    sys.path.insert(0, os.path.dirname(request["path"]))
-    exec(code, module.__dict__)
+    entry, text = request["entry"], request["text"]
+    if entry is not None:
+        with tokenize.open(entry) as handle:
+            text = handle.read()
+        code = compile(text, entry, "exec", dont_inherit=True)
+    run_program(entry or request["path"], text, code, request["cwd"])
 
 
 def _seed(seed: int) -> None:

@@ -29,6 +29,20 @@ def furnish(place: str, *folders: str) -> None:
     os.chdir(work)
 
 
+def replace_copy(path: str, text: str) -> str:
+    """Give the copy of a file in the working directory, where there is one, another text. Returns where it would be.
+
+    A program that looks for its modules in the working directory finds that one.
+    """
+    copy = os.path.abspath(os.path.basename(path))
+    with contextlib.suppress(OSError):
+        if os.path.lexists(copy):
+            os.unlink(copy)
+            with open(copy, "w", encoding="utf-8", newline="") as handle:
+                handle.write(text)
+    return copy
+
+
 def _show(folder: str, work: str, budget: int) -> int:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for number, entry in enumerate(entries):

@@ -11,7 +11,7 @@ from gradfix.backward.cases import DeclaredCall, Program, cases, declared_in
 FILE = Path("f.py")
 
 
-def found(text: str, *declared: str) -> tuple[object, ...]:
+def found(text: str, *declared: DeclaredCall) -> tuple[object, ...]:
     return cases(FILE, text, declared)
 
 
@@ -59,7 +59,7 @@ def test_declared_calls_come_from_comments_and_configuration_once_each() -> None
         "# gradfix: verify f(x=randn(4, 3))\n"
     )
     assert declared_in(text) == ("f(x=randn(4, 3))", "f(randn(2))", "f(x=randn(4, 3))")
-    assert found(text, "f(randn(2))", "h()") == (
+    assert found(text, DeclaredCall("f(randn(2))"), DeclaredCall("h()")) == (
         DeclaredCall("f(x=randn(4, 3))"),
         DeclaredCall("f(randn(2))"),
         DeclaredCall("h()"),

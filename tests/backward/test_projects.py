@@ -1,0 +1,104 @@
+"""Projects of several files: what is imported, from where, and that nothing is written until the verdict."""
+
+from __future__ import annotations
+
+import compileall
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from gradfix.backward.cases import DeclaredCall, Program
+from gradfix.backward.checker import Checker
+from gradfix.backward.programs import Programs
+from gradfix.findings import Judgement, Verdict
+
+HELPER = "import torch\n\n\ndef squash(x):\n    y = x.exp()\n    y[0] = 10\n    return y\n"
+FIXED = HELPER.replace("    y[0]", "    y = y.clone()\n    y[0]")
+WRONG = FIXED.replace("= 10", "= 11")
+TRAIN = "import torch\nfrom {module} import squash\n"
+TRAIN += "x = torch.randn(3, requires_grad=True)\nsquash(x).sum().backward()\n"
+SET_BEFORE, SET_AFTER = frozenset({6}), frozenset({6, 7})
+
+
+def judged(folder: Path, helper: str, after: str, case: Program | DeclaredCall) -> Judgement:
+    state = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    with Checker(cwd=folder) as checker:
+        judgement = checker.judge(folder / helper, HELPER, after, case, SET_BEFORE, SET_AFTER)
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()} == state
+    return judgement
+
+
+@pytest.mark.parametrize(
+    ("helper", "entry", "module"),
+    [
+        pytest.param("helper.py", "train.py", "helper", id="beside each other"),
+        pytest.param("pkg/helper.py", "train.py", "pkg.helper", id="a package beside the program"),
+        pytest.param("src/pkg/helper.py", "scripts/train.py", "pkg.helper", id="src layout"),
+        pytest.param("pkg/helper.py", "pkg/train.py", ".helper", id="relative, as under -m"),
+        pytest.param("pkg/sub/helper.py", "pkg/train.py", ".sub.helper", id="relative, a package below"),
+        pytest.param("pkg/helper.py", "scripts/train.py", "pkg.helper", id="a package in the working directory"),
+    ],
+)
+def test_a_helper_is_judged_by_the_program_that_imports_it(
+    tmp_path: Path, helper: str, entry: str, module: str
+) -> None:
+    for name, text in ((helper, HELPER), (entry, TRAIN.format(module=module))):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for package in {*tmp_path.glob("**/pkg"), *tmp_path.glob("**/sub")}:
+        (package / "__init__.py").touch()
+    texts = {str(path): path.read_text() for path in tmp_path.rglob("*.py")}
+    assert Programs(texts, str(tmp_path)).importing(str(tmp_path / helper)) == (str(tmp_path / entry),)
+    right = judged(tmp_path, helper, FIXED, Program(str(tmp_path / entry)))
+    assert (right.verdict, right.ran) == (Verdict.FIXED, f"program {entry}"), right
+    assert judged(tmp_path, helper, WRONG, Program(str(tmp_path / entry))).verdict is Verdict.REJECTED
+
+
+def test_stale_bytecode_and_copies_in_the_working_directory_are_not_taken(tmp_path: Path) -> None:
+    entry = "import sys\nsys.path.insert(0, '.')\n" + TRAIN.format(module="helper")
+    (tmp_path / "helper.py").write_text(HELPER)
+    (tmp_path / "train.py").write_text(entry)
+    compileall.compile_file(tmp_path / "helper.py", quiet=1)
+    judgement = judged(tmp_path, "helper.py", FIXED, Program(str(tmp_path / "train.py")))
+    assert judgement.verdict is Verdict.FIXED, judgement
+
+
+def test_a_package_that_imports_the_file_makes_no_second_module_of_it(tmp_path: Path) -> None:
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").write_text("from .helper import squash\n")
+    (tmp_path / "pkg" / "helper.py").write_text(HELPER)
+    case = DeclaredCall("__import__('pkg').squash(randn(3)) if __import__('pkg').squash is squash else None")
+    assert judged(tmp_path, "pkg/helper.py", FIXED, case).verdict is Verdict.UNCHECKED  # no call
+    case = DeclaredCall("[squash][squash is not __import__('pkg').squash](randn(3))")
+    assert judged(tmp_path, "pkg/helper.py", FIXED, case).verdict is Verdict.FIXED
+
+
+def test_a_file_named_like_a_module_of_pythons_own(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text(HELPER)
+    assert judged(tmp_path, "random.py", FIXED, DeclaredCall("squash(randn(3))")).verdict is Verdict.FIXED
+
+
+def test_a_program_that_never_calls_it_exercises_nothing(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text(HELPER)
+    text = TRAIN.format(module="helper").replace("squash(x).sum()", "x.sum()")
+    (tmp_path / "train.py").write_text(text)
+    judgement = judged(tmp_path, "helper.py", FIXED, Program(str(tmp_path / "train.py")))
+    assert judgement.verdict is Verdict.NOT_EXERCISED
+
+
+def test_what_a_program_reaches_through_others_counts(tmp_path: Path) -> None:
+    texts = {
+        "/p/train.py": "import torch\nimport model\nmodel.f(torch.ones(1)).backward()\n",
+        "/p/model.py": "from layers import block\n",
+        "/p/layers/__init__.py": "",
+        "/p/layers/block.py": "from . import base\n",
+        "/p/layers/base.py": "",
+        "/p/other.py": "",
+        "/p/broken.py": "import (\n",
+    }
+    programs = Programs(texts, "/p")
+    assert programs.importing("/p/layers/base.py") == ("/p/train.py",)
+    assert programs.importing("/p/layers/__init__.py") == ("/p/train.py",)
+    assert programs.importing("/p/other.py") == ()
