@@ -273,6 +273,35 @@ class BackwardCall:
     hazards: tuple[Hazard, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SecondBackward:
+    """A backward through a graph that was freed by a backward before it."""
+
+    node: ast.Call
+    statement: ast.stmt
+    function: str
+    identity_ordinal: int
+    first: ast.Call  # the one that freed it; `node` itself in a later round of a loop
+    severity: Severity
+    hazards: tuple[Hazard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NonLeafGrad:
+    """`.grad` of a tensor that was computed, or an optimizer over one."""
+
+    node: ast.expr
+    statement: ast.stmt
+    function: str
+    identity_ordinal: int
+    target: ast.expr  # the tensor
+    made: ast.expr | None  # the expression that computed it
+    leaf: ast.expr | None  # the only leaf it was computed from
+    by_optimizer: bool
+    severity: Severity
+    hazards: tuple[Hazard, ...]
+
+
 class CutKind(Enum):
     """How a value is handed on without its graph."""
 
@@ -338,6 +367,8 @@ class ModuleFacts:
     writes: tuple[Write, ...]
     fills: tuple[ConditionalFill, ...]
     backward_calls: tuple[BackwardCall, ...]
+    second_backwards: tuple[SecondBackward, ...]
+    non_leaf_grads: tuple[NonLeafGrad, ...]
     cuts: tuple[Cut, ...]
     spelling: Spelling
     buffers: tuple[FilledBuffer, ...] = ()

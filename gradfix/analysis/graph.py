@@ -30,6 +30,7 @@ class Node:
     tracked: Tracked
     at: ast.AST | None = None
     branch: ast.stmt | None = None  # of a PHI: the statement whose outcome decides
+    keeps: Tracked = Tracked.NO  # whether it saved something, which backward frees
 
 
 def leaf(name: str, at: ast.AST | None = None) -> Node:

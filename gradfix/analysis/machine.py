@@ -12,7 +12,7 @@ from gradfix.analysis.facts import IndexItem, TensorFacts
 from gradfix.analysis.flow import Flow
 from gradfix.analysis.graph import Passage, Visit
 from gradfix.analysis.names import shown_tensors
-from gradfix.analysis.records import BackwardRecord, CutRecord, FillRecord, WriteRecord
+from gradfix.analysis.records import AgainRecord, BackwardRecord, CutRecord, FillRecord, GradRecord, WriteRecord
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
     ClassInfo,
@@ -108,6 +108,9 @@ class Machine:
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
         self.picks: dict[int, tuple[IndexItem, ...]] = {}  # id of a subscript read of a tensor -> its index
+        self.again: dict[int, AgainRecord] = {}  # by id of the call
+        self.grads: dict[int, GradRecord] = {}  # by id of the expression
+        self.retained: set[Storage] = set()  # what was computed, but keeps its gradient
         self.cuts: dict[int, CutRecord] = {}  # by id of the expression
         self.flat: dict[int, CutRecord] = {}  # by id of the node: operations whose gradient is zero
         self.uses_numpy = "numpy" in source.text or "pandas" in source.text

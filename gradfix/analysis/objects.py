@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from gradfix.analysis import cuts
+from gradfix.analysis import cuts, gradients
 from gradfix.analysis.facts import CutKind, Tracked
 from gradfix.analysis.graph import leaf
 from gradfix.analysis.machine import Machine
@@ -115,6 +115,8 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
         return cuts.without_graph(m, state, CutKind.DATA, base, _twin(base, silent=True), node)
     if name == "grad" and (base.known or tracked(state, base) is Tracked.YES):
         m.grad_read.update(base.storages)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            gradients.note_grad(m, state, base, node, node.value, by_optimizer=False)
         grad = result_tensor(state, None, node)
         state.attributes_of(base)["grad"] = grad
         return grad

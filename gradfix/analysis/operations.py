@@ -76,6 +76,7 @@ def save(state: State, node: Node, tensor: Tensor, op: str, at: ast.AST, level: 
     if level is Tracked.NO or tensor.silent:
         return
     certain = level is Tracked.YES and tensor.known
+    node.keeps = strongest([node.keeps, level])
     choice = object() if tensor.choice is None and len(tensor.storages) > 1 else tensor.choice
     for storage in tensor.storages:
         state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice)] = True

@@ -107,6 +107,31 @@ class FillRecord:
 
 
 @dataclass(slots=True)
+class AgainRecord:
+    """A backward through a graph that another one, or the same in an earlier round, has freed."""
+
+    node: ast.Call
+    statement: ast.stmt
+    function: str
+    first: ast.Call
+    certain: bool
+
+
+@dataclass(slots=True)
+class GradRecord:
+    """`.grad` of a tensor that was computed is read, or an optimizer is given one."""
+
+    node: ast.expr
+    statement: ast.stmt
+    function: str
+    target: ast.expr
+    made: ast.AST | None  # the expression that computed it
+    leaf: ast.AST | None  # the only leaf it was computed from
+    by_optimizer: bool
+    certain: bool
+
+
+@dataclass(slots=True)
 class BackwardRecord:
     """A call that starts backward."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from gradfix.analysis import losses
+from gradfix.analysis import gradients, losses
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, NodeKind, Visit, must_reach, reachable, tracked_when
 from gradfix.analysis.machine import Machine
@@ -36,6 +36,7 @@ def backward(
     else:
         record.non_scalar = record.non_scalar and many
         record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
+    gradients.note_backward(m, state, root, call)
     losses.differentiated(m, state, root, expression, call)
     reach(m, state, [root], certain=True, total=True)
 

@@ -107,6 +107,7 @@ class State:
         "off_at",
         "quiet",
         "saves",
+        "spent",
         "variables",
     )
 
@@ -118,6 +119,7 @@ class State:
         self.saves: Layers[Storage, dict[Save, bool]] = Layers()
         self.conflicts: Layers[tuple[Save, int], tuple[Visit, bool]] = Layers()
         self.log: Layers[Storage, Stamp | None] = Layers()  # the writes to a storage, newest first
+        self.spent: Layers[Node, tuple[ast.Call, bool]] = Layers()  # freed by which backward; True: for certain
         self.late: Layers[Tensor, frozenset[int]] = Layers()  # writes a tensor missed before it was made
         self.chosen: Layers[object, tuple[Node | None, int] | None] = Layers()  # graph of one of several, and when
         self.cuts: Layers[Storage, Flows] = Layers()  # where what is in a storage lost its graph
@@ -175,7 +177,7 @@ class State:
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
 
 
-_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "log", "late", "chosen", "cuts")
+_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "log", "late", "chosen", "cuts", "spent")
 
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
@@ -257,6 +259,9 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.nodes = join_nodes(a.nodes, b.nodes, branch)
     result.saves = _join_saves(a, b)
     result.conflicts = _join_conflicts(a, b)
+    freed, result.spent = a.spent.changed(b.spent)
+    for node in freed:
+        result.spent[node] = _either_spent(a.spent.get(node), b.spent.get(node))
     keys, result.late = a.late.changed(b.late)
     for tensor in keys:
         result.late[tensor] = (a.late.get(tensor) or frozenset()) | (b.late.get(tensor) or frozenset())
@@ -314,6 +319,13 @@ class _Merger:
         longer, shorter = (mine, other) if len(mine.values) > len(other.values) else (other, mine)
         grown = longer.ordered and shorter.ordered and longer.values[: len(shorter.values)] == shorter.values
         return Items(tuple(dict.fromkeys((*mine.values, *other.values))), False, ordered=grown)
+
+
+def _either_spent(a: tuple[ast.Call, bool] | None, b: tuple[ast.Call, bool] | None) -> tuple[ast.Call, bool]:
+    """Freed for certain where both freed it."""
+    either = a or b
+    assert either is not None
+    return either[0], bool(a and b and a[1] and b[1])
 
 
 def _join_logs(a: Stamp | None, b: Stamp | None) -> Stamp | None:

@@ -6,7 +6,17 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gradfix.analysis import cuts, factories, new_tensors, objects, operators, out_arguments, overloads, sinks
+from gradfix.analysis import (
+    cuts,
+    factories,
+    gradients,
+    new_tensors,
+    objects,
+    operators,
+    out_arguments,
+    overloads,
+    sinks,
+)
 from gradfix.analysis.facts import CutKind, Tracked, WriteForm
 from gradfix.analysis.graph import Node
 from gradfix.analysis.machine import Machine
@@ -67,7 +77,7 @@ def torch_function(
         return new_tensors.parameter(m, state, args, keywords, node)
     if name.startswith("torch.optim."):
         for value in (*args, *keywords.values()):
-            _hold(m, state, value)
+            _hold(m, state, value, node)
         return Method(UNKNOWN, short)
     if name.endswith("checkpoint.checkpoint") and args:
         return m.call_value(state, args[0], args[1:], {}, node)
@@ -131,12 +141,13 @@ def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keyword
     return result_tensor(state, graph, node)
 
 
-def _hold(m: Machine, state: State, value: Value) -> None:
+def _hold(m: Machine, state: State, value: Value, at: ast.Call) -> None:
     for tensor in tensors(value):
         m.grad_read.update(tensor.storages)
+        gradients.note_grad(m, state, tensor, at, at.args[0] if at.args else at, by_optimizer=True)
     if isinstance(value, Container) and (items := state.items.get(value)):
         for item in items.values:
-            _hold(m, state, item)
+            _hold(m, state, item, at)
 
 
 def _autograd(m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
@@ -178,6 +189,7 @@ def tensor_method(
         return objects.detached(m, state, receiver, node)
     if name in ("retain_grad", "register_hook"):
         m.grad_read.update(receiver.storages)
+        gradients.retain(m, [receiver])
         return UNKNOWN
     if name == "size" and receiver.shape is not None and len(args) == 1 and isinstance(args[0], Const):
         axis = args[0].value

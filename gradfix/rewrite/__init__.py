@@ -6,6 +6,7 @@ The verbs are cheap and import nothing heavy; LibCST is imported when an edit is
 from gradfix.rewrite.anchoring import is_anchored
 from gradfix.rewrite.branch import connect_branch
 from gradfix.rewrite.data_writes import write_openly
+from gradfix.rewrite.gradients import keep_graph, reach_leaf
 from gradfix.rewrite.losses import scalar_loss
 from gradfix.rewrite.masked_where import select_masked
 from gradfix.rewrite.out_arguments import assign_result
@@ -18,7 +19,9 @@ __all__ = [
     "assign_result",
     "connect_branch",
     "is_anchored",
+    "keep_graph",
     "out_of_place",
+    "reach_leaf",
     "rebind",
     "reconnect",
     "scalar_loss",

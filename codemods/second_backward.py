@@ -1,0 +1,86 @@
+"""Backward through a graph that a backward before it has freed.
+
+## What it does
+Finds a second `backward()`, or `torch.autograd.grad`, that meets operations whose saved values the first one has freed.
+The fix that is offered has the first one keep them.
+
+## Why does backward fail?
+Backward frees what the operations have saved as it passes them, to save memory. A second pass needs the values again.
+Operations that save nothing, sums and views among them, can be passed as often as one likes.
+
+## Example
+```python
+def f(x):
+    h = x.exp()
+    h.sum().backward()
+    (h * 2).sum().backward()
+```
+Use instead:
+```python
+def f(x):
+    h = x.exp()
+    h.sum().backward(retain_graph=True)
+    (h * 2).sum().backward()
+```
+Often something else is meant: one backward of the sum of both losses; or a graph computed anew in every round of a
+loop, without what is carried over from the round before, for which no fix is offered.
+
+## Leaves alone
+```python
+def f(x):
+    h = x.exp()
+    h.sum().backward(retain_graph=True)
+    (h * 2).sum().backward()
+```
+```python
+def f(x):
+    for _ in range(2):
+        x.exp().sum().backward()  # a graph of its own in every round
+```
+
+## Fix safety
+Unsafe: the gradients of both passes are added up in `.grad`, and the memory is held longer; whether that is meant is
+yours to say.
+
+## References
+- <https://pytorch.org/docs/stable/generated/torch.Tensor.backward.html>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gradfix.analysis.facts import ModuleFacts
+from gradfix.codemod import codemod
+from gradfix.findings import Applicability, Finding, Refusal, Severity
+from gradfix.identity import identity
+from gradfix.rewrite import keep_graph
+from gradfix.source import Source
+
+
+@codemod(
+    "GF403",
+    "second-backward",
+    since="0.2",
+    applicability=Applicability.UNSAFE,
+    symptom="backward through the graph a second time",
+    needles=("backward", "grad("),
+)
+def second_backward(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+    for again in facts.second_backwards:
+        made = keep_graph(source, again)
+        freed = source.position(source.span_of(again.first).start).line
+        where = "in the round of the loop before" if again.first is again.node else f"in line {freed}"
+        may = "needs" if again.severity is Severity.ERROR else "may need"
+        text = " ".join(source.span_of(again.node).text(source.text).split())
+        yield Finding(
+            code="GF403",
+            name="second-backward",
+            severity=again.severity,
+            message=f"`{text}` {may} what backward freed {where}",
+            span=source.span_of(again.node),
+            identity=identity("GF403", again.function, again.statement, again.identity_ordinal),
+            hazard=again.hazards[0],
+            rewrites=() if isinstance(made, Refusal) else made,
+            refusal=made if isinstance(made, Refusal) else None,
+        )
