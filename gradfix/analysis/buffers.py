@@ -10,7 +10,7 @@ from gradfix.analysis import coverage
 from gradfix.analysis.facts import FilledBuffer, IndexItem, IndexKind, SlotAccess, SlotWrite, Write, WriteForm
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.records import WriteRecord
-from gradfix.analysis.scopes import Bindings, Loop, Parents, driving_loop, names_in
+from gradfix.analysis.scopes import Bindings, Loop, Parents, driving_loop, names_in, stored_in
 from gradfix.analysis.slots import Chain, access_of, axes_of, chain_of
 
 _FORMS = (WriteForm.INDEX, WriteForm.AUGMENTED_INDEX)
@@ -111,7 +111,7 @@ class _Finder:
                 raise _Refused(refusal)
             rank = None if shape is None else len(shape)
             chains = [self._chain(use, rank) for use, _ in facts]
-            axes = axes_of(chains, shape)
+            axes = axes_of(chains, shape, stored_in(loop))
             if not axes:
                 raise _Refused(f"the writes to `{name}` don't name their slots by ints along one dimension")
             pairs = zip(facts, chains, strict=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from gradfix.analysis.facts import IndexItem, IndexKind, SlotAccess
+from gradfix.analysis.scopes import names_in
 
 MAX_COLUMNS = 16  # slots along an axis that only constants name: above, cutting it up would cost more than it gives
 
@@ -63,14 +65,17 @@ def _dimensions(items: Sequence[IndexItem], rank: int | None) -> list[int | None
     return result
 
 
-def axes_of(written: Sequence[Chain], shape: tuple[int | None, ...] | None) -> tuple[int, ...]:
-    """The dimensions along which every write picks by an int: those that vary, and short ones that don't."""
+def axes_of(written: Sequence[Chain], shape: tuple[int | None, ...] | None, bound: AbstractSet[str]) -> tuple[int, ...]:
+    """The dimensions along which every write picks by an int: those that vary, and short ones that don't.
+
+    `bound`: the names that the loop binds.
+    """
     common = [dim for dim in written[0].ints if all(dim in chain.ints for chain in written)]
-    return tuple(dim for dim in common if _varies(dim, written) or _is_short(dim, shape))
+    return tuple(dim for dim in common if _varies(dim, written, bound) or _is_short(dim, shape))
 
 
-def _varies(dim: int, chains: Sequence[Chain]) -> bool:
-    return any(chain.ints[dim].value is None for chain in chains)
+def _varies(dim: int, chains: Sequence[Chain], bound: AbstractSet[str]) -> bool:
+    return any(not bound.isdisjoint(names_in(chain.ints[dim].node)) for chain in chains)
 
 
 def _is_short(dim: int, shape: tuple[int | None, ...] | None) -> bool:

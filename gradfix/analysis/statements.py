@@ -112,6 +112,15 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     return flow
 
 
+def _runs_once(m: Machine) -> bool:
+    """Inside a later round of a loop around, one round meets what the earlier ones left, and stands for all."""
+    return m.exhausted or m.later_round > 0
+
+
+def _is_int(value: Value) -> bool:
+    return isinstance(value, Number) or (isinstance(value, Const) and type(value.value) is int)
+
+
 def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
     iterable = evaluate(m, state, node.iter)
     if isinstance(iterable, Suspended):
@@ -124,6 +133,8 @@ def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
         if len(items.values) > 3:
             rounds[2] = Items(items.values[2:], False).element() or UNKNOWN
             rounds[2] = Number("int") if isinstance(rounds[2], (Const, Number)) else rounds[2]
+        if _runs_once(m) and len(rounds) > 1 and all(_is_int(value) for value in rounds):
+            rounds = [Number("int")]
         certain = True
     elif items.ordered and len(items.values) > 1:
         rounds = list(items.values[:3])
@@ -140,10 +151,22 @@ def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
     return _loop(m, state, node, len(rounds), enter, certain=certain, whole=whole)
 
 
+def _widen(m: Machine, state: State, loop: ast.While) -> None:
+    """What the body counts (`t += 1`) is any number from the second round on: it stands for all the later ones."""
+    for node in ast.walk(loop):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            key = m.scope.frames[0], node.target.id
+            held = state.variables.get(key)
+            if isinstance(held, Const) and type(held.value) in (int, float):
+                state.variables[key] = Number(type(held.value).__name__)
+
+
 def _while(m: Machine, state: State, node: ast.While) -> Flow:
     kinds: list[ConditionKind] = []
 
     def enter(current: State, i: int) -> None:
+        if i or _runs_once(m):
+            _widen(m, current, node)
         kinds.append(conditions.test(m, current, node.test)[1])
 
     endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
@@ -167,9 +190,9 @@ def _loop(
     whole: bool = False,
 ) -> Flow:
     """Rounds of a loop; the second and later ones meet what the earlier ones saved and wrote."""
-    if m.exhausted or m.later_round:
+    if _runs_once(m):
         whole = whole and rounds < 2
-        rounds = min(rounds, 1)  # inside a later round, one round meets what the earlier ones left
+        rounds = min(rounds, 1)
     result = Flow(None)
     ends: list[State] = []
     current: State | None = state

@@ -61,12 +61,12 @@ class Rendering:
 
 
 def before_block(source: Source, statement: ast.stmt, lines: Sequence[str]) -> Edit:
-    """The edit that puts `lines` before a compound statement."""
-    start = source.span_of(statement).start
-    position = source.position(start)
+    """The edit that puts `lines` before a compound statement, which begins its line."""
+    position = source.position(source.span_of(statement).start)
     indent = source.line_text(position.line)[: position.column].replace("\f", "")
     newline = source.newline_at(position.line) or source.newline
-    return Edit(Span(start, start), "".join(line + newline + indent for line in lines))
+    start = source.line_span(position.line).start
+    return Edit(Span(start, start), "".join(indent + line + newline for line in lines))
 
 
 def after_block(source: Source, statement: ast.stmt, line: str) -> Edit | None:

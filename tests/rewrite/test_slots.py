@@ -1,0 +1,227 @@
+"""Loops that fill a buffer, made at random: what GF202 and GF203 write is equal in values, dtype, shape, random numbers
+and gradients. The original's gradients come from a run in which every saved tensor is cloned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from gradfix import edits, engine, registry
+from gradfix.findings import Severity
+from gradfix.source import Source
+
+torch = pytest.importorskip("torch")
+
+CODEMODS = registry.builtin()
+BUFFERS = ("GF202", "GF203")
+SHAPES = {
+    "single": "{n}",
+    "rows": "{n}, 3",
+    "columns": "2, {n}",
+    "last": "2, {n}",
+    "table": "{n}, 3",
+    "pages": "2, {n}, 3",
+}
+PLACES = {
+    "single": ("h[{t}]",),
+    "rows": ("h[{t}]", "h[{t}, :]", "h[{t}, ...]"),
+    "columns": ("h[:, {t}]",),
+    "last": ("h[..., {t}]",),
+    "table": ("h[{t}, {j}]", "h[{t}][{j}]"),
+    "pages": ("h[:, {t}, {j}]",),
+}
+ITEMS = {  # of the arguments x (4, 3) and v (2, 3), fit for a slot: of its shape, narrower, with a leading 1
+    "single": ("x[{t}, 0]", "x[{t}].sum()"),
+    "rows": ("x[{t}]", "x[{t}, 0]", "x[{t}:{t} + 1]"),
+    "columns": ("v[:, 0] * x[{t}, 0]", "x[{t}, 1]"),
+    "last": ("v[:, 1]", "v[:, 0] * x[{t}, 0]"),
+    "table": ("x[{t}, 0]", "x[{t}, {j}]"),
+    "pages": ("v[:, 0] * x[{t}, 1]",),
+}
+FACTORIES = (
+    "torch.zeros({})",
+    "torch.ones(({},))",
+    "x.new_zeros({})",
+    "torch.full(({},), 0.3)",
+    "torch.zeros({}, dtype=torch.float64)",
+)
+LOOPS = {
+    "up": ("for t in range({n}):", "for t in range(1, {n}):", "for t, row in enumerate(x):"),
+    "down": ("for t in reversed(range({n})):", "for t in range({n} - 1, -1, -1):"),
+}
+VALUES = (  # {p}: a slot; {x}: an item of the arguments
+    (
+        "{p} * w",
+        "torch.tanh({p}) + {x}",
+        "{p}.exp() * 0.3",
+        "{p} * {p}",
+        "w * ({p} + {x})",
+        "-{p} * 2 + 1",
+        "{p} * {x}.mean()",
+    )
+    + ("{x}.exp()", "{x} * w", "0.5", "w", "{x}", "float(t)", "({p} * w).double()", "{p}", "torch.rand(()) * {p} * w")
+    + ("h.sum() * w", "(h[:t] * h[:t]).sum() * {x}", "({x}\n            * w)", "len(h) * w", "{p} if t > 1 else {x}")
+)
+
+
+class Program:
+    """One random program."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self._kind = self._pick(tuple(SHAPES))
+        self._place = self._pick(PLACES[self._kind])
+        self.dtype = self._pick(("float32", "float32", "float64"))
+
+    def _pick(self, options: Sequence[str]) -> str:
+        return self._chance.choice(options)
+
+    def _slot(self, t: str, j: str = "j") -> str:
+        return self._place.format(t=t, j=j)
+
+    def _value(self) -> str:
+        read = self._slot(self._pick(("t - 1", "t - 1", "t", "0", "-1")), self._pick(("j", "j - 1")))
+        return (
+            self._pick(VALUES).replace("{p}", read).replace("{x}", self._pick(ITEMS[self._kind]).format(t="t", j="j"))
+        )
+
+    def _write(self) -> str:
+        operator = self._chance.choices(("=", "+=", "*="), (8, 1, 1))[0]
+        write = f"{self._slot('t')} {operator} {self._value()}"
+        if self._kind == "rows" and self._chance.random() < 0.15:
+            write = f"h[t, {self._pick(('0', '1:', '-1'))}] {operator} h[t - 1, 0] * w"
+        return self._pick(("", "", "", "if t % 2: ")) + write + self._pick(("", "", "  # kept", "; c = w * 2"))
+
+    def text(self) -> str:
+        """The source of `f(x, w, v)`."""
+        n = self._pick(("4", "x.shape[0]", "len(x)"))
+        lines = [f"h = {self._pick(FACTORIES).format(SHAPES[self._kind].format(n=n))}"]
+        if self._chance.random() < 0.3:
+            lines.append(f"{self._slot('0', '0')} = w")
+        body = [self._write() for _ in range(self._chance.choice((1, 1, 2)))]
+        if "{j}" in self._place:
+            body = ["for j in range(3):", *("    " + line for line in body)]
+        if self._chance.random() < 0.25:
+            loop = ["t = 0", f"while t < {n}:", *("    " + line for line in body), "    t += 1"]
+        else:
+            loop = [self._pick(LOOPS[self._pick(("up", "up", "down"))]).format(n=n), *("    " + line for line in body)]
+        if self._chance.random() < 0.3:
+            again = [
+                "total = 0",
+                "for _ in range(2):",
+                *("    " + line for line in loop),
+                "    total = total + (h * h).sum()",
+            ]
+            lines += [*again, "h = h * total"]
+        else:
+            lines += loop
+        lines.append(self._pick(("return h", "return h * h", "return h[-1]", "return h.sum()")))
+        return "import torch\n\n\ndef f(x, w, v):\n" + "\n".join("    " + line for line in lines) + "\n"
+
+
+def run(text: str, dtype: str, *, cloned: bool = False) -> tuple[object, list[object], object]:
+    """What `f` returns, its gradients, and the state of the random numbers afterwards."""
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.rand(shape, generator=generator, dtype=getattr(torch, dtype)) + 0.2 for shape in ((4, 3), (), (2, 3))]
+    leaves = [tensor.requires_grad_() for tensor in made]
+    names: dict[str, object] = {}
+    exec(compile(text, "program.py", "exec"), names)
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t) if cloned else nullcontext()
+    with hooks:
+        torch.manual_seed(0)
+        result = names["f"](*leaves)  # type: ignore[operator]  # a function
+        state = torch.get_rng_state()
+        if result.requires_grad:
+            weights = torch.linspace(0.5, 1.5, result.numel(), dtype=result.dtype).reshape(result.shape)
+            (result * weights).sum().backward()
+    return result.detach(), [leaf.grad for leaf in leaves], state
+
+
+def fixed(text: str, policy: engine.Policy) -> tuple[str, set[str]]:
+    """The program with its fixes; a second run finds nothing to fix."""
+    result = engine.fix(Source.from_text("program.py", text), CODEMODS, policy)
+    after = edits.apply(text, result.edits)
+    assert not engine.fix(Source.from_text("program.py", after), CODEMODS, policy).edits, after
+    return after, {found.finding.code for found in result.applied}
+
+
+def raises(text: str, dtype: str) -> bool:
+    try:
+        run(text, dtype)
+    except RuntimeError:
+        return True
+    return False
+
+
+def compare(text: str, after: str, dtype: str) -> None:
+    value, gradients, state = run(after, dtype)
+    expected, wanted, untouched = run(text, dtype, cloned=True)
+    assert (value.dtype, value.shape) == (expected.dtype, expected.shape), after  # type: ignore[attr-defined]
+    assert torch.equal(value, expected), after
+    assert torch.equal(state, untouched), after
+    for gradient, reference in zip(gradients, wanted, strict=True):
+        gradient, reference = (torch.zeros(1) if g is None else g for g in (gradient, reference))
+        assert torch.allclose(gradient.double(), reference.double(), rtol=1e-4, atol=1e-5), after
+
+
+def valid(seeds: range) -> list[tuple[str, str]]:
+    """The random programs whose forward runs."""
+    found = []
+    for seed in seeds:
+        program = Program(seed)
+        text = program.text()
+        try:
+            run(text, program.dtype, cloned=True)
+        except (RuntimeError, IndexError):
+            continue  # a value that doesn't fit
+        found.append((text, program.dtype))
+    return found
+
+
+@pytest.mark.parametrize("start", range(0, 160, 20))
+@pytest.mark.parametrize("severity", [Severity.WARNING, Severity.INFO], ids=lambda severity: severity.value)
+def test_lists_of_slots_are_equal_to_the_buffer(start: int, severity: Severity) -> None:
+    changed = 0
+    for text, dtype in valid(range(start, start + 20)):
+        after, codes = fixed(text, engine.Policy(severity=severity))
+        changed += not codes.isdisjoint(BUFFERS)
+        if codes:
+            compare(text, after, dtype)
+        else:
+            assert not raises(text, dtype), text
+    assert changed
+
+
+def test_the_clone_form_is_equal_too() -> None:
+    changed = 0
+    for text, dtype in valid(range(40)):
+        after, codes = fixed(text, engine.Policy(form=engine.CLONE))
+        changed += ".clone()" in after and not codes.isdisjoint(BUFFERS)
+        if codes:
+            compare(text, after, dtype)
+    assert changed
+
+
+EXPERTS = sorted((Path(__file__).parent.parent / "fixtures").glob("*/*.expert.py"))
+
+
+@pytest.mark.parametrize("path", EXPERTS, ids=lambda path: path.name.split(".")[0])
+def test_a_fix_computes_what_an_expert_wrote(path: Path) -> None:
+    after = path.with_name(path.name.replace(".expert.", ".after.")).read_text()
+    results = []
+    for text in (path.read_text(), after):
+        names: dict[str, object] = {}
+        torch.manual_seed(0)
+        exec(compile(text, path.name, "exec"), names)
+        function, arguments = names["case"]()  # type: ignore[operator]  # by contract
+        leaves = [a.clone().requires_grad_() if isinstance(a, torch.Tensor) else a for a in arguments]
+        result = function(*leaves)
+        result.square().sum().backward()
+        results.append([result.detach(), *(leaf.grad for leaf in leaves if isinstance(leaf, torch.Tensor))])
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
