@@ -10,7 +10,7 @@ from functools import partial
 from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
 from gradfix.findings import Finding, Hazard, HazardKind, Place, Refusal, Rewrite, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import out_of_place
+from gradfix.rewrite import is_view, out_of_place
 from gradfix.source import Source
 
 SYMPTOM = r"modified by an inplace operation|leaf Variable that requires grad|is being modified inplace"
@@ -61,7 +61,7 @@ def _is_method_view(target: ast.expr) -> bool:
     """`y.diagonal()` or `y.t()[0]`: what is written is the result of a method that makes views."""
     while isinstance(target, ast.Subscript):
         target = target.value
-    return isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute) and target.func.attr[-1] != "_"
+    return isinstance(target, ast.Call) and is_view(target)
 
 
 def findings_of(

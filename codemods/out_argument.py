@@ -1,7 +1,8 @@
 """Result put into an existing tensor with `out=` where gradients are needed.
 
 ## What it does
-Finds `torch.mul(a, b, out=y)` where an operand or `y` requires grad, and assigns the result instead.
+Finds `torch.mul(a, b, out=y)` where an operand or `y` certainly requires grad, and assigns the result instead. What
+merely may require grad isn't found: such code would have raised the first time that it does.
 
 ## Why does backward fail?
 Functions with `out=` have no derivative. With gradients on, torch raises as soon as something that requires grad comes
@@ -11,21 +12,19 @@ in or would be overwritten.
 ```python
 import torch
 
-
-def f(x):
-    y = torch.empty(3)
-    torch.mul(x, x, out=y)
-    return y
+x = torch.ones(3, requires_grad=True)
+y = torch.empty(3)
+torch.mul(x, 0.5, out=y)
+(x * y).sum().backward()
 ```
 Use instead:
 ```python
 import torch
 
-
-def f(x):
-    y = torch.empty(3)
-    y = torch.mul(x, x).to(y.dtype)
-    return y
+x = torch.ones(3, requires_grad=True)
+y = torch.empty(3)
+y = torch.mul(x, 0.5).to(y.dtype)
+(x * y).sum().backward()
 ```
 `out=` keeps the dtype of `y`; the cast is left out where the result is known to have it.
 

@@ -155,6 +155,8 @@ def test_before_fails_as_the_codemod_says(codemod: Codemod, path: Path) -> None:
 def test_after_has_the_gradient_that_was_meant(codemod: Codemod, path: Path) -> None:
     function, inputs = load(path)
     original, _ = load(path.with_name(path.name.replace(".after.", ".before.")))
+    if codemod.name == "out-argument":  # only without gradients does the original run
+        original = torch.no_grad()(original)
     if codemod.name in ("non-scalar-backward", "non-leaf-grad"):  # the original has no forward to compare with
         original = function
     for arguments in inputs:

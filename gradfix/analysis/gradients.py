@@ -30,6 +30,8 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call) -> Non
         if (spent := state.spent.get(node)) is not None:
             certain = spent[1] and straight and _surely(node) and not m.uncertain_loop
             record = m.again.get(id(call))
+            if spent[0] is call and not certain:
+                continue  # what another round computed looks the same
             if record is None or (certain and not record.certain):
                 m.again[id(call)] = AgainRecord(call, m.statement, m.scope.qualname, spent[0], certain)
     if not _retains(call):

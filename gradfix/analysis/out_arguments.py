@@ -38,9 +38,8 @@ def write_out(
     target.known = True
     site = Site(WriteForm.OUT, node, expression, method=operators.short_name(op))
     fresh = write(m, state, site, target, result)
-    if level is not Tracked.NO and state.grad is not Tracked.NO:
-        certain = level is Tracked.YES and state.grad is Tracked.YES
-        record = m.writes[id(expression)]
-        record.add_hazard(HazardNote(HazardKind.OUT_WRITTEN, operators.short_name(op), None), m.passage(), certain)
+    if level is Tracked.YES and state.grad is not Tracked.NO:  # who merely may be tracked would have raised long ago
+        note = HazardNote(HazardKind.OUT_WRITTEN, operators.short_name(op), None)
+        m.writes[id(expression)].add_hazard(note, m.passage(), state.grad is Tracked.YES)
     m.rebind(state, expression, target, fresh)
     return fresh

@@ -11,6 +11,7 @@ from gradfix.rewrite.losses import scalar_loss
 from gradfix.rewrite.masked_where import select_masked
 from gradfix.rewrite.out_arguments import assign_result
 from gradfix.rewrite.out_of_place import out_of_place
+from gradfix.rewrite.places import is_view
 from gradfix.rewrite.rebind import rebind
 from gradfix.rewrite.reconnect import reconnect
 from gradfix.rewrite.slots import stack_slots
@@ -19,6 +20,7 @@ __all__ = [
     "assign_result",
     "connect_branch",
     "is_anchored",
+    "is_view",
     "keep_graph",
     "out_of_place",
     "reach_leaf",

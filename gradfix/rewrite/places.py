@@ -34,6 +34,11 @@ def writes_through_view(write: Write) -> bool:
     return view_base(root) is not None
 
 
+def is_view(expression: ast.expr) -> bool:
+    """Whether it is spelled as a view of a tensor: `y[0]`, `y.t()`, `y.T`."""
+    return view_base(expression) is not None
+
+
 def root_of(target: ast.expr) -> ast.expr:
     """The tensor at the root of a chain of writing methods: `y` of `y.mul_(2)`."""
     while (inner := inner_link(target)) is not None:
