@@ -59,7 +59,7 @@ def same_roots(before: Event, after: Event, agreement: Agreement) -> None:
         raise DiffersError(f"{_place(after)}: {len(before.roots)} outputs before, {len(after.roots)} after")
     for number, (one, other) in enumerate(zip(before.roots, after.roots, strict=False)):
         what = "the loss" if len(before.roots) == 1 else f"output {number}"
-        if one.shape != other.shape and math.prod(other.shape) == 1 and one.values is not None:
+        if math.prod(one.shape) != 1 and math.prod(other.shape) == 1 and one.values is not None:
             _same_sum(one, other, f"{what} at {_place(after)}", agreement)
             continue
         difference, scale = distance(one, other, f"{what} at {_place(after)}", agreement, improve=False)

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import dataclass, field
 
+from gradfix.backward.branches import one_sided
 from gradfix.backward.compare import Agreement
 from gradfix.backward.oracle import Failure
 from gradfix.findings import HazardKind, Judgement, Verdict
@@ -59,6 +60,7 @@ class Evidence:
     unjudged: list[str] = field(default_factory=list)  # pairs without an oracle: why
     oracles: list[str] = field(default_factory=list)
     executed: list[frozenset[int]] = field(default_factory=list)  # changed lines of the original, run by run
+    executed_after: list[frozenset[int]] = field(default_factory=list)  # the same of the rewritten text
     executable: frozenset[int] = frozenset()
     exercised: bool = False
     prints: bool = True  # what is printed can be compared
@@ -70,6 +72,10 @@ def conclude(evidence: Evidence, subject: Subject) -> Judgement:
     changed = subject.changed_before | subject.changed_after
     if changed and not evidence.exercised:
         return judged(evidence, subject, Verdict.NOT_EXERCISED, "no run reached the changed lines")
+    line = one_sided(subject.before, subject.after, subject.changed_after, evidence.executed_after)
+    if line is not None:
+        reason = f"the branch that the rewrite makes in line {line} went the same way in all runs"
+        return judged(evidence, subject, Verdict.UNCHECKED, reason)
     if evidence.cured or evidence.corrected:
         return judged(evidence, subject, Verdict.FIXED, _fixed_reason(evidence))
     if evidence.unjudged:

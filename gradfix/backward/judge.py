@@ -144,6 +144,7 @@ class CaseJudge:
         for run, changed in ((before, subject.changed_before), (after, subject.changed_after)):
             evidence.exercised |= bool(run.executed & changed)
         evidence.executed.append(before.executed)
+        evidence.executed_after.append(after.executed)
         if before.ended is not None:
             evidence.executable |= before.ended.executable
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.machinery
+import importlib.util
 import os
 import sys
 import types
@@ -58,11 +59,11 @@ def imported(path: str, code: Code, cwd: str) -> types.ModuleType:
     """The module of the file as `import` gives it; where its name means something else, made from the code alone."""
     root, name = package_of(path)
     _extend_path(root, cwd)
-    if name not in sys.modules:
-        module = importlib.import_module(name)
-        if _is_of(module, path):
-            return module
-    elif _is_of(sys.modules[name], path):
+    if name.rpartition(".")[0]:
+        importlib.import_module(name.rpartition(".")[0])
+    if name not in sys.modules and _is_found(name, path):
+        importlib.import_module(name)
+    if name in sys.modules and _is_of(sys.modules[name], path):
         return sys.modules[name]
     module = types.ModuleType(name)
     is_package = os.path.basename(path) == "__init__.py"
@@ -74,6 +75,12 @@ def imported(path: str, code: Code, cwd: str) -> types.ModuleType:
     sys.modules[name] = module
     exec(code, module.__dict__)
     return module
+
+
+def _is_found(name: str, path: str) -> bool:
+    """Whether `name` means that file: it need not exist, and another may come first."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None and os.path.realpath(spec.origin) == os.path.realpath(path)
 
 
 def _is_of(module: types.ModuleType, path: str) -> bool:

@@ -332,6 +332,20 @@ def test_another_order_of_summation_is_equivalent(judge: Judge) -> None:
     assert "loss equal to" in judgement.reason
 
 
+def test_a_branch_that_the_rewrite_makes_must_go_both_ways(judge: Judge) -> None:
+    text = "x = torch.randn(3, requires_grad=True)\nh = x.exp()\nh[0] = 0\nh.sum().backward()\n"
+    once = judge(text, "h[0] = 0", "if h.sum() > 0:\n    h = h.clone()\n    h[0] = 0")
+    assert (once.verdict, once.reason.count("in line 4")) == (Verdict.UNCHECKED, 1), once
+    both = judge(text, "h[0] = 0", "if x[0] > 0:\n    h = h.clone()\nelse:\n    h = h.clone()\nh[0] = 0")
+    assert both.verdict is Verdict.FIXED, both
+
+
+def test_a_loss_of_one_element_keeps_its_shape(judge: Judge) -> None:
+    text = "x = torch.randn(3, requires_grad=True)\nh = x.exp()\nh[0] = 0\nloss = h.sum()\nloss.backward()\n"
+    judgement = judge(text, "h[0] = 0\nloss = h.sum()", "h = h.clone(); h[0] = 0\nloss = h.sum(0, keepdim=True)")
+    assert judgement.verdict is Verdict.REJECTED
+
+
 def test_large_tensors_are_told_apart_by_one_element(judge: Judge) -> None:
     text = """\
 w = torch.randn(300, 300, requires_grad=True)
