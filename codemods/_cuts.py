@@ -22,6 +22,7 @@ _CUTS = {
     CutKind.GRADIENTS_OFF: "turns gradients off",
     CutKind.DISCRETE: "has no gradient",
     CutKind.FLAT: "has a gradient of zero",
+    CutKind.NO_LEAF: "has nothing to go back to",
 }
 _EFFECTS = {
     CutEffect.NO_GRAPH: "backward fails, the loss (line {line}) has no graph",
@@ -67,6 +68,8 @@ def cut_findings(
 
 def message(source: Source, cut: Cut) -> str:
     """What is wrong, in one line about the user's code."""
+    if cut.kind is CutKind.NO_LEAF:
+        return "backward fails, nothing that the loss is computed from requires grad"
     text = " ".join(cut.hazards[0].write.span.text(source.text).split())
     if len(text) > 60:
         text = text[:59].rstrip() + "…"

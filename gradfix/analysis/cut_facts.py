@@ -21,6 +21,7 @@ _LABELS = {
     CutKind.GRADIENTS_OFF: "gradients are off here",
     CutKind.DISCRETE: "the result has no gradient here",
     CutKind.FLAT: "the gradient is zero here",
+    CutKind.NO_LEAF: "there is nothing to go back to here",
 }
 _LOSS_LABELS = {
     CutEffect.NO_GRAPH: "{loss} has no graph: backward raises",
@@ -35,7 +36,7 @@ _LOSS_LABELS = {
 
 def facts_of_cuts(m: Machine, ordinals: Mapping[int, int]) -> tuple[Cut, ...]:
     """Cuts that a loss depends on, in source order."""
-    found = [_cut(m, record, ordinals) for record in m.cuts.values() if record.losses]
+    found = [_cut(m, r, ordinals) for r in m.cuts.values() if r.losses and id(r.node) not in m.connected]
     return tuple(sorted(found, key=lambda c: (getattr(c.node, "lineno", 0), getattr(c.node, "col_offset", 0))))
 
 

@@ -313,6 +313,7 @@ class CutKind(Enum):
     GRADIENTS_OFF = "gradients-off"  # computed under no_grad, used outside
     DISCRETE = "discrete"  # argmax, a comparison, an integer dtype or buffer
     FLAT = "flat"  # rounding: a graph, but gradients of zero
+    NO_LEAF = "no-leaf"  # nothing was cut: nothing that the loss is computed from requires grad
 
 
 class CutEffect(Enum):

@@ -22,8 +22,13 @@ CARELESS = frozenset({CutKind.TENSOR, CutKind.NUMBER, CutKind.DATA, CutKind.PARA
 
 def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr, call: ast.AST) -> None:
     """`root` is differentiated, by `call`."""
-    flows = cuts.flows_of(state, root) if m.cuts else frozenset()
+    flows = cuts.flows_of(state, root)
     node = state.node_of(root)
+    if node is not None or not root.known or flows:
+        m.connected.add(id(call))
+    elif isinstance(call, ast.Call):
+        _note(m, CutEffect.NO_GRAPH, [_leafless(m, call)], expression, call)
+        return
     if node is None:
         blamed = _blamed(m, flows) if cuts.UNSURE.isdisjoint(flows) else []
         _note(m, CutEffect.NO_GRAPH, blamed, expression, call, sure=root.known)
@@ -44,6 +49,15 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     straight = [r for r in _straight(m, flows) if r.kind in CARELESS or r.through_numpy]
     _note(m, CutEffect.CONSTANT, straight, expression, call)
     _note(m, CutEffect.PARTIAL, _others(m, flows, straight), expression, call)
+
+
+def _leafless(m: Machine, call: ast.Call) -> CutRecord:
+    """The record of a loss that nothing with a graph goes into."""
+    record = m.cuts.get(id(call))
+    if record is None:
+        record = CutRecord(CutKind.NO_LEAF, "backward", call, m.statement, m.scope.qualname, None, None, (), Tracked.NO)
+        m.cuts[id(call)] = record
+    return record
 
 
 def number_differentiated(m: Machine, root: Number | Array, call: ast.Call) -> None:

@@ -112,6 +112,7 @@ class Machine:
         self.grads: dict[int, GradRecord] = {}  # by id of the expression
         self.retained: set[Storage] = set()  # what was computed, but keeps its gradient
         self.cuts: dict[int, CutRecord] = {}  # by id of the expression
+        self.connected: set[int] = set()  # ids of backward calls that may have a graph to go back through
         self.flat: dict[int, CutRecord] = {}  # by id of the node: operations whose gradient is zero
         self.uses_numpy = "numpy" in source.text or "pandas" in source.text
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems

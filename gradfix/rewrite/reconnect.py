@@ -71,6 +71,10 @@ _REFUSALS = {
     ),
     CutKind.DISCRETE: Refusal("the result is discrete, there is no gradient to have"),
     CutKind.FLAT: Refusal("the function is flat, its gradient is zero"),
+    CutKind.NO_LEAF: Refusal(
+        "nothing that the loss is computed from requires grad",
+        "make the tensors that are to be learnt or differentiated with `requires_grad=True`, and use them",
+    ),
 }
 
 
