@@ -98,6 +98,8 @@ def claims_of(text: str) -> tuple[Claim, ...]:
     facts = analyse(Source.from_text("program.py", text))
     claims = [_claim(write.node, write.severity, write.hazards) for write in facts.writes]
     claims += [_claim(fill.branch, fill.severity, fill.hazards) for fill in facts.fills]
+    errors = [cut for cut in facts.cuts if cut.severity is Severity.ERROR]  # the others don't raise
+    claims += [_claim(cut.node, cut.severity, cut.hazards) for cut in errors]
     for call in facts.backward_calls:
         if call.severity is not None:
             claims.append(_claim(call.node, call.severity, call.hazards))

@@ -147,6 +147,13 @@ def test_failing_programs_are_flagged_at_the_very_write(judged: list[Judged]) ->
     assert len(errors) >= 0.9 * len(flagged)
 
 
+def test_losses_without_a_graph_are_claimed(judged: list[Judged]) -> None:
+    bare = [j for j in judged if j.kind is Class.OTHER_HAZARD and j.hazard == "disconnected"]
+    claimed = [j for j in bare if any("disconnected" in claim.kinds for claim in j.claims)]
+    assert len(bare) >= 15
+    assert len(claimed) >= 0.9 * len(bare), [j.program.seed for j in bare if j not in claimed]
+
+
 def test_programs_that_run_carry_few_warnings(judged: list[Judged]) -> None:
     run = [j for j in judged if j.kind is Class.RUNS]
     assert len(run) >= 120
