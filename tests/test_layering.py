@@ -26,6 +26,7 @@ LAYERS = (
     ("codemods",),
     ("registry", "prefilter"),
     ("engine",),
+    ("libcst_commands",),
     ("tracer",),
     ("touched", "attribution", "backward"),
     ("report", "pages", "place"),
@@ -41,7 +42,7 @@ RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 # Third-party packages: where they may be imported at all, and where also while the module itself is imported.
 THIRD_PARTY = {
     "torch": {"backward.worker", "tracer"},
-    "libcst": {"rewrite"},
+    "libcst": {"rewrite", "libcst_commands"},
     "click": {"cli"},
     "unidiff": {"patches"},
     "tomli": {"config"},

@@ -1,0 +1,1 @@
+"""Codemods for gradfix, found through the entry-point group `gradfix.codemods`."""
