@@ -18,6 +18,8 @@ _METADATA = frozenset(
     "shape dtype device ndim size dim numel nelement element_size is_floating_point get_device layout new new_zeros "
     "new_ones new_empty new_full new_tensor".split()
 )
+_GRADIENT_MODES = frozenset("no_grad enable_grad set_grad_enabled inference_mode".split())
+_READERS = frozenset("len print repr str float int bool abs sum max min enumerate zip reversed list tuple".split())
 _LIKE = frozenset("zeros_like ones_like empty_like full_like rand_like randn_like randint_like".split())
 
 Describe = Callable[[WriteRecord], Write]
@@ -47,6 +49,23 @@ def _root(target: ast.expr) -> ast.Name | None:
     while isinstance(target, ast.Subscript):
         target = target.value
     return target if isinstance(target, ast.Name) else None
+
+
+def _only_reads(call: ast.Call) -> bool:
+    """A builtin, a function of torch, a module of `self`: of what else is called with the whole buffer, who knows."""
+    root = call.func
+    while isinstance(root, (ast.Attribute, ast.Subscript)):
+        root = root.value
+    if not isinstance(root, ast.Name):
+        return isinstance(call.func, ast.Attribute)  # a method of a value made on the spot
+    if isinstance(call.func, ast.Name):
+        return root.id in _READERS
+    return root.id in ("torch", "th", "F", "nn", "self", "math")
+
+
+def _sets_gradients(node: ast.Name | ast.Attribute) -> bool:
+    """Part of the loop may run without gradients, the list is stacked with them."""
+    return (node.id if isinstance(node, ast.Name) else node.attr) in _GRADIENT_MODES
 
 
 class _Refused(Exception):
@@ -160,6 +179,11 @@ class _Finder:
                 raise _Refused(f"where an exception ends the loop, `{name}` would be left as it was before it")
         if any(node.id == name for node in self._stores_in(loop, bindings, name)):
             raise _Refused(f"`{name}` is assigned anew in the loop")
+        for node in ast.walk(loop):
+            if isinstance(node, (ast.Yield, ast.YieldFrom)):
+                raise _Refused(f"the loop yields, and whoever gets `{name}` meanwhile may keep it")
+            if isinstance(node, (ast.Name, ast.Attribute)) and _sets_gradients(node):
+                raise _Refused("gradients are turned on or off in the loop")
 
     @staticmethod
     def _stores_in(loop: Loop, bindings: Bindings, name: str) -> Iterator[ast.Name]:
@@ -177,6 +201,8 @@ class _Finder:
             current, parent = parent, self._parents.of(parent)
         written = isinstance(current, ast.Subscript) and not isinstance(current.ctx, ast.Load)
         if not written:
+            if not subscripts and isinstance(parent, ast.Call) and not _only_reads(parent):
+                raise _Refused(f"`{ast.unparse(parent.func)}` may write to `{name.id}` or keep it")
             return _Use(name, tuple(subscripts), None)
         record = self._m.writes.get(id(subscripts[-1].value))
         if record is None or record.form not in _FORMS or not self._is_assignment(record):

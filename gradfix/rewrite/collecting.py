@@ -7,7 +7,7 @@ import ast
 from gradfix.analysis.facts import FilledBuffer, Filling, SlotWrite, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal
-from gradfix.rewrite import names, sites
+from gradfix.rewrite import names, sites, slots
 from gradfix.rewrite.fitting import Fit, fit_of
 from gradfix.rewrite.spans import Rendering, Unit, after_block, before_block
 from gradfix.source import Source, Span
@@ -114,7 +114,7 @@ class _Collector:
 
     def appended(self) -> tuple[Edit, ...] | None:
         """An empty list before the loop, `append` in it, `torch.stack` after it."""
-        values = names.fresh(self._source, f"{self._name}_list", f"{self._name}_slots")
+        values = slots.list_name(self._source, self._name, "list")
         line = self._sealed(values)
         if not self._buffer.has_slots:
             line = f"{line} if {values} else {self._name}"
