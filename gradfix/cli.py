@@ -86,6 +86,7 @@ _FIXES = _group(
 _VERIFY = _group(
     click.option("--no-verify", is_flag=True, help="Don't run the backward check: no code of yours is executed."),
     click.option("--require-verified", is_flag=True, help="Only fixes that the check proves (fixed, equivalent)."),
+    click.option("--verify-with", metavar="COMMAND", help="Your own command, run before and after on a copy."),
     click.option("--verify-budget", type=click.FloatRange(min=0), metavar="SECONDS", help="Bound of all runs [60]."),
     click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Files checked side by side [1]."),
     click.option("--keep-failed", is_flag=True, help="Keep the texts and runs of rejected fixes, and say where."),

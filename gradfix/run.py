@@ -82,20 +82,23 @@ def plan(
 
 def with_programs(planned: Sequence[Plan | FileResult]) -> list[Plan | FileResult]:
     """The plans, those without a case of their own with the programs among the files that import them."""
-    if not any(isinstance(one, Plan) and one.fixed.applied and not one.cases for one in planned):
+    from gradfix.backward.cases import Command, Program
+
+    def is_bare(one: Plan | FileResult) -> bool:
+        return isinstance(one, Plan) and bool(one.fixed.applied) and all(isinstance(c, Command) for c in one.cases)
+
+    if not any(map(is_bare, planned)):
         return list(planned)
-    from gradfix.backward.cases import Program
     from gradfix.backward.programs import Programs
 
     texts = {os.path.abspath(one.loaded.path): one.loaded.source.text for one in planned if isinstance(one, Plan)}
     programs = Programs(texts, os.getcwd())
 
     def completed(one: Plan) -> Plan:
-        if one.cases or not one.fixed.applied:
-            return one
-        return replace(one, cases=tuple(map(Program, programs.importing(os.path.abspath(one.loaded.path)))))
+        entries = programs.importing(os.path.abspath(one.loaded.path))
+        return replace(one, cases=(*map(Program, entries), *one.cases))
 
-    return [completed(one) if isinstance(one, Plan) else one for one in planned]
+    return [completed(one) if isinstance(one, Plan) and is_bare(one) else one for one in planned]
 
 
 def unproven(planned: Plan) -> FileResult:
@@ -221,9 +224,11 @@ def pool(python: str, *, trust: bool, budget: float | None, jobs: int = 1, keep:
 
 
 def name_of(case: Case) -> str:
-    """How a case is called before it runs: "as a program", "by the program train.py", or the call."""
-    from gradfix.backward.cases import DeclaredCall
+    """How a case is called before it runs: "as a program", "by the program train.py", the call, the command."""
+    from gradfix.backward.cases import Command, DeclaredCall
 
+    if isinstance(case, Command):
+        return f"`{case.command}` on a copy of {os.path.relpath(case.root)}"
     if isinstance(case, DeclaredCall):
         return case.call
     return "as a program" if case.entry is None else f"by the program {os.path.relpath(case.entry)}"

@@ -42,6 +42,7 @@ class Options:
     no_verify: bool = False
     require_verified: bool = False
     verify_budget: float | None = None
+    verify_with: str | None = None
     trust: bool = False
     jobs: int = 1
     keep_failed: bool = False
@@ -99,17 +100,24 @@ class Session:
         return find_python(given, self.config.python, Path.cwd())
 
     def declared(self, path: str) -> tuple[Case, ...]:
-        """The calls and programs that the configuration declares for a file."""
-        if not self.config.verify:
+        """The calls and programs that the configuration declares for a file, and the user's own command."""
+        command = self.options.verify_with
+        if not self.config.verify and command is None:
             return ()
-        from gradfix.backward.cases import DeclaredCall, Program
+        from gradfix.backward.cases import Command, DeclaredCall, Program
         from gradfix.ignores import Ignores
 
         relative = os.path.relpath(os.path.abspath(path), self.config.root).replace(os.sep, "/")
         meant = [one for one in self.config.verify if Ignores.of([one.file]).says(relative, folder=False)]
-        return tuple(
+        cases: list[Case] = [
             Program(str(one.program)) if one.call is None else DeclaredCall(one.call, one.seed or 0) for one in meant
-        )
+        ]
+        return tuple(cases) if command is None else (*cases, Command(command, str(self._project())))
+
+    def _project(self) -> Path:
+        """The folder that the user's own command gets a copy of: the configuration's around us, else where we are."""
+        here = Path.cwd()
+        return self.config.root if self.config.path and here.is_relative_to(self.config.root) else here
 
     def inputs(self) -> Iterator[Input]:
         """The files that the paths stand for, each read when its turn comes; what can't be read comes as a problem."""

@@ -297,3 +297,14 @@ def test_a_helper_is_judged_by_the_program_that_imports_it(tmp_path: Path) -> No
     assert declared.returncode == 0, declared.stderr
     assert "ran: program train.py" in declared.stdout
     assert (tmp_path / "src" / "lib" / "helper.py").read_text() != helper
+
+
+def test_the_users_own_command_judges_too(tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text(
+        "import torch\n\n\ndef f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
+    )
+    command = "python -c 'import torch, loss; loss.f(torch.ones(3, requires_grad=True)).backward()'"
+    done = _gradfix("apply", "--require-verified", "--verify-with", command, "loss.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"loss.py: `{command}` on a copy of ." in done.stderr
+    assert f"= fixed: `{command}` exits with 1 before, with 0 after" in done.stdout

@@ -31,7 +31,15 @@ class DeclaredCall:
     seed: int = 0  # of the generators before the arguments are made
 
 
-Case: TypeAlias = Program | DeclaredCall
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Run the user's own command on a copy of the project, and compare exit codes."""
+
+    command: str  # for the shell
+    root: str  # the folder that is copied
+
+
+Case: TypeAlias = Program | DeclaredCall | Command
 
 
 def cases(path: Path, text: str, declared: Sequence[Case] = ()) -> tuple[Case, ...]:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from gradfix.backward.cases import Case, DeclaredCall
+from gradfix.backward.cases import Case, Command, DeclaredCall, Program
+from gradfix.backward.commands import Trial, by_command
 from gradfix.backward.evidence import Subject
 from gradfix.backward.judge import CaseJudge
 from gradfix.backward.kept import Made, keep
@@ -97,12 +98,8 @@ class Checker:
         `changed_*` are the 1-based lines that differ. `predicted`: the analysis says the original raises in every run.
         `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them.
         """
-        ran = case.call if isinstance(case, DeclaredCall) else "program"
-        entry = None if isinstance(case, DeclaredCall) else case.entry
-        if self._budget.left < 0:
-            return Judgement(Verdict.UNCHECKED, "the budget of the check is spent", ran=ran)
-        started = time.monotonic()
         call, seed = (case.call, case.seed) if isinstance(case, DeclaredCall) else (None, 0)
+        entry = case.entry if isinstance(case, Program) else None
         subject = Subject(
             path=os.path.abspath(path),
             cwd=self._cwd,
@@ -117,9 +114,17 @@ class Checker:
             kinds=kinds,
             writes=writes,
         )
+        ran = case.command if isinstance(case, Command) else subject.ran
+        if isinstance(case, Command) and not Path(subject.path).is_relative_to(os.path.abspath(case.root)):
+            return Judgement(Verdict.UNCHECKED, f"the file isn't in the project {case.root}", ran=ran)
+        if self._budget.left < 0:
+            return Judgement(Verdict.UNCHECKED, "the budget of the check is spent", ran=ran)
+        started = time.monotonic()
         limits = replace(self._limits, case=min(self._limits.case, self._budget.left))
         self._made.clear()
         try:
+            if isinstance(case, Command):
+                return self._kept(subject, by_command(self._run, self._trial(subject, case)))
             return self._kept(subject, CaseJudge(self._run, subject, limits).judgement())
         except ServerRefusedError as refusal:
             return Judgement(Verdict.UNCHECKED, str(refusal), ran=ran)
@@ -130,6 +135,23 @@ class Checker:
             return Judgement(Verdict.UNCHECKED, f"the guarded server was lost: {error}", ran=ran)
         finally:
             self._budget.spend(time.monotonic() - started)
+
+    def _trial(self, subject: Subject, case: Command) -> Trial:
+        seconds = max(1.0, min(self._limits.command, self._budget.left))
+        before, after = (
+            Request(
+                path=subject.path,
+                text=text,
+                cwd=subject.cwd,
+                seconds=seconds,
+                backwards=0,
+                command=case.command,
+                root=os.path.abspath(case.root),
+                lines=tuple(sorted(lines)),
+            )
+            for text, lines in ((subject.before, subject.changed_before), (subject.after, subject.changed_after))
+        )
+        return Trial(before, after)
 
     def _kept(self, subject: Subject, judgement: Judgement) -> Judgement:
         """The judgement, with a note where its evidence lies when the fix is rejected and that was asked for."""

@@ -40,6 +40,8 @@ class Request:
     seconds: float
     backwards: int  # passes observed before the run is stopped
     call: str | None = None  # None: as a program
+    command: str | None = None  # the user's own, run on a copy of the project in `root`
+    root: str | None = None
     entry: str | None = None  # another file, that is run as the program and imports this one
     lines: tuple[int, ...] = ()  # 1-based, to be watched
     seed: int = 0
@@ -159,6 +161,7 @@ class Ended:
     results: tuple[Tensor, ...]  # tensors a call returned
     scalars: str  # numbers and texts it returned
     conflicts: tuple[Conflict, ...] = ()  # of a traced run
+    code: int | None = None  # exit code of a command
     seconds: float = 0.0  # in the user's code
     memory: int = 0  # bytes at the peak, beyond those before the user's code
 
@@ -230,6 +233,7 @@ def _ended(message: Message) -> Ended:
         results=tuple(_tensor(result) for result in message["results"]),
         scalars=str(message["scalars"]),
         conflicts=tuple(_conflict(conflict) for conflict in message["conflicts"]),
+        code=None if message.get("code") is None else int(message["code"]),
         seconds=float(message["seconds"]),
         memory=int(message["memory"]),
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from gradfix.backward import worker_call, worker_tensors
+from gradfix.backward import worker_call, worker_command, worker_tensors
 from gradfix.backward.worker_lines import Lines
 from gradfix.backward.worker_modules import run_program, shadow
 from gradfix.backward.worker_observe import Observer
@@ -49,6 +49,23 @@ _LATE_PARTS = {
 }
 
 
+_SILENT: Message = {
+    "error": None,
+    "stopped": False,
+    "executed": [],
+    "executable": [],
+    "rng": "",
+    "stops": [],
+    "conflicts": [],
+    "arguments": [],
+    "results": [],
+    "scalars": "",
+    "seconds": 0.0,
+    "memory": 0,
+    "used": [],
+}  # what a command has to say besides
+
+
 def prepare(request: Message, used: set[str]) -> None:
     """Import in the server what this run will make torch import, or what an earlier one did: once, not run by run."""
     for part, hint in _LATE_PARTS.items():
@@ -61,6 +78,9 @@ def prepare(request: Message, used: set[str]) -> None:
 
 def run(request: Message, report: Report) -> None:
     """Run `request["text"]` as the file `request["path"]` and report events, then how it ended."""
+    if request["command"] is not None:
+        report({"ended": {**_SILENT, **worker_command.execute(request)}})
+        return
     plan = Plan(**request["plan"])
     leaves = Leaves(plan)
     observer = Observer(report, leaves, subject=request["entry"] or request["path"], most=request["backwards"])
