@@ -128,6 +128,9 @@ def view_of(
         if state.cuts and (here := [f for s in base.storages if (f := state.cuts.get(s))]):
             state.cuts[copy] = here[0].union(*here)
         storages = (*storages, copy)
+    detached, own = base.detached, base.own
+    if state.grad is Tracked.NO and kind is not ViewKind.MAYBE and not detached:
+        detached, own = True, _leaf_of_its_own(state, base)
     return Tensor(
         storages,
         known=base.known,
@@ -135,8 +138,8 @@ def view_of(
         shape=shape,
         view=ViewKind.MULTI if base.view is ViewKind.MULTI else kind,
         path=(*base.path, op),
-        detached=base.detached,
-        own=base.own,
+        detached=detached,
+        own=own,
         silent=base.silent,
         no_grad_view=base.no_grad_view or (state.grad is Tracked.NO),
         expanded=base.expanded or expanded,
@@ -147,6 +150,17 @@ def view_of(
         choice=object() if kind is ViewKind.MAYBE else base.choice,
         flows=base.flows,
     )
+
+
+def _leaf_of_its_own(state: State, base: Tensor) -> Storage:
+    """What a view made under `no_grad` has for a graph: it requires grad as its base does, and nothing is behind it."""
+    key = Storage(Origin.FRESH, base.storage.name)
+    level = tracked(state, base)
+    graph = None if level is Tracked.NO else leaf(base.storage.name or "view")
+    if graph is not None:
+        graph.tracked = level
+    state.nodes[key] = graph
+    return key
 
 
 def all_tensors(values: Sequence[Value]) -> list[Tensor]:

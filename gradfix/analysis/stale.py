@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.graph import tracked_of
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.operations import tracked
+from gradfix.analysis.operations import strongest
 from gradfix.analysis.records import HazardNote
 from gradfix.analysis.state import Stamp, State
 from gradfix.analysis.values import Tensor
@@ -25,7 +26,7 @@ def used(m: Machine, state: State, operands: Iterable[Tensor]) -> None:
         return
     for tensor in operands:
         kind = _kind(tensor)
-        level = tracked(state, tensor) if kind is not None and not tensor.detached else Tracked.NO
+        level = strongest([tracked_of(state.nodes.get(s)) for s in tensor.storages])
         if kind is None or level is Tracked.NO:
             continue
         certain = level is Tracked.YES and state.grad is Tracked.YES and len(tensor.storages) == 1

@@ -134,11 +134,13 @@ def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Te
     if tensor.silent or not tensor.known:
         return
     certain_storage = len(tensor.storages) == 1 and state.grad is Tracked.YES
-    for storage in tensor.graph_keys:
+    for storage in tensor.storages if tensor.no_grad_view else tensor.graph_keys:
         node = state.nodes.get(storage)
         if node is None:
             continue
         certain = certain_storage and node.tracked is Tracked.YES
+        if node.kind is NodeKind.PHI and (leaf := next((i for i in node.inputs if _is_leaf(i)), None)) is not None:
+            node, certain = leaf, False  # written in a branch, where that raises; a leaf still where it wasn't taken
         if node.kind is NodeKind.LEAF:
             kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
             record.add_hazard(HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
@@ -148,6 +150,10 @@ def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Te
         elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
             note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
             record.add_hazard(note, m.passage(), certain)
+
+
+def _is_leaf(node: Node | None) -> bool:
+    return node is not None and node.kind is NodeKind.LEAF
 
 
 def _through_view(tensor: Tensor, record: WriteRecord) -> bool:
