@@ -150,3 +150,31 @@ def _only_operand(node: ast.expr) -> frozenset[str]:
         elif not isinstance(part, ast.Constant):
             return frozenset()
     return frozenset(names) if len(names) == 1 else frozenset()
+
+
+def trains_leaves_of_its_own(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
+    """True for a function that makes a leaf or an optimizer, and calls `backward` itself: its arguments are data."""
+    if isinstance(node, ast.Lambda):
+        return False
+    calls = [inner for inner in walk_scope(node.body) if isinstance(inner, ast.Call)]
+    called = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
+    made = any(
+        k.arg == "requires_grad" and isinstance(k.value, ast.Constant) and k.value.value is True
+        for call in calls
+        for k in call.keywords
+    )
+    return "backward" in called and (made or not called.isdisjoint(("requires_grad_", "Parameter")))
+
+
+def is_learnt(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, name: str) -> bool:
+    """True for an argument that a function asks for its gradient, or hands to an optimizer."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and inner.attr in ("grad", "requires_grad", "requires_grad_", "parameters"):
+            if isinstance(inner.value, ast.Name) and inner.value.id == name:
+                return True
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
+            optimizes = inner.func.attr[:1].isupper() or inner.func.attr == "grad"
+            held = (part for argument in inner.args for part in ast.walk(argument)) if optimizes else ()
+            if any(isinstance(part, ast.Name) and part.id == name for part in held):
+                return True
+    return False

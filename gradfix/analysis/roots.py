@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from gradfix.analysis import calls, losses, objects, sinks
+from gradfix.analysis import calls, losses, names, objects, sinks
 from gradfix.analysis.annotations import argument, counted, promised
 from gradfix.analysis.candidates import Candidates
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
@@ -31,6 +31,7 @@ from gradfix.analysis.values import (
     Storage,
     Tensor,
     Value,
+    tensors,
 )
 
 # What people call tensors of integers and bools, which never require grad.
@@ -150,8 +151,16 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
     )
     defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
     shown = m.shown(info)
+    trains = names.trains_leaves_of_its_own(info.node)
 
     def make(name: str) -> Value:
+        value = make_any(name)
+        if trains and not names.is_learnt(info.node, name):
+            for tensor in tensors(value):
+                state.nodes[tensor.storage] = None  # data
+        return value
+
+    def make_any(name: str) -> Value:
         annotation, default = annotations.get(name), defaults.get(name)
         discrete = _DISCRETE.search(name) is not None
         promise = promised(state, name, annotation, discrete=discrete)

@@ -227,7 +227,7 @@ def merge(a: Value, b: Value, branch: ast.stmt | None = None) -> Value:
         kind = _number(a) if _number(a) == _number(b) else None
         numbers = [n for n in (a, b) if isinstance(n, Number)]
         return Number(kind, any(n.of_data for n in numbers), flows=NO_FLOWS.union(*(n.flows for n in numbers)))
-    if isinstance(a, Layer) and isinstance(b, Layer) and a.made_by is b.made_by:
+    if isinstance(a, Layer) and isinstance(b, Layer) and a.saves_as(b):
         return a
     if isinstance(a, Instance) and isinstance(b, Instance) and a.info is b.info and a.info is not None:
         return a

@@ -225,6 +225,12 @@ class Layer:
     made_by: ast.AST | None = None
     width: int | None = None  # features that a Linear gives
 
+    def saves_as(self, other: Layer) -> bool:
+        """True when a call of either keeps the same for backward."""
+        alike = (self.name, self.inplace, self.settings, self.chance, bool(self.weights))
+        same = (other.name, other.inplace, other.settings, other.chance, bool(other.weights))
+        return self.made_by is other.made_by or alike == same
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Container:
