@@ -1,6 +1,6 @@
 """The verdict on one rewrite: pairs of runs of the original and the rewritten text, compared.
 
-The first pair is plain; the others change the seed and scale the inputs, so that both sides of a data-dependent
+The first pair is plain; the others change the seed and scale inputs and weights, so that both sides of a data-dependent
 branch are taken. Whatever the runs print or claim, the comparison is made here, from the numbers they reported.
 """
 
@@ -17,11 +17,17 @@ from gradfix.backward.endings import UncheckedError, no_new_end, no_other_error,
 from gradfix.backward.evidence import Evidence, Subject, conclude, judged
 from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
-from gradfix.backward.protocol import Request, Run
+from gradfix.backward.protocol import Plan, Request, Run
 from gradfix.backward.symptoms import Cure
 from gradfix.findings import Cost, HazardKind, Judgement, Verdict
 
-PAIRS = ((0, 1.0), (0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0), (3, 1.0), (3, -1.0))  # (seed, scale)
+_ONE, _LARGE = Plan(), Plan(weights=4.0)
+PAIRS = (  # seeds and plans
+    (0, _ONE),
+    *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
+    (3, _LARGE),
+    (3, replace(_LARGE, scale=-1.0)),
+)
 CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
 
@@ -40,11 +46,11 @@ class CaseJudge:
         subject, evidence = self._subject, self._evidence
         started = time.monotonic()
         try:
-            for number, (seed, scale) in enumerate(PAIRS):
+            for number, (seed, plan) in enumerate(PAIRS):
                 if number and time.monotonic() - started > self._limits.case:
                     evidence.notes.append(f"stopped after {number} of {len(PAIRS)} pairs of runs: time")
                     break
-                self._pair(seed + subject.seed, scale, plain=number == 0)
+                self._pair(seed + subject.seed, plan, plain=number == 0)
             self._confirm()
         except DiffersError as difference:
             return judged(evidence, subject, Verdict.REJECTED, str(difference))
@@ -59,7 +65,7 @@ class CaseJudge:
         evidence, subject = self._evidence, self._subject
         if not evidence.agreement.forward or evidence.agreement.slack > 1.0:
             return
-        request = self._request(subject.before, subject.seed, 1.0, frozenset())
+        request = self._request(subject.before, subject.seed, _ONE, frozenset())
         request = replace(request, plan=replace(request.plan, double=True))
         try:
             before, after = (
@@ -72,10 +78,10 @@ class CaseJudge:
 
     def _cost(self) -> Cost | None:
         subject = self._subject
-        first = self._request(subject.before, subject.seed, 1.0, frozenset())
+        first = self._request(subject.before, subject.seed, _ONE, frozenset())
         return cost(self._make, first, replace(first, text=subject.after), self._evidence.failed)
 
-    def _request(self, text: str, seed: int, scale: float, lines: frozenset[int]) -> Request:
+    def _request(self, text: str, seed: int, plan: Plan, lines: frozenset[int]) -> Request:
         subject = self._subject
         return Request(
             path=subject.path,
@@ -87,13 +93,13 @@ class CaseJudge:
             entry=subject.entry,
             lines=tuple(sorted(lines)),
             seed=seed,
-            plan=oracle.plan_of(scale),
+            plan=plan,
         )
 
-    def _pair(self, seed: int, scale: float, *, plain: bool) -> None:
+    def _pair(self, seed: int, plan: Plan, *, plain: bool) -> None:
         subject, evidence = self._subject, self._evidence
-        first = self._request(subject.before, seed, scale, subject.changed_before)
-        second = self._request(subject.after, seed, scale, subject.changed_after)
+        first = self._request(subject.before, seed, plan, subject.changed_before)
+        second = self._request(subject.after, seed, plan, subject.changed_after)
         before = self._make(first)
         obstacle = obstacle_of(before, call=subject.call is not None)
         if plain and obstacle is not None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gradfix.backward.compare import DiffersError
-from gradfix.backward.protocol import NUMBERS, Plan, Raised, Request, Run
+from gradfix.backward.protocol import NUMBERS, Raised, Request, Run
 from gradfix.backward.symptoms import Cure, Symptom, symptom_of
 
 DIRECTIONS = 2
@@ -151,8 +151,3 @@ def _objective(make: Make, request: Request, step: float, undone: frozenset[str]
     if stops:
         raise NoOracleError(f"no oracle: {', '.join(stops)} ran, which central differences see through")
     return float(event.objective)  # type: ignore[arg-type]  # None was excluded above
-
-
-def plan_of(scale: float) -> Plan:
-    """The plan of a plain run whose inputs are scaled."""
-    return Plan(scale=scale)

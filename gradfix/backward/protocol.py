@@ -24,6 +24,7 @@ class Plan:
     """How a run departs from the plain one; the twin of `worker_vary.Plan`."""
 
     scale: float = 1.0  # factor on random inputs and on leaves
+    weights: float = 1.0  # factor on what is filled at random in place, as modules do with their parameters
     fresh_leaves: bool = False  # `leaf * 1` for every leaf
     double: bool = False  # float64 by default
     direction: int | None = None  # forward only, with every leaf moved along this direction …

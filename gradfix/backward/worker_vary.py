@@ -41,6 +41,7 @@ class Plan:
     """What this run does differently. The default is nothing at all."""
 
     scale: float = 1.0  # factor on random inputs and on leaves
+    weights: float = 1.0  # factor on what is filled at random in place, as modules do with their parameters
     fresh_leaves: bool = False  # hand out `leaf * 1` for every leaf
     double: bool = False  # float64 by default; random numbers are drawn as in float32
     direction: int | None = None  # move every leaf along this direction …
@@ -186,6 +187,8 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             function(narrow, *args[1:], **{name: value for name, value in keywords.items() if name != "tensor"})
             filled.data.copy_(narrow)
             result = filled
+        if self._plan.weights != 1.0 and filled.is_floating_point():
+            filled.data.mul_(self._plan.weights)
         self._leaves.move(filled)
         return result
 
