@@ -107,7 +107,8 @@ def message(source: Source, write: Write) -> str:
     if not write.hazards:
         name = ast.unparse(write.target)
         return f"`{text}` writes to `{name}` in place; harmless, nothing that backward needs was saved"
-    return f"`{text}` {_trouble(source, write, write.hazards[0])}"
+    out = [hazard for hazard in write.hazards if hazard.kind is HazardKind.OUT_WRITTEN]
+    return f"`{text}` {_trouble(source, write, (out or write.hazards)[0])}"
 
 
 def _trouble(source: Source, write: Write, hazard: Hazard) -> str:

@@ -61,9 +61,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradfix.analysis.facts import ModuleFacts, WriteForm
+from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
-from gradfix.findings import Applicability, Finding
+from gradfix.findings import Applicability, Finding, HazardKind
 from gradfix.rewrite import assign_result
 from gradfix.source import Source
 
@@ -84,6 +84,6 @@ def out_argument(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
         "out-argument",
         source,
         facts,
-        lambda write: write.form is WriteForm.OUT and bool(write.hazards),
+        lambda write: any(hazard.kind is HazardKind.OUT_WRITTEN for hazard in write.hazards),
         lambda write: assign_result(source, write),
     )

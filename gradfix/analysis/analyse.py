@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradfix.analysis import calls, expressions, generators, gradient_facts, outcome, statements, stores
+from gradfix.analysis import calls, expressions, generators, gradient_facts, outcome, statements, stores, swaps
 from gradfix.analysis.buffers import buffers_of
 from gradfix.analysis.candidates import candidates
 from gradfix.analysis.cut_facts import facts_of_cuts
@@ -70,6 +70,7 @@ def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
         writes=writes,
         fills=outcome.facts_of_fills(m, writes, ordinals),
         backward_calls=outcome.facts_of_backwards(m, ordinals),
+        swaps=swaps.facts_of_swaps(m, ordinals),
         second_backwards=gradient_facts.facts_of_again(m, ordinals),
         non_leaf_grads=gradient_facts.facts_of_grads(m, ordinals),
         cuts=facts_of_cuts(m, ordinals),

@@ -274,6 +274,18 @@ class BackwardCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Swap:
+    """An element is given a view of another one that was overwritten since the view was taken."""
+
+    node: ast.Subscript  # the element
+    statement: ast.stmt
+    function: str
+    identity_ordinal: int
+    view: ast.Subscript  # the view, where it was taken
+    earlier: ast.stmt  # the statement that overwrote what it shows
+
+
+@dataclass(frozen=True, slots=True)
 class SecondBackward:
     """A backward through a graph that was freed by a backward before it."""
 
@@ -368,6 +380,7 @@ class ModuleFacts:
     writes: tuple[Write, ...]
     fills: tuple[ConditionalFill, ...]
     backward_calls: tuple[BackwardCall, ...]
+    swaps: tuple[Swap, ...]
     second_backwards: tuple[SecondBackward, ...]
     non_leaf_grads: tuple[NonLeafGrad, ...]
     cuts: tuple[Cut, ...]

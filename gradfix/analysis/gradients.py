@@ -25,22 +25,22 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call) -> Non
     """Backward from `root` uses up the graph; a part that was used up before is noted."""
     passed = list(reachable(state.node_of(root)))
     straight = root.known and not any(node.kind is NodeKind.PHI for node in passed)  # no branch decides on the way
-    kept = [node for node in passed if node.keeps is not Tracked.NO or node.op in _OTHERS]
-    for node in kept:
-        if (spent := state.spent.get(node)) is not None:
-            certain = spent[1] and straight and _surely(node) and not m.uncertain_loop
+    if not straight or m.uncertain_loop:
+        return  # what another branch or another round computed looks the same
+    for node in [node for node in passed if _keeps(m, node)]:
+        spent = state.spent.get(node)
+        if spent is not None and spent[1] and (spent[0] is not call or node.tracked is Tracked.YES):
+            certain = node.tracked is Tracked.YES and (node.keeps is Tracked.YES or node.op in _OTHERS)
             record = m.again.get(id(call))
-            if spent[0] is call and not certain:
-                continue  # what another round computed looks the same
             if record is None or (certain and not record.certain):
                 m.again[id(call)] = AgainRecord(call, m.statement, m.scope.qualname, spent[0], certain)
-    if not _retains(call):
-        for node in kept:
-            state.spent[node] = (call, straight and _surely(node))
+        if not _retains(call):
+            state.spent[node] = (call, True)
 
 
-def _surely(node: Node) -> bool:
-    return node.tracked is Tracked.YES and (node.keeps is Tracked.YES or node.op in _OTHERS)
+def _keeps(m: Machine, node: Node) -> bool:
+    """Whether an operation of torch saved something, as far as it has a graph."""
+    return node.op in _OTHERS or (node.keeps is not Tracked.NO and id(node.at) not in m.unfollowed)
 
 
 def _retains(call: ast.Call) -> bool:

@@ -12,7 +12,15 @@ from gradfix.analysis.facts import IndexItem, TensorFacts
 from gradfix.analysis.flow import Flow
 from gradfix.analysis.graph import Passage, Visit
 from gradfix.analysis.names import shown_tensors
-from gradfix.analysis.records import AgainRecord, BackwardRecord, CutRecord, FillRecord, GradRecord, WriteRecord
+from gradfix.analysis.records import (
+    AgainRecord,
+    BackwardRecord,
+    CutRecord,
+    FillRecord,
+    GradRecord,
+    SwapRecord,
+    WriteRecord,
+)
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
     ClassInfo,
@@ -108,6 +116,7 @@ class Machine:
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
         self.picks: dict[int, tuple[IndexItem, ...]] = {}  # id of a subscript read of a tensor -> its index
+        self.swaps: dict[int, SwapRecord] = {}  # by id of the target
         self.again: dict[int, AgainRecord] = {}  # by id of the call
         self.grads: dict[int, GradRecord] = {}  # by id of the expression
         self.retained: set[Storage] = set()  # what was computed, but keeps its gradient

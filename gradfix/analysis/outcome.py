@@ -206,6 +206,7 @@ def ordinals_of(m: Machine, tree: ast.Module) -> Ordinals:
     wanted |= {id(r.branch): r.branch for r in m.fills.values()}
     wanted |= {id(r.statement): r.statement for r in m.cuts.values() if r.losses}
     wanted |= {id(r.statement): r.statement for r in m.again.values()}
+    wanted |= {id(r.statement): r.statement for r in m.swaps.values()}
     wanted |= {id(r.statement): r.statement for r in m.grads.values()}
     lines = sorted(statement.lineno for statement in wanted.values())
     result: dict[int, int] = {}

@@ -107,6 +107,17 @@ class FillRecord:
 
 
 @dataclass(slots=True)
+class SwapRecord:
+    """A place is given a view of another place of the tensor, which was overwritten after the view was taken."""
+
+    node: ast.Subscript
+    statement: ast.stmt
+    function: str
+    view: ast.Subscript
+    earlier: ast.stmt  # that overwrote it
+
+
+@dataclass(slots=True)
 class AgainRecord:
     """A backward through a graph that another one, or the same in an earlier round, has freed."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
-from gradfix.analysis import bindings, operators
+from gradfix.analysis import bindings, operators, swaps
 from gradfix.analysis import items as item_access
 from gradfix.analysis.expressions import binary, evaluate, symbol_of
 from gradfix.analysis.facts import IndexItem, Tracked, WriteForm
@@ -84,6 +84,7 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
                 continue
             form = WriteForm.DATA if option.silent else WriteForm.INDEX
             site = Site(form, m.statement, target.value, items, expression)
+            swaps.note(m, state, target, option, value)
             fresh = write(m, state, site, option, value)
             save_written_index(m, state, items, fresh, target)
             rebind(m, state, target.value, option, fresh)

@@ -15,10 +15,12 @@ from gradfix.rewrite.places import is_view
 from gradfix.rewrite.rebind import rebind
 from gradfix.rewrite.reconnect import reconnect
 from gradfix.rewrite.slots import stack_slots
+from gradfix.rewrite.swaps import copy_view
 
 __all__ = [
     "assign_result",
     "connect_branch",
+    "copy_view",
     "is_anchored",
     "is_view",
     "keep_graph",
