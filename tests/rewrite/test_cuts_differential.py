@@ -1,0 +1,149 @@
+"""Random cuts, undone: the rewritten program computes what the original did, and has the gradient that was missing.
+
+A safe fix keeps values, shape and dtype bit for bit; an unsafe one keeps the shape, and the values up to rounding.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from gradfix import edits, engine, registry
+from gradfix.findings import Applicability
+from gradfix.source import Source
+
+torch = pytest.importorskip("torch")
+
+CODEMODS = [codemod for codemod in registry.builtin() if codemod.code.startswith("GF3")]
+SCALARS = ("a", "b", "a * b", "x[0]", "-a", "(a + b)", "x.exp().sum()", "x[0] * 2 + b")
+ONES = ("one", "one.view(1, 1)", "x[1:2]")
+NUMBERS = ("2.0", "-1", "0.5 * 3", "True", "n", "len(x)")
+ROUND_TRIPS = (
+    "torch.from_numpy(np.sqrt(y.detach().numpy()))",
+    "torch.from_numpy(np.exp(y.detach().cpu().numpy()) * 2.0 - 1)",
+    "torch.tensor(np.abs(-y.detach().numpy() + 1.0) / 2.0)",
+    "torch.from_numpy(-(np.square(y.data.numpy()) + y.detach().numpy()))",
+    "torch.as_tensor(np.log1p(y.detach().numpy()))",
+    "torch.tensor(np.mean(y.detach().numpy()) * 2.0)",
+)
+HEAD = """\
+import math
+import numpy as np
+import torch
+
+n = 3
+x = torch.tensor([0.25, 1.5, 0.75], dtype=torch.{dtype}, requires_grad=True)
+a, b = x.sum(), (x * x).mean()
+one, y = x[:1] * 2, x.exp() + 1
+w = torch.ones(3)
+"""
+
+
+def item(draw: random.Random) -> str:
+    return draw.choice(draw.choice((SCALARS, SCALARS, ONES, NUMBERS)))
+
+
+def items(draw: random.Random) -> str:
+    parts = [draw.choice(SCALARS), *(item(draw) for _ in range(draw.randint(0, 3)))]
+    draw.shuffle(parts)
+    if draw.random() < 0.2:
+        return f"[[{parts[0]}, {draw.choice(SCALARS)}], [{item(draw)}, b]]"
+    return draw.choice(("[{}]", "({},)")).format(", ".join(parts))
+
+
+def tensor_of_tensors(draw: random.Random) -> list[str]:
+    made = items(draw)
+    way = draw.randint(0, 9)
+    if way < 4:
+        extra = draw.choice(("", "", ", dtype=torch.float64", ", device=x.device", ", dtype=y.dtype, device='cpu'"))
+        return [f"out = torch.tensor({made}{extra})"]
+    if way == 4:
+        return [f"out = w.new_tensor({made})"]
+    if way == 5:
+        return [f"out = torch.{draw.choice(('Tensor', 'FloatTensor', 'as_tensor'))}([{draw.choice(SCALARS)}, b])"]
+    if way == 6:
+        whole = draw.choice(("x * 2", "y", "a", "x.view(3, 1)"))
+        return [f"out = torch.tensor({whole}{draw.choice(('', ', dtype=torch.float64'))})"]
+    if way == 7:
+        return ["parts = []", f"for i in range(3):\n    parts.append({item(draw)} * x[i])", "out = torch.tensor(parts)"]
+    if way == 8:
+        return [f"out = torch.tensor([v * {draw.choice(('2', 'a', 'one'))} for v in x])"]
+    return [f"out = w.new_tensor({draw.choice(('x * 2', 'a'))})"]
+
+
+def number_of_tensor(draw: random.Random) -> list[str]:
+    scalar = draw.choice((*SCALARS, *ONES))
+    number = draw.choice(("({}).item()", "float({})", "({}).sum().item()")).format(scalar)
+    way = draw.randint(0, 5)
+    if way == 0:
+        return ["out = torch.zeros(())", f"for i in range(3):\n    out += {number}"]
+    if way == 1:
+        return ["out = torch.zeros(2)", f"out[1] = {number}"]
+    if way == 2:
+        return [f"out = torch.tensor([{number}, 1.0])"]
+    if way == 3:
+        return [f"out = w * {number} - {draw.choice(('1', number))}"]
+    if way == 4:
+        return [f"out = w + math.{draw.choice(('sqrt', 'exp', 'tanh'))}({draw.choice(('a', 'b', 'one'))})"]
+    return [f"values = [v.item() for v in ({draw.choice(('a, b', 'x', 'x[0], one'))})]", "out = torch.tensor(values)"]
+
+
+def detached(draw: random.Random) -> list[str]:
+    if draw.random() < 0.6:
+        return [f"out = {draw.choice(ROUND_TRIPS)}"]
+    tensor = draw.choice(("y", "x * 2", "a", "x.sin()", "(y + 1)"))
+    end = draw.choice((".data", ".detach()", "\\\n    .detach()"))
+    return [f"out = ({tensor}){end} * 3"]
+
+
+def program(seed: int) -> str:
+    draw = random.Random(seed)
+    body = draw.choice((tensor_of_tensors, tensor_of_tensors, number_of_tensor, detached))(draw)
+    dtype = draw.choice(("float32", "float32", "float64", "float16"))
+    return HEAD.format(dtype=dtype) + "\n".join(body) + "\nloss = out.sum()\nloss.backward()\n"
+
+
+def run(text: str, step: float = 0.0) -> dict[str, object]:
+    """The variables of a program up to its backward call; `x` moved by `step` along (1, 2, 3)."""
+    names: dict[str, object] = {}
+    moved = f"with torch.no_grad():\n    x += {step} * torch.tensor([1.0, 2.0, 3.0], dtype=x.dtype)\na, b"
+    exec(text.replace("loss.backward()\n", "").replace("a, b", moved, 1), names)
+    return names
+
+
+def check(seed: int) -> str:
+    text = program(seed)
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    source = Source.from_text("program.py", text)
+    try:
+        before = run(text)
+    except (TypeError, ValueError, RuntimeError):
+        return "discarded"
+    result = engine.fix(source, CODEMODS, policy)
+    if not result.edits:
+        return "refused" if any(left.refusal for left in result.left) else "missed"
+    fixed = edits.apply(text, result.edits)
+    after = run(fixed)
+    old, new = before["out"], after["out"]
+    safe = all(r.fix is not None and r.fix.applicability is Applicability.SAFE for r in result.applied)
+    assert (old.dtype, old.shape) == (new.dtype, new.shape) or not safe, fixed  # type: ignore[attr-defined]
+    assert old.shape == new.shape, fixed  # type: ignore[attr-defined]
+    close = torch.allclose(old.double(), new.double(), rtol=5e-3)  # type: ignore[attr-defined]
+    assert torch.equal(old, new) if safe else close, fixed  # type: ignore[arg-type]
+    assert new.requires_grad, fixed  # type: ignore[attr-defined]
+    if old.dtype is new.dtype is before["x"].dtype is torch.float64:  # type: ignore[attr-defined]
+        after["loss"].backward()  # type: ignore[attr-defined]
+        slope = float((after["x"].grad * torch.tensor([1.0, 2.0, 3.0])).sum())  # type: ignore[attr-defined]
+        ends = [float(run(text, sign * 1e-6)["loss"]) for sign in (1, -1)]  # type: ignore[arg-type]
+        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4, abs=1e-6), fixed
+    return "safe" if safe else "unsafe"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_undone_cuts_compute_the_same_and_have_their_gradient() -> None:
+    outcomes = Counter(check(seed) for seed in range(400))
+    assert outcomes["safe"] >= 220
+    assert outcomes["unsafe"] >= 90
+    assert outcomes["safe"] + outcomes["unsafe"] >= 390
