@@ -164,7 +164,9 @@ def _layers_in_some_order(m: Machine, state: State, items: Items, args: Sequence
     if graph is not None:
         for tensor in all_tensors(args):
             save(state, graph, tensor, "Sequential", at, Tracked.MAYBE, result=False)
-    return result_tensor(state, graph, at)
+    made = result_tensor(state, graph, at)
+    cuts.put(state, (made,), cuts.UNSURE)
+    return made
 
 
 def _method(

@@ -59,6 +59,7 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
         loss=loss,
         same_function=all(n.function == record.function for n in record.losses.values()),
         alone=note.alone,
+        elsewhere=any(n.effect in (CutEffect.CONSTANT, CutEffect.PARTIAL) for n in record.losses.values()),
         through_numpy=record.through_numpy,
         in_numbers=record.in_numbers,
         severity=_severity(record, note, read=not m.grad_read.isdisjoint(record.leaves)),
@@ -80,7 +81,7 @@ def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
         case CutEffect.NO_GRAPH | CutEffect.NUMBER:
             return Severity.ERROR if note.sure else Severity.WARNING
         case CutEffect.NEW_LEAF:
-            if record.kind not in CARELESS or read:  # its gradient is wanted, or handed on by hand
+            if record.kind not in CARELESS or read or not note.sure:  # its gradient is wanted, or handed on by hand
                 return Severity.INFO
             return Severity.ERROR if record.level is Tracked.YES else Severity.WARNING
         case CutEffect.ZERO | CutEffect.RETURNED:

@@ -42,8 +42,10 @@ _SCALING = {"*": (0, 1), "mul": (0, 1), "multiply": (0, 1), "/": (0,), "div": (0
 _GRAPHLESS = {"detach": CutKind.DETACH, "data": CutKind.DATA}
 # Operators whose results tell of a tensor rather than being computed from its values.
 _ABOUT = frozenset(
-    "zeros_like ones_like empty_like full_like rand_like randn_like randint_like is_floating_point".split()
+    "zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_empty_strided new_full "
+    "new_ones new_zeros new_empty resize_ resize_as_".split()
 )
+_NOT_FLAT = frozenset({"angle", "sgn"})  # of complex numbers they have a gradient
 _OPERANDS = frozenset({"left", "right", "other"})
 # Parameters that choose among values without being one.
 _CHOOSING = frozenset("index indices mask condition dim dims size shape input_lengths target_lengths offsets".split())
@@ -130,7 +132,9 @@ def follow(
                 put(state, (result,), cut(m, state, _GRAPHLESS.get(name, CutKind.DISCRETE), name, at, operands))
         elif node is None and state.grad is Tracked.NO:
             put(state, (result,), cut(m, state, CutKind.GRADIENTS_OFF, name, at, operands))
-        elif node is not None and output.gradient is Gradient.ZERO and (graph := state.node_of(result)) is not None:
+        elif node is None or name in _NOT_FLAT:
+            continue
+        elif output.gradient is Gradient.ZERO and (graph := state.node_of(result)) is not None:
             cut(m, state, CutKind.FLAT, name, at, operands)
             if (record := m.cuts.get(id(at))) is not None:
                 m.flat[id(graph)] = record

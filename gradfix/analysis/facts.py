@@ -357,6 +357,7 @@ class Cut:
     loss: Place
     same_function: bool  # the loss is computed in the function that cuts
     alone: bool  # nothing else cuts the same loss
+    elsewhere: bool  # another loss, one with a graph, is computed from it, too
     through_numpy: bool  # what was cut went through an array
     in_numbers: bool  # it went into arithmetic of Python numbers
     severity: Severity

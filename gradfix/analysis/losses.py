@@ -39,7 +39,8 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     made = _leaves_of_cuts(state) if flows else {}
     if made and ends and all(id(n) in made for n in ends):
         straight = [r for r in _straight(m, flows) if r.kind in CARELESS or r.kind is CutKind.DETACH]
-        _note(m, CutEffect.NEW_LEAF, straight, expression, call)
+        unused = node.kind is NodeKind.LEAF or all(made[id(n)].name is None for n in ends)
+        _note(m, CutEffect.NEW_LEAF, straight, expression, call, sure=unused or all(r.parts for r in straight))
         for record in straight:
             record.leaves.update(made[id(n)] for n in ends)
         return

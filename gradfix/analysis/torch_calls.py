@@ -138,7 +138,10 @@ def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keyword
     if graph is not None:
         for tensor in operands:
             save(state, graph, tensor, short, node, Tracked.MAYBE, result=False)
-    return result_tensor(state, graph, node)
+    made = result_tensor(state, graph, node)
+    if any(not isinstance(value, (Tensor, Const, Number)) for value in (*args, *keywords.values())):
+        cuts.put(state, (made,), cuts.UNSURE)  # modules, functions and dicts may bring a graph along
+    return made
 
 
 def _hold(m: Machine, state: State, value: Value, at: ast.Call) -> None:
@@ -405,4 +408,5 @@ def _unmeasured_layer(m: Machine, state: State, called: Layer, args: Sequence[Va
         for tensor in all_tensors(args):
             save(state, graph, tensor, called.name, node, Tracked.MAYBE, result=False)
     made = result_tensor(state, graph, node)
+    cuts.put(state, (made,), cuts.through(m, state, called.name, args))
     return _pair(state, made, node) if called.name in _PAIRS else made

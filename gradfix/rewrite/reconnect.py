@@ -89,7 +89,7 @@ def _peers(cut: Cut, facts: ModuleFacts) -> list[Cut]:
 
 def _is_exact(cut: Cut, facts: ModuleFacts) -> bool:
     """Whether undoing this one cut alone changes no value, in a program that raises today."""
-    if cut.effect not in (CutEffect.NO_GRAPH, CutEffect.NUMBER) or not cut.same_function:
+    if cut.effect not in (CutEffect.NO_GRAPH, CutEffect.NUMBER) or not cut.same_function or cut.elsewhere:
         return False
     if cut.kind is CutKind.TENSOR:
         return True
