@@ -26,8 +26,8 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
     """Assign a value to a target that isn't a write into a tensor."""
     if isinstance(target, ast.Name):
         for tensor in (value,) if isinstance(value, Tensor) else ():
-            if tensor.storage.name is None:
-                tensor.storage.name = target.id
+            for storage in (tensor.storage, *tensor.graph_keys[:1]):
+                storage.name = storage.name or target.id
             if not tensor.known and isinstance(tensor.made_by, ast.BinOp) and m.scope.info is not None:
                 tensor.known = target.id in m.shown(m.scope.info)
         state.variables[_frame_for(m, state, target.id), target.id] = value
