@@ -17,7 +17,9 @@ SYMPTOM = r"modified by an inplace operation|leaf Variable that requires grad|is
 
 Cure = Callable[[Write], "tuple[Rewrite, ...] | Refusal"]
 
-MULTI_VIEW, VIEW = "multi-view-write", "view-write"
+MULTI_VIEW, VIEW, EXPANDED = "multi-view-write", "view-write", "expanded-write"
+
+_FIRST = (HazardKind.OUT_WRITTEN, HazardKind.EXPANDED_WRITTEN)  # raise before anything else can
 
 _SAVER = re.compile(r"`([^`]+)`")
 
@@ -49,6 +51,8 @@ def family_of(write: Write) -> str | None:
     """
     if not write.hazards:
         return None
+    if any(hazard.kind is HazardKind.EXPANDED_WRITTEN for hazard in write.hazards):
+        return EXPANDED
     if write.hazards[0].kind is HazardKind.MULTI_VIEW_WRITTEN and write.splits:
         return MULTI_VIEW
     if write.hazards[0].kind is not HazardKind.SAVED_THEN_WRITTEN:
@@ -107,8 +111,8 @@ def message(source: Source, write: Write) -> str:
     if not write.hazards:
         name = ast.unparse(write.target)
         return f"`{text}` writes to `{name}` in place; harmless, nothing that backward needs was saved"
-    out = [hazard for hazard in write.hazards if hazard.kind is HazardKind.OUT_WRITTEN]
-    return f"`{text}` {_trouble(source, write, (out or write.hazards)[0])}"
+    first = [hazard for hazard in write.hazards if hazard.kind in _FIRST]
+    return f"`{text}` {_trouble(source, write, (first or write.hazards)[0])}"
 
 
 def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
@@ -128,6 +132,8 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"writes to `{name}`, one of several views made by {by}: autograd forbids writing those in place"
         case HazardKind.NO_GRAD_VIEW_WRITTEN:
             return f"writes to `{name}`, a view made by {by} under `no_grad`: autograd forbids writing those in place"
+        case HazardKind.EXPANDED_WRITTEN:
+            return f"writes to `{name}`, several elements of which share one memory cell since it was expanded"
         case HazardKind.OUT_WRITTEN:
             return f"puts its result into `{name}`: functions with `out=` have no derivative"
         case HazardKind.SILENT_WRITE:

@@ -21,6 +21,7 @@ class HazardKind(Enum):
     SILENT_WRITE = "silent-write"  # `.data` or NumPy sharing: no error, wrong gradient
     OUT_WRITTEN = "out-written"  # `out=` of an operation that should be differentiated
     DISCONNECTED = "disconnected"  # the loss no longer depends on a leaf
+    EXPANDED_WRITTEN = "expanded-written"  # several elements share the memory that is written
     NON_LEAF_GRAD = "non-leaf-grad"  # `.grad` of what was computed, or an optimizer over it
     SECOND_BACKWARD = "second-backward"  # backward through a graph that was freed
     NON_SCALAR_BACKWARD = "non-scalar-backward"  # backward() on a tensor with more than one element

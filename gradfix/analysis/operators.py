@@ -274,6 +274,7 @@ def output_tensor(
             for base in bases
         ]
         result = made[0]
+        result.overlapping = _expands(op) and grows(bases[0].shape, arguments.get("size"), state)
         for other in made[1:]:
             result = join_tensors(result, other, None)
         if short_name(op) == "to":
@@ -324,6 +325,20 @@ def _sure_view(view: ViewKind, op: Operator, arguments: Arguments) -> ViewKind:
         if training == Const(True) and isinstance(chance, Const) and chance.value:
             return ViewKind.NONE
     return view
+
+
+def grows(shape: tuple[int | None, ...] | None, wanted: Value | None, state: State) -> bool:
+    """Whether expanding from `shape` to the sizes `wanted` certainly repeats an element."""
+    if isinstance(wanted, Const):
+        sizes = list(wanted.value) if isinstance(wanted.value, (tuple, list)) else [wanted.value]
+    elif isinstance(wanted, Container) and (items := state.items.get(wanted)) is not None and items.exact:
+        sizes = [item.value if isinstance(item, Const) else None for item in items.values]
+    else:
+        return False
+    if shape is None or len(sizes) < len(shape):
+        return False
+    own = [1] * (len(sizes) - len(shape)) + list(shape)
+    return any(old == 1 and isinstance(new, int) and new > 1 for old, new in zip(own, sizes, strict=True))
 
 
 def _expands(op: Operator) -> bool:

@@ -71,6 +71,7 @@ def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: 
         holder=_holder(record.target) if record.of_tensor else None,
         leaves=_places(ordered, _OF_LEAVES, "leaf"),
         named_view=record.named_view,
+        expansions=_places(ordered, (HazardKind.EXPANDED_WRITTEN,), "save"),
         splits=_places(ordered, (HazardKind.MULTI_VIEW_WRITTEN,), "split"),
         makers=tuple(made for made, inside in record.makers.items() if inside and isinstance(made, ast.Call)),
         saved=_saved(m, record, ordered),

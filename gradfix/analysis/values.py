@@ -59,6 +59,7 @@ class Tensor:
     silent: bool = False  # writes through it don't bump the version (`.data`, NumPy)
     no_grad_view: bool = False  # a view made while gradients were off
     expanded: bool = False
+    overlapping: bool = False  # for certain: several of its elements share one memory cell
     ranked: bool = False  # has dimensions for certain, even if `shape` can't tell how many
     dense: bool = False  # surely contiguous in memory
     device: str | None = None  # "default" of factories without `device=`; None: unknown

@@ -56,6 +56,10 @@ def write(
     whole = is_whole(tensor.dtype)
     level = Tracked.NO if state.grad is Tracked.NO or whole else strongest(levels)
     record = _record(m, state, site, tensor, value, recorded=level is not Tracked.NO and bool(tensor.graph_keys))
+    if tensor.overlapping and not tensor.silent:
+        loud = _refuses_overlap(site)
+        note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
+        record.add_hazard(note, m.passage(), loud and tensor.known)
     if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:
         _immediate_hazards(m, state, record, tensor)
     node = None if whole else _written_node(state, tensor, operands, site, graph)
@@ -124,6 +128,17 @@ def _note_operands(m: Machine, state: State, record: WriteRecord, value: ast.exp
             facts = _settled_value(m, value_facts(state, m.look(state, node)))
             known = record.operands.get(node.id)
             record.operands[node.id] = facts if known is None else join_written(known, facts)
+
+
+# Measured (2.13): these write every element that shares the cell, with a warning at most; all others raise.
+_FILLING = frozenset({"fill_", "zero_", "masked_fill_", "index_fill_", "index_put_", "fill_diagonal_"})
+
+
+def _refuses_overlap(site: Site) -> bool:
+    """Whether torch raises when the tensor written overlaps with itself."""
+    if site.form in (WriteForm.INDEX, WriteForm.AUGMENTED_INDEX):
+        return bool(site.index) and all(item.kind in (IndexKind.SLICE, IndexKind.ELLIPSIS) for item in site.index)
+    return site.method not in _FILLING
 
 
 def _settled_value(m: Machine, written: ValueFacts) -> ValueFacts:

@@ -6,6 +6,7 @@ The verbs are cheap and import nothing heavy; LibCST is imported when an edit is
 from gradfix.rewrite.anchoring import is_anchored
 from gradfix.rewrite.branch import connect_branch
 from gradfix.rewrite.data_writes import write_openly
+from gradfix.rewrite.expansions import own_memory
 from gradfix.rewrite.gradients import keep_graph, reach_leaf
 from gradfix.rewrite.losses import scalar_loss
 from gradfix.rewrite.masked_where import select_masked
@@ -25,6 +26,7 @@ __all__ = [
     "is_view",
     "keep_graph",
     "out_of_place",
+    "own_memory",
     "reach_leaf",
     "rebind",
     "reconnect",
