@@ -225,8 +225,10 @@ def pool(python: str, *, trust: bool, budget: float | None, jobs: int = 1, keep:
 
 def name_of(case: Case) -> str:
     """How a case is called before it runs: "as a program", "by the program train.py", the call, the command."""
-    from gradfix.backward.cases import Command, DeclaredCall
+    from gradfix.backward.cases import Command, DeclaredCall, RecordedCall
 
+    if isinstance(case, RecordedCall):
+        return f"recorded call of {case.function}"
     if isinstance(case, Command):
         return f"`{case.command}` on a copy of {os.path.relpath(case.root)}"
     if isinstance(case, DeclaredCall):

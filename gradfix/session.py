@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gradfix import config as config_files
 from gradfix import files, registry
 from gradfix.config import Config
+from gradfix.config import DeclaredCall as DeclaredTable
 from gradfix.engine import Policy
 from gradfix.errors import FileProblem, UsageError
 from gradfix.findings import Applicability, Severity
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gradfix.backward.cases import Case
 
 STDIN = "-"
+RECORDED = Path(".gradfix", "calls")  # in the project
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +102,23 @@ class Session:
         return find_python(given, self.config.python, Path.cwd())
 
     def declared(self, path: str) -> tuple[Case, ...]:
-        """The calls and programs that the configuration declares for a file, and the user's own command."""
+        """What there is to run for a file besides itself: recorded calls, what is declared, the user's own command."""
+        from gradfix.backward.cases import Command, DeclaredCall, Program, recorded
+
         command = self.options.verify_with
-        if not self.config.verify and command is None:
-            return ()
-        from gradfix.backward.cases import Command, DeclaredCall, Program
+        relative = os.path.relpath(os.path.abspath(path), self.config.root).replace(os.sep, "/")
+        cases: list[Case] = [*recorded(self.config.root / RECORDED, relative)]
+        for one in self._meant(relative):
+            program = one.program
+            cases.append(DeclaredCall(one.call or "", one.seed or 0) if program is None else Program(str(program)))
+        return tuple(cases) if command is None else (*cases, Command(command, str(self._project())))
+
+    def _meant(self, relative: str) -> list[DeclaredTable]:
+        if not self.config.verify:
+            return []
         from gradfix.ignores import Ignores
 
-        relative = os.path.relpath(os.path.abspath(path), self.config.root).replace(os.sep, "/")
-        meant = [one for one in self.config.verify if Ignores.of([one.file]).says(relative, folder=False)]
-        cases: list[Case] = [
-            Program(str(one.program)) if one.call is None else DeclaredCall(one.call, one.seed or 0) for one in meant
-        ]
-        return tuple(cases) if command is None else (*cases, Command(command, str(self._project())))
+        return [one for one in self.config.verify if Ignores.of([one.file]).says(relative, folder=False)]
 
     def _project(self) -> Path:
         """The folder that the user's own command gets a copy of: the configuration's around us, else where we are."""

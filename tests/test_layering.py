@@ -51,7 +51,7 @@ LAZY = {"unidiff"}  # only inside functions
 
 CALLS = {
     "print": {"backward.worker"},
-    "open": {"files", "config", "cache", "backward"},
+    "open": {"files", "config", "cache", "backward", "tracer"},
     "subprocess": {"backward"},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import tokenize
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,14 @@ class DeclaredCall:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """Import the file and call a function with the arguments that a real run gave it (format: `tracer/calls.py`)."""
+
+    path: str  # of the `.pt` file
+    function: str  # dotted name in the module
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """Run the user's own command on a copy of the project, and compare exit codes."""
 
@@ -39,7 +48,7 @@ class Command:
     root: str  # the folder that is copied
 
 
-Case: TypeAlias = Program | DeclaredCall | Command
+Case: TypeAlias = Program | RecordedCall | DeclaredCall | Command
 
 
 def cases(path: Path, text: str, declared: Sequence[Case] = ()) -> tuple[Case, ...]:
@@ -53,6 +62,19 @@ def cases(path: Path, text: str, declared: Sequence[Case] = ()) -> tuple[Case, .
         return ()
     program: tuple[Case, ...] = (Program(),) if reaches_backward(tree) else ()
     return tuple(dict.fromkeys((*program, *map(DeclaredCall, declared_in(text)), *declared)))
+
+
+def recorded(folder: Path, file: str) -> tuple[RecordedCall, ...]:
+    """The calls in `folder` that were recorded of functions of `file`, a path relative to the project."""
+    found: list[RecordedCall] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            if about["format"] == 1 and about["file"] == file:
+                found.append(RecordedCall(str(path.with_suffix(".pt")), str(about["function"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return tuple(found)
 
 
 def declared_in(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from gradfix.backward.cases import Case, Command, DeclaredCall, Program
+from gradfix.backward.cases import Case, Command, DeclaredCall, Program, RecordedCall
 from gradfix.backward.commands import Trial, by_command
 from gradfix.backward.evidence import Subject
 from gradfix.backward.judge import CaseJudge
@@ -99,6 +99,8 @@ class Checker:
         `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them.
         """
         call, seed = (case.call, case.seed) if isinstance(case, DeclaredCall) else (None, 0)
+        recorded = os.path.abspath(case.path) if isinstance(case, RecordedCall) else None
+        call = f"recorded call of {case.function}" if isinstance(case, RecordedCall) else call
         entry = case.entry if isinstance(case, Program) else None
         subject = Subject(
             path=os.path.abspath(path),
@@ -106,6 +108,7 @@ class Checker:
             before=before,
             after=after,
             call=call,
+            recorded=recorded,
             entry=None if entry is None else os.path.abspath(entry),
             seed=seed,
             changed_before=frozenset(changed_before),

@@ -41,7 +41,7 @@ class Lines:
         if len(ours) != len(theirs):
             return None
         origins = dict(zip(theirs, ours, strict=True))
-        behind = {origins[n] for n in theirs if n - 1 in changed_after}
+        behind = {origins[n] for n in theirs if n - 1 in changed_after and origins[n] - 1 not in changed_before}
         return cls(changed_before, changed_after, origins, changed_before | behind | subject.writes)
 
 

@@ -21,6 +21,7 @@ class Subject:
     before: str  # texts of the file
     after: str
     call: str | None
+    recorded: str | None  # the file with the arguments of a recorded call
     entry: str | None  # another file that is run as the program
     seed: int
     changed_before: frozenset[int]  # 1-based lines

@@ -90,6 +90,7 @@ class CaseJudge:
             seconds=self._limits.seconds,
             backwards=self._limits.backwards,
             call=subject.call,
+            recorded=subject.recorded,
             entry=subject.entry,
             lines=tuple(sorted(lines)),
             seed=seed,

@@ -41,6 +41,7 @@ class Request:
     seconds: float
     backwards: int  # passes observed before the run is stopped
     call: str | None = None  # None: as a program
+    recorded: str | None = None  # the file with the arguments of a recorded call
     command: str | None = None  # the user's own, run on a copy of the project in `root`
     root: str | None = None
     entry: str | None = None  # another file, that is run as the program and imports this one

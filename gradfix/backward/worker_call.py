@@ -12,6 +12,7 @@ import torch
 from gradfix.backward.worker_modules import imported
 from gradfix.backward.worker_observe import Observer
 from gradfix.backward.worker_vary import Leaves
+from gradfix.tracer import calls
 
 Message = dict[str, Any]
 
@@ -24,8 +25,12 @@ def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Ob
     """Import the file, make the call, note what it left and gave, run backward over what it returns."""
     module = imported(request["path"], code, request["cwd"])
     torch.manual_seed(request["seed"])
-    function, args, keywords = _prepared(request["call"], module, leaves)
-    given = _as_inputs(args, keywords, leaves)
+    if request["recorded"] is None:
+        function, args, keywords = _prepared(request["call"], module, leaves)
+        given = _as_inputs(args, keywords, leaves)
+    else:
+        function, args, keywords = _replayed(request["recorded"], request["call"], module, leaves)
+        given = [part for part in _parts([args, keywords]) if isinstance(part, torch.Tensor)]
     owner = getattr(function, "__self__", None)
     if isinstance(owner, torch.nn.Module) and leaves.plan.double:
         for parameter in owner.parameters():
@@ -73,6 +78,23 @@ def _prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any,
         keywords.update(value(keyword.value) if keyword.arg is None else {keyword.arg: value(keyword.value)})
     leaves.scaling = True
     return function, args, keywords
+
+
+def _replayed(path: str, name: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:
+    """The function that `name` says ("recorded call of Net.forward") with the arguments that were recorded."""
+    function: Any = module
+    for part in name.rpartition(" ")[2].split("."):
+        function = getattr(function, part)
+
+    def tracked(leaf: torch.Tensor, label: str) -> torch.Tensor:
+        leaf.requires_grad_(False)
+        return _fed(leaf, label, leaves)
+
+    args, keywords, state = calls.load(path, module.__name__, tracked)
+    torch.set_grad_enabled(bool(state["grad"]) and torch.is_grad_enabled())
+    if not leaves.plan.double:
+        torch.set_default_dtype(getattr(torch, state["dtype"]))
+    return function, list(args), dict(keywords)
 
 
 def _as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> list[torch.Tensor]:
