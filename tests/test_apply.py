@@ -67,6 +67,42 @@ def _verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str | None]:
     return {f"{row['code']} {row['status']}": row["verification"] and row["verification"]["verdict"] for row in rows}
 
 
+BUFFERS = {
+    "GF202": """
+out = torch.zeros(3)
+loss = 0
+for scale in (1.0, 2.0):
+    for i in range(3):
+        out[i] = torch.exp(scale * x[i])
+    loss = loss + (out * out).sum()
+""",
+    "GF203": """
+out = torch.zeros(3, 3)
+for i in range(1, 3):
+    for j in range(1, 3):
+        out[i, j] = x[i] * x[j] + torch.minimum(out[i - 1, j], out[i, j - 1])
+loss = out.sum()
+""",
+    "GF204": """
+y = torch.exp(x)
+m = y > 1.2
+y[m] = torch.log(y[m])
+y[~m] = 2 * y[~m]
+loss = y.sum()
+""",
+}
+
+
+def test_lists_of_slots_and_selected_values_are_proven(tmp_path: Path) -> None:
+    for code, body in BUFFERS.items():
+        text = f"import torch\n\nx = torch.tensor([0.1, 0.2, 0.3], requires_grad=True)\n{body}loss.backward()\n"
+        (tmp_path / f"{code}.py").write_text(text)
+    done = _gradfix("apply", ".", "--output-format", "json", cwd=tmp_path)
+    assert _verdicts(done) == {f"{code} applied": "fixed" for code in BUFFERS}
+    again = _gradfix("apply", "--diff", ".", "--output-format", "json", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (0, "")
+
+
 def test_a_program_is_fixed_and_proven(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(BROKEN)
     dry = _gradfix("apply", "--diff", ".", cwd=tmp_path)
