@@ -98,7 +98,8 @@ def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[Sav
     found: list[SavedValue] = []
     for note in notes:
         own = [e for e in note.holders if (e is note.save) is note.result]
-        within = note.save is write.node and note.result  # one layer of a `Sequential` writes what another saved
+        # one layer of a `Sequential` writes what another saved, which no name outside stands for
+        within = note.save is write.node and note.result and write.target not in note.holders
         if note.kind is not HazardKind.SAVED_THEN_WRITTEN or not own or within:
             return ()
         record = writing.get(id(note.save)) if note.result else None

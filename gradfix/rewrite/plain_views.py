@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from functools import partial
 
-from gradfix.analysis.facts import Spelling, Write
+from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, HazardKind, Refusal, Rewrite
 from gradfix.rewrite import names
@@ -33,7 +33,8 @@ def split_plainly(source: Source, write: Write, spelling: Spelling) -> Rewrite |
         return None
     sure = all(_keeps_sizes(node, spelling) for node in write.splits)
     grade = Applicability.SAFE if sure else Applicability.UNSAFE
-    build = partial(_build, splits=write.splits, spelling=spelling)
+    assigned = write.form is WriteForm.AUGMENTED and isinstance(write.target, ast.Subscript)  # `parts[0] += v`
+    build = partial(_build, splits=write.splits, spelling=spelling, as_list=assigned)
     equal = "" if sure else " (of equal sizes)"
     return Rewrite(f"Take the parts as views that may be written{equal}", grade, build, "plain-views")
 
@@ -46,12 +47,16 @@ def _keeps_sizes(node: ast.expr, spelling: Spelling) -> bool:
     return isinstance(number, ast.Constant) and number.value == 2
 
 
-def _build(source: Source, *, splits: tuple[ast.expr, ...], spelling: Spelling) -> tuple[Edit, ...] | Refusal:
+def _build(
+    source: Source, *, splits: tuple[ast.expr, ...], spelling: Spelling, as_list: bool
+) -> tuple[Edit, ...] | Refusal:
     edits = []
     for node in splits:
         made = _edit(source, node, spelling)
         if isinstance(made, Refusal):
             return made
+        if as_list and made.text.partition("(")[0].endswith(".tensor_split"):
+            made = Edit(made.span, f"list({made.text})")  # the items of a tuple can't be assigned
         edits.append(made)
     return tuple(sorted(set(edits), key=lambda edit: edit.span.start))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from programs import assert_cured, fixed
+from programs import assert_cured, fixed, run
 
 from gradfix.findings import Applicability
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 HEAD = "import torch\nimport torch as th\nfrom torch import chunk\n"
 LEAF = "x = torch.randn(4, 6, requires_grad=True)\ny = x * 2\n"
@@ -41,6 +41,16 @@ def test_parts_may_be_written(name: str) -> None:
         HEAD + LEAF + body + end, "multiple views" if "y += 1" not in body else "its base", "x", by_differences=True
     )
     assert line is None or line in text.splitlines(), text
+
+
+def test_an_item_that_is_assigned_back_needs_a_list() -> None:
+    """`parts[0] += 1` assigns the item after the write, which a tuple refuses."""
+    text = HEAD + LEAF + "parts = y.chunk(2)\nparts[0] += 1\nshow(y)\nloss = (y * x).sum()\nloss.backward()\n"
+    made = fixed(text)
+    assert "parts = list(y.tensor_split(2))" in made
+    shown = run(made, "x").shown[0]
+    x = run(HEAD + LEAF + "show(x)\n").shown[0]
+    assert torch.equal(shown, torch.cat([x[:2] * 2 + 1, x[2:] * 2]))
 
 
 def test_more_chunks_ask() -> None:

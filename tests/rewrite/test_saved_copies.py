@@ -67,6 +67,10 @@ PROGRAMS = {
         "act = nn.ReLU(inplace=True)\ny = x * 2\nkeep = y\nz = act(y)\nz += 1\nloss = (y + keep).sum()\nshow(keep)\n",
         "z = y.copy_(act(y.clone()))",
     ),
+    "saved in place by the write itself, a round before": (
+        "y = x * 2\nboth = [t.sigmoid_() for t in (y, y)]\nloss = (y + both[0]).sum()\n",
+        "both = [t.copy_(t.sigmoid()) for t in (y, y)]",
+    ),
     "a mask used as an index": (
         "y = x * 2\nm = y > 0\nsame = m\ny[m] = 0.5\nm[0] = True\nloss = (y * same).sum()\nshow(same)\n",
         None,
