@@ -151,7 +151,7 @@ class _Finder:
             writes=tuple(written),
             reads=tuple(reads),
             reads_metadata=metadata,
-            has_slots=coverage.has_slots(self._parents, bindings, made, loop, name, axes, shape),
+            has_slots=coverage.has_slots(self._parents, bindings, made, loop, name, axes),
             filling=coverage.filling(self._parents, bindings, made, loop, axes, written, bool(reads), metadata),
             refusal=refusal,
         )

@@ -80,19 +80,12 @@ def has_slots(
     loop: Loop,
     name: str,
     axes: Sequence[int],
-    shape: tuple[int | None, ...] | None,
 ) -> bool:
-    """Whether the buffer has at least one slot along every axis."""
+    """Whether the buffer has at least one slot along every axis, whoever calls with whatever sizes."""
     return bool(axes) and all(
-        _known(axis, shape)
-        or _asked(parents, loop, name, axis)
-        or (made is not None and _is_positive(parents, bindings, made.call, axis))
+        _asked(parents, loop, name, axis) or (made is not None and _is_positive(parents, bindings, made.call, axis))
         for axis in axes
     )
-
-
-def _known(axis: int, shape: tuple[int | None, ...] | None) -> bool:
-    return shape is not None and -len(shape) <= axis < len(shape) and bool(shape[axis])
 
 
 def _asked(parents: Parents, loop: Loop, name: str, axis: int) -> bool:
@@ -130,7 +123,9 @@ def _is_positive(parents: Parents, bindings: Bindings, call: ast.Call, axis: int
         sizes = sizes[0].elts
     if _function(call) in _LIKE or not -len(sizes) <= axis < len(sizes):
         return False
-    size = sizes[axis]
+    if any(isinstance(size, ast.Starred) for size in sizes):
+        return False
+    size = _literal(parents, bindings, sizes[axis])
     if isinstance(size, ast.Constant):
         return type(size.value) is int and size.value > 0
     if not isinstance(size, ast.BinOp) or not isinstance(size.op, ast.Add):
@@ -139,6 +134,15 @@ def _is_positive(parents: Parents, bindings: Bindings, call: ast.Call, axis: int
         if isinstance(one, ast.Constant) and type(one.value) is int and one.value > 0:
             return _is_size(parents, bindings, other)
     return False
+
+
+def _literal(parents: Parents, bindings: Bindings, node: ast.expr) -> ast.expr:
+    """What the name `node` got, where that is a number written out and nothing else is; any other node itself."""
+    if isinstance(node, ast.Name) and node.id not in bindings.parameters and len(bindings.stores.get(node.id, [])) == 1:
+        around = parents.of(bindings.stores[node.id][0])
+        if isinstance(around, ast.Assign) and len(around.targets) == 1 and isinstance(around.value, ast.Constant):
+            return around.value
+    return node
 
 
 def _is_size(parents: Parents, bindings: Bindings, node: ast.expr) -> bool:

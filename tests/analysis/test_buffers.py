@@ -116,3 +116,8 @@ SLOTS = {
 def test_whether_there_is_a_slot_at_all(made: str, has_slots: bool) -> None:
     found = buffers(f"{made}\nfor t in range(1, len(h)):\n    h[t] = h[t - 1] * x[t].exp()\nreturn h")
     assert [buffer.has_slots for buffer in found] == [has_slots]
+
+
+def test_a_default_size_is_no_promise() -> None:
+    body = "h = torch.zeros(n)\nfor t in range(1, n):\n    h[t] = h[t - 1] * x[t].exp()\nreturn h"
+    assert [buffer.has_slots for buffer in buffers(body, "def f(x, n=4):")] == [False]
