@@ -72,7 +72,8 @@ def _overwritten(
         kind = HazardKind.SILENT_WRITE if silent else HazardKind.SAVED_THEN_WRITTEN
         proven = certain and sure and save.node.tracked is Tracked.YES
         if proven and branching:
-            proven = must_reach(root, save.node, visit.node)
+            one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
+            proven = must_reach(root, save.node, visit.node if one else None)
         holders = m.holders(save.at, save.storage)
         note = HazardNote(kind, save.op, save.at, save.result, holders)
         record.add_hazard(note, visit.passage, proven and len(visit.storages) == 1)

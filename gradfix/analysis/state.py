@@ -27,6 +27,7 @@ from gradfix.analysis.values import (
     Tensor,
     Unknown,
     Value,
+    now,
     options,
 )
 from gradfix.torch_ops import ViewKind
@@ -171,7 +172,8 @@ class State:
         if len(tensor.storages) == 1:
             return self.nodes.get(tensor.storages[0])
         written = self.chosen.get(tensor.choice) if tensor.choice is not None else None
-        if written is not None and all((log := self.log.get(s)) and log.tick <= written[1] for s in tensor.storages):
+        logs = (self.log.get(s) for s in tensor.storages)
+        if written is not None and all(log is None or log.tick <= written[1] for log in logs):
             return written[0]
         at = tensor.made_by
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
@@ -307,6 +309,9 @@ class _Merger:
                 before = _stale(self._a, options(mine)) | _stale(self._b, options(other))
                 if before:
                     self._result.late[merged] = before
+                if isinstance(mine, Tensor) and isinstance(other, Tensor) and mine.choice is not merged.choice:
+                    graphs = (self._a.node_of(mine), self._b.node_of(other))
+                    self._result.chosen[merged.choice] = (phi(graphs, self._branch), now())
         return self._pairs[pair]
 
     def items(self, mine: Items | None, other: Items | None) -> Items:

@@ -68,6 +68,14 @@ RUNNING = {
     "data of an attribute": (
         "class State:\n    pass\nst = State()\nst.h = torch.relu(x * 2)\nst.h.data.mul_(2)\nst.h.sum().backward()"
     ),
+    "what dropout may hand through is written elsewhere": NET.replace(
+        "nn.LeakyReLU(0.1, inplace=True)", "nn.Dropout(0.3)"
+    )
+    + "        z = self.act(h)\n        F.relu(z, inplace=True)\n        z += 0.5\n        return self.blocks[0](z)\n"
+    + "net = Net()\ny = 0.5 * m\nout = net(y)\ny.mean().backward()",
+    "a branch rebinds what it wrote": (
+        "h = x * 2\nif x[0] < 9:\n    u = h.clone()\n    h.mul_(h)\n    h = u + 0.1 * u\nh.square().sum().backward()"
+    ),
     "items of a comprehension": "y = x * 2\nw = x * 3\nboth = [t.sigmoid_() for t in (y, w)]\n(y + w).sum().backward()",
 }
 REWRITTEN = {
