@@ -20,6 +20,7 @@ from gradfix.findings import HazardKind
 
 SILENT = "silent-write"  # nothing raises because of it
 ANYWHERE = frozenset({HazardKind.DISCONNECTED, HazardKind.NON_SCALAR_BACKWARD})  # not the conflict of one write
+_FAITHFUL = {HazardKind.SAVED_THEN_WRITTEN.value, *(kind.value for kind in ANYWHERE)}  # leave the graph as it is
 _ANYWHERE = frozenset(kind.value for kind in ANYWHERE)
 
 
@@ -53,6 +54,7 @@ class Told:
     left: tuple[Conflict, ...]  # its own, still there
     others: tuple[Conflict, ...]  # not its own; the original has them, too
     fresh: tuple[Conflict, ...]  # not its own; the original doesn't have them
+    blurred: bool  # forbidden writes of the original were made behind autograd's back: what it connects isn't known
 
 
 def told(lines: Lines | None, path: str, before: Run, after: Run, kinds: frozenset[HazardKind]) -> Told:
@@ -61,7 +63,7 @@ def told(lines: Lines | None, path: str, before: Run, after: Run, kinds: frozens
     `kinds` are the hazards that the rewrite is meant to cure.
     """
     if lines is None:
-        return Told((), (), (), ())
+        return Told((), (), (), (), blurred=False)
     meant = {kind.value for kind in ANYWHERE & kinds}
     unmeant = {kind.value for kind in ANYWHERE - kinds}
     after_own = lines.changed_after | {n for n, origin in lines.origins.items() if origin in lines.before_own}
@@ -71,6 +73,8 @@ def told(lines: Lines | None, path: str, before: Run, after: Run, kinds: frozens
         return conflict.kind in meant or at_its_lines
 
     ours, theirs = list(_raising(before)), list(_raising(after))
+    blurred = any(conflict.kind not in _FAITHFUL for conflict in ours)
+    ours = [conflict for conflict in ours if not (blurred and conflict.kind == HazardKind.DISCONNECTED.value)]
     places = {_place(conflict, path, None) for conflict in ours}
     left = [conflict for conflict in theirs if own(conflict, after_own)]
     rest = [conflict for conflict in theirs if conflict not in left]
@@ -79,6 +83,7 @@ def told(lines: Lines | None, path: str, before: Run, after: Run, kinds: frozens
         left=tuple(left),
         others=tuple(conflict for conflict in rest if _place(conflict, path, lines) in places),
         fresh=tuple(conflict for conflict in rest if _place(conflict, path, lines) not in places),
+        blurred=blurred,
     )
 
 
@@ -94,7 +99,7 @@ def none_of_its_own(known: Told, kinds: frozenset[HazardKind], again: Failure, *
         raise UncheckedError(f"{still_raises(again)}, and no conflict tells why")
     if known.left:
         raise DiffersError(f"{still_raises(again)}: {known.left[0]}")
-    if known.fresh and whole:
+    if known.fresh and whole and not known.blurred:
         raise DiffersError(f"{still_raises(again)}: {known.fresh[0]}, which the original doesn't")
     if known.fresh:
         raise UncheckedError(f"{still_raises(again)}: {known.fresh[0]}, which the original doesn't get to")

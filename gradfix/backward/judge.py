@@ -21,12 +21,11 @@ from gradfix.backward.protocol import Plan, Request, Run
 from gradfix.backward.symptoms import Cure
 from gradfix.findings import Cost, HazardKind, Judgement, Verdict
 
-_ONE, _LARGE = Plan(), Plan(weights=4.0)
+_ONE = Plan()
 PAIRS = (  # seeds and plans
     (0, _ONE),
     *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
-    (3, _LARGE),
-    (3, replace(_LARGE, scale=-1.0)),
+    *((3, Plan(scale=scale, weights=4.0)) for scale in (3.0, -3.0)),
 )
 CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
@@ -194,6 +193,7 @@ class CaseJudge:
         """
         evidence = self._evidence
         try:
+            self._same_without_gradients(first, second, Agreement(slack=evidence.agreement.slack))
             _add(evidence.oracles, oracle.differences(self._make, first, second, None))
             evidence.corrected += 1
         except NoOracleError as why:

@@ -134,6 +134,12 @@ def test_a_loss_that_the_original_never_computes_is_compared_without_gradients(j
     assert judgement.reason.startswith("the loss at line 5 is")
 
 
+def test_a_silent_write_excuses_no_other_output(judge: Judge) -> None:
+    judgement = judge(SILENT, "h.data[0] = 0.5", "h = h.clone(); h[0] = 0.5\nprint('more')", silent=True)
+    assert judgement.verdict is Verdict.REJECTED
+    assert judgement.reason.startswith("printed")
+
+
 def test_without_that_prediction_the_original_is_the_truth(judge: Judge) -> None:
     judgement = judge(SILENT, "h.data[0] = 0.5", "h = h.clone(); h[0] = 0.5")
     assert judgement.verdict is Verdict.REJECTED

@@ -346,6 +346,13 @@ def test_a_loss_of_one_element_keeps_its_shape(judge: Judge) -> None:
     assert judgement.verdict is Verdict.REJECTED
 
 
+def test_a_loss_that_the_rewrite_disconnects_is_not_the_originals(judge: Judge) -> None:
+    text = "x = torch.randn(3, requires_grad=True)\ny = torch.zeros(3)\ntorch.exp(x, out=y)\ny.sum().backward()\n"
+    judgement = judge(text, "torch.exp(x, out=y)", "y = torch.exp(x).detach()")
+    assert judgement.verdict in (Verdict.REJECTED, Verdict.UNCHECKED), judgement
+    assert judge(text, "torch.exp(x, out=y)", "y = torch.exp(x)").verdict is Verdict.FIXED
+
+
 def test_large_tensors_are_told_apart_by_one_element(judge: Judge) -> None:
     text = """\
 w = torch.randn(300, 300, requires_grad=True)
