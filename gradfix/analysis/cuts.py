@@ -36,7 +36,8 @@ _LINEAR = frozenset(
     "+ - neg add sub subtract rsub sum mean nansum stack cat concat concatenate hstack vstack dstack clone contiguous "
     "to float double half bfloat16 cpu cuda view reshape squeeze unsqueeze flatten expand expand_as repeat permute "
     "transpose t getitem index select narrow index_select unbind split chunk view_as reshape_as type type_as "
-    "new_tensor tensor as_tensor asarray from_numpy Tensor FloatTensor DoubleTensor numpy item tolist float".split()
+    "new_tensor tensor as_tensor asarray from_numpy Tensor FloatTensor DoubleTensor numpy item tolist float "
+    "detach detach_ data Variable Parameter".split()
 )
 _SCALING = {"*": (0, 1), "mul": (0, 1), "multiply": (0, 1), "/": (0,), "div": (0,), "divide": (0,), "true_divide": (0,)}
 _GRAPHLESS = {"detach": CutKind.DETACH, "data": CutKind.DATA}

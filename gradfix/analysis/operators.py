@@ -24,6 +24,8 @@ from gradfix.analysis.values import (
     Const,
     Container,
     Number,
+    Origin,
+    Storage,
     Symbol,
     Tensor,
     Unknown,
@@ -280,7 +282,9 @@ def output_tensor(
         if short_name(op) == "to":
             result.dtype = _cast(bases[0], arguments)
         if is_whole(result.dtype) and not is_whole(bases[0].dtype):
-            return replace(result, detached=True)  # only floating and complex values have a graph
+            return replace(
+                result, detached=True, own=Storage(Origin.FRESH)
+            )  # only floating and complex values have a graph
         return result
     graph = None if output.gradient is Gradient.NO else node
     if graph is not None and output.gradient is Gradient.MIXED and graph.tracked is Tracked.YES:

@@ -89,6 +89,8 @@ def torch_function(
         return Number("int")
     if name == "torch.device":
         return DEVICE
+    if name == "torch.detach" and args and (source := tensor_of(args[0])) is not None:
+        return objects.detached(m, state, source, node)
     op = function(name)
     made = factory(name)
     if made is not None and made.tracked in ("", "no") and not made.shares:

@@ -48,6 +48,8 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
     made = _in_torch(source, detour.args[0], spelling)
     if made is None or not names.can_spell_torch(spelling):
         return Refusal("torch has no equal of everything NumPy does here", _ADVICE)
+    if _name(detour) == "tensor" and _tensor_behind(detour.args[0]) is not None:
+        made += ".clone()"  # `torch.tensor` copies, the others share
     keywords = [f"{k.arg}={text_of(source, k.value)}" for k in detour.keywords if k.arg in ("dtype", "device")]
     if len(keywords) != len(detour.keywords):
         return Refusal("the call has arguments that a tensor computed in torch has no place for", _ADVICE)
@@ -59,12 +61,15 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
 def _detour(cut: Cut) -> ast.Call | None:
     """The call of the statement that makes a tensor of the array again."""
     for node in reversed(enclosing(cut.statement, cut.node)):
-        name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
-        if isinstance(node, ast.Call) and name in _BACK and len(node.args) == 1:
+        if isinstance(node, ast.Call) and _name(node) in _BACK and len(node.args) == 1:
             return node
         if not isinstance(node, (ast.Call, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.keyword)):
             return None
     return None
+
+
+def _name(call: ast.Call) -> str | None:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
 
 
 def _in_torch(source: Source, node: ast.expr, spelling: Spelling) -> str | None:

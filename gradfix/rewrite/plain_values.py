@@ -37,6 +37,8 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> Edits | Refusal
         return Refusal("`detach_` cuts the graph of a tensor that others may hold", "leave it out")
     if cut.op == "tolist" and not _is_scalar(cut):
         return _list(source, cut, node)
+    if cut.kind is CutKind.DETACH and len(node.args) == 1:  # torch.detach(t)
+        return (instead(source, node, atom(source, node.args[0])),)
     shape = "" if cut.kind is not CutKind.NUMBER or _is_scalar(cut) else ".reshape(())"
     if isinstance(node.func, ast.Attribute) and not node.args:
         return (without_call(source, node.func, node, shape),)

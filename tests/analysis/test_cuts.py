@@ -1,0 +1,132 @@
+"""Cuts between leaves and losses: what they do to the loss, and what only looks like one."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from gradfix.analysis.analyse import analyse
+from gradfix.analysis.facts import Cut
+from gradfix.source import Source
+
+HEAD = """\
+import math
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.autograd import Variable
+
+net = nn.Linear(3, 1)
+data = torch.randn(4, 3)
+y = net(data).mean()
+"""
+
+
+def cuts(body: str) -> list[Cut]:
+    return list(analyse(Source.from_text("program.py", HEAD + textwrap.dedent(body))).cuts)
+
+
+def told(body: str) -> list[tuple[str, str, str]]:
+    return [(cut.severity.value, cut.kind.value, cut.effect.value) for cut in cuts(body)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("torch.tensor([y, y * 2]).sum().backward()", "tensor"),
+        ("torch.as_tensor([y]).sum().backward()", "tensor"),
+        ("y.new_tensor(y).backward()", "tensor"),
+        ("Variable(y).backward()", "tensor"),
+        ("torch.tensor(y.tolist()).backward()", "number"),
+        ("torch.tensor(math.exp(y)).backward()", "number"),
+        ("loss = torch.zeros(2)\nloss[0] = y.item()\nloss.sum().backward()", "number"),
+        ("y.data.backward()", "data"),
+        ("y.detach().backward()", "detach"),
+        ("torch.detach(y).backward()", "detach"),
+        ("y.detach_()\ny.backward()", "detach"),
+        ("torch.from_numpy(np.tanh(y.detach().numpy())).backward()", "detach"),
+        ("with torch.no_grad():\n    z = net(data)\nz.mean().backward()", "gradients-off"),
+        ("(y > 0).float().backward()", "discrete"),
+        ("net(data).argmax().float().backward()", "discrete"),
+        ("y.long().float().backward()", "discrete"),
+        ("y.to(torch.int64).float().backward()", "discrete"),
+        ("b = torch.zeros(3, dtype=torch.long)\nb[0] = y\nb.float().sum().backward()", "discrete"),
+        ("torch.autograd.grad(y.detach() * 2, list(net.parameters()))", "detach"),
+        ("data.sum().backward()", "no-leaf"),
+    ],
+)
+def test_a_loss_without_a_graph_is_an_error(body: str, kind: str) -> None:
+    assert told(body) == [("error", kind, "no-graph")]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("total = 0.0\nfor _ in range(3):\n    total += y.item()\ntotal.backward()", ("error", "number", "number")),
+        ("torch.tensor(y, requires_grad=True).backward()", ("error", "tensor", "new-leaf")),
+        ("loss = Variable(y.data, requires_grad=True)\nloss.backward()", ("error", "data", "new-leaf")),
+        ("y.round().backward()", ("warning", "flat", "zero")),
+        ("(y + (y * y).item()).backward()", ("warning", "number", "constant")),
+        ("(y + torch.tensor([y, y]).sum()).backward()", ("warning", "tensor", "constant")),
+        ("(y * y.item()).backward()", ("info", "number", "partial")),
+        ("(y + (y.round() - y).detach()).backward()", ("info", "detach", "partial")),
+    ],
+)
+def test_what_else_a_cut_does(body: str, expected: tuple[str, str, str]) -> None:
+    assert told(body) == [expected]
+
+
+def test_what_returns_a_loss_is_expected_to_have_a_graph() -> None:
+    body = """\
+    class Terms(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return torch.tensor([v.mean() for v in self.fc(x)])
+
+    def style_loss(a, b):
+        return torch.tensor([(a - b).pow(2).mean(), a.abs().sum()]).sum()
+
+    def statistics(a, b):
+        return torch.tensor([(a - b).pow(2).mean(), a.abs().sum()])
+    """
+    assert told(body) == [("warning", "tensor", "returned")] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "print(torch.tensor([y, y]))\ny.backward()",
+        "w = nn.Parameter(net.weight)\n(w * 2).sum().backward()",
+        "torch.Tensor(y.exp()).backward()",
+        "torch.as_tensor(y).backward()",
+        "data.requires_grad = True\ndata.sum().backward()",
+        "h = data.detach()\nnet(h).mean().backward()",
+        "z = y.detach()\nif z.requires_grad:\n    z.backward()",
+        "z = y * 0\nif y.item() > 0:\n    z = z + y\nz.backward()",
+        "cut = torch.tensor(y.exp(), requires_grad=True)\n(cut * 2).backward()\ny.backward(cut.grad)",
+    ],
+)
+def test_nothing_loud_about_what_works(body: str) -> None:
+    assert [found for found in told(body) if found[0] != "info"] == []
+
+
+def test_graphs_come_from_places_nobody_expects() -> None:
+    text = Path(__file__).with_name("graphs_from_everywhere.txt").read_text(encoding="utf-8")
+    found = analyse(Source.from_text("program.py", text)).cuts
+    assert [(cut.node.lineno, cut.kind) for cut in found if cut.severity.value != "info"] == []  # type: ignore[attr-defined]
+
+
+def test_of_several_cuts_the_careless_one_is_blamed() -> None:
+    body = "weight = 1 - y.detach()\ntorch.tensor([y * weight, y]).sum().backward()"
+    assert told(body) == [("info", "detach", "partial"), ("error", "tensor", "no-graph")]
+
+
+def test_the_same_cut_in_two_losses_speaks_for_the_worse() -> None:
+    (cut,) = cuts("z = torch.tensor([y, y])\n(z * net(data).mean()).sum().backward()\nz.sum().backward()")
+    assert (cut.effect.value, cut.elsewhere) == ("no-graph", True)
