@@ -95,6 +95,7 @@ _INSTEAD = {
     **dict.fromkeys(
         ("long", "int", "short", "byte", "char", "to", "type", "bool"), "keep a floating dtype as far as the loss"
     ),
+    "grad": "`create_graph=True` gives the gradients a graph of their own",
     **dict.fromkeys(
         ("write", "tensor", "LongTensor"), "give the tensor a floating dtype, so that it can carry a graph"
     ),

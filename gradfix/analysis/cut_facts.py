@@ -36,7 +36,8 @@ _LOSS_LABELS = {
 
 def facts_of_cuts(m: Machine, ordinals: Mapping[int, int]) -> tuple[Cut, ...]:
     """Cuts that a loss depends on, in source order."""
-    found = [_cut(m, r, ordinals) for r in m.cuts.values() if r.losses and id(r.node) not in m.connected]
+    records = [r for r in m.cuts.values() if r.kind is not CutKind.NO_LEAF or id(r.node) not in m.connected]
+    found = [_cut(m, record, ordinals) for record in records if record.losses]
     return tuple(sorted(found, key=lambda c: (getattr(c.node, "lineno", 0), getattr(c.node, "col_offset", 0))))
 
 

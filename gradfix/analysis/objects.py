@@ -118,6 +118,7 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             gradients.note_grad(m, state, base, node, node.value, by_optimizer=False)
         grad = result_tensor(state, None, node)
+        cuts.put(state, (grad,), cuts.UNSURE)  # after `backward(create_graph=True)` it has a graph
         state.attributes_of(base)["grad"] = grad
         return grad
     if name in _TRANSPOSED and base.known:

@@ -169,7 +169,8 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
     results = [output_tensor(state, op, output, node, arguments, groups, at) for output in op.outputs]
     for output, tensor in zip(op.outputs, results, strict=True):
         save_output(state, op, output, node, tensor, groups, at)
-    if m.cuts or state.cuts or node is None or any(output.gradient is not Gradient.YES for output in op.outputs):
+    ends = node is None or any(result.detached for result in results)
+    if ends or m.cuts or state.cuts or any(output.gradient is not Gradient.YES for output in op.outputs):
         cuts.follow(m, state, short_name(op), op, arguments, groups, node, results, at)
     if op.result == "tensor" and results:
         return results[0]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gradfix.analysis import (
+    autograd_calls,
     cuts,
     factories,
     gradients,
@@ -70,7 +71,7 @@ def torch_function(
             return source
         return new_tensors.made(m, state, short, args, keywords, node, None)
     if name in ("torch.autograd.backward", "torch.autograd.grad"):
-        return _autograd(m, state, name, args, keywords, node)
+        return autograd_calls.run(m, state, name, args, keywords, node)
     if name in ("torch.autograd.Variable", "torch.autograd.variable.Variable"):
         return new_tensors.variable(m, state, args, keywords, node)
     if name in ("torch.nn.Parameter", "torch.nn.parameter.Parameter"):
@@ -153,25 +154,6 @@ def _hold(m: Machine, state: State, value: Value, at: ast.Call) -> None:
     if isinstance(value, Container) and (items := state.items.get(value)):
         for item in items.values:
             _hold(m, state, item, at)
-
-
-def _autograd(m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
-    roots = args[0] if args else keywords.get("outputs", keywords.get("tensors", UNKNOWN))
-    gradient = args[2] if len(args) > 2 else keywords.get("grad_outputs", NONE)
-    if name.endswith("backward"):
-        gradient = args[1] if len(args) > 1 else keywords.get("grad_tensors", NONE)
-    expression = node.args[0] if node.args else node.keywords[0].value if node.keywords else node
-    for root in operators.members(state, roots):
-        sinks.backward(m, state, root, expression, node, has_gradient=gradient != NONE)
-    if name.endswith("backward"):
-        return NONE
-    made = Container("tuple")
-    wanted = args[1] if len(args) > 1 else keywords.get("inputs", UNKNOWN)
-    count = len(operators.members(state, wanted)) or 1
-    create = keywords.get("create_graph") == Const(True)
-    graph = graph_node(state, "grad", operators.members(state, roots), node) if create else None
-    state.items[made] = Items(tuple(result_tensor(state, graph, node) for _ in range(count)), True)
-    return made
 
 
 def tensor_method(

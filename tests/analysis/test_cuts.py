@@ -55,6 +55,7 @@ def told(body: str) -> list[tuple[str, str, str]]:
         ("y.to(torch.int64).float().backward()", "discrete"),
         ("b = torch.zeros(3, dtype=torch.long)\nb[0] = y\nb.float().sum().backward()", "discrete"),
         ("torch.autograd.grad(y.detach() * 2, list(net.parameters()))", "detach"),
+        ("torch.autograd.grad(y, net.weight)[0].norm().backward()", "discrete"),
         ("data.sum().backward()", "no-leaf"),
     ],
 )
@@ -105,6 +106,8 @@ def test_what_returns_a_loss_is_expected_to_have_a_graph() -> None:
         "w = nn.Parameter(net.weight)\n(w * 2).sum().backward()",
         "torch.Tensor(y.exp()).backward()",
         "torch.as_tensor(y).backward()",
+        "torch.autograd.grad(y, net.weight, create_graph=True)[0].norm().backward()",
+        "y.backward(create_graph=True)\nnet.weight.grad.norm().backward()",
         "data.requires_grad = True\ndata.sum().backward()",
         "h = data.detach()\nnet(h).mean().backward()",
         "z = y.detach()\nif z.requires_grad:\n    z.backward()",
