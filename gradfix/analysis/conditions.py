@@ -80,6 +80,7 @@ def _without_grad(m: Machine, state: State, node: ast.expr) -> None:
         return
     value = m.look(state, asked[0])
     for tensor in (value,) if isinstance(value, Tensor) and tracked(state, value) is Tracked.MAYBE else ():
+        state.reset(tensor)
         for key in tensor.graph_keys:
             state.nodes[key] = None
 

@@ -52,6 +52,7 @@ def index_value(m: Machine, state: State, part: ast.expr) -> Value:
     """What stands in an index. A tensor there holds integers or bools, which have no graph."""
     value = m.evaluate(state, part)
     for tensor in (value,) if isinstance(value, Tensor) and value.dtype is None else ():
+        state.reset(tensor)
         for storage in tensor.storages:
             node = state.nodes.get(storage)
             if node is not None and node.tracked is Tracked.MAYBE:

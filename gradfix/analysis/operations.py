@@ -34,6 +34,7 @@ def outside(state: State, name: str, origin: Origin = Origin.OUTSIDE, *, known: 
 
 def ask_grad(state: State, tensor: Tensor, wanted: Value, at: ast.AST) -> None:
     """`tensor.requires_grad = wanted`, at that place."""
+    state.reset(tensor)
     for storage in tensor.graph_keys:
         node = state.nodes.get(storage)
         if node is not None and node.inputs:

@@ -165,6 +165,11 @@ class State:
                 stamp = stamp.before
         return found
 
+    def reset(self, tensor: Tensor) -> None:
+        """What its memories hold says again which graph stands behind a tensor that is one of several."""
+        if tensor.choice is not None:
+            self.chosen[tensor.choice] = None
+
     def node_of(self, tensor: Tensor) -> Node | None:
         """The graph behind a tensor."""
         if tensor.detached:

@@ -240,6 +240,7 @@ def _flag_method(
         ask_grad(state, receiver, args[0] if args else keywords.get("requires_grad", Const(True)), node)
     elif name == "detach_":
         cuts.put(state, (receiver,), cuts.cut(m, state, CutKind.DETACH, "detach_", node, (receiver,)))
+        state.reset(receiver)
         for storage in receiver.graph_keys:
             state.nodes[storage] = None
     return receiver
