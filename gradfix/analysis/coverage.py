@@ -93,7 +93,7 @@ def _asked(parents: Parents, loop: Loop, name: str, axis: int) -> bool:
     block = parents.block(loop)
     position = next(i for i, other in enumerate(block) if other is loop)
     for statement in reversed(block[:position]):
-        if not isinstance(statement, (ast.Assign, ast.AugAssign, ast.Expr)) or name in _bound(statement):
+        if not isinstance(statement, (ast.Assign, ast.AugAssign, ast.Expr)) or name in stored_in(statement):
             return False
         for node in ast.walk(statement):
             if isinstance(node, (ast.Lambda, ast.IfExp, ast.BoolOp, ast.comprehension)):
@@ -104,10 +104,6 @@ def _asked(parents: Parents, loop: Loop, name: str, axis: int) -> bool:
                 if basic and 0 <= axis < len(items) and _is_int(items[axis]):
                     return True
     return False
-
-
-def _bound(statement: ast.stmt) -> set[str]:
-    return stored_in(statement)
 
 
 def _is_int(node: ast.expr) -> bool:
