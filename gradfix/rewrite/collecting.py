@@ -80,39 +80,6 @@ class _Collector:
         bound = any(isinstance(node, _NOT_INSIDE) for node in nodes) or not calls.isdisjoint(_SCOPE_BOUND)
         return not bound and not isinstance(self._value, (ast.Starred, ast.Tuple))
 
-    def _droppable(self) -> ast.stmt | None:
-        """The statement that made the buffer, where the result needs nothing of it."""
-        needs_buffer = self._fit not in (Fit.AS_IT_IS, Fit.COPY) or not self._buffer.has_slots
-        return None if needs_buffer else self._filling.created
-
-    def comprehension(self) -> tuple[Edit, ...] | None:
-        """`out = torch.stack([e for i in range(n)])`; None where it wouldn't be as clear as the loop."""
-        loop = self._filling.loop
-        span = self._source.span_of(loop)
-        text = span.text(self._source.text)
-        single = self._filling.is_single and not self._filling.leaves_target and self._buffer.has_slots
-        if not single or "#" in text or self._fit is Fit.OWN_MEMORY or not self._fits_comprehension():
-            return None
-        source = self._source.span_of(loop.iter).text(self._source.text)
-        target = self._source.span_of(loop.target).text(self._source.text)
-        line = self._sealed(f"[{self._element()} for {target} in {source}]")
-        position = self._source.position(span.start)
-        if "\n" in line or "\r" in line or position.column + len(line) > WIDTH or self._has_tail(span):
-            return None
-        dropped = self._drop()
-        return None if dropped is None else (*dropped, Edit(span, line))
-
-    def _has_tail(self, span: Span) -> bool:
-        last = self._source.position(span.end).line
-        return bool(self._source.text[span.end : self._source.line_span(last).end].strip())
-
-    def _fits_comprehension(self) -> bool:
-        nodes = [*ast.walk(self._value), *ast.walk(self._filling.loop.iter)]
-        calls = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-        return not any(isinstance(node, _NOT_IN_COMPREHENSION[:4]) for node in nodes) and not (
-            calls & {"super", "locals", "eval", "exec", "vars", "dir"} or isinstance(self._value, _NOT_IN_COMPREHENSION)
-        )
-
     def _drop(self) -> tuple[Edit, ...] | None:
         """The edit that takes away the line that made the buffer; None where something else stands on it."""
         statement = self._droppable
