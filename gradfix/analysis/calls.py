@@ -11,9 +11,10 @@ from gradfix.analysis import items as item_access
 from gradfix.analysis.annotations import counted, promised
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import assumed, operation
+from gradfix.analysis.joins import join
 from gradfix.analysis.machine import DEPTH, Machine, Scope
 from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor, save
-from gradfix.analysis.state import Items, State, join, merge
+from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     UNKNOWN,
     Array,

@@ -11,9 +11,10 @@ from gradfix.analysis import bindings, calls, comprehensions, cuts, objects, ope
 from gradfix.analysis import items as item_access
 from gradfix.analysis.facts import CutKind
 from gradfix.analysis.indexing import broadcast
+from gradfix.analysis.joins import join
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor
-from gradfix.analysis.state import Items, State, join, merge
+from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gradfix.analysis.state import State, join
+from gradfix.analysis.joins import join
+from gradfix.analysis.state import State
 from gradfix.analysis.values import Value
 
 

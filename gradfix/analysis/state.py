@@ -1,14 +1,13 @@
 """What is true at one point of the program: variables, heap, graph, saves, overwritten saves, grad mode.
 
-A branch works on a `fork`; `join` brings two branches together. Dictionaries of frames and objects are shared
+A branch works on a `fork`; `joins.join` brings two branches together. Dictionaries of frames and objects are shared
 between forks until one of them is written.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, Save, Visit, phi
@@ -27,7 +26,6 @@ from gradfix.analysis.values import (
     Tensor,
     Unknown,
     Value,
-    now,
     options,
 )
 from gradfix.torch_ops import ViewKind
@@ -251,152 +249,3 @@ def _number(value: Const | Number) -> str | None:
     if isinstance(value, Number):
         return value.type or "number"
     return type(value.value).__name__ if isinstance(value.value, (bool, int, float)) else None
-
-
-def join(a: State, b: State, branch: ast.stmt | None) -> State:
-    """What holds when either of two states may have been reached; `branch` decides which."""
-    result = State.__new__(State)
-    result.grad = a.grad if a.grad is b.grad else Tracked.MAYBE
-    result.autocast = a.autocast or b.autocast
-    result.quiet = a.quiet
-    result.off_at = a.off_at if a.off_at is not None else b.off_at
-    cut, result.cuts = a.cuts.changed(b.cuts)
-    for storage in cut:
-        result.cuts[storage] = (a.cuts.get(storage) or NO_FLOWS) | (b.cuts.get(storage) or NO_FLOWS)
-    result.nodes = join_nodes(a.nodes, b.nodes, branch)
-    result.saves = _join_saves(a, b)
-    result.conflicts = _join_conflicts(a, b)
-    freed, result.spent = a.spent.changed(b.spent)
-    for node in freed:
-        result.spent[node] = _either_spent(a.spent.get(node), b.spent.get(node))
-    keys, result.late = a.late.changed(b.late)
-    for tensor in keys:
-        result.late[tensor] = (a.late.get(tensor) or frozenset()) | (b.late.get(tensor) or frozenset())
-    logged, result.log = a.log.changed(b.log)
-    for storage in logged:
-        result.log[storage] = _join_logs(a.log.get(storage), b.log.get(storage))
-    choices, result.chosen = a.chosen.changed(b.chosen)
-    for choice in choices:
-        written = a.chosen.get(choice)
-        result.chosen[choice] = written if written == b.chosen.get(choice) else None
-    merger = _Merger(result, a, b, branch)
-    names, result.variables = a.variables.changed(b.variables)
-    for name in names:
-        result.variables[name] = merger.value(a.variables.get(name), b.variables.get(name))
-    owners, result.attributes = a.attributes.changed(b.attributes)
-    for owner in owners:
-        mine, other = a.attributes.get(owner) or {}, b.attributes.get(owner) or {}
-        result.attributes[owner] = {k: merger.value(mine.get(k), other.get(k)) for k in {**mine, **other}}
-    containers, result.items = a.items.changed(b.items)
-    for container in containers:
-        result.items[container] = merger.items(a.items.get(container), b.items.get(container))
-    return result
-
-
-class _Merger:
-    """Merges the values of two states; equal pairs give one and the same value."""
-
-    def __init__(self, result: State, a: State, b: State, branch: ast.stmt | None) -> None:
-        self._result, self._a, self._b, self._branch = result, a, b, branch
-        self._pairs: dict[tuple[int, int], Value] = {}
-
-    def value(self, mine: Value | None, other: Value | None) -> Value:
-        """The value of a variable that holds one or the other; a missing one leaves the other."""
-        if mine is None or other is None:
-            found = other if mine is None else mine
-            return UNKNOWN if found is None else found
-        if mine is other:
-            return mine
-        pair = (id(mine), id(other))
-        if pair not in self._pairs:
-            merged = self._pairs[pair] = merge(mine, other, self._branch)
-            if isinstance(merged, Tensor) and merged is not mine and merged is not other:
-                before = _stale(self._a, options(mine)) | _stale(self._b, options(other))
-                if before:
-                    self._result.late[merged] = before
-                if isinstance(mine, Tensor) and isinstance(other, Tensor) and mine.choice is not merged.choice:
-                    graphs = (self._a.node_of(mine), self._b.node_of(other))
-                    self._result.chosen[merged.choice] = (phi(graphs, self._branch), now())
-        return self._pairs[pair]
-
-    def items(self, mine: Items | None, other: Items | None) -> Items:
-        """The items of a container that holds one or the other."""
-        if mine is None or other is None or mine is other:
-            return other if mine is None and other is not None else mine if mine is not None else Items((), False)
-        if mine.exact and other.exact and len(mine.values) == len(other.values) and mine.keys == other.keys:
-            values = tuple(self.value(m, o) for m, o in zip(mine.values, other.values, strict=True))
-            return Items(values, True, mine.keys)
-        longer, shorter = (mine, other) if len(mine.values) > len(other.values) else (other, mine)
-        grown = longer.ordered and shorter.ordered and longer.values[: len(shorter.values)] == shorter.values
-        return Items(tuple(dict.fromkeys((*mine.values, *other.values))), False, ordered=grown)
-
-
-def _either_spent(a: tuple[ast.Call, bool] | None, b: tuple[ast.Call, bool] | None) -> tuple[ast.Call, bool]:
-    """Freed for certain where both freed it."""
-    either = a or b
-    assert either is not None
-    return either[0], bool(a and b and a[1] and b[1])
-
-
-def _join_logs(a: Stamp | None, b: Stamp | None) -> Stamp | None:
-    """The writes of both, newest first."""
-    newer: list[Stamp] = []
-    while a is not b:
-        if b is None or (a is not None and a.tick > b.tick):
-            assert a is not None
-            newer.append(a)
-            a = a.before
-        else:
-            newer.append(b)
-            b = b.before
-    for stamp in reversed(newer):
-        a = replace(stamp, before=a)
-    return a
-
-
-def _stale(state: State, parts: Iterable[Value]) -> frozenset[int]:
-    found: frozenset[int] = frozenset()
-    for part in parts:
-        if isinstance(part, Tensor):
-            found |= state.missed(part)
-    return found
-
-
-def join_nodes(
-    a: Layers[Storage, Node | None], b: Layers[Storage, Node | None], branch: ast.stmt | None
-) -> Layers[Storage, Node | None]:
-    """The graphs behind each memory when either of two states may have been reached."""
-    keys, result = a.changed(b)
-    memo: dict[tuple[int, int], Node | None] = {}
-    for storage in keys:
-        if storage not in a or storage not in b:
-            result[storage] = a.get(storage) if storage in a else b.get(storage)
-            continue
-        mine, node = a.get(storage), b.get(storage)
-        key = (id(mine), id(node))
-        if key not in memo:
-            memo[key] = mine if mine is node else phi((mine, node), branch)
-        result[storage] = memo[key]
-    return result
-
-
-def _join_saves(a: State, b: State) -> Layers[Storage, dict[Save, bool]]:
-    keys, result = a.saves.changed(b.saves)
-    for storage in keys:
-        mine, other = a.saves.get(storage) or {}, b.saves.get(storage) or {}
-        absent = not (storage in a.nodes and storage in b.nodes)  # made on one side only: nothing to contradict it
-        result[storage] = {save: mine.get(save, absent) and other.get(save, absent) for save in {**mine, **other}}
-    return result
-
-
-def _join_conflicts(a: State, b: State) -> Layers[tuple[Save, int], tuple[Visit, bool]]:
-    keys, result = a.conflicts.changed(b.conflicts)
-    for key in keys:
-        mine, other = a.conflicts.get(key), b.conflicts.get(key)
-        if mine is None or other is None:
-            found = other if mine is None else mine
-            if found is not None:
-                result[key] = found
-        else:
-            result[key] = (mine[0], mine[1] or other[1])
-    return result

@@ -10,10 +10,11 @@ from gradfix.analysis import items as item_access
 from gradfix.analysis.expressions import evaluate
 from gradfix.analysis.facts import ConditionKind, Tracked
 from gradfix.analysis.flow import Flow, join_all
+from gradfix.analysis.joins import join, join_nodes
 from gradfix.analysis.layers import Layers
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
-from gradfix.analysis.state import Items, State, join, join_nodes, merge
+from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
