@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradfix.analysis.facts import Spelling, Write
 from gradfix.findings import Applicability, Refusal, Rewrite
 from gradfix.rewrite.flags import drop_flags
+from gradfix.rewrite.parameter_copies import copy_parameter
 from gradfix.rewrite.plain_views import split_plainly
 from gradfix.rewrite.rebind import rebind
 from gradfix.rewrite.saved_copies import copy_saved
@@ -30,9 +31,10 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
         return (flags,)
     made = rebind(source, write, spelling)
     copy = split_plainly(source, write, spelling) or work_on_copy(source, write) or copy_saved(source, write, spelling)
+    if isinstance(made, Refusal) or not made:
+        copies = tuple(c for c in (copy, copy_parameter(source, write)) if c is not None)
+        return copies or made
     if copy is None:
         return made
-    if isinstance(made, Refusal) or not made:
-        return (copy,)
     first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
     return (copy, *made) if first else (*made, copy)

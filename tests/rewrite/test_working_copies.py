@@ -112,6 +112,23 @@ def test_an_update_of_parameters_in_a_loop() -> None:
     assert run(made).error is None
 
 
+def test_a_parameter_of_a_module_gets_a_local_copy_when_asked() -> None:
+    text = (
+        "import torch\nimport torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.scale = nn.Parameter(torch.ones(3) * 2)\n\n"
+        '    def forward(self, x):\n        """Scale."""\n        if x.shape[0] > 1:\n            self.scale.pow_(2)\n'
+        "        self.scale[0] += 1\n        return x * self.scale\n\n\n"
+        "net = Net()\nnet(torch.ones(3)).sum().backward()\nshow(net.scale.grad)\n"
+    )
+    assert "leaf Variable" in (run(text).error or "")
+    assert fixed(text) == text
+    made = fixed(text, Applicability.UNSAFE)
+    assert "        scale_copy = self.scale.clone()\n        if x.shape[0] > 1:\n" in made
+    result = run(made)
+    assert result.error is None
+    assert result.shown[0].tolist() == [4.0, 4.0, 4.0]  # type: ignore[attr-defined]  # a tensor: d (s² + 1) / ds
+
+
 def test_a_write_after_backward_may_be_an_update_and_asks() -> None:
     text = (
         HEAD + LEAF + "loss = (x * x).sum()\ng = torch.autograd.grad(loss, x)[0]\nx.sub_(0.1 * g)\n"
