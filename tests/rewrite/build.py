@@ -183,7 +183,7 @@ def _elements(index: ast.expr) -> tuple[ast.expr, ...]:
 def _item(node: ast.expr, kinds: Mapping[str, IndexItem | IndexKind]) -> IndexItem:
     told = kinds.get(ast.unparse(node))
     if isinstance(told, IndexItem):
-        return IndexItem(told.kind, node, told.value, told.rank, told.is_tensor)
+        return IndexItem(told.kind, node, told.value, told.rank, is_tensor=told.is_tensor)
     if told is not None:
         return IndexItem(told, node)
     if isinstance(node, ast.Slice):
