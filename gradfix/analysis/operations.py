@@ -164,6 +164,11 @@ def _leaf_of_its_own(state: State, base: Tensor) -> Storage:
     return key
 
 
+def last_op(tensor: Tensor) -> str:
+    """The operation that made a view."""
+    return tensor.path[-1] if tensor.path else "view"
+
+
 def all_tensors(values: Sequence[Value]) -> list[Tensor]:
     """The tensors among operands, one of each."""
     return [t for value in values for t in tensors(value)[:1]]

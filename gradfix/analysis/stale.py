@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.graph import tracked_of
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.operations import strongest
+from gradfix.analysis.operations import last_op, strongest
 from gradfix.analysis.records import HazardNote
 from gradfix.analysis.state import Stamp, State
 from gradfix.analysis.values import Tensor
-from gradfix.analysis.writes import last_op
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, replace
 
-from gradfix.analysis import cuts
+from gradfix.analysis import cuts, stale
 from gradfix.analysis.facts import (
     CutKind,
     IndexItem,
@@ -19,7 +19,7 @@ from gradfix.analysis.facts import (
 )
 from gradfix.analysis.graph import Node, NodeKind, Visit, operation, phi
 from gradfix.analysis.machine import MODULE, Machine
-from gradfix.analysis.operations import facts_of, strongest, tracked, value_facts
+from gradfix.analysis.operations import facts_of, last_op, strongest, tracked, value_facts
 from gradfix.analysis.records import HazardNote, WriteRecord, join_facts, join_index, join_written
 from gradfix.analysis.state import Stamp, State
 from gradfix.analysis.values import Container, Instance, Origin, Tensor, Value, is_whole, now, tensors
@@ -61,6 +61,7 @@ def write(
         note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
         record.add_hazard(note, m.passage(), loud and tensor.known)
     if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:
+        stale.used(m, state, [tensor, *operands])
         _immediate_hazards(m, state, record, tensor)
     node = None if whole else _written_node(state, tensor, operands, site, graph)
     if value is not None:
@@ -173,11 +174,6 @@ def _is_leaf(node: Node | None) -> bool:
 
 def _through_view(tensor: Tensor, record: WriteRecord) -> bool:
     return tensor.is_view or bool(record.index)
-
-
-def last_op(tensor: Tensor) -> str:
-    """The operation that made a view."""
-    return tensor.path[-1] if tensor.path else "view"
 
 
 def _written_node(state: State, tensor: Tensor, operands: list[Tensor], site: Site, graph: Node | None) -> Node | None:

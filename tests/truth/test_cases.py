@@ -51,6 +51,9 @@ FAILING = {
     "a row of a split whose sibling is written": (
         "q = m * 2\nrows = torch.split(q, 1)\nrows[1].detach().mul_(2)\n(rows[1] * 2).sum().backward()"
     ),
+    "a stale row is written": (
+        "q = m * 2\na, b, c = q.unbind()\nq *= 1\na[-1] = x.sum()\n(q.sum() + (a ** 2).mean()).backward()"
+    ),
     "a row of a tensor that is written": "q = x * 2\na, b, c = torch.unbind(q)\nq += 1\na.tanh().backward()",
 }
 RUNNING = {
