@@ -10,7 +10,7 @@ from gradfix.backward.symptoms import Cure
 from gradfix.findings import Cost
 
 ROUNDS = 2  # of which the better one counts
-LONG = 1.0  # seconds; longer runs are made once
+SHORT, LONG = 0.005, 1.0  # seconds of both; shorter and longer runs are made once
 _FORWARD_ONLY = (Cure.DIFFERENCES, Cure.NONE)  # the original has no backward
 
 
@@ -27,7 +27,7 @@ def cost(make: Make, before: Request, after: Request, failure: Failure | None) -
         if one is None or other is None or (one.error or other.error) is not None:
             return None
         found.append((one, other))
-        if one.seconds + other.seconds > LONG:
+        if not SHORT < one.seconds + other.seconds < LONG:
             break
     ones, others = zip(*found, strict=True)
     return Cost(
