@@ -46,4 +46,4 @@ def _measuring(request: Request, failure: Failure | None) -> Request:
         fresh_leaves=cure is Cure.FRESH_LEAVES,
         direction=0 if cure in _FORWARD_ONLY else None,
     )
-    return replace(plain, unchecked=True, ones=True, plan=plan)
+    return replace(plain, unchecked=True, ones=cure is Cure.ONES, plan=plan)
