@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from gradfix.analysis import bindings, calls, comprehensions, cuts, objects, operators, python_values
 from gradfix.analysis import items as item_access
+from gradfix.analysis.dtypes import is_floating
 from gradfix.analysis.facts import CutKind
 from gradfix.analysis.indexing import broadcast
 from gradfix.analysis.joins import join
@@ -128,6 +129,8 @@ def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at:
     result = operators.arithmetic(m, state, symbol, left, right, at)
     result.known = known
     result.dtype = python_values.promoted(symbol, left, right)
+    numbers = "float" in (python_values.number_type(left), python_values.number_type(right))
+    result.floating = symbol == "/" or numbers or any(is_floating(t) for t in operands)
     parts = [o for o in (*options(left), *options(right)) if python_values.number_type(o) is not None]
     numbers_possible = isinstance(left, Choice) and isinstance(right, (Const, Number)) and bool(parts)
     return merge(result, Number()) if numbers_possible else result
@@ -174,6 +177,7 @@ def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
         graph = graph_node(state, "neg", (tensor,), node) if isinstance(node.op, ast.USub) else None
         made = result_tensor(state, graph, node, known=tensor.known, dtype=tensor.dtype, shape=tensor.shape)
         cuts.put(state, (made,), cuts.through(m, state, "neg", (tensor,)))
+        made.floating = tensor.floating
         return made
     if isinstance(value, Const) and isinstance(value.value, (int, float)):
         return Const(-value.value if isinstance(node.op, ast.USub) else ~int(value.value))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
+from gradfix.analysis.dtypes import dtype_name
 from gradfix.analysis.graph import leaf
 from gradfix.analysis.indexing import Shape
 from gradfix.analysis.operations import result_tensor
 from gradfix.analysis.state import State
-from gradfix.analysis.values import Const, Container, Number, Symbol, Tensor, Value, tensor_of
+from gradfix.analysis.values import Const, Container, Number, Tensor, Value, tensor_of
 
 _SIZED = frozenset("zeros ones empty rand randn".split())
 _LIKE = frozenset("zeros_like ones_like empty_like rand_like randn_like full_like randint_like".split())
@@ -17,14 +18,6 @@ _INTEGER = frozenset("randint randperm arange tril_indices triu_indices bincount
 _OTHER = frozenset("full linspace logspace eye normal hann_window hamming_window bartlett_window from_numpy".split())
 _LITERAL = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor LongTensor BoolTensor".split())
 _DTYPES = {"LongTensor": "int64", "BoolTensor": "bool", "DoubleTensor": "float64", "FloatTensor": "float32"}
-_ALIASES = {
-    "long": "int64",
-    "int": "int32",
-    "short": "int16",
-    "float": "float32",
-    "double": "float64",
-    "half": "float16",
-}
 _NEW = frozenset("new_zeros new_ones new_empty new_full new_tensor".split())
 
 
@@ -101,14 +94,6 @@ def _dtype(
     if name in _LITERAL and args:
         return _literal_dtype(state, args[0])
     return None
-
-
-def dtype_name(value: Value | None) -> str | None:
-    """ "int64" for `torch.long`."""
-    if not isinstance(value, Symbol) or not value.name.startswith("torch."):
-        return None
-    name = value.name.removeprefix("torch.")
-    return _ALIASES.get(name, name)
 
 
 def _is_int(value: Value) -> bool:

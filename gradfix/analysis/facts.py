@@ -28,6 +28,7 @@ class TensorFacts:
     tracked: Tracked = Tracked.MAYBE
     leaf: bool = False  # certainly a leaf that requires grad
     dtype: str | None = None  # "float32", "int64", "bool", …; None: unknown (also under autocast)
+    floating: bool = False  # proven to be of a floating or complex dtype, whichever it is
     shape: tuple[int | None, ...] | None = None  # None: rank unknown; None as item: that size unknown
     expanded: bool = False  # may have several indices for one memory cell
     plain: bool = True  # not known to be a subclass, sparse or complex layout that a twin may treat differently

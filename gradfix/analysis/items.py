@@ -98,6 +98,7 @@ def indexed(m: Machine, state: State, base: Tensor, items: tuple[IndexItem, ...]
     made = result_tensor(state, graph, node, known=base.known, dtype=base.dtype)
     if state.cuts or base.flows:
         cuts.put(state, (made,), cuts.flows_of(state, base))
+    made.floating = base.floating
     return made
 
 

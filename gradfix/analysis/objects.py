@@ -145,6 +145,7 @@ def _twin(base: Tensor, *, silent: bool) -> Tensor:
         base.storages,
         known=base.known,
         dtype=base.dtype,
+        floating=base.floating,
         shape=base.shape,
         view=ViewKind.VIEW,
         path=(*base.path, "data" if silent else "detach"),

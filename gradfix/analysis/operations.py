@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from gradfix.analysis.dtypes import is_floating
 from gradfix.analysis.facts import TensorFacts, Tracked, ValueFacts, ValueKind
 from gradfix.analysis.graph import Node, NodeKind, Save, assumed, leaf, operation, tracked_of
 from gradfix.analysis.state import State
@@ -53,7 +54,8 @@ def facts_of(state: State, tensor: Tensor) -> TensorFacts:
     node = state.node_of(tensor)
     is_leaf = node is not None and node.kind is NodeKind.LEAF and not tensor.is_view and not tensor.detached
     dtype = None if tensor.dtype is None or tensor.dtype.startswith("?") else tensor.dtype
-    return TensorFacts(tracked_of(node), is_leaf, dtype, tensor.shape, tensor.expanded, device=tensor.device)
+    floating = is_floating(tensor)
+    return TensorFacts(tracked_of(node), is_leaf, dtype, floating, tensor.shape, tensor.expanded, device=tensor.device)
 
 
 def value_facts(state: State, value: Value, target: Tensor | None = None) -> ValueFacts:
@@ -136,6 +138,7 @@ def view_of(
         storages,
         known=base.known,
         dtype=dtype or base.dtype,
+        floating=base.floating and dtype in (None, base.dtype),
         shape=shape,
         view=ViewKind.MULTI if base.view is ViewKind.MULTI else kind,
         path=(*base.path, op),

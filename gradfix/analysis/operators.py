@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gradfix.analysis import cuts, overloads, stale
-from gradfix.analysis.factories import dtype_name
+from gradfix.analysis.dtypes import dtype_name, makes_floats, may_convert, result_dtype
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, operation
 from gradfix.analysis.indexing import broadcast
@@ -261,7 +261,7 @@ def output_tensor(
     """The tensor an operator returns: over new memory, or a view of an argument."""
     operands = [t for group in groups.values() for t in group]
     known = any(t.known for t in operands) or not operands or not op.name.startswith("Tensor.")
-    dtype = _dtype(output, operands, arguments)
+    dtype = result_dtype(output, operands, arguments)
     shape = result_shape(short_name(op), output, operands, arguments)
     bases = [t for name in output.view_of for t in groups.get(name, ())]
     view = output.contiguous_view if bases and all(base.dense for base in bases) else output.view
@@ -280,6 +280,8 @@ def output_tensor(
         result.overlapping = _expands(op) and grows(bases[0].shape, arguments.get("size"), state)
         for other in made[1:]:
             result = join_tensors(result, other, None)
+        if dtype_name(arguments.get("dtype")) is None and may_convert(short_name(op), arguments):
+            result.dtype, result.floating = None, False
         if short_name(op) == "to":
             result.dtype = _cast(bases[0], arguments)
         if is_whole(result.dtype) and not is_whole(bases[0].dtype):
@@ -298,6 +300,7 @@ def output_tensor(
         dtype = None
     fresh = result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
     fresh.dense = _is_dense(op, output, operands)
+    fresh.floating = makes_floats(short_name(op), output, operands, arguments)
     return fresh
 
 
@@ -348,19 +351,6 @@ def grows(shape: tuple[int | None, ...] | None, wanted: Value | None, state: Sta
 
 def _expands(op: Operator) -> bool:
     return short_name(op) in ("expand", "expand_as", "broadcast_to", "broadcast_tensors")
-
-
-def _dtype(output: Output, operands: Sequence[Tensor], arguments: Arguments) -> str | None:
-    explicit = arguments.get("dtype")
-    if (named := dtype_name(explicit)) is not None:
-        return named
-    kinds = {t.dtype for t in operands}
-    if output.dtype == "same":
-        return operands[0].dtype if operands else None
-    if output.dtype in ("promote", "same-float", "float"):
-        single = kinds.pop() if len(kinds) == 1 else None
-        return single if single and single.startswith(("float", "bfloat", "?")) else None
-    return output.dtype if output.dtype in ("bool", "int64", "float32", "float64") else None
 
 
 def arithmetic(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Tensor:

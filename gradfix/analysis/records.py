@@ -198,6 +198,7 @@ def join_facts(a: TensorFacts, b: TensorFacts) -> TensorFacts:
         tracked=a.tracked if a.tracked is b.tracked else Tracked.MAYBE,
         leaf=a.leaf and b.leaf,
         dtype=a.dtype if a.dtype == b.dtype else None,
+        floating=a.floating and b.floating,
         shape=shape,
         expanded=a.expanded or b.expanded,
         plain=a.plain and b.plain,

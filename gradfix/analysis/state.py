@@ -195,6 +195,7 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         storages,
         known=a.known and b.known,
         dtype=a.dtype if a.dtype == b.dtype else None,
+        floating=a.floating and b.floating,
         shape=shape,
         view=a.view if a.view is b.view else ViewKind.MAYBE,
         path=a.path if a.path == b.path else (),

@@ -51,6 +51,7 @@ class Tensor:
     storages: tuple[Storage, ...]
     known: bool = True  # False: nothing proves that this is a tensor at all
     dtype: str | None = None
+    floating: bool = False  # of a floating or complex dtype, whichever it is
     shape: tuple[int | None, ...] | None = None
     view: ViewKind = ViewKind.NONE
     path: tuple[str, ...] = ()  # ops that led from the base to this view, first to last

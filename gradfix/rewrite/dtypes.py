@@ -45,7 +45,12 @@ _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 
 def is_floating(tensor: TensorFacts) -> bool:
     """Proven to be of a floating or complex dtype; only such tensors are tracked."""
-    return tensor.leaf or tensor.tracked is Tracked.YES or _category(tensor.dtype) in ("float", "complex")
+    return (
+        tensor.floating
+        or tensor.leaf
+        or tensor.tracked is Tracked.YES
+        or _category(tensor.dtype) in ("float", "complex")
+    )
 
 
 def is_integer(dtype: str | None) -> bool:
