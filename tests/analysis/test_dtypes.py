@@ -71,7 +71,8 @@ EXPRESSIONS = (
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 @pytest.mark.parametrize("kind", ["float32", "int64"])
 def test_a_dtype_said_to_be_floating_is(expression: str, kind: str) -> None:
-    text = f"import torch\n\n\ndef f(x: torch.Tensor, other: torch.Tensor, kind):\n    y = {expression}\n    y[0] = 1\n    return y\n"
+    header = "import torch\n\n\ndef f(x: torch.Tensor, other: torch.Tensor, kind):\n"
+    text = f"{header}    y = {expression}\n    y[0] = 1\n    return y\n"
     facts = analyse(Source.from_text("f.py", text))
     said = [write.tensor for write in facts.writes]
     wanted = getattr(torch, "int32" if "view(kind)" in expression else "int64")
