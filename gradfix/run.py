@@ -82,6 +82,8 @@ def plan(
 
 def with_programs(planned: Sequence[Plan | FileResult]) -> list[Plan | FileResult]:
     """The plans, those without a case of their own with the programs among the files that import them."""
+    if not any(isinstance(one, Plan) and one.fixed.applied for one in planned):
+        return list(planned)
     from gradfix.backward.cases import Command, Program
 
     def is_bare(one: Plan | FileResult) -> bool:

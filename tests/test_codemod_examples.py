@@ -11,7 +11,7 @@ from gradfix import edits, engine, pages, registry
 from gradfix.codemod import Codemod
 from gradfix.findings import Applicability, Severity
 from gradfix.source import Source
-from tests.recorded_losses import recorded
+from recorded_losses import recorded
 
 torch = pytest.importorskip("torch")
 
