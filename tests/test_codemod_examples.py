@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 
 import pytest
+from recorded_losses import recorded
 
 from gradfix import edits, engine, pages, registry
 from gradfix.codemod import Codemod
 from gradfix.findings import Applicability, Severity
 from gradfix.source import Source
-from recorded_losses import recorded
 
 torch = pytest.importorskip("torch")
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from recorded_losses import recorded
 
 from gradfix import edits, engine, registry
 from gradfix.codemod import Codemod
 from gradfix.findings import Applicability, Severity
 from gradfix.source import Source
-from recorded_losses import recorded
 
 torch = pytest.importorskip("torch")
 
