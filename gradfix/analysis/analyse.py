@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from gradfix.analysis import calls, expressions, generators, gradient_facts, outcome, statements, stores, swaps
 from gradfix.analysis.buffers import buffers_of
-from gradfix.analysis.candidates import candidates
+from gradfix.analysis.candidates import Candidates, candidates
 from gradfix.analysis.cut_facts import facts_of_cuts
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.analysis.machine import Machine
@@ -57,12 +57,12 @@ def analyse(source: Source) -> ModuleFacts:
     return analyse_tree(source, tree)
 
 
-def analyse_tree(source: Source, tree: ast.Module) -> ModuleFacts:
-    """The same for a tree already parsed from `source.text`."""
+def analyse_tree(source: Source, tree: ast.Module, chosen: Candidates | None = None) -> ModuleFacts:
+    """The same for a tree already parsed from `source.text`; `chosen`: the functions to run."""
     m = Machine(source, _Interpreter())
     with _deep_recursion():
         end = run_module(m, tree)
-        run_functions(m, end, candidates(tree))
+        run_functions(m, end, candidates(tree) if chosen is None else chosen)
     ordinals = outcome.ordinals_of(m, tree)
     written = outcome.written_memory(m)
     writes = outcome.facts_of_writes(m, ordinals, written)

@@ -35,9 +35,18 @@ def candidates(tree: ast.Module) -> Candidates:
     if not any(scope.writes or scope.backward or scope.in_place_layer for scope in found.scopes):
         return Candidates(frozenset(), frozenset())
     reached = _spread(found)
-    worth = [s for s in found.scopes if isinstance(s.node, FUNCTIONS) and _is_worth(reached[id(s)])]
+    return _chosen(s for s in found.scopes if _is_worth(reached[id(s)]))
+
+
+def every_function(tree: ast.Module) -> Candidates:
+    """All of them: what the choice is measured against."""
+    return _chosen(survey(tree).scopes)
+
+
+def _chosen(scopes: Iterable[Scope]) -> Candidates:
+    worth = [scope for scope in scopes if isinstance(scope.node, FUNCTIONS)]
     named = frozenset[str]().union(*(s.called for s in worth), *(s.called_attributes for s in worth))
-    return Candidates(frozenset(id(s.node) for s in worth), named)
+    return Candidates(frozenset(id(scope.node) for scope in worth), named)
 
 
 def _is_worth(marks: int) -> bool:
