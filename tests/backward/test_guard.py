@@ -208,7 +208,7 @@ def test_the_budget_is_kept(tmp_path: Path) -> None:
         assert any("stopped after" in note for note in first.notes)
         while fixed(checker, tmp_path, slow).reason != "the budget of the check is spent":
             pass
-        assert checker._spent < 12.0
+        assert checker._budget.left > -8.0
 
 
 def test_the_first_verdict_comes_soon_and_the_next_ones_sooner(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from mutants.subjects import Subject, chosen, planted, written  # noqa: E402
 FILES = (
     "index_assignment/element_after_exp",
     "index_assignment/mask_of_itself",
-    "index_assignment/recurrence_in_a_buffer",
+    "recurrent_buffer/added_in_place",
     "augmented_assignment/column_of_saved",
     "augmented_assignment/parentheses_kept",
     "inplace_method/chain_after_tanh",
