@@ -219,7 +219,7 @@ def call_function(
     info = callee.info
     if info.is_generator:
         return Suspended(callee, tuple(args), tuple(keywords.items()), at)
-    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted:
+    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or _is_left_to_others(info):
         return unknown_call(m, state, (*args, *keywords.values()), at)
     m.covered.add(info)
     m.steps += 1
@@ -234,6 +234,17 @@ def call_function(
         result = m.run_body(state, info)
     state.grad, state.off_at = grad, off_at
     return result
+
+
+def _is_left_to_others(info: FunctionInfo) -> bool:
+    """Whether a method only stands for those of subclasses: it raises, is `...`, or is said to be abstract."""
+    if info.owner is None or isinstance(info.node, ast.Lambda):
+        return False
+    marks = {ast.unparse(decorator).rpartition(".")[2] for decorator in info.node.decorator_list}
+    body = info.node.body[1:] if ast.get_docstring(info.node, clean=False) is not None else info.node.body
+    silent = all(isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and s.value.value is ... for s in body)
+    raises = len(body) == 1 and isinstance(body[0], ast.Raise)
+    return "abstractmethod" in marks or raises or (bool(body) and silent)
 
 
 def bind_parameters(
