@@ -21,6 +21,8 @@ MULTI_VIEW, VIEW, EXPANDED = "multi-view-write", "view-write", "expanded-write"
 
 _FIRST = (HazardKind.OUT_WRITTEN, HazardKind.EXPANDED_WRITTEN)  # raise before anything else can
 
+_HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.ARGUMENT_READ, ObstacleKind.BASE_READ)
+
 _SAVER = re.compile(r"`([^`]+)`")
 
 
@@ -57,7 +59,7 @@ def family_of(write: Write) -> str | None:
         return MULTI_VIEW
     if write.hazards[0].kind is not HazardKind.SAVED_THEN_WRITTEN:
         return None
-    read = any(o.certain and o.kind in (ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ) for o in write.obstacles)
+    read = any(o.certain and o.kind in _HOLDERS for o in write.obstacles)
     return VIEW if (write.named_view and read) or _is_method_view(write.target) else None
 
 

@@ -43,6 +43,7 @@ def f(x):
 ## Fix safety
 Values, dtype and gradients stay the same. Where somebody else may hold the tensor and expects to see the update
 (another name, a caller, a list), the update stays, and backward gets a copy of what it needs: `a = h.clone().sin()`.
+A function that writes to its argument comes to return it (`h = scale_(h)`), where all its callers are in the file.
 
 ## References
 - <https://pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks>

@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Callable
 from dataclasses import replace
 
-from gradfix.analysis import bindings, calls, comprehensions, cuts, objects, operators, python_values
+from gradfix.analysis import bindings, calls, comprehensions, cuts, handed, objects, operators, python_values
 from gradfix.analysis import items as item_access
 from gradfix.analysis.dtypes import is_floating
 from gradfix.analysis.facts import CutKind
@@ -25,6 +25,7 @@ from gradfix.analysis.values import (
     Container,
     Function,
     FunctionInfo,
+    Instance,
     Number,
     Suspended,
     Symbol,
@@ -97,6 +98,7 @@ def _name(m: Machine, state: State, node: ast.Name) -> Value:
     value = look_up(m, state, node.id)
     if state.log:
         read(m, state, value, node, node.id)
+        return handed.renewed(m, state, value, node)
     return value
 
 
@@ -104,19 +106,27 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
     if isinstance(node.value, ast.Name) and (node.attr in objects.METADATA or node.attr in objects.QUIET_METHODS):
         base = look_up(m, state, node.value.id)  # asking for a shape reads no values
     else:
-        base = evaluate(m, state, node.value)
+        base = _owner(m, state, node.value)
     value = objects.attribute(m, state, base, node.attr, node)
     if state.log and isinstance(value, Tensor):
         read(m, state, value, node, ast.unparse(node))
+        return handed.renewed(m, state, value, node)
     return value
 
 
 def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
-    base = evaluate(m, state, node.value)
+    base = _owner(m, state, node.value)
     value = item_access.subscript(m, state, base, node, lambda part: item_access.index_value(m, state, part))
     if state.log and isinstance(base, Container) and isinstance(value, Tensor):
         read(m, state, value, node, ast.unparse(node))
+        return handed.renewed(m, state, value, node)
     return value
+
+
+def _owner(m: Machine, state: State, node: ast.expr) -> Value:
+    """What an attribute or item is taken of; that of an object or container says nothing of the others it has."""
+    known = look_up(m, state, node.id) if isinstance(node, ast.Name) else None
+    return known if isinstance(known, (Instance, Container)) else evaluate(m, state, node)
 
 
 def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Value:

@@ -101,6 +101,7 @@ class ObstacleKind(Enum):
     """Why giving the target a new tensor would change what somebody else sees."""
 
     ALIAS_READ = "alias-read"  # another name of the storage is read after the write
+    ARGUMENT_READ = "argument-read"  # the caller reads, under its name, what it handed to the function that writes
     BASE_READ = "base-read"  # the target is a view; its base or another view of it is read after the write
     CALLER_SEES = "caller-sees"  # the tensor came in as an argument; the caller keeps the old object
     ESCAPED = "escaped"  # stored where the analysis can't follow (attribute, container, unknown call)
@@ -162,6 +163,7 @@ class Write:
     may_be_number: bool = False  # in some passages no tensor yet: `total` of `total += v`, from 0.0 on
     value_changes: bool = False  # the memory of the value is written in place somewhere, too
     operands: tuple[tuple[str, ValueFacts], ...] = ()  # of a write under a mask: the names in its value
+    calls: tuple[ast.Call, ...] = ()  # seen to run the function it stands in, or one that leads there
 
 
 class ConditionKind(Enum):

@@ -122,8 +122,8 @@ def _join_logs(a: Stamp | None, b: Stamp | None) -> Stamp | None:
     return a
 
 
-def _stale(state: State, parts: Iterable[Value]) -> frozenset[int]:
-    found: frozenset[int] = frozenset()
+def _stale(state: State, parts: Iterable[Value]) -> frozenset[Visit]:
+    found: frozenset[Visit] = frozenset()
     for part in parts:
         if isinstance(part, Tensor):
             found |= state.missed(part)

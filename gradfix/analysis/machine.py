@@ -127,6 +127,7 @@ class Machine:
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
         self.calls: list[FunctionInfo] = []
+        self.followed: dict[int, tuple[ast.AST, FunctionInfo]] = {}  # by id of the call: it, and what it calls
         self.entry = 0  # which entry runs: id of its function, 0 for the top level
         self.sites: tuple[int, ...] = ()  # ids of the call expressions that led here
         self.arms: list[int] = []  # branches taken on the way here that not every run takes, numbered afresh each time
@@ -185,6 +186,7 @@ class Machine:
     def called(self, at: ast.AST, info: FunctionInfo) -> Iterator[None]:
         """Follow a call of a function for a while."""
         before, arms = self.whereabouts(), len(self.arms)
+        self.followed[id(at)] = (at, info)
         self.sites, self.outer_arms = (*self.sites, id(at)), arms
         self.calls, self.yield_to = [*self.calls, info], None
         try:

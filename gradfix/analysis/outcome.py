@@ -6,6 +6,7 @@ import ast
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
+from gradfix.analysis import handed
 from gradfix.analysis.facts import (
     BackwardCall,
     ConditionalFill,
@@ -78,6 +79,7 @@ def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: 
         saved_by_known=not any(id(note.save) in m.unfollowed for note in ordered),
         may_be_number=record.may_be_number,
         operands=tuple(record.operands.items()),
+        calls=handed.calls_towards(m, record),
         value_changes=not (record.sources - record.storages).isdisjoint(written),
     )
 

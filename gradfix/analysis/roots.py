@@ -216,6 +216,6 @@ def _tensors(state: State, value: Value, depth: int) -> list[Tensor]:
 
 
 def _note_stored(m: Machine, state: State, tensor: Tensor, name: str) -> None:
-    for key in state.missed(tensor):
-        if (record := m.writes.get(key)) is not None and ast.unparse(record.target) != name:
+    for visit in state.missed(tensor):
+        if (record := m.writes.get(visit.key)) is not None and ast.unparse(record.target) != name:
             record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))

@@ -119,7 +119,7 @@ class State:
         self.conflicts: Layers[tuple[Save, int], tuple[Visit, bool]] = Layers()
         self.log: Layers[Storage, Stamp | None] = Layers()  # the writes to a storage, newest first
         self.spent: Layers[Node, tuple[ast.Call, bool]] = Layers()  # freed by which backward; True: for certain
-        self.late: Layers[Tensor, frozenset[int]] = Layers()  # writes a tensor missed before it was made
+        self.late: Layers[Tensor, frozenset[Visit]] = Layers()  # writes a tensor missed before it was made
         self.chosen: Layers[object, tuple[Node | None, int] | None] = Layers()  # graph of one of several, and when
         self.cuts: Layers[Storage, Flows] = Layers()  # where what is in a storage lost its graph
         self.grad = Tracked.YES
@@ -153,13 +153,13 @@ class State:
         saves = self.saves[storage] = dict(self.saves.get(storage) or {})
         return saves
 
-    def missed(self, tensor: Tensor) -> frozenset[int]:
-        """The writes to its memory after which a rewrite would leave this tensor with old values, by record."""
+    def missed(self, tensor: Tensor) -> frozenset[Visit]:
+        """The writes to its memory after which a rewrite would leave this tensor with old values."""
         found = self.late.get(tensor) or frozenset()
         for storage in tensor.storages:
             stamp = self.log.get(storage)
             while stamp is not None and stamp.tick > tensor.born:
-                found |= {stamp.visit.key}
+                found |= {stamp.visit}
                 stamp = stamp.before
         return found
 

@@ -24,8 +24,8 @@ def note(m: Machine, state: State, target: ast.Subscript, written: Tensor, value
         return
     if value.storages != written.storages or not written.known or tracked(state, written) is Tracked.NO:
         return
-    for key in state.missed(value):
-        earlier = m.writes.get(key)
+    for visit in state.missed(value):
+        earlier = m.writes.get(visit.key)
         if earlier is not None and _same_place(earlier, value.made_by) and earlier.function == m.scope.qualname:
             m.swaps.setdefault(
                 id(target), SwapRecord(target, m.statement, m.scope.qualname, value.made_by, earlier.statement)

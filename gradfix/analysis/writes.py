@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, replace
 
-from gradfix.analysis import cuts, stale
+from gradfix.analysis import cuts, handed, stale
 from gradfix.analysis.facts import (
     CutKind,
     IndexItem,
@@ -287,7 +287,7 @@ def root_of(target: ast.expr) -> ast.expr | None:
 
 
 def _fresh_object(m: Machine, state: State, visit: Visit, tensor: Tensor) -> Tensor:
-    missed = state.missed(tensor) - {visit.key}
+    missed = frozenset(other for other in state.missed(tensor) if other.key != visit.key)
     tick = now()
     for storage in tensor.storages:
         state.log[storage] = Stamp(tick, visit, tuple(m.arms), state.log.get(storage))
@@ -304,10 +304,12 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
     if state.quiet or not state.log:
         return
     for tensor in tensors(value):
-        for key in state.missed(tensor):
-            record = m.writes.get(key)
+        for visit in state.missed(tensor):
+            record = m.writes.get(visit.key)
             if record is not None and not _inside(node, record) and not _apart(tensor, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
+                if handed.is_argument(m, visit, record, node):
+                    kind = ObstacleKind.ARGUMENT_READ
                 holder = name if m.scope.qualname == record.function else f"the caller's {name}"
                 record.add_obstacle(Obstacle(kind, holder, m.place(node, f"`{name}` is read here")))
     if depth and isinstance(value, Container) and (items := state.items.get(value)):

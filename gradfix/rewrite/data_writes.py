@@ -13,7 +13,7 @@ from gradfix.rewrite.places import clone_of
 from gradfix.rewrite.sites import site_of
 from gradfix.source import Source, Span
 
-_HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ)
+_HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.ARGUMENT_READ, ObstacleKind.BASE_READ)
 _UPDATES = (ObstacleKind.PARAMETER, ObstacleKind.LEAF_GRAD_READ)
 _NAMED = Refusal(
     "the name written was taken by `.data` before",

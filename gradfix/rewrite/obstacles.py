@@ -14,6 +14,7 @@ _HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ)
 _REFUSED = (
     *_HOLDERS,
     ObstacleKind.CLOSURE,
+    ObstacleKind.ARGUMENT_READ,
     ObstacleKind.PARAMETER,
     ObstacleKind.LEAF_GRAD_READ,
     ObstacleKind.NOT_A_NAME,
@@ -68,6 +69,11 @@ def _explain(source: Source, write: Write, obstacle: Obstacle) -> Refusal:
             return Refusal(
                 f"`{other}` is the same tensor and is read afterwards{line}: it would miss the write",
                 f"read `{target}` there, or give `{other}` a `.clone()` if it should keep the old value",
+            )
+        case ObstacleKind.ARGUMENT_READ:
+            return Refusal(
+                f"`{target}` is {other}, which is read after the call{line} and would miss the write",
+                f"return `{target}`, and give the caller the result",
             )
         case ObstacleKind.BASE_READ:
             return Refusal(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradfix.analysis.facts import Spelling, Write
 from gradfix.findings import Applicability, Refusal, Rewrite
 from gradfix.rewrite.flags import drop_flags
+from gradfix.rewrite.handed_back import hand_back
 from gradfix.rewrite.parameter_copies import copy_parameter
 from gradfix.rewrite.plain_views import split_plainly
 from gradfix.rewrite.rebind import rebind
@@ -20,8 +21,8 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     """The ways to cure `write`, or why there is none.
 
     An update of a leaf is one, whatever else could be done. A new tensor for the target comes first where nobody else
-    could tell; otherwise backward gets copies of what it needs and the write stays, or a leaf gets a copy
-    to work on, which keeps its `.grad` under its name.
+    could tell; then a parameter is handed back to callers that are all seen; otherwise backward gets copies of what it
+    needs and the write stays, or a leaf gets a copy to work on, which keeps its `.grad` under its name.
     """
     update = update_quietly(source, write, spelling)
     if update is not None:
@@ -32,9 +33,14 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     made = rebind(source, write, spelling)
     copy = split_plainly(source, write, spelling) or work_on_copy(source, write) or copy_saved(source, write, spelling)
     if isinstance(made, Refusal) or not made:
-        copies = tuple(c for c in (copy, copy_parameter(source, write)) if c is not None)
-        return copies or made
-    if copy is None:
-        return made
-    first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
-    return (copy, *made) if first else (*made, copy)
+        ways = tuple(c for c in (copy, copy_parameter(source, write)) if c is not None)
+    elif copy is None:
+        ways = made
+    else:
+        first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
+        ways = (copy, *made) if first else (*made, copy)
+    if isinstance(made, Refusal) or made[0].applicability is not Applicability.SAFE:
+        handed = hand_back(source, write, spelling)
+        if handed is not None:
+            ways = (handed, *ways) if handed.applicability is Applicability.SAFE else (*ways, handed)
+    return ways or made

@@ -45,7 +45,7 @@ def test_a_caller_reads_the_argument_under_the_same_name() -> None:
         """,
         "x += block",
     )
-    assert certain(write) == {ObstacleKind.ALIAS_READ}
+    assert certain(write) == {ObstacleKind.ARGUMENT_READ}
     assert [obstacle.name for obstacle in write.obstacles if obstacle.certain] == ["the caller's x"]
 
 
