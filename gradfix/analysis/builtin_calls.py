@@ -326,9 +326,7 @@ def container_method(
         state.items[receiver] = Items((*items.values, args[1]), items.exact, keys)
         return NONE
     if name == "items" and receiver.kind in ("dict", "modules"):
-        names: list[Value] = [UNKNOWN] * len(items.values) if items.keys is None else [Const(k) for k in items.keys]
-        pairs = tuple(_pair(state, pair) for pair in zip(names, items.values, strict=True))
-        return _listed(state, Items(pairs, items.exact))
+        return _listed(state, _pairs(state, items))
     if name == "keys":
         exact = items.exact and items.keys is not None
         return _listed(state, Items(tuple(map(Const, items.keys or ())) if exact else (UNKNOWN,), exact))
@@ -349,6 +347,16 @@ def container_method(
         element = items.element()
         return UNKNOWN if element is None else element
     return UNKNOWN
+
+
+def _pairs(state: State, items: Items) -> Items:
+    """What `items()` of a dict gives."""
+    if items.keys is not None:
+        rows = zip(map(Const, items.keys), items.values, strict=True)
+        return Items(tuple(_pair(state, row) for row in rows), items.exact)
+    element = items.element()
+    pair = _pair(state, (UNKNOWN, UNKNOWN if element is None else element))
+    return Items((pair,) if items.values else (), items.exact and not items.values)
 
 
 def _listed(state: State, items: Items, kind: str = "list") -> Container:

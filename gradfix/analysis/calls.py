@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from gradfix.analysis import builtin_calls, classes, custom_functions, cuts, losses, torch_calls
+from gradfix.analysis import builtin_calls, classes, custom_functions, cuts, losses, nn_layers, torch_calls
 from gradfix.analysis import items as item_access
 from gradfix.analysis.annotations import counted, promised
 from gradfix.analysis.facts import Tracked
@@ -101,7 +101,7 @@ def call_value(
     if isinstance(callee, Class):
         return classes.instantiate(m, state, callee, args, keywords, at)
     if isinstance(callee, Layer):
-        return torch_calls.call_layer(m, state, callee, args, keywords, at)
+        return nn_layers.call_layer(m, state, callee, args, keywords, at)
     if isinstance(callee, Container) and callee.kind == "layers":
         return _sequential(m, state, callee, args, at)
     if isinstance(callee, Instance):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from gradfix.analysis import torch_calls
+from gradfix.analysis import nn_layers
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
@@ -98,7 +98,7 @@ def begin_layer(
     """`super().__init__(…)` in a class that extends a layer of torch.nn."""
     name = _layer_base(instance.info)
     if name is not None:
-        state.attributes_of(instance)[_LAYER] = torch_calls.layer(state, name, args, keywords, at)
+        state.attributes_of(instance)[_LAYER] = nn_layers.layer(state, name, args, keywords, at)
     return NONE
 
 

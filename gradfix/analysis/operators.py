@@ -13,7 +13,7 @@ from gradfix.analysis.graph import Node, operation
 from gradfix.analysis.indexing import broadcast
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import graph_node, result_tensor, save, tracked, view_of
-from gradfix.analysis.shapes import result_shape
+from gradfix.analysis.shapes import PRODUCTS, result_shape
 from gradfix.analysis.state import Items, State, join_tensors
 from gradfix.analysis.values import (
     DEVICE,
@@ -207,11 +207,12 @@ def save_arguments(
     """Note what an operator keeps of its arguments."""
     if node is None:
         return
+    flat = _is_flat_product(op, groups)
     for entry in op.saves:
         held = groups.get(entry.parameter, ())
         level = _at_most(condition_level(state, entry.condition, groups), node.tracked)
         for tensor in held:
-            if entry.dense_only and _TRANSPOSING.intersection(tensor.path):
+            if entry.dense_only and not flat and _TRANSPOSING.intersection(tensor.path):
                 if BATCHED in tensor.path:
                     continue  # of a batch the product keeps a contiguous copy
                 level = _at_most(level, Tracked.MAYBE)
@@ -220,6 +221,12 @@ def save_arguments(
                     continue  # what is kept is a copy in half precision
                 level = _at_most(level, Tracked.MAYBE)
             save(state, node, tensor, short_name(op), at, level, result=False)
+
+
+def _is_flat_product(op: Operator, groups: Mapping[str, Sequence[Tensor]]) -> bool:
+    """True for a product of matrices and vectors, which keeps them as they are: only batches are made contiguous."""
+    shapes = [tensor.shape for group in groups.values() for tensor in group]
+    return short_name(op) in PRODUCTS and all(shape is not None and len(shape) < 3 for shape in shapes)
 
 
 def save_output(

@@ -16,6 +16,7 @@ _ELEMENTWISE = frozenset(
     "MSELoss L1Loss SmoothL1Loss HuberLoss BCELoss BCEWithLogitsLoss mse_loss l1_loss smooth_l1_loss huber_loss "
     "binary_cross_entropy binary_cross_entropy_with_logits".split()
 )
+PRODUCTS = frozenset({"@", "matmul", "mm", "mv"})
 _OVER_CLASSES = frozenset("cross_entropy CrossEntropyLoss nll_loss NLLLoss".split())
 
 
@@ -31,17 +32,28 @@ def result_shape(name: str, output: Output, operands: Sequence[Tensor], argument
     if name in ("Linear", "linear") and first:
         weight = operands[1].shape if len(operands) > 1 else None
         return (*first[:-1], weight[0] if weight and len(weight) == 2 else None)
+    if name in PRODUCTS and len(operands) > 1:
+        return _product(first, operands[1].shape)
     if name == "Embedding" and first is not None:
         return (*first, None)
     if name in _ELEMENTWISE or name in _OVER_CLASSES:
         return _unreduced(name, operands) if arguments.get("reduction") == Const("none") else None
     if name in ("squeeze", "unsqueeze", "flatten") and first is not None:
         return _regrouped(name, first, arguments)
+    if name in ("t", "adjoint") and first is not None and len(first) < 3:
+        return tuple(reversed(first))
     if output.shape == "same":
         return first
     if name.startswith("Conv") and first is not None and len(first) > 2:
         return (first[0], *(None for _ in first[1:]))
     return broadcast([t.shape for t in operands]) if output.shape == "broadcast" else None
+
+
+def _product(left: Shape | None, right: Shape | None) -> Shape | None:
+    """Shape of a product of matrices and vectors; of a batch only where a plain matrix multiplies it."""
+    if not left or not right or len(right) > 2 or (len(right) == 1 and len(left) > 2):
+        return None
+    return (*left[:-1], *right[1:])
 
 
 def _unreduced(name: str, operands: Sequence[Tensor]) -> Shape | None:

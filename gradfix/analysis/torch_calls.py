@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from gradfix.analysis import (
     autograd_calls,
@@ -12,27 +11,25 @@ from gradfix.analysis import (
     factories,
     gradients,
     new_tensors,
+    nn_layers,
     objects,
     operators,
     out_arguments,
-    overloads,
     sinks,
 )
 from gradfix.analysis.facts import CutKind, Tracked, WriteForm
 from gradfix.analysis.graph import Node
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
-from gradfix.analysis.state import Items, State
+from gradfix.analysis.state import State
 from gradfix.analysis.values import (
     DEVICE,
     NONE,
     UNKNOWN,
     Const,
     Container,
-    Layer,
     Method,
     Number,
-    Storage,
     Symbol,
     Tensor,
     Value,
@@ -40,20 +37,12 @@ from gradfix.analysis.values import (
     tensors,
 )
 from gradfix.analysis.writes import Site, write, written_by
-from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_flag, method, module
+from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_flag, method
 
 Keywords = Mapping[str, Value]
 _GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
 _KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "DoubleTensor"})  # given a tensor
 _TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
-# Where `inplace` stands among the arguments of the constructors that have it; the last of all.
-_INPLACE_PLACE = {
-    **dict.fromkeys("ReLU ReLU6 SELU SiLU Hardswish Hardsigmoid Mish".split(), 0),
-    **dict.fromkeys("ELU CELU LeakyReLU Dropout Dropout1d Dropout2d Dropout3d".split(), 1),
-    **dict.fromkeys(("AlphaDropout", "FeatureAlphaDropout"), 1),
-    **dict.fromkeys(("Hardtanh", "RReLU", "Threshold"), 2),
-}
-_PAIRS = frozenset({"LSTM", "GRU", "RNN", "MultiheadAttention"})
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
 
 
@@ -83,7 +72,7 @@ def torch_function(
     if name.endswith("checkpoint.checkpoint") and args:
         return m.call_value(state, args[0], args[1:], {}, node)
     if name.startswith("torch.nn.") and short[:1].isupper():
-        return layer(state, short, args, keywords, node)
+        return nn_layers.layer(state, short, args, keywords, node)
     if name.startswith("torch.nn.init.") and short.endswith("_"):
         return _initialise(m, state, args, node)
     if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
@@ -295,103 +284,3 @@ def _save_others(
         level = operators.condition_level(state, entry.condition, groups)
         for tensor in others.get(entry.parameter, ()):
             save(state, node, tensor, operators.short_name(op), at, level, result=False)
-
-
-def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
-    """Build a module of torch.nn."""
-    if name in ("Sequential", "ModuleList", "ModuleDict"):
-        made = Container("layers" if name == "Sequential" else "modules")
-        parts: list[Value] = []
-        exact = True
-        names: tuple[object, ...] | None = None
-        for value in args:
-            if isinstance(value, Container) and (items := state.items.get(value)):
-                parts.extend(items.values)
-                exact = exact and items.exact
-                names = items.keys
-            else:
-                parts.append(value)
-        keyed = name == "ModuleDict" and exact
-        state.items[made] = Items(tuple(parts), exact, (names or ()) if keyed else None)
-        return made
-    place = _INPLACE_PLACE.get(name, len(args))
-    inplace = Const(True) in (keywords.get("inplace"), *args[place : place + 1])
-    known = module(name)
-    learns = known.learns if known is not None else "no" if name.endswith("Loss") else "maybe"
-    weights: tuple[Storage, ...] = ()
-    if learns != "no":
-        storage = objects.parameter(state, f"{name}.weight")
-        weights = (storage,)
-        graph = state.nodes.get(storage)
-        if learns == "maybe" and graph is not None:
-            graph.tracked = Tracked.MAYBE
-    settings: Mapping[str, str] = {}
-    built = known.call or known.inplace_call if known is not None else None
-    if built is not None:
-        named = {key: operators.kind_of(state, value) for key, value in keywords.items()}
-        kinds = [operators.kind_of(state, value) for value in args]
-        binding = overloads.bind_overloads(built.constructor, kinds, named)
-        settings = binding.kinds if binding is not None else {}
-    chance = keywords.get("p", args[0] if args else Const(0.5)) if "Dropout" in name else Const(1.0)
-    out = keywords.get("out_features", args[1] if len(args) > 1 else None) if name == "Linear" else None
-    width = out.value if isinstance(out, Const) and type(out.value) is int else None
-    return Layer(name, inplace, weights, tuple(settings.items()), chance, node, width)
-
-
-def call_layer(
-    m: Machine, state: State, called: Layer, args: Sequence[Value], keywords: Keywords, node: ast.Call
-) -> Value:
-    """Run a module of torch.nn on its input."""
-    known = module(called.name)
-    op = None if known is None else known.inplace_call if called.inplace else known.call
-    if op is None and "Dropout" in called.name:
-        op = function("torch.nn.functional.dropout")  # modules that draw at random can't be measured one by one
-    source = tensor_of(args[0]) if args else None
-    if op is None or source is None:
-        return _unmeasured_layer(m, state, called, args, node)
-    source.known = True
-    if dict(called.settings).get("batch_first") == "true":  # the layer transposes first, which may copy
-        args = [replace(a, path=(*a.path, "transpose")) if isinstance(a, Tensor) else a for a in args]
-    held = Container("tuple")
-    shape = None if called.width is None else (called.width, None)
-    state.items[held] = Items(tuple(Tensor((storage,), shape=shape) for storage in called.weights), True)
-    settings = dict(called.settings)
-    op, arguments = operators.bind(state, op, args, keywords, settings)
-    if settings.get("reduction", "").startswith("'"):
-        arguments["reduction"] = Const(settings["reduction"].strip("'"))
-    arguments["weights"] = held
-    if called.inplace and node.args:
-        if called.chance in (Const(0), Const(0.0)):
-            return source  # dropout with p=0 hands its input through
-        doubtful = not isinstance(called.chance, Const)
-        m.uncertain_loop += doubtful
-        fresh = write(m, state, Site(WriteForm.FLAG, node, node.args[0], method=called.name), source, None)
-        m.uncertain_loop -= doubtful
-        m.note_maker(node, called, source)
-        groups = {key: operators.members(state, value) for key, value in arguments.items()}
-        if op.outputs and state.grad is not Tracked.NO:
-            operators.save_output(state, op, op.outputs[0], written_by(state, fresh), fresh, groups, node)
-        m.rebind(state, node.args[0], source, fresh)
-        return fresh
-    result = operators.apply(m, state, op, arguments, node)
-    if called.name in _PAIRS and isinstance(result, Tensor):
-        return _pair(state, result, node)
-    return result
-
-
-def _pair(state: State, result: Tensor, node: ast.AST) -> Container:
-    """What recurrent layers and attention return: the output and something beside it."""
-    both = Container("tuple")
-    state.items[both] = Items((result, result_tensor(state, state.node_of(result), node)), True)
-    return both
-
-
-def _unmeasured_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], node: ast.Call) -> Value:
-    operands = [*all_tensors(args), *(Tensor((storage,)) for storage in called.weights)]
-    graph = graph_node(state, called.name, operands, node)
-    if graph is not None:
-        for tensor in all_tensors(args):
-            save(state, graph, tensor, called.name, node, Tracked.MAYBE, result=False)
-    made = result_tensor(state, graph, node)
-    cuts.put(state, (made,), cuts.through(m, state, called.name, args))
-    return _pair(state, made, node) if called.name in _PAIRS else made
