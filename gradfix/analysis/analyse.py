@@ -8,7 +8,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradfix.analysis import calls, expressions, generators, gradient_facts, outcome, statements, stores, swaps
+from gradfix.analysis import (
+    calls,
+    expressions,
+    generators,
+    gradient_facts,
+    optimizers,
+    outcome,
+    statements,
+    stores,
+    swaps,
+)
 from gradfix.analysis.buffers import buffers_of
 from gradfix.analysis.candidates import Candidates, candidates
 from gradfix.analysis.cut_facts import facts_of_cuts
@@ -75,6 +85,7 @@ def analyse_tree(source: Source, tree: ast.Module, chosen: Candidates | None = N
         non_leaf_grads=gradient_facts.facts_of_grads(m, ordinals),
         cuts=facts_of_cuts(m, ordinals),
         spelling=spelling_of(tree),
+        early_steps=optimizers.facts_of_steps(m, ordinals),
         maskings=maskings_of(tree, writes),
         buffers=buffers_of(m, tree, writes, lambda record: outcome.fact_of_write(m, record, ordinals, written)),
     )

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradfix.analysis import classes, cuts, objects, operators, python_values
+from gradfix.analysis import classes, cuts, learned, objects, operators, python_values
 from gradfix.analysis import items as item_access
 from gradfix.analysis.facts import CutKind
 from gradfix.analysis.machine import Machine
@@ -36,8 +36,6 @@ from gradfix.analysis.values import (
 )
 
 _NUMERIC = frozenset({"float", "int", "bool", "round", "abs", "pow", "divmod"})
-# The classes of torch.nn that others of torch.nn derive from (2.13), besides Module and what Lazy ones derive from.
-_BASES = frozenset("Hardtanh Upsample NLLLoss RNNBase RNNCellBase ConstantPad1d ConstantPad2d ConstantPad3d".split())
 _RANGE_LIMIT = 1 << 20
 _AWAITING = frozenset(f"asyncio.{name}" for name in ("run", "wait_for", "create_task", "ensure_future", "shield"))
 
@@ -72,7 +70,9 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
     if name == "functools.partial" and args:
         return Partial(args[0], tuple(args[1:]), tuple(keywords.items()))
     if name in ("copy.copy", "copy.deepcopy") and args:
-        return args[0] if not isinstance(args[0], Tensor) else outside(state, "copy", known=args[0].known)
+        if isinstance(args[0], Tensor):
+            return outside(state, "copy", known=args[0].known)
+        return learned.deep_copy(state, args[0]) if name == "copy.deepcopy" else args[0]
     if name.startswith("numpy.") and (behind := cuts.through(m, state, name.rsplit(".", 1)[-1], args)):
         return Array(behind)
     if name.startswith(("numpy.", "random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
@@ -109,8 +109,8 @@ def _builtin(
         return _dict(m, state, args, keywords, at, None)
     if name in ("staticmethod", "classmethod"):
         return first
-    if name == "isinstance" and len(args) == 2 and isinstance(first, Layer) and isinstance(args[1], Symbol):
-        return _is_layer(first, args[1])
+    if name == "isinstance" and len(args) == 2 and isinstance(args[1], Symbol):
+        return python_values.is_instance(first, args[1])
     if name in ("isinstance", "hasattr", "callable", "any", "all", "issubclass"):
         return Number("bool")
     if name == "getattr" and len(args) >= 2 and isinstance(args[1], Const) and isinstance(args[1].value, str):
@@ -131,14 +131,6 @@ def _number_from(m: Machine, state: State, name: str, args: Sequence[Value], at:
         argument = at.args[0] if len(at.args) == 1 else None
         return cuts.cut(m, state, kind, name, at, args, argument=argument)
     return cuts.among_numbers(m, state, name, args)
-
-
-def _is_layer(layer: Layer, asked: Symbol) -> Value:
-    """`isinstance(layer, nn.Conv2d)`."""
-    module, _, name = asked.name.rpartition(".")
-    if module != "torch.nn" or name.startswith("_") or name in _BASES or layer.name.startswith("Lazy"):
-        return Number("bool")
-    return Const(name in (layer.name, "Module"))
 
 
 def _range(state: State, args: Sequence[Value]) -> Value:
@@ -332,7 +324,7 @@ def container_method(
         return _listed(state, Items(tuple(map(Const, items.keys or ())) if exact else (UNKNOWN,), exact))
     if name in ("values", "copy"):
         return _listed(state, items, receiver.kind if name == "copy" else "list")
-    if name in ("parameters", "named_parameters", "to", "train", "eval", "children", "modules"):
+    if name in ("parameters", "named_parameters", "to", "train", "eval", "children", "modules", "requires_grad_"):
         return module_method(m, state, receiver, name, args, at)
     if name in ("pop", "popleft") and items.exact and items.keys is None and items.values:
         index = args[0] if args else Const(0 if name == "popleft" else -1)
@@ -369,16 +361,21 @@ def module_method(
     m: Machine, state: State, receiver: Instance | Layer | Container, name: str, args: Sequence[Value], at: ast.AST
 ) -> Value:
     """A method every nn.Module has."""
+    if name == "requires_grad_" and isinstance(at, ast.Call):
+        given = [*at.args, *(k.value for k in at.keywords)]
+        learned.ask(state, receiver, m.look(state, given[0]) if given else Const(True), at)
     if name in ("to", "cuda", "cpu", "train", "eval", "double", "float", "half", "requires_grad_", "apply"):
         return receiver
     if name in objects.COUNTING:
         return Number("int") if args or name != "size" else UNKNOWN
     if name in ("parameters", "named_parameters"):
-        storage = objects.parameter(state, "parameter")
-        each: Value = Tensor((storage,))
+        found = learned.iterated(state, receiver)
+        if not found.values:
+            found = Items((Tensor((objects.parameter(state, "parameter"),)),), False)
         if name == "named_parameters":
-            each = _pair(state, (UNKNOWN, each))
-        return _listed(state, Items((each,), False))
+            pairs = tuple(_pair(state, (UNKNOWN, each)) for each in found.values)
+            found = Items(pairs, False, least=found.least, ordered=found.ordered)
+        return _listed(state, found)
     if name == "register_buffer" and len(args) > 1 and isinstance(args[0], Const) and isinstance(receiver, Instance):
         state.attributes_of(receiver)[str(args[0].value)] = args[1]
         return NONE

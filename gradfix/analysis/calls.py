@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from gradfix.analysis import builtin_calls, classes, custom_functions, cuts, losses, nn_layers, torch_calls
+from gradfix.analysis import builtin_calls, classes, custom_functions, cuts, losses, nn_layers, optimizers, torch_calls
 from gradfix.analysis import items as item_access
 from gradfix.analysis.annotations import counted, promised
 from gradfix.analysis.facts import Tracked
@@ -16,6 +16,7 @@ from gradfix.analysis.machine import DEPTH, Machine, Scope
 from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor, save
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
+    NONE,
     UNKNOWN,
     Array,
     Choice,
@@ -28,6 +29,7 @@ from gradfix.analysis.values import (
     Layer,
     Method,
     Number,
+    Optimizer,
     Origin,
     Partial,
     Storage,
@@ -184,12 +186,26 @@ def _method(
         return classes.begin_layer(state, receiver, args, keywords, at)
     if isinstance(receiver, Instance) and callee.name == "forward" and (layer := classes.layer_of(state, receiver)):
         return call_value(m, state, layer, args, keywords, at)
+    if isinstance(receiver, Optimizer):
+        return _optimizer_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, (Instance, Layer)):
         return builtin_calls.module_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, (Array, Number)) and receiver.flows:
         if callee.name == "backward":
             losses.number_differentiated(m, receiver, at)
         return Array(cuts.through(m, state, callee.name, (receiver, *args)))
+    return UNKNOWN
+
+
+def _optimizer_method(
+    m: Machine, state: State, receiver: Optimizer, name: str, args: Sequence[Value], at: ast.Call
+) -> Value:
+    if name == "step":
+        loss = call_value(m, state, args[0], [], {}, at) if args and isinstance(args[0], Function) else NONE
+        optimizers.step(m, state, receiver, at)
+        return loss
+    if name == "zero_grad":
+        optimizers.zero_grad(state, receiver)
     return UNKNOWN
 
 

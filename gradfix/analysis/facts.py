@@ -10,6 +10,7 @@ import ast
 from dataclasses import dataclass
 from enum import Enum
 
+from gradfix.analysis.updates import EarlyStep
 from gradfix.findings import Hazard, Place, Severity
 
 
@@ -392,3 +393,4 @@ class ModuleFacts:
     spelling: Spelling
     buffers: tuple[FilledBuffer, ...] = ()
     maskings: tuple[Masking, ...] = ()
+    early_steps: tuple[EarlyStep, ...] = ()

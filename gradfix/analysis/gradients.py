@@ -34,7 +34,7 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call) -> Non
             record = m.again.get(id(call))
             if record is None or (certain and not record.certain):
                 m.again[id(call)] = AgainRecord(call, m.statement, m.scope.qualname, spent[0], certain)
-        if not _retains(call):
+        if not retains(call):
             state.spent[node] = (call, True)
 
 
@@ -43,7 +43,7 @@ def _keeps(m: Machine, node: Node) -> bool:
     return node.op in _OTHERS or (node.keeps is not Tracked.NO and id(node.at) not in m.unfollowed)
 
 
-def _retains(call: ast.Call) -> bool:
+def retains(call: ast.Call) -> bool:
     """Whether the call keeps the graph, or may: a setting that isn't written out."""
     given = [k.value for k in call.keywords if k.arg in ("retain_graph", "create_graph", None)]
     if len(call.args) > 1:

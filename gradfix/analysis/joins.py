@@ -37,6 +37,9 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     freed, result.spent = a.spent.changed(b.spent)
     for node in freed:
         result.spent[node] = _either_spent(a.spent.get(node), b.spent.get(node))
+    passed, result.passed = a.passed.changed(b.passed)
+    for node in passed:
+        result.passed[node] = bool(a.passed.get(node)) and bool(b.passed.get(node))
     keys, result.late = a.late.changed(b.late)
     for tensor in keys:
         result.late[tensor] = (a.late.get(tensor) or frozenset()) | (b.late.get(tensor) or frozenset())

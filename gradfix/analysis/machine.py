@@ -18,6 +18,7 @@ from gradfix.analysis.records import (
     CutRecord,
     FillRecord,
     GradRecord,
+    StepRecord,
     SwapRecord,
     WriteRecord,
 )
@@ -113,6 +114,7 @@ class Machine:
         self._interpreter = interpreter
         self.scope = Scope("<module>", (MODULE,), None)
         self.writes: dict[int, WriteRecord] = {}
+        self.updates: dict[int, StepRecord] = {}  # by id of the call
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
         self.picks: dict[int, tuple[IndexItem, ...]] = {}  # id of a subscript read of a tensor -> its index

@@ -15,6 +15,7 @@ from gradfix.analysis.values import (
     Instance,
     Layer,
     Number,
+    Origin,
     Symbol,
     Tensor,
     Value,
@@ -31,6 +32,9 @@ _FOLDED: dict[str, Callable[[float, float], float]] = {
     "%": operator.mod,
     "**": operator.pow,
 }
+
+# The classes of torch.nn that others of torch.nn derive from (2.13), besides Module and what Lazy ones derive from.
+_BASES = frozenset("Hardtanh Upsample NLLLoss RNNBase RNNCellBase ConstantPad1d ConstantPad2d ConstantPad3d".split())
 
 
 def truth(value: Value) -> bool | None:
@@ -119,3 +123,27 @@ def promoted(symbol: str, left: Value, right: Value) -> str | None:
         return dtype if symbol in ("+", "-", "*") and all(kind in ("int", "bool") for kind in plain) else None
     other = number_type(left) or number_type(right)
     return dtype if other in (None, "int", "bool") and symbol not in ("/", "**") and dtype != "bool" else None
+
+
+def is_instance(value: Value, asked: Symbol) -> Value:
+    """`isinstance(value, asked)`."""
+    if isinstance(value, Layer):
+        return _is_layer(value, asked)
+    if asked.name == "torch.Tensor" and _is_of_this_file(value):
+        return Const(isinstance(value, Tensor))
+    return Number("bool")
+
+
+def _is_of_this_file(value: Value) -> bool:
+    """True for a container or tensor that was made here; what comes in from outside may be something else."""
+    if isinstance(value, Tensor):
+        return value.known and all(s.origin in (Origin.FRESH, Origin.PARAMETER) for s in value.storages)
+    return isinstance(value, Container)
+
+
+def _is_layer(layer: Layer, asked: Symbol) -> Value:
+    """`isinstance(layer, nn.Conv2d)`."""
+    module, _, name = asked.name.rpartition(".")
+    if module != "torch.nn" or name.startswith("_") or name in _BASES or layer.name.startswith("Lazy"):
+        return Number("bool")
+    return Const(name in (layer.name, "Module"))

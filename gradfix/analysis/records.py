@@ -39,7 +39,41 @@ class HazardNote:
 
 
 @dataclass(slots=True)
-class WriteRecord:
+class Overwriting:
+    """What was learned of something that writes in place: the hazards it met, and on which ways."""
+
+    hazards: dict[HazardNote, dict[Passage, bool]] = field(
+        default_factory=dict, kw_only=True
+    )  # True: on that way always
+    passages: dict[Passage, bool] = field(default_factory=dict, kw_only=True)  # True: every run of the entry goes there
+    differentiated: set[Passage] = field(default_factory=set, kw_only=True)  # backward went through what it made
+
+    def add_hazard(self, note: HazardNote, passage: Passage, certain: bool) -> None:
+        """Remember a hazard; what one round of a loop proves for a passage stays."""
+        found = self.hazards.setdefault(note, {})
+        found[passage] = found.get(passage, False) or certain
+
+    def is_proven(self) -> bool:
+        """True when whoever reaches the write, and backward through it, meets a hazard."""
+        proven = {passage for found in self.hazards.values() for passage, certain in found.items() if certain}
+        reached = self.differentiated.union(*self.hazards.values())
+        entries = {passage.entry for passage in reached}
+        unfailing = {passage.entry for passage in reached - proven}
+        bound_to_fail = {passage.entry for passage in proven if self.passages.get(passage)}
+        return bool(proven) and (entries - unfailing) | bound_to_fail == entries
+
+
+@dataclass(slots=True)
+class StepRecord(Overwriting):
+    """A step of an optimizer."""
+
+    node: ast.Call
+    statement: ast.stmt
+    function: str
+
+
+@dataclass(slots=True)
+class WriteRecord(Overwriting):
     """A write, with all that was learned about it."""
 
     form: WriteForm
@@ -63,24 +97,7 @@ class WriteRecord:
     makers: dict[ast.AST, bool] = field(default_factory=dict)  # of modules that write; True: only what they alone see
     sources: set[Storage] = field(default_factory=set)  # memory of the values written
     operands: dict[str, ValueFacts] = field(default_factory=dict)  # names in the value of a write under a mask
-    hazards: dict[HazardNote, dict[Passage, bool]] = field(default_factory=dict)  # True: whenever it goes that way
-    passages: dict[Passage, bool] = field(default_factory=dict)  # True: every run of the entry goes that way
-    differentiated: set[Passage] = field(default_factory=set)  # backward went through what the write made
     obstacles: dict[tuple[ObstacleKind, str], Obstacle] = field(default_factory=dict)
-
-    def add_hazard(self, note: HazardNote, passage: Passage, certain: bool) -> None:
-        """Remember a hazard; what one round of a loop proves for a passage stays."""
-        found = self.hazards.setdefault(note, {})
-        found[passage] = found.get(passage, False) or certain
-
-    def is_proven(self) -> bool:
-        """True when whoever reaches the write, and backward through it, meets a hazard."""
-        proven = {passage for found in self.hazards.values() for passage, certain in found.items() if certain}
-        reached = self.differentiated.union(*self.hazards.values())
-        entries = {passage.entry for passage in reached}
-        unfailing = {passage.entry for passage in reached - proven}
-        bound_to_fail = {passage.entry for passage in proven if self.passages.get(passage)}
-        return bool(proven) and (entries - unfailing) | bound_to_fail == entries
 
     def add_obstacle(self, obstacle: Obstacle) -> None:
         """Remember an obstacle; a certain one replaces an uncertain one."""

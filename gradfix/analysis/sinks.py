@@ -6,13 +6,13 @@ import ast
 from collections.abc import Iterable
 
 from gradfix.analysis import gradients, losses
-from gradfix.analysis.facts import Tracked
+from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.graph import Node, NodeKind, Visit, must_reach, reachable, tracked_when
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import facts_of
-from gradfix.analysis.records import BackwardRecord, HazardNote
+from gradfix.analysis.records import BackwardRecord, HazardNote, WriteRecord
 from gradfix.analysis.state import MAX_STORAGES, State
-from gradfix.analysis.values import Storage, Tensor
+from gradfix.analysis.values import Origin, Storage, Tensor
 from gradfix.findings import HazardKind
 
 _Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several memories, those surely saved
@@ -39,6 +39,11 @@ def backward(
     gradients.note_backward(m, state, root, call)
     losses.differentiated(m, state, root, expression, call)
     reach(m, state, [root], certain=True, total=True)
+    if ast.unparse(call.func).endswith("backward"):
+        retains = gradients.retains(call)
+        for node in reachable(state.node_of(root)):
+            if node.kind is NodeKind.LEAF or not retains:
+                state.passed[node] = True
 
 
 def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, total: bool) -> None:
@@ -65,10 +70,11 @@ def _overwritten(
     for (save, key), (visit, sure) in state.conflicts.items():
         if id(save.node) not in passed:
             continue
-        record = m.writes.get(key)
-        if record is None:
-            continue
-        silent = visit.node is None and state.grad is not Tracked.NO and record.form.value == "data"
+        record = m.writes.get(key) or m.updates.get(key)
+        if record is None or (save.storage.origin is Origin.PARAMETER and state.passed.get(save.node)):
+            continue  # freed by a backward before: what is updated between two of them is cut off in between
+        data = isinstance(record, WriteRecord) and record.form is WriteForm.DATA
+        silent = visit.node is None and state.grad is not Tracked.NO and data
         kind = HazardKind.SILENT_WRITE if silent else HazardKind.SAVED_THEN_WRITTEN
         proven = certain and sure and save.node.tracked is Tracked.YES
         if proven and branching:

@@ -104,6 +104,7 @@ class State:
         "log",
         "nodes",
         "off_at",
+        "passed",
         "quiet",
         "saves",
         "spent",
@@ -119,6 +120,7 @@ class State:
         self.conflicts: Layers[tuple[Save, int], tuple[Visit, bool]] = Layers()
         self.log: Layers[Storage, Stamp | None] = Layers()  # the writes to a storage, newest first
         self.spent: Layers[Node, tuple[ast.Call, bool]] = Layers()  # freed by which backward; True: for certain
+        self.passed: Layers[Node, bool] = Layers()  # by a backward, which freed it or left a gradient there
         self.late: Layers[Tensor, frozenset[Visit]] = Layers()  # writes a tensor missed before it was made
         self.chosen: Layers[object, tuple[Node | None, int] | None] = Layers()  # graph of one of several, and when
         self.cuts: Layers[Storage, Flows] = Layers()  # where what is in a storage lost its graph
@@ -182,7 +184,7 @@ class State:
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
 
 
-_LAYERED = ("variables", "attributes", "items", "nodes", "saves", "conflicts", "log", "late", "chosen", "cuts", "spent")
+_LAYERED = tuple("variables attributes items nodes saves conflicts log late chosen cuts spent passed".split())
 
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:

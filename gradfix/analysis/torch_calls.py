@@ -14,6 +14,7 @@ from gradfix.analysis import (
     nn_layers,
     objects,
     operators,
+    optimizers,
     out_arguments,
     sinks,
 )
@@ -68,7 +69,8 @@ def torch_function(
     if name.startswith("torch.optim."):
         for value in (*args, *keywords.values()):
             _hold(m, state, value, node)
-        return Method(UNKNOWN, short)
+        given = args[0] if args else keywords.get("params", UNKNOWN)
+        return Method(UNKNOWN, short) if "lr_scheduler" in name else optimizers.over(state, given)
     if name.endswith("checkpoint.checkpoint") and args:
         return m.call_value(state, args[0], args[1:], {}, node)
     if name.startswith("torch.nn.") and short[:1].isupper():

@@ -235,6 +235,13 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Optimizer:
+    """An optimizer of torch.optim over this memory."""
+
+    parameters: tuple[Storage, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Container:
     """A list, tuple, set or dict; items live on the heap."""
 
@@ -292,6 +299,7 @@ Value = (
     | Class
     | Instance
     | Layer
+    | Optimizer
     | Container
     | Partial
     | Suspended

@@ -20,9 +20,9 @@ from gradfix.analysis.facts import (
 from gradfix.analysis.graph import Node, NodeKind, Visit, operation, phi
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import facts_of, last_op, strongest, tracked, value_facts
-from gradfix.analysis.records import HazardNote, WriteRecord, join_facts, join_index, join_written
+from gradfix.analysis.records import HazardNote, Overwriting, WriteRecord, join_facts, join_index, join_written
 from gradfix.analysis.state import Stamp, State
-from gradfix.analysis.values import Container, Instance, Origin, Tensor, Value, is_whole, now, tensors
+from gradfix.analysis.values import Container, Instance, Origin, Storage, Tensor, Value, is_whole, now, tensors
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
 
@@ -66,7 +66,10 @@ def write(
     node = None if whole else _written_node(state, tensor, operands, site, graph)
     if value is not None:
         _carry_cuts(m, state, site, tensor, value)
-    visit = _overwrite_saves(m, state, record, tensor, node)
+    certain = tensor.known and not m.uncertain_loop
+    visit = overwrite_saves(
+        m, state, record, id(site.target), tensor.storages, node, certain=certain, choice=tensor.choice
+    )
     _update_nodes(state, tensor, node)
     _obstacles(m, state, record, site, tensor)
     return _fresh_object(m, state, visit, tensor)
@@ -196,21 +199,31 @@ def _carry_cuts(m: Machine, state: State, site: Site, tensor: Tensor, value: Val
     cuts.put(state, (tensor,), flows)
 
 
-def _overwrite_saves(m: Machine, state: State, record: WriteRecord, tensor: Tensor, node: Node | None) -> Visit:
-    certain = tensor.known and not m.uncertain_loop
+def overwrite_saves(
+    m: Machine,
+    state: State,
+    record: Overwriting,
+    key: int,
+    storages: tuple[Storage, ...],
+    node: Node | None,
+    *,
+    certain: bool,
+    choice: object = None,
+) -> Visit:
+    """What was saved of one of `storages` is overwritten; `node` is what the write made, `key` names its record."""
     passage = m.passage()
     record.passages[passage] = record.passages.get(passage, False) or not m.outer_arms
-    visit = Visit(id(record.target), passage, node, tensor.storages, certain)
+    visit = Visit(key, passage, node, storages, certain)
     if node is not None:
         m.visits.append(visit)
-    for storage in tensor.storages:
+    for storage in storages:
         for save, must in (state.saves.get(storage) or {}).items():
-            if not must and len(tensor.storages) > 1:
+            if not must and len(storages) > 1:
                 continue  # saved on some ways, written on some ways: mostly not the same ones
-            key = (save, visit.key)
-            sure = certain and must and save.certain and save.choice in (None, tensor.choice)
-            if key not in state.conflicts or sure:
-                state.conflicts[key] = (visit, sure)
+            conflict = (save, key)
+            sure = certain and must and save.certain and save.choice in (None, choice)
+            if conflict not in state.conflicts or sure:
+                state.conflicts[conflict] = (visit, sure)
     return visit
 
 

@@ -18,6 +18,7 @@ def reported(facts: ModuleFacts) -> set[tuple[str, int]]:
         found.add((fill.severity.value, fill.branch.lineno))
         found |= {(fill.severity.value, write.node.lineno) for write in fill.writes if hasattr(write.node, "lineno")}
     found |= {(c.severity.value, c.node.lineno) for c in facts.backward_calls if c.severity is not None}
+    found |= {(step.severity.value, step.node.lineno) for step in facts.early_steps}
     found |= {(c.severity.value, c.node.lineno) for c in facts.cuts if hasattr(c.node, "lineno")}
     return found
 

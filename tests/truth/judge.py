@@ -97,6 +97,7 @@ def claims_of(text: str) -> tuple[Claim, ...]:
     """What the analysis says from warning on."""
     facts = analyse(Source.from_text("program.py", text))
     claims = [_claim(write.node, write.severity, write.hazards) for write in facts.writes]
+    claims += [_claim(step.node, step.severity, step.hazards) for step in facts.early_steps]
     claims += [_claim(fill.branch, fill.severity, fill.hazards) for fill in facts.fills]
     errors = [cut for cut in facts.cuts if cut.severity is Severity.ERROR]  # the others don't raise
     claims += [_claim(cut.node, cut.severity, cut.hazards) for cut in errors]
