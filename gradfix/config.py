@@ -6,6 +6,7 @@ The file nearest to what is checked counts, alone. Paths in it are relative to i
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class Config:
     include: tuple[str, ...] = DEFAULT_INCLUDE
     respect_gitignore: bool = True
     python: str | None = None  # the interpreter the check runs; a path, or a name to look up
+    torch_version: str | None = None  # what the code runs on, "2.4"; else the release in that interpreter counts
     unsafe_fixes: bool = False
     form: str = "functional"  # or clone: which of the forms of a fix is preferred
     codemods: tuple[Path, ...] = ()  # folders of the user's own codemods; not loaded here
@@ -202,6 +204,12 @@ def _program(value: object, root: Path) -> str:
     return value if Path(value).name == value else str(root / value)
 
 
+def _release(value: object, root: Path) -> str:
+    if not isinstance(value, str) or not re.match(r"\d+\.\d+(\.|$)", value):
+        raise _WrongValueError('must be a release of torch, such as "2.4"')
+    return value
+
+
 def _seconds(value: object, root: Path) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise _WrongValueError("must be a number of seconds")
@@ -258,6 +266,7 @@ _READERS: Mapping[str, Callable[[object, Path], object]] = {
     "include": _strings,
     "respect-gitignore": _flag,
     "python": _program,
+    "torch-version": _release,
     "unsafe-fixes": _flag,
     "form": _one_of("functional", "clone"),
     "codemods": _folders,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gradfix import edits as edit_sets
-from gradfix import syntax
+from gradfix import syntax, torch_tables
 from gradfix.analysis.analyse import analyse
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import Codemod
@@ -36,6 +36,7 @@ class Policy:
     severity: Severity = Severity.WARNING  # the lowest reported and fixed
     applicability: Applicability = Applicability.SAFE  # the least safe applied
     form: str = "functional"  # or "clone": which of several fixes comes first
+    torch: str = torch_tables.NEWEST  # the release, of `torch_tables.MINORS`, that the code runs on
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,14 @@ class FixResult:
         return tuple(sorted(every, key=lambda result: (result.passes, _order(result.finding))))
 
 
-def check_source(source: Source, codemods: Sequence[Codemod]) -> tuple[Finding, ...]:
-    """Every finding that no comment suppresses, by place, of any severity.
+def check_source(source: Source, codemods: Sequence[Codemod], torch: str = torch_tables.NEWEST) -> tuple[Finding, ...]:
+    """Every finding that no comment suppresses, by place, of any severity; `torch` as in `Policy`.
 
     Raises `FileProblem` when the text can't be parsed or is nested too deeply.
     """
-    facts = _facts(source)
-    found = [finding for codemod in codemods for finding in codemod.find(source, facts)]
+    with torch_tables.of_torch(torch):
+        facts = _facts(source)
+        found = [finding for codemod in codemods for finding in codemod.find(source, facts)]
     if not found:
         return ()
     found = _leading(found)
@@ -71,7 +73,8 @@ def check_source(source: Source, codemods: Sequence[Codemod]) -> tuple[Finding, 
 
 def results(source: Source, findings: Iterable[Finding], policy: Policy) -> tuple[Result, ...]:
     """The findings at or above the policy's severity, each with its fixes built."""
-    return tuple(_option(source, finding, policy.form) for finding in findings if _wanted(finding, policy))
+    with torch_tables.of_torch(policy.torch):
+        return tuple(_option(source, finding, policy.form) for finding in findings if _wanted(finding, policy))
 
 
 def fix(
@@ -84,7 +87,7 @@ def fix(
     after which its finding comes back. Raises `FileProblem` as `check_source`, and when the fixes undo each other or
     don't settle in `MAX_PASSES` passes.
     """
-    originals = check_source(source, codemods)
+    originals = check_source(source, codemods, policy.torch)
     returning: frozenset[Identity] = frozenset()
     while True:
         try:
@@ -126,7 +129,7 @@ def _in_passes(
         seen.add(current.text)
         edits = edit_sets.compose(source.text, edits, made)
         applied += [replace(option.result, status=Status.APPLIED) for option in batch]
-        findings = check_source(current, codemods)
+        findings = check_source(current, codemods, policy.torch)
     raise FileProblem(source.path, f"fixes don't settle in {MAX_PASSES} passes, nothing was changed: {_names(batch)}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradfix import config as config_files
-from gradfix import files, registry
+from gradfix import files, registry, torch_tables
 from gradfix.config import Config
 from gradfix.config import DeclaredCall as DeclaredTable
 from gradfix.engine import Policy
@@ -170,6 +170,7 @@ def open_session(given: Mapping[str, object]) -> Session:
         severity=severity,
         applicability=Applicability.UNSAFE if unsafe else Applicability.SAFE,
         form=options.form or config.form,
+        torch=torch_tables.nearest(config.torch_version or _installed_torch(options, config)),
     )
     return Session(options, config, Rules(chosen, policy), screen, Severity(options.fail_on or severity.value))
 
@@ -210,6 +211,13 @@ def _consented(options: Options, config: Config, screen: Screen) -> tuple[Path, 
                 f"--allow-config-codemods loads them"
             )
     return ()
+
+
+def _installed_torch(options: Options, config: Config) -> str | None:
+    """The release of torch in the interpreter that the check would run; None where that isn't easily seen."""
+    from gradfix.backward.interpreter import find_python, torch_version
+
+    return torch_version(find_python(options.python, config.python, Path.cwd()))
 
 
 def _or(given: bool | None, configured: bool) -> bool:

@@ -115,8 +115,9 @@ def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Seque
     pool = run.pool(python, trust=options.trust, budget=session.budget, jobs=options.jobs, keep=options.keep_failed)
     with pool, screen.progress(len(busy)) as at:
         yield from run.prove_all(session.rules, planned, pool, at.step, proven=options.require_verified)
-        if pool.walls:
-            screen.tell(f"The backward check ran behind: {'; '.join(pool.walls)}.")
+        if pool.walls or pool.fresh:
+            walls = f": {'; '.join(pool.walls)}" if pool.walls else " no walls"
+            screen.tell(f"The backward check ran behind{walls}{', each run in a process of its own' * pool.fresh}.")
         if pool.kept is not None:
             screen.tell(f"The evidence of rejected fixes is kept in {pool.kept}.")
 

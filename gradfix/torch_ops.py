@@ -1,23 +1,22 @@
 """What torch's operators do to autograd: what each saves, what it returns, which in-place twin it has.
 
-The facts are data (`gradfix/data/torch_ops-<minor>.json`), measured on torch by `scripts/make_torch_ops.py`: each
-call was followed by a write to one tensor and a backward. Names are the user's: `Tensor.exp`, `torch.exp`,
-`torch.nn.functional.relu`. Nothing here imports torch; rows are parsed when first asked for.
+The facts are data (see `gradfix.torch_tables`), measured on several releases of torch by `scripts/make_torch_ops.py`:
+each call was followed by a write to one tensor and a backward. Names are the user's: `Tensor.exp`, `torch.exp`,
+`torch.nn.functional.relu`. Nothing here imports torch. Answers are those of the release that `torch_tables.of_torch`
+chose, else of the newest.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).with_name("data")
-NEWEST = "2.13"
+from gradfix import torch_tables
+
 ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
 
 # kinds of arguments, as `Operator.given` takes them; a string argument is its literal in quotes: "'none'"
@@ -196,11 +195,15 @@ def function(qualified: str) -> Operator | None:
     return _operator(qualified)
 
 
-@cache
 def method_names() -> frozenset[str]:
     """The names of all Tensor methods in the table."""
-    names = {name.removeprefix("Tensor.") for name in _lines() if name.startswith("Tensor.") and " " not in name}
-    return frozenset(names) - ATTRIBUTES
+    return _method_names(torch_tables.chosen())
+
+
+@cache
+def _method_names(minor: str) -> frozenset[str]:
+    names = (name for name in torch_tables.lines(minor) if name.startswith("Tensor.") and " " not in name)
+    return frozenset(name.removeprefix("Tensor.") for name in names) - ATTRIBUTES
 
 
 def attribute(name: str) -> Operator | None:
@@ -234,11 +237,14 @@ def inplace_flag(qualified: str) -> Operator | None:
     return _operator(f"{qualified} inplace")
 
 
-@cache
 def inplace(name: str) -> InplaceMethod | None:
     """`exp_` (the Tensor method) or a qualified function (`torch.relu_`, `torch.nn.functional.relu_`)."""
-    qualified = name if "." in name else f"Tensor.{name}"
-    row = _row(f"inplace {qualified}")
+    return _inplace(torch_tables.chosen(), name if "." in name else f"Tensor.{name}")
+
+
+@cache
+def _inplace(minor: str, qualified: str) -> InplaceMethod | None:
+    row = torch_tables.row(minor, f"inplace {qualified}")
     if row is None:
         return None
     twin = row.get("twin")
@@ -250,14 +256,18 @@ def inplace(name: str) -> InplaceMethod | None:
         dtype=row.get("dtype", ""),
         is_view=bool(row.get("view")),
         category=row.get("category", ""),
-        operator=_operator(qualified),
+        operator=_row_of(minor, qualified),
     )
 
 
-@cache
 def factory(qualified: str) -> Factory | None:
     """`torch.zeros`, `Tensor.new_zeros`, `torch.tensor`, ...; None when it makes no tensor or is not in the table."""
-    row = _row(f"factory {qualified}")
+    return _factory(torch_tables.chosen(), qualified)
+
+
+@cache
+def _factory(minor: str, qualified: str) -> Factory | None:
+    row = torch_tables.row(minor, f"factory {qualified}")
     if row is None:
         return None
     takes = row.get("takes", ())
@@ -272,48 +282,39 @@ def factory(qualified: str) -> Factory | None:
     )
 
 
-@cache
 def module(class_name: str) -> NnModule | None:
     """A class of torch.nn by its bare name (`ReLU`); None when it is not in the table."""
-    if f"module {class_name}" not in _lines():
+    return _module(torch_tables.chosen(), class_name)
+
+
+@cache
+def _module(minor: str, class_name: str) -> NnModule | None:
+    if f"module {class_name}" not in torch_tables.lines(minor):
         return None
-    row = _row(f"module {class_name}") or {}
+    row = torch_tables.row(minor, f"module {class_name}") or {}
     return NnModule(
         name=class_name,
         takes_inplace=bool(row.get("inplace")),
         learns=row.get("learns", "maybe"),
-        call=_operator(f"module {class_name}"),
-        inplace_call=_operator(f"module {class_name} inplace"),
+        call=_row_of(minor, f"module {class_name}"),
+        inplace_call=_row_of(minor, f"module {class_name} inplace"),
     )
 
 
 def torch_version() -> str:
     """The torch release the table was measured on."""
-    return str(json.loads(_lines()["torch"]))
+    return str(torch_tables.row(torch_tables.chosen(), "torch"))
 
 
-@cache
-def _lines() -> Mapping[str, str]:
-    """Name -> unparsed row. The file is JSON with one entry a line, so that a run parses the rows it needs."""
-    text = (DATA / f"torch_ops-{NEWEST}.json").read_text(encoding="utf-8")
-    rows: dict[str, str] = {}
-    for line in text.splitlines():
-        name, separator, row = line.partition(": ")
-        if separator:
-            rows[name[1:-1]] = row.rstrip(",")
-    return rows
-
-
-def _row(name: str) -> Any:
-    line = _lines().get(name)
-    return None if line is None else json.loads(line)
-
-
-@cache
 def _operator(name: str) -> Operator | None:
-    row = _row(name)
+    return _row_of(torch_tables.chosen(), name)
+
+
+@cache
+def _row_of(minor: str, name: str) -> Operator | None:
+    row = torch_tables.row(minor, name)
     if isinstance(row, str) and name != "torch":
-        row = _as_method(_row(row))  # a method that equals its function is stored as the function's name
+        row = _as_method(torch_tables.row(minor, row))  # a method that equals its function is stored as its name
     return _build(name, row) if isinstance(row, dict) else None
 
 

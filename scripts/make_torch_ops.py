@@ -1,4 +1,5 @@
-"""Writes gradfix/data/torch_ops-<major.minor>.json by interrogating the installed torch.
+"""Writes gradfix/data/torch_ops-<major.minor>.json by interrogating the installed torch: for the release `BASE` every
+row, for another one those that differ from it.
 
 Needs torch, NumPy and the package `expecttest` (torch.testing's sample inputs import it). It takes a few minutes.
 `python scripts/make_torch_ops.py` writes the table; with names (`torch.exp Tensor.mul "+ tensor number" "module ReLU"`)
@@ -19,6 +20,7 @@ from interrogate.calls import Sample, kind
 from interrogate.probe import observe
 
 DATA = Path(__file__).resolve().parent.parent / "gradfix" / "data"
+BASE = "2.13"  # made first, when it is made anew
 
 Rows = Iterator[tuple[str, Any]]
 
@@ -30,9 +32,20 @@ def main(names: Collection[str]) -> None:
             print(line(name, row))
         return
     version = torch.__version__.partition("+")[0]
-    entries = [line("torch", version), *(line(name, row) for name, row in sorted(measure().items()))]
-    target = DATA / f"torch_ops-{'.'.join(version.split('.')[:2])}.json"
-    target.write_text("{\n" + ",\n".join(entries) + "\n}\n", encoding="utf-8")
+    minor = ".".join(version.split(".")[:2])
+    made = dict(sorted(measure().items()))
+    if minor != BASE:
+        base = json.loads((DATA / f"torch_ops-{BASE}.json").read_text(encoding="utf-8"))
+        made = differences(base, made)
+    entries = [line(name, row) for name, row in ({"torch": version} | made).items()]
+    (DATA / f"torch_ops-{minor}.json").write_text("{\n" + ",\n".join(entries) + "\n}\n", encoding="utf-8")
+
+
+def differences(base: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table has else than the base, as `gradfix.torch_tables` reads it."""
+    absent = sorted(name for name in base.keys() - made.keys() if name != "torch")
+    own = {name: row for name, row in made.items() if name not in base or base[name] != row}
+    return {"base": BASE, "absent": absent} | own
 
 
 def line(name: str, row: Any) -> str:

@@ -21,6 +21,7 @@ extend-exclude = ["new/*.py"]
 include = ["*.py", "*.pyw"]
 respect-gitignore = false
 python = ".venv/bin/python"
+torch-version = "2.4"
 unsafe-fixes = true
 form = "clone"
 codemods = ["tools/codemods"]
@@ -50,6 +51,7 @@ def test_every_key(tmp_path: Path) -> None:
         include=("*.py", "*.pyw"),
         respect_gitignore=False,
         python=str(tmp_path / ".venv/bin/python"),
+        torch_version="2.4",
         unsafe_fixes=True,
         form="clone",
         codemods=(tmp_path / "tools/codemods",),
@@ -147,6 +149,8 @@ def test_a_relative_start_is_found_from_the_current_folder(tmp_path: Path, monke
         ("form = 1", "`form` must be one of 'functional', 'clone'"),
         ("unsafe-fixes = 1", "`unsafe-fixes` must be true or false"),
         ("python = 3.11", "`python` must be the path or name of an interpreter"),
+        ("torch-version = 2.4", '`torch-version` must be a release of torch, such as "2.4"'),
+        ('torch-version = "2"', '`torch-version` must be a release of torch, such as "2.4"'),
         ("verify-budget = true", "`verify-budget` must be a number of seconds"),
         ("verify-budget = -1", "`verify-budget` must be a number of seconds"),
         ("verify-budget = nan", "`verify-budget` must be a number of seconds"),

@@ -9,6 +9,7 @@ import pytest
 from fakes import fake, refusing, replacing
 
 from gradfix import edits as edit_sets
+from gradfix import registry
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.engine import PATIENCE, FixResult, Policy, check_source, fix
@@ -187,3 +188,12 @@ def test_text_that_cannot_be_parsed_is_a_problem_of_the_file(text: str, says: st
 def test_warnings_of_the_parser_are_silent(recwarn: pytest.WarningsRecorder) -> None:
     check_source(_source("x = '\\d'\nif x is 'y':\n    pass\n"), [])
     assert list(recwarn) == []
+
+
+def test_the_release_of_torch_decides_what_is_saved() -> None:
+    text = "import torch\nx = torch.ones(3, requires_grad=True)\ny = torch.ldexp(x, x)\ny[0] = 1\ny.sum().backward()\n"
+    source, codemods = _source(text), registry.builtin()
+    for minor, severity in (("2.13", Severity.ERROR), ("2.4", Severity.INFO)):
+        assert [found.severity for found in check_source(source, codemods, minor)] == [severity]
+        applied = fix(source, codemods, Policy(torch=minor)).applied
+        assert bool(applied) is (severity is Severity.ERROR)

@@ -18,7 +18,8 @@ LAYERS = (
     ("edits",),
     ("patches", "findings"),
     ("config",),
-    ("ignores", "torch_ops", "syntax", "results", "identity", "origins"),
+    ("ignores", "torch_tables"),
+    ("torch_ops", "syntax", "results", "identity", "origins"),
     ("suppress", "files"),
     ("analysis",),
     ("rewrite",),
@@ -142,3 +143,18 @@ def test_the_workers_need_nothing_but_python_and_torch() -> None:
         for name, line in _imports(MODULES[module]):
             own = name.startswith(("gradfix.backward.worker_", "gradfix.backward.worker.", "gradfix.tracer."))
             assert own or name.split(".")[0] != "gradfix", f"line {line}: {module} imports {name}"
+
+
+def test_what_runs_in_the_users_interpreter_suits_an_old_one() -> None:
+    """Its grammar, and what later releases gave to calls that are common."""
+    newer = {"zip": {"strict"}, "dataclass": {"slots", "kw_only"}}
+    for module in MODULES:
+        if not _allowed(module, {"backward.worker", "tracer"}):
+            continue
+        path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+        path = path if path.exists() else path.with_suffix("") / "__init__.py"
+        tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            given = {keyword.arg for keyword in call.keywords}
+            assert not given & newer.get(name, set()), f"line {call.lineno} of {path.name}"

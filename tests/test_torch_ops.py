@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from operator_calls import Row, lines, row, spellings
 
-from gradfix import torch_ops
+from gradfix import torch_ops, torch_tables
 from gradfix.analysis.overloads import bind
 from gradfix.torch_ops import Gradient, Operator, Saved, ViewKind
+from gradfix.torch_tables import MINORS
 
 LINES = list(lines())
 IDS = [f"{name}({call})" for name, call, _ in LINES]
@@ -291,38 +292,104 @@ def test_omitted_arguments_count_with_their_defaults() -> None:
     assert loss.given({}).outputs[0].shape == ""
 
 
+def table(minor: str) -> Mapping[str, Any]:
+    """The file of a release as it is."""
+    path = torch_tables.DATA / f"torch_ops-{minor}.json"
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+BASE = next(minor for minor in MINORS if "base" not in table(minor))
+
+
 def test_the_data_are_json_sorted_with_one_entry_a_line() -> None:
-    files = sorted(torch_ops.DATA.glob("torch_ops-*.json"))
-    assert files
-    for path in files:
-        text = path.read_text(encoding="utf-8")
-        table: Mapping[str, Any] = json.loads(text)
-        assert len(text.splitlines()) == len(table) + 2
-        names = [name for name in table if name != "torch"]
+    files = sorted(torch_tables.DATA.glob("torch_ops-*.json"))
+    assert {path.name for path in files} == {f"torch_ops-{minor}.json" for minor in MINORS}
+    for minor in MINORS:
+        found = table(minor)
+        lines = (torch_tables.DATA / f"torch_ops-{minor}.json").read_text(encoding="utf-8").splitlines()
+        assert len(lines) == len(found) + 2
+        names = [name for name in found if name not in ("torch", "base", "absent")]
         assert names == sorted(names)
-        assert path.name == f"torch_ops-{'.'.join(table['torch'].split('.')[:2])}.json"
+        assert minor == ".".join(found["torch"].split(".")[:2])
 
 
-def test_every_row_can_be_read() -> None:
-    table = json.loads((torch_ops.DATA / f"torch_ops-{torch_ops.NEWEST}.json").read_text(encoding="utf-8"))
-    for name, entry in table.items():
-        if name in ("torch", "unknown") or name.startswith(("inplace ", "factory ")) or entry is None:
-            continue
-        assert torch_ops.function(name) is not None, name
-    assert torch_ops.torch_version().startswith(torch_ops.NEWEST)
+def test_releases_in_order() -> None:
+    assert list(MINORS) == sorted(MINORS, key=lambda minor: tuple(map(int, minor.split("."))))
+    assert (MINORS[0], torch_tables.NEWEST) == ("2.4", MINORS[-1])
 
 
-def test_what_could_not_be_measured_is_not_guessed() -> None:
-    unknown = json.loads((torch_ops.DATA / f"torch_ops-{torch_ops.NEWEST}.json").read_text(encoding="utf-8"))["unknown"]
+@pytest.mark.parametrize("minor", [minor for minor in MINORS if minor != BASE])
+def test_other_releases_hold_what_differs_and_nothing_else(minor: str) -> None:
+    base, own = table(BASE), table(minor)
+    assert own["base"] == BASE
+    assert set(own["absent"]) <= set(base)
+    assert not set(own["absent"]) & set(own)
+    assert all(row != base.get(name) for name, row in own.items())
+    assert 10 < len(own) < len(base) / 5
+    whole = torch_tables.lines(minor)
+    assert set(whole) == (set(base) | set(own)) - set(own["absent"]) - {"base", "absent"}
+    assert all(json.loads(line) == own.get(name, base.get(name)) for name, line in whole.items())
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_every_row_can_be_read(minor: str) -> None:
+    with torch_tables.of_torch(minor):
+        for name, line in torch_tables.lines(minor).items():
+            if name in ("torch", "unknown") or name.startswith(("inplace ", "factory ")) or line == "null":
+                continue
+            assert torch_ops.function(name) is not None, name
+        assert torch_ops.torch_version().startswith(minor + ".")
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_what_could_not_be_measured_is_not_guessed(minor: str) -> None:
+    unknown = torch_tables.row(minor, "unknown")
     assert "torch.cudnn_convolution" in unknown
-    assert all(torch_ops.function(name) is None for name in unknown)
+    with torch_tables.of_torch(minor):
+        assert all(torch_ops.function(name) is None for name in unknown)
+
+
+@pytest.mark.parametrize(
+    ("version", "minor"),
+    [
+        ("2.4.1+cpu", "2.4"),
+        ("2.4", "2.4"),
+        ("2.9.0", "2.4"),
+        ("2.13.0", "2.13"),
+        ("2.13.0a0+git123", "2.13"),
+        ("1.13.1", "2.4"),
+        ("3.0", MINORS[-1]),
+        ("nightly", MINORS[-1]),
+        (None, MINORS[-1]),
+    ],
+)
+def test_the_table_of_a_version(version: str | None, minor: str) -> None:
+    assert torch_tables.nearest(version) == minor
+
+
+def test_the_chosen_table_answers_until_the_choice_ends() -> None:
+    def saved() -> Saved:
+        found = torch_ops.function("torch.ldexp")
+        assert found is not None
+        return found.saves_result
+
+    assert torch_tables.chosen() == torch_tables.NEWEST
+    newest = torch_ops.method_names()
+    with torch_tables.of_torch("2.4"):
+        assert (torch_ops.torch_version(), saved()) == ("2.4.1", Saved.NEVER)
+        with torch_tables.of_torch("2.13"):
+            assert saved() is Saved.ALWAYS
+        assert "hash_tensor" not in torch_ops.method_names()
+    assert torch_ops.method_names() == newest
+    assert "hash_tensor" in newest
 
 
 def test_reading_the_table_is_fast_and_imports_no_torch() -> None:
     program = (
-        "import sys, time, gradfix.torch_ops as ops\n"
+        "import sys, time, gradfix.torch_ops as ops, gradfix.torch_tables as tables\n"
         "def load():\n"
-        "    ops._lines.cache_clear(); ops._operator.cache_clear()\n"
+        "    tables.lines.cache_clear(); ops._row_of.cache_clear()\n"
         "    start = time.perf_counter(); ops.method('exp'); return time.perf_counter() - start\n"
         "best = min(load() for _ in range(20))\n"
         "assert 'torch' not in sys.modules\n"

@@ -70,7 +70,7 @@ def recorded(folder: Path, file: str) -> tuple[RecordedCall, ...]:
     for path in sorted(folder.glob("*.json")):
         try:
             about = json.loads(path.read_text(encoding="utf-8"))
-            if about["format"] == 1 and about["file"] == file:
+            if about["format"] == 2 and about["file"] == file:
                 found.append(RecordedCall(str(path.with_suffix(".pt")), str(about["function"])))
         except (OSError, ValueError, KeyError, TypeError):
             continue

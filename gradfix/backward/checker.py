@@ -16,7 +16,9 @@ from gradfix.backward.judge import CaseJudge
 from gradfix.backward.kept import Made, keep
 from gradfix.backward.limits import Budget, Limits
 from gradfix.backward.protocol import ProtocolError, Request, Run
-from gradfix.backward.server import Server, ServerDiedError, ServerRefusedError
+from gradfix.backward.runner import LostError, RefusedError, Runner
+from gradfix.backward.server import Server
+from gradfix.backward.spawned import Spawned
 from gradfix.findings import HazardKind, Judgement, Verdict
 
 
@@ -52,13 +54,14 @@ class Checker:
         self._trust, self._limits = trust, limits or Limits()
         self._cwd = str((cwd or Path.cwd()).absolute())
         self._without = without
-        self._server: Server | None = None
+        self._server: Runner | None = None
         self._refused: str | None = None
         self._budget = budget or Budget(self._limits.total)
         self._keep = keep
         self._made: list[Made] = []
         self._stopped = False
         self.walls: tuple[str, ...] = ()  # known once something has run
+        self.fresh = False  # whether each run was a process of its own; known then, too
 
     def __enter__(self) -> Checker:
         return self
@@ -129,11 +132,11 @@ class Checker:
             if isinstance(case, Command):
                 return self._kept(subject, by_command(self._run, self._trial(subject, case)))
             return self._kept(subject, CaseJudge(self._run, subject, limits).judgement())
-        except ServerRefusedError as refusal:
+        except RefusedError as refusal:
             return Judgement(Verdict.UNCHECKED, str(refusal), ran=ran)
         except ProtocolError as error:
             return Judgement(Verdict.UNCHECKED, str(error), ran=ran)
-        except ServerDiedError as error:
+        except LostError as error:
             self.close()
             return Judgement(Verdict.UNCHECKED, f"the guarded server was lost: {error}", ran=ran)
         finally:
@@ -168,19 +171,28 @@ class Checker:
 
     def _run(self, request: Request) -> Run:
         if self._stopped:
-            raise ServerRefusedError("the check was stopped")
+            raise RefusedError("the check was stopped")
         if self._refused is not None:
-            raise ServerRefusedError(self._refused)
+            raise RefusedError(self._refused)
         if self._server is None:
             try:
-                self._server = Server(self._python, self._limits, trust=self._trust, without=self._without)
-            except ServerRefusedError as refusal:
+                self._server = self._started()
+            except RefusedError as refusal:
                 self._refused = str(refusal)
                 raise
-            self.walls = self._server.walls
             if self._stopped:
                 self._server.hang_up()
-        run = self._server.run(request)
+        try:
+            run = self._server.run(request)
+        finally:
+            self.walls, self.fresh = self._server.walls, self._server.fresh
         if self._keep is not None:
             self._made.append((request, run))
         return run
+
+    def _started(self) -> Runner:
+        if sys.platform == "linux" and hasattr(os, "fork"):
+            return Server(self._python, self._limits, trust=self._trust, without=self._without)
+        if not self._trust:
+            raise RefusedError("no wall stands here; pass --trust to run it anyway")
+        return Spawned(self._python, self._limits)

@@ -44,6 +44,11 @@ class Pool:
         return next((checker.walls for checker in self._started if checker.walls), ())
 
     @property
+    def fresh(self) -> bool:
+        """Whether runs were processes of their own, that import torch each."""
+        return any(checker.fresh for checker in self._started)
+
+    @property
     def kept(self) -> Path | None:
         """The folder with the evidence of rejected fixes; None where there is none."""
         return self._kept if self._kept is not None and any(self._kept.iterdir()) else None

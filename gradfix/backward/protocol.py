@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from array import array
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Message = dict[str, Any]  # a JSON object
-PROTOCOL = 2
+PROTOCOL = 3
 
 
 class ProtocolError(ValueError):
@@ -186,6 +187,17 @@ class Run:
         """The watched lines that ran, also when the run was cut short."""
         lines = [event.executed for event in self.events] + ([] if self.ended is None else [self.ended.executed])
         return frozenset().union(*lines)
+
+
+def message_of(line: bytes) -> Message:
+    """One line of what was said. Raises `ProtocolError`."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        raise ProtocolError("the run reported what is no JSON") from None
+    if not isinstance(message, dict):
+        raise ProtocolError("the run reported what is no object")
+    return message
 
 
 def run_of(said: list[Message], end: Message) -> Run:

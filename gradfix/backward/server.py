@@ -7,7 +7,6 @@ import json
 import os
 import select
 import shutil
-import site
 import subprocess
 import sys
 import tempfile
@@ -18,37 +17,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gradfix.backward.limits import Limits
-from gradfix.backward.protocol import PROTOCOL, Message, ProtocolError, Request, Run, run_of
+from gradfix.backward.protocol import PROTOCOL, ProtocolError, Request, Run, message_of, run_of
+from gradfix.backward.runner import LostError, RefusedError
+from gradfix.backward.surroundings import environment
 
 GRACE = 10.0  # seconds the server gets beyond a run's own bound before it is given up
-_KEPT_VARIABLES = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "LD_LIBRARY_PATH",
-    "PYTHONPATH",
-    "PYTHONUSERBASE",
-    "VIRTUAL_ENV",
-)
-_CACHES = {"TORCH_HOME": "torch", "HF_HOME": "huggingface"}  # readable, though home is elsewhere
-
-
-class ServerRefusedError(Exception):
-    """Nothing can be run here; the message is the reason for the user."""
-
-
-class ServerDiedError(Exception):
-    """The server stopped answering and was ended."""
 
 
 class Server:
     """A guarded server process. Close it, or leave the `with`: nothing it started survives."""
 
     def __init__(self, python: str, limits: Limits, *, trust: bool, without: tuple[str, ...] = ()) -> None:
-        if sys.platform != "linux":
-            raise ServerRefusedError("the backward check runs on Linux only")
-        self._limits = limits
+        self._python, self._limits = python, limits
         self._number = 0
         self._scratch = tempfile.mkdtemp(prefix="gradfix-")
         self._partial = b""
@@ -74,38 +54,41 @@ class Server:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env=_environment(self._scratch),
+                env=environment(self._scratch),
                 pass_fds=inherited,
                 start_new_session=True,
             )
         except OSError as error:
             self._let_go()
-            raise ServerRefusedError(f"{sys.executable} can't be started ({error.strerror})") from None
+            raise RefusedError(f"{sys.executable} can't be started ({error.strerror})") from None
         finally:
             for fd in inherited:
                 os.close(fd)
-        self.walls = self._greet(python)
+        self.walls: tuple[str, ...] = ()
+        self.fresh = False
+        self._greet()
 
-    def _greet(self, python: str) -> tuple[str, ...]:
-        """Wait until torch is there. Returns the walls that stand."""
+    def _greet(self) -> None:
+        """Wait until the server is ready, mostly with torch loaded, and learn which walls stand."""
         try:
-            hello = _object(next(self._lines(time.monotonic() + self._limits.start))[1])
+            hello = message_of(next(self._lines(time.monotonic() + self._limits.start))[1])
             if "refused" in hello:
-                raise ServerRefusedError(str(hello.get("refused", "the server gave no answer")))
+                raise RefusedError(str(hello.get("refused", "the server gave no answer")))
             if hello["protocol"] != PROTOCOL:
-                raise ServerRefusedError(f"the server speaks protocol {hello['protocol']}, this is {PROTOCOL}")
-        except (ServerDiedError, ProtocolError) as error:
+                raise RefusedError(f"the server speaks protocol {hello['protocol']}, this is {PROTOCOL}")
+        except (LostError, ProtocolError) as error:
             self.close()
-            raise ServerRefusedError(f"{python} didn't come up: {error}") from None
+            raise RefusedError(f"{self._python} didn't come up: {error}") from None
         except BaseException:
             self.close()
             raise
-        return tuple(hello["walls"])
+        self.walls, self.fresh = tuple(hello["walls"]), bool(hello["fresh"])
 
     def run(self, request: Request) -> Run:
         """Make one run.
 
-        Raises `ServerDiedError` when the server is gone, `ProtocolError` when the report is nonsense.
+        A server that can't fork with torch in it starts over without, and is asked again. Raises `LostError` when it is
+        gone, `ProtocolError` when the report is nonsense.
         """
         self._number += 1
         data = memoryview(json.dumps(request.message(self._number)).encode() + b"\n")
@@ -113,16 +96,20 @@ class Server:
             while data:
                 data = data[os.write(self._requests, data) :]
         except OSError as error:
-            raise ServerDiedError(f"it can't be reached ({error.strerror})") from None
+            raise LostError(f"it can't be reached ({error.strerror})") from None
         said: list[bytes] = []
-        for origin, line in self._lines(time.monotonic() + request.seconds + GRACE):
+        start = self._limits.start if self.fresh else 0.0
+        for origin, line in self._lines(time.monotonic() + start + request.seconds + GRACE):
             if origin == b"S":
-                end = _object(line)
+                end = message_of(line)
+                if end.get("fresh"):
+                    self._greet()
+                    return self.run(request)
                 if end.get("end") != self._number:
-                    raise ServerDiedError(str(end.get("refused", "it lost count")))
-                return run_of([_object(one) for one in said], end)
+                    raise LostError(str(end.get("refused", "it lost count")))
+                return run_of([message_of(one) for one in said], end)
             said.append(line)
-        raise ServerDiedError("it closed the line")
+        raise LostError("it closed the line")
 
     def _lines(self, deadline: float) -> Iterator[tuple[bytes, bytes]]:
         """Pairs of origin (`S`: the server itself, `C`: the process with user code) and message."""
@@ -132,10 +119,10 @@ class Server:
                 yield line[:1], line[1:]
             ready, _, _ = select.select([self._replies], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise ServerDiedError("it didn't answer in time")
+                raise LostError("it didn't answer in time")
             chunk = os.read(self._replies, 1 << 20)
             if not chunk:
-                raise ServerDiedError("it ended without an answer")
+                raise LostError("it ended without an answer")
             *lines, self._partial = (self._partial + chunk).split(b"\n")
             self._pending.extend(lines)
 
@@ -166,35 +153,3 @@ class Server:
 
     def _remove_scratch(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
-
-
-def _object(line: bytes) -> Message:
-    try:
-        message = json.loads(line)
-    except ValueError:
-        raise ProtocolError("the run reported what is no JSON") from None
-    if not isinstance(message, dict):
-        raise ProtocolError("the run reported what is no object")
-    return message
-
-
-def _environment(scratch: str) -> dict[str, str]:
-    """What a run may know: where programs and libraries are, nothing else of the user's environment."""
-    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    if "PYTHONPATH" in environment:  # relative entries are meant from here
-        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, environment["PYTHONPATH"].split(os.pathsep)))
-    environment.update(
-        HOME=scratch,
-        PYTHONHASHSEED="0",
-        OMP_NUM_THREADS="1",
-        MKL_NUM_THREADS="1",
-        CUDA_VISIBLE_DEVICES="",
-        TORCH_COMPILE_DISABLE="1",
-        MPLBACKEND="Agg",
-        PYTHONDONTWRITEBYTECODE="1",
-    )
-    environment.setdefault("PYTHONUSERBASE", site.getuserbase())
-    cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
-    for name, folder in _CACHES.items():
-        environment[name] = os.environ.get(name, os.path.join(cache, folder))
-    return environment

@@ -7,27 +7,34 @@ the user's interpreter behind them, imports torch and serves. So not even that i
 started unguarded. With namespaces the child is process 1 of its own, so all that user code ever starts ends with it.
 `-S` keeps the environment's own start-up files (`.pth`, `sitecustomize`) out until the walls stand.
 
-Standard library and torch only; Python 3.10 or newer.
+Where a process with torch in it can't be forked safely, or not at all, the server starts over, "fresh": each run is
+forked without torch and imports its own. Where nothing can be forked, `spawned.py` starts this file for each run, which
+its CONFIG names, and there is neither keeper nor server.
+
+Standard library and torch only; Python 3.9 or newer.
 """
 
 from __future__ import annotations
 
 import sys
 
-_HERE = __file__.rpartition("/")[0]
-if sys.path[0] == _HERE:
+_HERE = __file__.replace("\\", "/").rpartition("/")[0]
+if sys.path[0].replace("\\", "/") == _HERE:
     del sys.path[0]  # the script's folder must not offer its modules to user code
 
 import json  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402
 import signal  # noqa: E402
-import time  # noqa: E402
 import types  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from typing import NoReturn  # noqa: E402
+from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 
-PROTOCOL = 2  # the same number is in server.py; the two refuse to talk otherwise
+if TYPE_CHECKING:
+    from gradfix.backward.worker_server import Prepare, Runner, Server
+
+PROTOCOL = 3  # the same number is in server.py; the two refuse to talk otherwise
+OLDEST_PYTHON, OLDEST_TORCH = (3, 9), (2, 4)
 
 
 def _lend_package() -> None:
@@ -88,6 +95,7 @@ def _enclose(config: dict[str, object], left: tuple[str, ...], sockets: tuple[st
 
 
 def _serve(config: dict[str, object]) -> None:
+    """Answer requests, each in a process forked from this one."""
     from gradfix.backward.worker_server import Server
 
     replies, scratch, limits = int(str(config["replies"])), str(config["scratch"]), config["limits"]
@@ -95,28 +103,116 @@ def _serve(config: dict[str, object]) -> None:
     own_pids = bool(config["own_pids"])
     server = Server(int(str(config["requests"])), replies, scratch=scratch, limits=limits, own_pids=own_pids)
     os.environ.update(HOME=scratch, TMPDIR=scratch)
-    started = time.monotonic()
     try:
-        import site
-
-        site.main()
-        import torch
-
-        from gradfix.backward.worker_run import prepare, run, warm
+        (_serve_fresh if config.get("fresh") else _serve_warm)(server, config, replies)
     except ImportError as error:
-        _say(replies, {"refused": f"{sys.executable} can't import torch ({error}); pass --python"})
-        return
+        _say(replies, {"refused": str(error)})
+
+
+def _serve_warm(server: Server, config: dict[str, object], replies: int) -> None:
+    """With torch loaded here, so that no run has to; start over when no fork of that can be made."""
+    from gradfix.backward.worker_server import CannotForkError
+
+    run, prepare = _load()
+    if _threads() > 1:
+        _start_over(config)
+    _say(replies, {"protocol": PROTOCOL, "walls": config["walls"], "fresh": False})
+    try:
+        server.serve(lambda: run, prepare)
+    except CannotForkError:
+        _say(replies, {"fresh": True})
+        _start_over(config)
+
+
+def _serve_fresh(server: Server, config: dict[str, object], replies: int) -> None:
+    """Without torch here: each run loads its own."""
+    from gradfix.backward.worker_server import CannotForkError
+
+    _say(replies, {"protocol": PROTOCOL, "walls": config["walls"], "fresh": True})
+    try:
+        server.serve(lambda: _load()[0])
+    except CannotForkError as error:
+        _say(replies, {"refused": f"no process can be started for a run ({error})"})
+
+
+def _too_old() -> str:
+    version, oldest = (".".join(map(str, numbers[:2])) for numbers in (sys.version_info, OLDEST_PYTHON))
+    return f"{sys.executable} is Python {version}, the check needs {oldest} or newer; pass --python"
+
+
+def _load() -> tuple[Runner, Prepare]:
+    """Import torch and what runs code under observation. Raises `ImportError` with a text for the user."""
+    import site
+
+    site.main()
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(f"{sys.executable} can't import torch ({error}); pass --python") from None
+    version = str(torch.__version__)
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise ImportError(f"{sys.executable} has torch {version}, the check needs {oldest} or newer; pass --python")
+    from gradfix.backward.worker_run import prepare, run, warm
+
     warm()
-    hello = {"protocol": PROTOCOL, "walls": config["walls"], "python": sys.executable, "torch": str(torch.__version__)}
-    _say(replies, {**hello, "seconds": time.monotonic() - started})
     _forget_package()
-    server.serve(run, prepare)
+    return run, prepare
+
+
+def _threads() -> int:
+    """Threads of this process: what another one holds when this one forks, the child never gets back."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        import threading
+
+        return threading.active_count()
+
+
+def _start_over(config: dict[str, object]) -> NoReturn:
+    """Become a server without torch, behind the same walls."""
+    python = str(config["python"])
+    os.execvp(python, [python, "-S", os.path.abspath(__file__), json.dumps({**config, "fresh": True})])
+
+
+def _run_alone(config: dict[str, object]) -> int:
+    """Make the one run that the configuration names, in this process; what it reports goes to a file."""
+    with open(str(config["request"]), encoding="utf-8") as handle:
+        request = json.load(handle)
+    fd = os.open(str(config["report"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
+
+    def report(message: dict[str, Any]) -> None:
+        data = memoryview(json.dumps(message).encode() + b"\n")
+        while data:
+            data = data[os.write(fd, data) :]
+
+    try:
+        if sys.version_info < OLDEST_PYTHON:
+            raise ImportError(_too_old())
+        from gradfix.backward.worker_limits import set_limits
+
+        run, _ = _load()
+    except Exception as error:  # torch may fail to load in any way
+        report({"refused": str(error) or repr(error)})
+        raise
+    limits = config["limits"]
+    assert isinstance(limits, dict)
+    report({"begun": True})
+    set_limits(limits, float(request["seconds"]))
+    run(request, report)
+    return 0
 
 
 def main(argument: str) -> int:
     _lend_package()
     sys.dont_write_bytecode = True
     config = json.loads(argument)
+    if "request" in config:
+        return _run_alone(config)
+    if sys.version_info < OLDEST_PYTHON:
+        _say(config["replies"], {"refused": _too_old()})
+        return 1
     if "walls" in config:
         return _guarded(config, lambda: _serve(config))
     from gradfix.backward import worker_walls as guard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 import threading
 from types import CodeType, FrameType
@@ -19,7 +20,7 @@ class Lines:
 
     def learn(self, code: CodeType) -> None:
         """Find the asked lines in a code object and all those nested in it."""
-        own = {line for _, _, line in code.co_lines() if line is not None} & self._asked
+        own = {line for _, line in dis.findlinestarts(code) if line is not None} & self._asked
         if own:
             self._codes.add(code)
             self.executable |= own

@@ -8,7 +8,6 @@ and its history stay the user's. No saved-tensor hooks: they would switch the ve
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from gradfix.backward import worker_tensors as wire
+from gradfix.backward.worker_limits import peak, resident
 from gradfix.backward.worker_vary import Leaves
 
 Message = dict[str, Any]
@@ -35,18 +35,12 @@ class Clock:
 
     def start(self) -> None:
         """What has been done so far doesn't count."""
-        self._resident, self._started = _resident(), time.perf_counter()
+        self._resident, self._started = resident(), time.perf_counter()
 
     def read(self) -> tuple[float, int]:
         """Seconds, and bytes at the peak beyond those at the start."""
         seconds = time.perf_counter() - self._started
-        unit = 1 if sys.platform == "darwin" else 1024
-        return seconds, max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - self._resident)
-
-
-def _resident() -> int:
-    with open("/proc/self/statm", encoding="ascii") as handle:
-        return int(handle.read().split()[1]) * resource.getpagesize()
+        return seconds, max(0, peak() - self._resident)
 
 
 class Observer:
@@ -112,7 +106,7 @@ class Observer:
         try:
             given = [
                 torch.ones_like(root) if cotangent is None and root.numel() != 1 else cotangent
-                for root, cotangent in zip(roots, cotangents, strict=False)
+                for root, cotangent in zip(roots, cotangents)
             ]
             event: Message = {"kind": kind, "line": self._line(), "rng": wire.rng_state()}
             event["roots"] = [self.wire.tensor(root) for root in roots]
@@ -137,7 +131,7 @@ class Observer:
         self.events += 1
         if self.forward_only:
             self.finish()
-        result = call([torch.ones_like(r) if g is None else g for r, g in zip(roots, given, strict=False)])
+        result = call([torch.ones_like(r) if g is None else g for r, g in zip(roots, given)])
         if self.events >= self._most:
             self.finish()
         return result
@@ -164,7 +158,7 @@ class Observer:
             for handle in handles:
                 handle.remove()
         if wanted and result is not None:
-            gradients = {id(leaf): g for leaf, g in zip(wanted, result, strict=False) if isinstance(g, torch.Tensor)}
+            gradients = {id(leaf): g for leaf, g in zip(wanted, result) if isinstance(g, torch.Tensor)}
         if self.directions:
             event["objective"] = _objective(roots, given)
             event["derivatives"] = [self._leaves.derivative(number, gradients) for number in range(self.directions)]
@@ -239,7 +233,7 @@ def _objective(roots: list[torch.Tensor], given: list[torch.Tensor | None]) -> f
     with torch._C.DisableTorchFunction(), torch.no_grad():
         parts = [
             (root.double() * (1.0 if cotangent is None else cotangent.double())).sum()
-            for root, cotangent in zip(roots, given, strict=False)
+            for root, cotangent in zip(roots, given)
         ]
         return float(sum(parts))
 

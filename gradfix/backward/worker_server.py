@@ -1,16 +1,16 @@
 """The guarded server: one forked child a run, bounded in time, memory, processes, output and files.
 
-It holds torch, warmed, and no user code. What a run leaves behind is killed before the next one starts: as process 1
-of its own namespace with one signal to all, else by walking the children this process has adopted.
+It holds torch, warmed, and no user code; where a process with torch in it can't be forked, each run imports its own.
+What a run leaves behind is killed before the next one starts: as process 1 of its own namespace with one signal to all,
+else by walking the children this process has adopted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-import re
-import resource
 import select
 import shutil
 import signal
@@ -18,15 +18,23 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from mmap import PAGESIZE
 from typing import Any
+
+from gradfix.backward.worker_limits import set_limits
 
 TICK = 0.02  # seconds between two looks at what a run uses
 KEPT_OUTPUT = 256 * 1024  # bytes of stdout and of stderr that are kept
-PAGE = os.sysconf("SC_PAGE_SIZE")
+BEGUN = b'{"begun": true}\n'  # what a run says first: its time counts from here
 
 Message = dict[str, Any]  # a JSON object
 Runner = Callable[[Message, Callable[[Message], None]], None]
 Prepare = Callable[[Message, set[str]], None]
+Begin = Callable[[], Runner]
+
+
+class CannotForkError(Exception):
+    """The system has no process for a run."""
 
 
 @dataclass
@@ -38,6 +46,7 @@ class _Usage:
     errors: bytearray = field(default_factory=bytearray)
     printed: int = 0
     reported: int = 0
+    begun: float | None = None  # when the run had torch and came to the user's code
 
 
 class Server:
@@ -49,28 +58,26 @@ class Server:
         self._used: set[str] = set()  # late parts of torch, as runs reported them
         self._own_proc = own_pids and _process_of_proc() == "1"
 
-    def serve(self, run: Runner, prepare: Prepare) -> None:
-        """Answer every request line until the other side closes; `prepare` is called here before each run."""
+    def serve(self, begin: Begin, prepare: Prepare | None = None) -> None:
+        """Answer every request line until the other side closes.
+
+        `prepare` is called here before each run, `begin` in the run's own process. Raises `CannotForkError`.
+        """
         for number, line in enumerate(_lines(self._requests)):
             request = json.loads(line)
-            prepare(request, self._used)
-            self._say(self._guarded(request, f"{self._scratch}/run-{number}", run))
+            if prepare is not None:
+                prepare(request, self._used)
+            self._say(self._guarded(request, f"{self._scratch}/run-{number}", begin))
 
     def _say(self, message: Message) -> None:
         _write_all(self._replies, b"S" + json.dumps(message).encode() + b"\n")
 
-    def _guarded(self, request: Message, place: str, run: Runner) -> Message:
-        os.mkdir(place, 0o700)
-        pipes = [os.pipe() for _ in range(3)]
+    def _guarded(self, request: Message, place: str, begin: Begin) -> Message:
+        os.makedirs(place, 0o700, exist_ok=True)
         started = time.monotonic()
-        pid = os.fork()
-        if pid == 0:
-            self._become_run(request, place, run, [write for _, write in pipes])
-        for _, write in pipes:
-            os.close(write)
-        fds = [read for read, _ in pipes]
+        pid, fds = self._forked(request, place, begin)
         try:
-            usage = self._watch(pid, fds, started + float(request["seconds"]))
+            usage = self._watch(pid, fds, float(request["seconds"]))
             left, status = self._clear(pid, count=usage.killed is None)
         finally:
             for fd in fds:
@@ -78,7 +85,7 @@ class Server:
             shutil.rmtree(place, ignore_errors=True)
         return {
             "end": request["id"],
-            "seconds": time.monotonic() - started,
+            "seconds": time.monotonic() - (usage.begun or started),
             "killed": usage.killed,
             "status": status,  # exit code, or minus the signal
             "left": left,  # processes that were still there
@@ -87,7 +94,22 @@ class Server:
             "errors": usage.errors.decode("utf-8", "replace"),
         }
 
-    def _become_run(self, request: Message, place: str, run: Runner, fds: list[int]) -> None:
+    def _forked(self, request: Message, place: str, begin: Begin) -> tuple[int, list[int]]:
+        """Start a run. Returns its process and where its output, its errors and its report are read."""
+        pipes = [os.pipe() for _ in range(3)]
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for fd in itertools.chain(*pipes):
+                os.close(fd)
+            raise CannotForkError(error.strerror) from None
+        if pid == 0:
+            self._become_run(request, place, begin, [write for _, write in pipes])
+        for _, write in pipes:
+            os.close(write)
+        return pid, [read for read, _ in pipes]
+
+    def _become_run(self, request: Message, place: str, begin: Begin, fds: list[int]) -> None:
         """The child's whole life. Ends in `os._exit`, so that nothing of the server is ever run twice."""
         code = 70
         try:
@@ -101,7 +123,9 @@ class Server:
             for fd in (self._requests, self._replies):
                 os.close(fd)
             os.set_inheritable(kept, False)
-            _set_limits(self._limits, float(request["seconds"]))
+            run = begin()
+            _write_all(kept, BEGUN)
+            set_limits(self._limits, float(request["seconds"]))
             request["place"] = place
             run(request, lambda message: _write_all(kept, json.dumps(message).encode() + b"\n"))
             code = 0
@@ -110,9 +134,10 @@ class Server:
         finally:
             os._exit(code)
 
-    def _watch(self, pid: int, fds: list[int], deadline: float) -> _Usage:
-        """Read what the run says and prints until it ends or breaks a bound."""
+    def _watch(self, pid: int, fds: list[int], seconds: float) -> _Usage:
+        """Read what the run says and prints until it ends or breaks a bound; `seconds` count once it has begun."""
         usage, pending = _Usage(), bytearray()
+        deadline = time.monotonic() + float(self._limits["start"])
         poll = select.poll()
         for fd in fds:
             os.set_blocking(fd, False)
@@ -134,6 +159,9 @@ class Server:
                         poll.unregister(fd)
                 if over:
                     break
+                if usage.begun is None and usage.reported:
+                    usage.begun = time.monotonic()
+                    deadline = usage.begun + seconds
                 if time.monotonic() > next_look:
                     usage.killed = usage.killed or self._broken_bound(deadline)
                     next_look = time.monotonic() + TICK
@@ -212,7 +240,7 @@ class Server:
                 while True:
                     reaped, code = os.waitpid(-1, os.WNOHANG)
                     if reaped == pid:
-                        status = os.waitstatus_to_exitcode(code)
+                        status = _exit_code(code)
                     if reaped == 0:
                         break
             except ChildProcessError:
@@ -256,43 +284,16 @@ def kill_descendants(seconds: float = 5.0) -> None:
                 pass
 
 
-def _set_limits(limits: dict[str, Any], seconds: float) -> None:
-    """Bounds the kernel itself enforces on this process and on each of its children."""
-    size = _address_space() + int(limits["memory"])
-    for what, value in (
-        *([(resource.RLIMIT_NPROC, 4 * int(limits["processes"]))] if _counts_own_processes() else ()),
-        (resource.RLIMIT_AS, size),
-        (resource.RLIMIT_FSIZE, int(limits["file_size"])),
-        (resource.RLIMIT_CPU, int(seconds) + 5),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(what, (value, value))
-
-
-def _counts_own_processes() -> bool:
-    """Whether RLIMIT_NPROC counts this user namespace alone, threads included: since Linux 5.14, never for root."""
-    try:
-        with open("/proc/self/uid_map", encoding="ascii") as handle:
-            own = handle.read().split()[2] == "1"  # not the initial namespace, which maps all
-        return own and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 14)
-    except (OSError, IndexError, ValueError):
-        return False
-
-
-def _address_space() -> int:
-    try:
-        with open("/proc/self/statm", encoding="ascii") as handle:
-            return int(handle.read().split()[0]) * PAGE
-    except OSError:
-        return 8 << 30
-
-
 def _has_ended(pid: int) -> bool:
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
+
+
+def _exit_code(status: int) -> int:
+    """Of a process that ended; minus the signal that ended it."""
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def _pidfd(pid: int) -> int | None:
@@ -345,7 +346,7 @@ def _resident(pid: str) -> int:
     """Bytes of memory. From `statm`: exact accounts wait for a lock that a process which forks all the time holds."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as handle:
-            return int(handle.read().split()[1]) * PAGE
+            return int(handle.read().split()[1]) * PAGESIZE
     except (OSError, IndexError):
         return 0
 

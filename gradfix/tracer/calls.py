@@ -2,11 +2,12 @@
 
 A call is two files: `NAME.json` says of which file and function, `NAME.pt` holds the arguments:
 
-    {"format": 1, "storages": [uint8 tensors], "tensors": [specs], "payload": bytes, "state": {…}}
+    {"format": 2, "storages": [uint8 tensors], "tensors": [specs], "payload": text, "state": {…}}
 
 Every storage is there once, so that tensors that share memory still do; a spec says how a tensor lies in its storage
-and what autograd made of it. The payload is a pickle of `(args, kwargs)` with tensors by number. State: grad mode,
-default dtype, and the generators of torch and Python. Unpickling runs code: load only behind walls.
+and what autograd made of it. The payload is a pickle of `(args, kwargs)` with tensors by number, as text (torch 2.4
+loads no bytes). State: grad mode, default dtype, the generators of torch and Python. Unpickling runs code: load only
+behind walls.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 
 import torch
 
-FORMAT = 1
+FORMAT = 2
+_BYTES = "latin-1"  # a letter a byte
 MOST_BYTES = 64 << 20  # of all storages of a call
 
 
@@ -56,13 +58,13 @@ def save(name: str, file: str, function: str, args: tuple[Any, ...], kwargs: dic
         "grad": torch.is_grad_enabled(),
         "dtype": _name(torch.get_default_dtype()),
         "torch": torch.get_rng_state(),
-        "random": pickle.dumps(random.getstate()),
+        "random": _text(pickle.dumps(random.getstate())),
     }
     content = {
         "format": FORMAT,
         "storages": pickler.storages,
         "tensors": [asdict(spec) for spec in pickler.specs],
-        "payload": buffer.getvalue(),
+        "payload": _text(buffer.getvalue()),
         "state": state,
     }
     torch.save(content, f"{name}.pt")
@@ -85,7 +87,7 @@ def load(
         raise ValueError(f"{path} has format {content.get('format')}, this is {FORMAT}")
     specs = [Spec(**{**s, "size": tuple(s["size"]), "stride": tuple(s["stride"])}) for s in content["tensors"]]
     builder = _Builder(content["storages"], specs, tracked)
-    args, kwargs = _Unpickler(content["payload"], module, builder).load()
+    args, kwargs = _Unpickler(content["payload"].encode(_BYTES), module, builder).load()
     return args, kwargs, content["state"]
 
 
@@ -172,6 +174,10 @@ class _Builder:
 
     def _flat(self, spec: Spec) -> torch.Tensor:
         return self._storages[spec.storage].view(getattr(torch, spec.dtype))
+
+
+def _text(data: bytes) -> str:
+    return data.decode(_BYTES)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -175,7 +175,7 @@ def region_of(tensor: torch.Tensor) -> tuple[int, int]:
     start = tensor.storage_offset()
     if tensor.numel() == 0:
         return start, start
-    return start, start + 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return start, start + 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride()))
 
 
 def _differ(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -130,7 +130,7 @@ class _Mode(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not f
             result = self._called(function, args, keywords, name)
         finally:
             self._running = outer
-        written = [(t, v) for t, v in zip(tensors, versions, strict=True) if _version(t) != v]
+        written = [(t, v) for t, v in zip(tensors, versions) if _version(t) != v]
         for tensor, version in written:
             self.saves.written(tensor, version, name, self._marker.mark)
         return self.cuts.called(name, given, result, [tensor for tensor, _ in written])

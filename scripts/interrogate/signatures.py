@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from interrogate.calls import kind
 SCHEMA_PREFIX = {"torch.linalg.": "linalg_", "torch.special.": "special_", "torch.fft.": "fft_"}
 
 VARARGS = "varargs"
+_NAMED = re.compile("names|dimname", re.IGNORECASE)  # overloads for named tensors, which torch gave up
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def _from_schemas(name: str) -> list[tuple[Parameter, ...]]:
     schemas = torch._C._jit_get_schemas_for_operator(f"aten::{SCHEMA_PREFIX.get(path + '.', '')}{short}")
     found = []
     for schema in schemas:
-        if any(argument.is_out for argument in schema.arguments) or "Dimname" in str(schema):
+        if any(argument.is_out for argument in schema.arguments) or _NAMED.search(schema.overload_name):
             continue
         parameters = [_parameter(argument, rename=path == "torch") for argument in schema.arguments]
         if path == "Tensor":  # `x.where(mask, y)`, `x.polygamma(2)`: the receiver is not first in the schema

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gradfix.backward.interpreter import find_python
+from gradfix.backward.interpreter import find_python, torch_version
 
 
 def make(folder: Path) -> Path:
@@ -46,3 +46,16 @@ def test_the_nearest_folder_above(tmp_path: Path) -> None:
 def test_this_interpreter_at_last(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)  # without a python in it
     assert find_python(None, None, tmp_path) == sys.executable
+
+
+@pytest.mark.parametrize("packages", ["lib/python3.9/site-packages", "Lib/site-packages"])
+def test_the_release_of_torch_is_read_in_the_environment(tmp_path: Path, packages: str) -> None:
+    python = str(make(tmp_path))
+    assert torch_version(python) is None
+    stated = tmp_path / packages / "torch" / "version.py"
+    stated.parent.mkdir(parents=True)
+    stated.write_text("from typing import Optional\n\ncuda: Optional[str] = None\n")
+    assert torch_version(python) is None
+    stated.write_text("__all__ = ['__version__']\n__version__ = '2.4.1+cu121'\n")
+    assert torch_version(python) == "2.4.1+cu121"
+    assert torch_version("no-such-program") is None

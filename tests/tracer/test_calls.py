@@ -101,7 +101,7 @@ def test_the_check_replays_a_recorded_call(tmp_path: Path) -> None:
     finally:
         if before is None:
             del main.Net  # type: ignore[attr-defined]
-    (tmp_path / "other.json").write_text(json.dumps({"format": 2, "file": "net.py", "function": "f"}))
+    (tmp_path / "other.json").write_text(json.dumps({"format": 1, "file": "net.py", "function": "f"}))
     (case,) = recorded(tmp_path, "net.py")
     assert case == RecordedCall(str(tmp_path / "one.pt"), "Net.forward")
     with Checker(cwd=tmp_path) as checker:

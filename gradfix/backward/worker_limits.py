@@ -1,0 +1,68 @@
+"""What a process uses, and the bounds that the kernel itself enforces on it and on each of its children.
+
+Systems without the module `resource` know neither: then nothing is bounded here, and what is used is 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import time
+from mmap import PAGESIZE
+from typing import Any
+
+
+def set_limits(limits: dict[str, Any], seconds: float) -> None:
+    """Bound this process, which has used memory and time of its own, for what it does from here on."""
+    try:
+        import resource
+    except ImportError:
+        return
+    size = _address_space() + int(limits["memory"])
+    for what, value in (
+        *([(resource.RLIMIT_NPROC, 4 * int(limits["processes"]))] if _counts_own_processes() else ()),
+        (resource.RLIMIT_AS, size),
+        (resource.RLIMIT_FSIZE, int(limits["file_size"])),
+        (resource.RLIMIT_CPU, int(time.process_time() + seconds) + 5),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (value, value))
+
+
+def resident() -> int:
+    """Bytes of memory this process has now; where that isn't told, those it had at its peak."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as handle:
+            return int(handle.read().split()[1]) * PAGESIZE
+    except OSError:
+        return peak()
+
+
+def peak() -> int:
+    """Bytes of memory this process had at its peak."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _counts_own_processes() -> bool:
+    """Whether RLIMIT_NPROC counts this user namespace alone, threads included: since Linux 5.14, never for root."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as handle:
+            own = handle.read().split()[2] == "1"  # not the initial namespace, which maps all
+        return own and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 14)
+    except (OSError, IndexError, ValueError):
+        return False
+
+
+def _address_space() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as handle:
+            return int(handle.read().split()[0]) * PAGESIZE
+    except OSError:
+        return 8 << 30
