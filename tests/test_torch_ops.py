@@ -326,7 +326,7 @@ def test_other_releases_hold_what_differs_and_nothing_else(minor: str) -> None:
     assert set(own["absent"]) <= set(base)
     assert not set(own["absent"]) & set(own)
     assert all(row != base.get(name) for name, row in own.items())
-    assert 10 < len(own) < len(base) / 5
+    assert len(own) < len(base) / 10
     whole = torch_tables.lines(minor)
     assert set(whole) == (set(base) | set(own)) - set(own["absent"]) - {"base", "absent"}
     assert all(json.loads(line) == own.get(name, base.get(name)) for name, line in whole.items())
