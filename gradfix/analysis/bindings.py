@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from gradfix.analysis.items import iterated
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.names import walk_scope
 from gradfix.analysis.operations import ask_grad, outside
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
@@ -53,7 +52,7 @@ def _frame_for(m: Machine, state: State, name: str) -> int:
     info, frames = m.scope.info, m.scope.frames
     if info is None or name in info.local_names or isinstance(info.node, ast.Lambda):
         return frames[0]
-    if any(isinstance(inner, ast.Global) and name in inner.names for inner in walk_scope(info.node.body)):
+    if name in info.global_names:
         return frames[-1]
     return next((frame for frame in frames[1:] if (frame, name) in state.variables), frames[0])
 

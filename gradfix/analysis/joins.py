@@ -24,6 +24,7 @@ from gradfix.analysis.values import (
 def join(a: State, b: State, branch: ast.stmt | None) -> State:
     """What holds when either of two states may have been reached; `branch` decides which."""
     result = State.__new__(State)
+    result.written = a.written
     result.grad = a.grad if a.grad is b.grad else Tracked.MAYBE
     result.autocast = a.autocast or b.autocast
     result.quiet = a.quiet

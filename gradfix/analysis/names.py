@@ -76,7 +76,26 @@ def walk_scope(body: list[ast.stmt] | list[ast.expr]) -> Iterator[ast.AST]:
         if isinstance(node, SCOPES):
             stack.extend(reversed(getattr(node, "decorator_list", [])))
             continue
-        stack.extend(reversed(list(ast.iter_child_nodes(node))))
+        kind = node.__class__
+        fields = _FIELDS.get(kind)
+        if fields is None:
+            fields = _FIELDS[kind] = tuple(name for name in reversed(node._fields) if name not in _SAYING_LITTLE)
+        for name in fields:
+            part = getattr(node, name, None)
+            if part.__class__ is list:
+                stack.extend(item for item in reversed(part) if item is not None)
+            elif part is not None and part.__class__ is not str:
+                stack.append(part)
+
+
+# Fields of nodes that hold names, numbers and marks (contexts, operators), no expressions or statements.
+_SAYING_LITTLE = frozenset(
+    "arg asname attr conversion ctx id is_async kind kwd_attrs level module op ops rest simple type_comment".split()
+)
+# Of each kind of node the fields that are walked, last to first.
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {
+    **dict.fromkeys((ast.Name, ast.Constant, ast.Global, ast.Nonlocal, ast.MatchSingleton), ()),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +104,8 @@ class BodyNames:
 
     local: frozenset[str]  # the names Python treats as local
     is_generator: bool  # calling the function doesn't run its body
+    globals: frozenset[str] = frozenset()  # the names it says are the module's
+    raises: bool = False  # a `raise` stands in it
 
 
 def body_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> BodyNames:
@@ -95,7 +116,8 @@ def body_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Bod
     if isinstance(node, ast.Lambda):
         return BodyNames(frozenset(names), False)
     foreign: set[str] = set()
-    yields = False
+    of_module: set[str] = set()
+    yields = raises = False
     for inner in walk_scope(node.body):
         if isinstance(inner, ast.Name) and isinstance(inner.ctx, (ast.Store, ast.Del)):
             names.add(inner.id)
@@ -107,9 +129,12 @@ def body_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Bod
             names.add(inner.name)
         elif isinstance(inner, (ast.Global, ast.Nonlocal)):
             foreign.update(inner.names)
+            of_module.update(inner.names if isinstance(inner, ast.Global) else ())
         elif isinstance(inner, (ast.Yield, ast.YieldFrom)):
             yields = True
-    return BodyNames(frozenset(names - foreign), yields)
+        elif isinstance(inner, ast.Raise):
+            raises = True
+    return BodyNames(frozenset(names - foreign), yields, frozenset(of_module), raises)
 
 
 def is_other_annotation(annotation: ast.expr | None) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from gradfix.torch_ops import Operator
 
@@ -74,7 +74,14 @@ def bind(operator: Operator, args: Sequence[str], keywords: Mapping[str, str]) -
 
 def bind_overloads(overloads: Sequence[str], args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:
     """The same for overloads as text: those of a module's constructor."""
-    bindings = (_bind_one(parse(overload), args, keywords) for overload in overloads)
+    return _bind_first(tuple(overloads), tuple(args), tuple(keywords.items()))
+
+
+@lru_cache(maxsize=10_000)  # most calls of a program look alike
+def _bind_first(
+    overloads: tuple[str, ...], args: tuple[str, ...], keywords: tuple[tuple[str, str], ...]
+) -> Binding | None:
+    bindings = (_bind_one(parse(overload), args, dict(keywords)) for overload in overloads)
     return next((binding for binding in bindings if binding is not None), None)
 
 

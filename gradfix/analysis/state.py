@@ -109,6 +109,7 @@ class State:
         "saves",
         "spent",
         "variables",
+        "written",
     )
 
     def __init__(self) -> None:
@@ -124,6 +125,7 @@ class State:
         self.late: Layers[Tensor, frozenset[Visit]] = Layers()  # writes a tensor missed before it was made
         self.chosen: Layers[object, tuple[Node | None, int] | None] = Layers()  # graph of one of several, and when
         self.cuts: Layers[Storage, Flows] = Layers()  # where what is in a storage lost its graph
+        self.written: set[Storage] = set()  # all memory that has a log in this state or another of the same analysis
         self.grad = Tracked.YES
         self.off_at: ast.AST | None = None  # what turned gradients off
         self.autocast = False  # matmul-like operations may work on half-precision copies
@@ -134,6 +136,7 @@ class State:
         twin = State.__new__(State)
         for name in _LAYERED:
             setattr(twin, name, getattr(self, name).fork())
+        twin.written = self.written
         twin.grad = self.grad
         twin.off_at = self.off_at
         twin.autocast = self.autocast
@@ -159,11 +162,16 @@ class State:
         """The writes to its memory after which a rewrite would leave this tensor with old values."""
         found = self.late.get(tensor) or frozenset()
         for storage in tensor.storages:
-            stamp = self.log.get(storage)
+            stamp = self.log.get(storage) if storage in self.written else None
             while stamp is not None and stamp.tick > tensor.born:
                 found |= {stamp.visit}
                 stamp = stamp.before
         return found
+
+    def note_write(self, storage: Storage, stamp: Stamp) -> None:
+        """Put a write on top of those to the same memory."""
+        self.written.add(storage)
+        self.log[storage] = stamp
 
     def reset(self, tensor: Tensor) -> None:
         """What its memories hold says again which graph stands behind a tensor that is one of several."""

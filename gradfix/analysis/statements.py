@@ -50,7 +50,7 @@ def run_body(m: Machine, state: State, info: FunctionInfo) -> Value:
     """Run the body of a function in the frame made for it; `state` becomes the state after it."""
     if isinstance(info.node, ast.Lambda):
         return evaluate(m, state, info.node.body)
-    flow = run_block(m, state.fork(), info.node.body)
+    flow = run_block(m, state.fork() if info.may_not_return else state, info.node.body)
     exits = list(flow.returns)
     if flow.after is not None:
         exits.append((flow.after, NONE))

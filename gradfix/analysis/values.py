@@ -150,6 +150,16 @@ class FunctionInfo:
         return self._names.is_generator
 
     @property
+    def global_names(self) -> frozenset[str]:
+        """The names it says are the module's."""
+        return self._names.globals
+
+    @property
+    def may_not_return(self) -> bool:
+        """True where a `raise` may be the end of every way through it."""
+        return self._names.raises
+
+    @property
     def _names(self) -> BodyNames:
         if self._body is None:
             self._body = body_names(self.node)
@@ -324,7 +334,11 @@ def options(value: Value) -> tuple[Value, ...]:
 
 def tensors(value: Value) -> tuple[Tensor, ...]:
     """The tensors a value may be."""
-    return tuple(option for option in options(value) if isinstance(option, Tensor))
+    if isinstance(value, Tensor):
+        return (value,)
+    if isinstance(value, Choice):
+        return tuple(option for option in value.options if isinstance(option, Tensor))
+    return ()
 
 
 def tensor_of(value: Value) -> Tensor | None:

@@ -22,7 +22,18 @@ from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import facts_of, last_op, strongest, tracked, value_facts
 from gradfix.analysis.records import HazardNote, Overwriting, WriteRecord, join_facts, join_index, join_written
 from gradfix.analysis.state import Stamp, State
-from gradfix.analysis.values import Container, Instance, Origin, Storage, Tensor, Value, is_whole, now, tensors
+from gradfix.analysis.values import (
+    Choice,
+    Container,
+    Instance,
+    Origin,
+    Storage,
+    Tensor,
+    Value,
+    is_whole,
+    now,
+    tensors,
+)
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
 
@@ -303,7 +314,7 @@ def _fresh_object(m: Machine, state: State, visit: Visit, tensor: Tensor) -> Ten
     missed = frozenset(other for other in state.missed(tensor) if other.key != visit.key)
     tick = now()
     for storage in tensor.storages:
-        state.log[storage] = Stamp(tick, visit, tuple(m.arms), state.log.get(storage))
+        state.note_write(storage, Stamp(tick, visit, tuple(m.arms), state.log.get(storage)))
     if tensor.choice is not None and len(tensor.storages) > 1 and visit.node is not None:
         state.chosen[tensor.choice] = (visit.node, tick)
     fresh = replace(tensor)
@@ -327,10 +338,15 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
                 record.add_obstacle(Obstacle(kind, holder, m.place(node, f"`{name}` is read here")))
     if depth and isinstance(value, Container) and (items := state.items.get(value)):
         for item in items.values:
-            read(m, state, item, node, name, depth - 1)
+            if item.__class__ in _READ:
+                read(m, state, item, node, name, depth - 1)
     elif depth and isinstance(value, Instance):
         for attribute, item in (state.attributes.get(value) or {}).items():
-            read(m, state, item, node, f"{name}.{attribute}", depth - 1)
+            if item.__class__ in _READ:
+                read(m, state, item, node, f"{name}.{attribute}", depth - 1)
+
+
+_READ = frozenset({Tensor, Choice, Container, Instance})  # what may be a tensor or hold one
 
 
 def _apart(tensor: Tensor, record: WriteRecord) -> bool:
