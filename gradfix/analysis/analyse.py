@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import sys
 import warnings
 from collections.abc import Iterator
@@ -56,6 +57,17 @@ def _deep_recursion() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
+def _parsed(text: str) -> ast.Module:
+    """The tree, made without the collector: it would look in vain through the nodes there are, again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        if collects:
+            gc.enable()
+
+
 def analyse(source: Source) -> ModuleFacts:
     """Interpret a module and tell what autograd will see.
 
@@ -63,7 +75,7 @@ def analyse(source: Source) -> ModuleFacts:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tree = ast.parse(source.text)
+        tree = _parsed(source.text)
     return analyse_tree(source, tree)
 
 

@@ -20,17 +20,17 @@ class _Layer(Generic[K, V]):
     __slots__ = ("below", "number", "own", "rest", "table")
 
     def __init__(self, own: dict[K, V], below: _Layer[K, V] | None) -> None:
-        self.own = own
-        self.below = below
-        self.number = 1 if below is None else below.number + 1
+        self.own: dict[K, V] = own
+        self.below: _Layer[K, V] | None = below
+        self.number: int = 1 if below is None else below.number + 1
         lowest = self.number - (self.number & -self.number)  # the layer where the table ends
         tables = [own]
-        rest = below
+        rest: _Layer[K, V] | None = below
         while rest is not None and rest.number > lowest:
             tables.append(rest.table)
             rest = rest.rest
-        self.rest = rest
-        self.table = own if len(tables) == 1 else _merged(tables)
+        self.rest: _Layer[K, V] | None = rest
+        self.table: dict[K, V] = own if len(tables) == 1 else _merged(tables)
 
 
 class Layers(Generic[K, V]):
