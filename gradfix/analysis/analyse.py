@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ from gradfix.analysis.masked import maskings_of
 from gradfix.analysis.names import spelling_of
 from gradfix.analysis.roots import run_functions, run_module
 from gradfix.source import Source
+
+# Gradients that are read, and optimizers that are given something, concern files that write nothing.
+_GRADIENTS = re.compile(r"\bgrad\b|\boptim\b|Optimizer")
 
 
 class _Interpreter:
@@ -83,8 +87,9 @@ def analyse_tree(source: Source, tree: ast.Module, chosen: Candidates | None = N
     """The same for a tree already parsed from `source.text`; `chosen`: the functions to run."""
     m = Machine(source, _Interpreter())
     with _deep_recursion():
-        end = run_module(m, tree)
-        run_functions(m, end, candidates(tree) if chosen is None else chosen)
+        worth = candidates(tree) if chosen is None else chosen
+        if worth.functions or worth.writes or _GRADIENTS.search(source.text):
+            run_functions(m, run_module(m, tree), worth)
     ordinals = outcome.ordinals_of(m, tree)
     written = outcome.written_memory(m)
     writes = outcome.facts_of_writes(m, ordinals, written)

@@ -27,13 +27,14 @@ class Candidates:
 
     functions: frozenset[int]
     named: frozenset[str]
+    writes: bool = True  # False: nothing in the file writes or starts backward, whoever calls it
 
 
 def candidates(tree: ast.Module) -> Candidates:
     """The functions that may meet a write or a backward call."""
     found = survey(tree)
     if not any(scope.writes or scope.backward or scope.in_place_layer for scope in found.scopes):
-        return Candidates(frozenset(), frozenset())
+        return Candidates(frozenset(), frozenset(), writes=False)
     reached = _spread(found)
     return _chosen(s for s in found.scopes if _is_worth(reached[id(s)]))
 

@@ -61,6 +61,7 @@ def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: as
     ends = [n for n in reachable(graph) if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)]
     leaf = ends[0].at if len(ends) == 1 and ends[0].kind is NodeKind.LEAF else None
     made = base.storage.made_by
+    m.alarms += 1
     m.grads.setdefault(
         id(node), GradRecord(node, m.statement, m.scope.qualname, target, made, leaf, by_optimizer, not base.is_view)
     )

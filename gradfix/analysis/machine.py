@@ -18,6 +18,7 @@ from gradfix.analysis.records import (
     CutRecord,
     FillRecord,
     GradRecord,
+    HazardNote,
     StepRecord,
     SwapRecord,
     WriteRecord,
@@ -145,6 +146,8 @@ class Machine:
         self.decorated: dict[FunctionInfo, Function] = {}  # what stands in the place of a decorated method
         self.statics: dict[ClassInfo, Instance] = {}  # holds what a class body assigns
         self.instances: dict[ClassInfo, tuple[Instance, State]] = {}  # of each class, and the state they were made in
+        self.alarms = 0  # hazards, overwritten saves, backward calls and gradients asked for so far
+        self.idle: dict[ClassInfo, frozenset[FunctionInfo]] = {}  # classes made without alarm, what that led through
         self.grad_read: set[Storage] = set()  # leaves whose `.grad` is read, or that an optimizer holds
         self.phis: dict[int, FillRecord] = {}  # id of a PHI node -> the fill it stands for
         self.keep: list[object] = []  # owners of ids used as keys
@@ -287,6 +290,11 @@ class Machine:
     def settled(self, facts: TensorFacts) -> TensorFacts:
         """`facts` without what a changed default dtype or device of this file would make untrue."""
         return replace(facts, dtype=None, device=None) if self.moves_defaults else facts
+
+    def note_hazard(self, record: WriteRecord, note: HazardNote, passage: Passage, certain: bool) -> None:
+        """Remember a hazard of a write."""
+        self.alarms += 1
+        record.add_hazard(note, passage, certain)
 
     def note_operand(self, at: ast.AST, expression: ast.expr, value: Value) -> None:
         """Remember which memory `expression`, an operand of `at` or `at` itself, stands for."""

@@ -40,6 +40,6 @@ def write_out(
     fresh = write(m, state, site, target, result)
     if level is Tracked.YES and state.grad is not Tracked.NO:  # who merely may be tracked would have raised long ago
         note = HazardNote(HazardKind.OUT_WRITTEN, operators.short_name(op), None)
-        m.writes[id(expression)].add_hazard(note, m.passage(), state.grad is Tracked.YES)
+        m.note_hazard(m.writes[id(expression)], note, m.passage(), state.grad is Tracked.YES)
     m.rebind(state, expression, target, fresh)
     return fresh

@@ -92,6 +92,10 @@ def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
     made: Instance | None = None
     if owner is not None and info.parameters and not _is_static(info):
         made, state = _self_of(m, state, owner)
+        if owner in m.idle and info is owner.method("__init__"):
+            m.covered |= m.idle[owner]  # making the object has run it, and nothing in it can be a hazard
+            _leave(m, state, NONE, [made], proven=False)
+            return
     is_module = owner is not None and owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING)
     frame = m.new_frame()
     closed = m.closed.get(info) or m.bound(info, None)
@@ -129,17 +133,28 @@ def _self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, Stat
         return made, after.fork()
     made = Instance(owner)
     state.attributes[made] = {}
+    logged = bool(state.log)
     init = owner.method("__init__")
     if init is not None:
         frame = m.new_frame()
         frames = m.functions[init][0] if init in m.functions else (MODULE,)
         missing = _argument_maker(m, state, init, forward=False)
         calls.bind_parameters(m, state, init, frame, [made], {}, m.bound(init, made), missing)
+        covered, m.covered = m.covered, set()
+        before = _noted(m)
         with m.called(owner.node, init), m.inside(Scope(init.qualname, (frame, *frames), init)):
             m.run_body(state, init)
+        if _noted(m) == before and not logged:
+            m.idle[owner] = frozenset(m.covered)
+        m.covered |= covered
     if m.functions[next(iter(owner.methods.values()))][0] == (MODULE,):  # a class inside a function sees its variables
         m.instances[owner] = (made, state.fork())
     return made, state
+
+
+def _noted(m: Machine) -> tuple[int, ...]:
+    """Grows with whatever may become a finding."""
+    return m.alarms, len(m.fills), len(m.swaps), len(m.backwards), len(m.grads), len(m.updates)
 
 
 def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bool) -> Callable[[str], Value]:

@@ -23,6 +23,7 @@ def backward(
 ) -> None:
     """`root.backward()` or one of its other spellings."""
     m.saw_backward = True
+    m.alarms += 1
     facts = facts_of(state, root)
     sizes = facts.shape
     many = not has_gradient and sizes is not None and any(size is not None and size > 1 for size in sizes)

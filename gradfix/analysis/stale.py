@@ -50,6 +50,9 @@ def _note(m: Machine, stamp: Stamp, note: HazardNote, *, certain: bool) -> None:
     if record is None or record.form is WriteForm.DATA:
         return
     follows = tuple(m.arms) == stamp.arms[: len(m.arms)]  # whoever comes by the write comes by here
-    record.add_hazard(
-        note, stamp.visit.passage, certain and stamp.visit.certain and len(stamp.visit.storages) == 1 and follows
+    m.note_hazard(
+        record,
+        note,
+        stamp.visit.passage,
+        certain and stamp.visit.certain and len(stamp.visit.storages) == 1 and follows,
     )

@@ -70,7 +70,7 @@ def write(
     if tensor.overlapping and not tensor.silent:
         loud = _refuses_overlap(site)
         note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
-        record.add_hazard(note, m.passage(), loud and tensor.known)
+        m.note_hazard(record, note, m.passage(), loud and tensor.known)
     if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:
         stale.used(m, state, [tensor, *operands])
         _immediate_hazards(m, state, record, tensor)
@@ -173,13 +173,13 @@ def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Te
             node, certain = leaf, False  # written in a branch, where that raises; a leaf still where it wasn't taken
         if node.kind is NodeKind.LEAF:
             kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
-            record.add_hazard(HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
+            m.note_hazard(record, HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
         elif tensor.view is ViewKind.MULTI:
             note = HazardNote(HazardKind.MULTI_VIEW_WRITTEN, last_op(tensor), tensor.made_by, split=tensor.split_by)
-            record.add_hazard(note, m.passage(), certain)
+            m.note_hazard(record, note, m.passage(), certain)
         elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
             note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
-            record.add_hazard(note, m.passage(), certain)
+            m.note_hazard(record, note, m.passage(), certain)
 
 
 def _is_leaf(node: Node | None) -> bool:
@@ -235,6 +235,7 @@ def overwrite_saves(
             sure = certain and must and save.certain and save.choice in (None, choice)
             if conflict not in state.conflicts or sure:
                 state.conflicts[conflict] = (visit, sure)
+                m.alarms += 1
     return visit
 
 
