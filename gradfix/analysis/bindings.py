@@ -73,7 +73,7 @@ def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value
             own = (id(element.made_by), position) if element.view is ViewKind.MULTI and not starred else None
             element = replace(element, part=own)
         elif isinstance(value, Tensor) and not value.known:
-            element = outside(state, ast.unparse(part))
+            element = outside(state, m.spelling(part))
         bind(m, state, part, UNKNOWN if element is None else element)
 
 

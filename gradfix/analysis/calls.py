@@ -69,7 +69,7 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
     if state.log:
         for value, part in zip(args, node.args, strict=False):
             if isinstance(value, (Container, Instance)):
-                read(m, state, value, part, ast.unparse(part))
+                read(m, state, value, part, m.spelling(part))
     result = call_value(m, state, callee, args, keywords, node)
     m.note_operand(node, node, result)
     return result
@@ -216,15 +216,15 @@ def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *
     nodes = [state.node_of(t) for t in operands]
     graph = operation("call", (*nodes, assumed("call")), at) if state.grad is not Tracked.NO else None
     if graph is not None and may_save:
-        label = ast.unparse(at.func) if isinstance(at, ast.Call) else "call"
+        label = m.spelling(at.func) if isinstance(at, ast.Call) else "call"
         for tensor in operands:
             save(state, graph, tensor, label, at, Tracked.MAYBE, result=False)
     storage = Storage(Origin.OUTSIDE)
     state.nodes[storage] = graph
     result = Tensor((storage,), known=False, made_by=at, module_call=True)
-    if graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(ast.unparse(at.func)):
+    if graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(m.spelling(at.func)):
         result.known = True
-        save(state, graph, result, ast.unparse(at.func), at, Tracked.MAYBE, result=True)
+        save(state, graph, result, m.spelling(at.func), at, Tracked.MAYBE, result=True)
     return result
 
 
@@ -235,7 +235,7 @@ def call_function(
     info = callee.info
     if info.is_generator:
         return Suspended(callee, tuple(args), tuple(keywords.items()), at)
-    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or _is_left_to_others(info):
+    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others:
         return unknown_call(m, state, (*args, *keywords.values()), at)
     m.covered.add(info)
     m.steps += 1
@@ -250,17 +250,6 @@ def call_function(
         result = m.run_body(state, info)
     state.grad, state.off_at = grad, off_at
     return result
-
-
-def _is_left_to_others(info: FunctionInfo) -> bool:
-    """Whether a method only stands for those of subclasses: it raises, is `...`, or is said to be abstract."""
-    if info.owner is None or isinstance(info.node, ast.Lambda):
-        return False
-    marks = {ast.unparse(decorator).rpartition(".")[2] for decorator in info.node.decorator_list}
-    body = info.node.body[1:] if ast.get_docstring(info.node, clean=False) is not None else info.node.body
-    silent = all(isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and s.value.value is ... for s in body)
-    raises = len(body) == 1 and isinstance(body[0], ast.Raise)
-    return "abstractmethod" in marks or raises or (bool(body) and silent)
 
 
 def bind_parameters(

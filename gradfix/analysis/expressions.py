@@ -109,7 +109,7 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
         base = _owner(m, state, node.value)
     value = objects.attribute(m, state, base, node.attr, node)
     if state.log and isinstance(value, Tensor):
-        read(m, state, value, node, ast.unparse(node))
+        read(m, state, value, node, m.spelling(node))
         return handed.renewed(m, state, value, node)
     return value
 
@@ -118,7 +118,7 @@ def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
     base = _owner(m, state, node.value)
     value = item_access.subscript(m, state, base, node, lambda part: item_access.index_value(m, state, part))
     if state.log and isinstance(base, Container) and isinstance(value, Tensor):
-        read(m, state, value, node, ast.unparse(node))
+        read(m, state, value, node, m.spelling(node))
         return handed.renewed(m, state, value, node)
     return value
 

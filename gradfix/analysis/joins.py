@@ -54,7 +54,8 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     merger = _Merger(result, a, b, branch)
     names, result.variables = a.variables.changed(b.variables)
     for name in names:
-        result.variables[name] = merger.value(a.variables.get(name), b.variables.get(name))
+        held, others = a.variables.get(name), b.variables.get(name)
+        result.variables[name] = held if held is others and held is not None else merger.value(held, others)
     owners, result.attributes = a.attributes.changed(b.attributes)
     for owner in owners:
         mine, other = a.attributes.get(owner) or {}, b.attributes.get(owner) or {}

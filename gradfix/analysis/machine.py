@@ -146,6 +146,7 @@ class Machine:
         self.decorated: dict[FunctionInfo, Function] = {}  # what stands in the place of a decorated method
         self.statics: dict[ClassInfo, Instance] = {}  # holds what a class body assigns
         self.instances: dict[ClassInfo, tuple[Instance, State]] = {}  # of each class, and the state they were made in
+        self._spelt: dict[int, tuple[ast.AST, str]] = {}  # nodes met, which own the ids, and their text
         self.alarms = 0  # hazards, overwritten saves, backward calls and gradients asked for so far
         self.idle: dict[ClassInfo, frozenset[FunctionInfo]] = {}  # classes made without alarm, what that led through
         self.grad_read: set[Storage] = set()  # leaves whose `.grad` is read, or that an optimizer holds
@@ -290,6 +291,13 @@ class Machine:
     def settled(self, facts: TensorFacts) -> TensorFacts:
         """`facts` without what a changed default dtype or device of this file would make untrue."""
         return replace(facts, dtype=None, device=None) if self.moves_defaults else facts
+
+    def spelling(self, node: ast.AST) -> str:
+        """The text of an expression; the interpreter comes by the same ones again and again."""
+        found = self._spelt.get(id(node))
+        if found is None:
+            found = self._spelt[id(node)] = (node, ast.unparse(node))
+        return found[1]
 
     def note_hazard(self, record: WriteRecord, note: HazardNote, passage: Passage, certain: bool) -> None:
         """Remember a hazard of a write."""

@@ -137,6 +137,15 @@ def body_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Bod
     return BodyNames(frozenset(names - foreign), yields, frozenset(of_module), raises)
 
 
+def stands_for_others(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a method only stands for those of subclasses: it raises, is `...`, or is said to be abstract."""
+    marks = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+    body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+    silent = all(isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and s.value.value is ... for s in body)
+    raises = len(body) == 1 and isinstance(body[0], ast.Raise)
+    return "abstractmethod" in marks or raises or (bool(body) and silent)
+
+
 def is_other_annotation(annotation: ast.expr | None) -> bool:
     """True for an annotation that names a class of which nothing is known."""
     return annotation is not None and not (isinstance(annotation, ast.Name) and annotation.id in ("Any", "object"))

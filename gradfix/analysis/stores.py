@@ -80,7 +80,7 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
             store_item(m, state, option, target.slice, value)
         elif isinstance(option, Tensor):
             if not option.known and is_key(items):
-                state.attributes_of(option)[f"[{ast.unparse(target.slice)}]"] = value  # may be a dict or a list
+                state.attributes_of(option)[f"[{m.spelling(target.slice)}]"] = value  # may be a dict or a list
                 continue
             form = WriteForm.DATA if option.silent else WriteForm.INDEX
             site = Site(form, m.statement, target.value, items, expression)
@@ -262,4 +262,4 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
 
 def note_read(m: Machine, state: State, value: Value, node: ast.expr) -> None:
     """A container is handed out: its tensors are read."""
-    read(m, state, value, node, ast.unparse(node))
+    read(m, state, value, node, m.spelling(node))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import count
 
-from gradfix.analysis.names import BodyNames, body_names
+from gradfix.analysis.names import BodyNames, body_names, stands_for_others
 from gradfix.torch_ops import ViewKind
 
 _CLOCK = count(1)
@@ -138,6 +138,7 @@ class FunctionInfo:
     qualname: str
     owner: ClassInfo | None = None
     _body: BodyNames | None = None  # most functions of a file are never entered
+    _abstract: bool | None = None
 
     @property
     def local_names(self) -> frozenset[str]:
@@ -158,6 +159,14 @@ class FunctionInfo:
     def may_not_return(self) -> bool:
         """True where a `raise` may be the end of every way through it."""
         return self._names.raises
+
+    @property
+    def stands_for_others(self) -> bool:
+        """Whether it is a method that only stands for those of subclasses."""
+        if self._abstract is None:
+            of_class = None if self.owner is None or isinstance(self.node, ast.Lambda) else self.node
+            self._abstract = of_class is not None and stands_for_others(of_class)
+        return self._abstract
 
     @property
     def _names(self) -> BodyNames:

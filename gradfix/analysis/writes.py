@@ -249,21 +249,21 @@ def _update_nodes(state: State, tensor: Tensor, node: Node | None) -> None:
 
 def _obstacles(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tensor) -> None:
     if state.grad is not Tracked.YES and any(state.nodes.get(s) is not None for s in tensor.storages):
-        name = ast.unparse(site.target)
+        name = m.spelling(site.target)
         record.add_obstacle(Obstacle(ObstacleKind.GRADIENTS_OFF, name, certain=state.grad is Tracked.NO))
     for storage in tensor.storages:
-        name = storage.name or ast.unparse(site.target)
+        name = storage.name or m.spelling(site.target)
         if storage.origin is Origin.ARGUMENT:
             record.add_obstacle(Obstacle(ObstacleKind.CALLER_SEES, name, certain=False))
         elif storage.origin is Origin.OUTSIDE:
             record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))
         elif storage.origin is Origin.PARAMETER and isinstance(site.target, ast.Attribute):
-            record.add_obstacle(Obstacle(ObstacleKind.PARAMETER, ast.unparse(site.target)))
+            record.add_obstacle(Obstacle(ObstacleKind.PARAMETER, m.spelling(site.target)))
     root = root_of(site.target)
     if _in_tuple(m, state, site.target):
-        record.add_obstacle(Obstacle(ObstacleKind.IN_TUPLE, ast.unparse(site.target)))
+        record.add_obstacle(Obstacle(ObstacleKind.IN_TUPLE, m.spelling(site.target)))
     elif root is None:
-        record.add_obstacle(Obstacle(ObstacleKind.NOT_A_NAME, ast.unparse(site.target)))
+        record.add_obstacle(Obstacle(ObstacleKind.NOT_A_NAME, m.spelling(site.target)))
     elif isinstance(root, ast.Name) and isinstance(site.target, (ast.Name, ast.Subscript)):
         info = m.scope.info
         if info is not None and root.id not in info.local_names and m.scope.frames[0] != MODULE:
