@@ -1,4 +1,4 @@
-"""Time of the analysis against `ast.parse` of the same texts, in turn, and its growth with the size of a file."""
+"""Time of the static check and of the analysis against `ast.parse` of the same files, in turn, and growth with size."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from gradfix import files, registry, run
 from gradfix.analysis.analyse import analyse
+from gradfix.engine import Policy
 from gradfix.errors import FileProblem
 from gradfix.prefilter import mentions_torch
 from gradfix.source import Source
@@ -31,49 +34,127 @@ FUNCTION = """def f{0}(x):
 
 def seconds(work: Callable[[], object]) -> float:
     """CPU seconds of one call."""
-    gc.collect()
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
-def sources(paths: list[str]) -> list[Source]:
-    """The files below `paths` that import torch and parse."""
-    found = []
-    for path in (p for name in paths for p in sorted(Path(name).rglob("*.py"))):
-        data = path.read_bytes()
-        if mentions_torch(data):
-            try:
-                source = Source.from_bytes(str(path), data)
-                ast.parse(source.text)
-            except (FileProblem, SyntaxError):
-                continue
-            found.append(source)
-    return found
+@dataclass
+class Times:
+    """CPU seconds of a library: parsing what imports torch, analysing that, and checking all of its files."""
+
+    parse: float = 0.0
+    analysis: float = 0.0
+    check: float = 0.0
+
+    def add(self, path: Path, source: Source | None, rules: run.Rules) -> None:
+        """One file, each of the three after the other: what else the machine does slows all of them alike."""
+        if source is not None:
+            self.parse += seconds(partial(ast.parse, source.text))
+            self.analysis += seconds(partial(analyse, source))
+        self.check += seconds(partial(checked, path, rules))
 
 
-def ratio(texts: list[Source]) -> tuple[float, float, float]:
-    """Median seconds of parsing, of the analysis (its own parse included), and the median of their ratios."""
-    pairs = [
-        (seconds(lambda: [ast.parse(s.text) for s in texts]), seconds(lambda: [analyse(s) for s in texts]))
-        for _ in range(ROUNDS)
-    ]
-    parse, analysis = zip(*pairs, strict=True)
-    return statistics.median(parse), statistics.median(analysis), statistics.median(a / p for p, a in pairs)
+def checked(path: Path, rules: run.Rules) -> None:
+    """What `gradfix check` does with one file: read, prefilter, parse, analyse, find, build the fixes."""
+    source, stamp = files.read(path)
+    list(run.check(rules, [run.Loaded(str(path), source, stamp)]))
+
+
+def torch_source(path: Path) -> Source | None:
+    """The file, if it imports torch and parses."""
+    data = path.read_bytes()
+    try:
+        source = Source.from_bytes(str(path), data) if mentions_torch(data) else None
+        if source is not None:
+            ast.parse(source.text)
+    except (FileProblem, SyntaxError):
+        return None
+    return source
+
+
+def library(root: str, rules: run.Rules) -> None:
+    """Print the ratios of one library: medians over the rounds."""
+    paths = sorted(Path(root).rglob("*.py"))
+    sources = [torch_source(path) for path in paths]
+    lines = sum(source.line_count for source in sources if source is not None)
+    print(f"{root}: {sum(s is not None for s in sources)} of {len(paths)} files import torch, {lines} lines")
+    rounds = [Times() for _ in range(ROUNDS)]
+    for times in rounds:
+        gc.collect()
+        for path, source in zip(paths, sources, strict=True):
+            times.add(path, source, rules)
+    check = statistics.median(t.check / t.parse for t in rounds)
+    analysis = statistics.median(t.analysis / t.parse for t in rounds)
+    parse = statistics.median(t.parse for t in rounds)
+    print(f"  parse {parse:.2f} s; x {analysis:.1f} parse and analysis; x {check:.1f} the whole check", flush=True)
+
+
+def _sequence(count: int, line: str) -> str:
+    return "import torch\n\n\ndef f(x):\n    h = x.exp()\n" + line * count + "    h[0] = 1\n    return h\n"
+
+
+def _chain(count: int) -> str:
+    return "import torch\n\n\ndef f0(x):\n    x[0] = 1\n    return x\n" + "".join(
+        f"\n\ndef f{i}(x):\n    return f{i - 1}(x.exp())\n" for i in range(1, count)
+    )
+
+
+def _methods(count: int) -> str:
+    head = "import torch\n\n\nclass A(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    body = "    def m{0}(self, x):\n        h = x.exp()\n        h[0] = {0}\n        return self.m{1}(h)\n\n"
+    return (
+        head
+        + "        self.w = torch.nn.Parameter(torch.ones(3))\n\n"
+        + "".join(body.format(i, i - 1) for i in range(count))
+    )
+
+
+def _aliases(count: int) -> str:
+    lines = "".join(f"    a{i} = h[{i}:]\n" for i in range(count))
+    return "import torch\n\n\ndef f(x):\n    h = x.exp()\n" + lines + "    h[0] = 1\n    return h, a0\n"
+
+
+def _nested(count: int) -> str:
+    loop = "    for i in range(3):\n        for j in range(3):\n            h[i, j] = h[j, i] * 2\n"
+    return _sequence(count // 3, loop)
+
+
+def _entries(count: int) -> str:
+    entries = "".join(f"        {i}: x * {i},\n" for i in range(count))
+    return "import torch\n\n\ndef f(x):\n    d = {\n" + entries + "    }\n    d[0][0] = 1\n    return d\n"
+
+
+SHAPES: dict[str, Callable[[int], str]] = {
+    "small functions": lambda count: "import torch\n" + "".join(FUNCTION.format(i) for i in range(count // 8)),
+    "one function": lambda count: _sequence(count, "    h = h * 2\n"),
+    "writes in one function": lambda count: _sequence(count, "    h[0] = h[1] * 2\n"),
+    "ifs one after the other": lambda count: _sequence(count // 2, "    if x.sum() > 0:\n        h = h + x\n"),
+    "nested loops": _nested,
+    "calls in a chain": lambda count: _chain(count // 4),
+    "methods of one class": lambda count: _methods(count // 5),
+    "a dict written out": _entries,
+    "views of one memory": _aliases,
+}
+
+
+def growth(sizes: tuple[int, ...], shapes: list[str]) -> None:
+    """Print microseconds a line as texts grow: flat is linear."""
+    for name in shapes:
+        told = []
+        for size in sizes:
+            source = Source.from_text("grown.py", SHAPES[name](size))
+            told.append(f"{seconds(partial(analyse, source)) / source.line_count * 1e6:.0f}")
+        print(f"{name}, {' / '.join(map(str, sizes))} lines: {' / '.join(told)} us a line", flush=True)
 
 
 def main(paths: list[str]) -> None:
     warnings.simplefilter("ignore")
+    rules = run.Rules(registry.builtin(), Policy())
     for path in paths:
-        texts = sources([path])
-        print(f"{path}: {len(texts)} files, {sum(s.line_count for s in texts)} lines")
-        parse, analysis, times = ratio(texts)
-        print(f"  parse {parse:.2f} s, analysis {analysis:.2f} s, median ratio {times:.1f}")
-    for count in (125, 1_250, 12_500):
-        text = "import torch\n" + "".join(FUNCTION.format(i) for i in range(count))
-        source = Source.from_text("grown.py", text)
-        each = seconds(partial(analyse, source)) / source.line_count
-        print(f"{source.line_count} lines: {each * 1e6:.1f} us a line")
+        library(path, rules)
+    growth((1_000, 10_000, 100_000), ["small functions"])
+    growth((500, 1_000, 2_000, 4_000), list(SHAPES)[1:])
 
 
 if __name__ == "__main__":

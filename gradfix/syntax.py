@@ -7,6 +7,7 @@ message of its own where a line shows it beyond doubt. The versions are those of
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import sys
 import warnings
@@ -42,13 +43,24 @@ def parse(source: Source) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return ast.parse(source.text)
+            return tree_of(source.text)
         except SyntaxError as error:
             raise problem(source, error) from None
         except ValueError as error:  # a lone surrogate, for one
             raise FileProblem(source.path, f"can't be parsed: {error}") from None
         except (RecursionError, MemoryError):
             raise FileProblem(source.path, TOO_DEEP) from None
+
+
+def tree_of(text: str) -> ast.Module:
+    """`ast.parse` without the collector, which would look in vain through the nodes there are, again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def problem(source: Source, error: SyntaxError, running: tuple[int, int] = sys.version_info[:2]) -> FileProblem:

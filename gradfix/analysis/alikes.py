@@ -82,10 +82,7 @@ def _roots(parents: Parents, bindings: Bindings, at: ast.stmt, node: ast.expr) -
 
 def _changes_shape(bindings: Bindings, name: str) -> bool:
     """`x.squeeze_()` and its like."""
-    return any(
-        isinstance(node, ast.Attribute) and node.attr in _RESHAPING and ast.unparse(node.value) == name
-        for node in ast.walk(bindings.scope)
-    )
+    return any(ast.unparse(node.value) == name for method in _RESHAPING for node in bindings.attributes.get(method, ()))
 
 
 def _base(node: ast.expr) -> ast.Name | None:

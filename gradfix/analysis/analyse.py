@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import gc
 import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gradfix import syntax
 from gradfix.analysis import (
     calls,
     expressions,
@@ -61,17 +61,6 @@ def _deep_recursion() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-def _parsed(text: str) -> ast.Module:
-    """The tree, made without the collector: it would look in vain through the nodes there are, again and again."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return ast.parse(text)
-    finally:
-        if collects:
-            gc.enable()
-
-
 def analyse(source: Source) -> ModuleFacts:
     """Interpret a module and tell what autograd will see.
 
@@ -79,7 +68,7 @@ def analyse(source: Source) -> ModuleFacts:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tree = _parsed(source.text)
+        tree = syntax.tree_of(source.text)
     return analyse_tree(source, tree)
 
 

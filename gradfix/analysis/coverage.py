@@ -265,11 +265,8 @@ def _stays(parents: Parents, bindings: Bindings, made: Creation, loop: ast.For, 
     for name in wanted:
         if any(first <= node.lineno <= end for node in bindings.stores.get(name, [])):
             return False
-    resized = {
-        node.value.id
-        for node in ast.walk(bindings.scope)
-        if isinstance(node, ast.Attribute) and node.attr in _RESIZING and isinstance(node.value, ast.Name)
-    }
+    resizing = (node for name in _RESIZING for node in bindings.attributes.get(name, ()))
+    resized = {node.value.id for node in resizing if isinstance(node.value, ast.Name)}
     return resized.isdisjoint(wanted)
 
 
@@ -285,21 +282,13 @@ def _reaches_only(parents: Parents, bindings: Bindings, made: Creation, loop: as
     if not any(other is loop for other in block):
         return False
     inside = {id(node) for node in ast.walk(loop)}
-    reads = (node for node in ast.walk(bindings.scope) if isinstance(node, ast.Name) and node.id == name)
     return not any(
-        isinstance(node.ctx, ast.Load) and id(node) not in inside and node.lineno <= loop.lineno for node in reads
+        isinstance(node.ctx, ast.Load) and id(node) not in inside and node.lineno <= loop.lineno
+        for node in bindings.names.get(name, ())
     )
 
 
 def _is_read_outside(bindings: Bindings, loop: ast.For, names: set[str]) -> bool:
-    inside = {id(node) for node in ast.walk(loop)}
-    for node in ast.walk(bindings.scope):
-        if isinstance(node, (ast.For, ast.comprehension)) and stored_in(node.target) & names:
-            inside |= {id(inner) for inner in ast.walk(node)}
-        generators = getattr(node, "generators", [])
-        if any(stored_in(generator.target) & names for generator in generators):
-            inside |= {id(inner) for inner in ast.walk(node)}
-    return any(
-        isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names and id(node) not in inside
-        for node in ast.walk(bindings.scope)
-    )
+    read = bindings.read_outside_loops(frozenset(names))
+    inside = {id(node) for node in ast.walk(loop)} if read else set()
+    return any(id(node) not in inside for node in read)

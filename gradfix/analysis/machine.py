@@ -116,6 +116,7 @@ class Machine:
         self.scope = Scope("<module>", (MODULE,), None)
         self.writes: dict[int, WriteRecord] = {}
         self.updates: dict[int, StepRecord] = {}  # by id of the call
+        self.writing: dict[int, WriteRecord] = {}  # the same by id of what writes; of several, the last
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
         self.picks: dict[int, tuple[IndexItem, ...]] = {}  # id of a subscript read of a tensor -> its index

@@ -96,7 +96,6 @@ def _places(notes: list[HazardNote], kinds: tuple[HazardKind, ...], field: str) 
 
 def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[SavedValue, ...]:
     """What backward needs copies of; nothing where copies wouldn't cure every hazard."""
-    writing = {id(record.node): record for record in m.writes.values()}
     found: list[SavedValue] = []
     for note in notes:
         own = [e for e in note.holders if (e is note.save) is note.result]
@@ -104,7 +103,7 @@ def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[Sav
         within = note.save is write.node and note.result and write.target not in note.holders
         if note.kind is not HazardKind.SAVED_THEN_WRITTEN or not own or within:
             return ()
-        record = writing.get(id(note.save)) if note.result else None
+        record = m.writing.get(id(note.save)) if note.result else None
         if record is None or record.target not in note.holders:  # a layer inside may write to what only it sees
             found += [SavedValue(e) for e in own]
         elif record.form in (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG):

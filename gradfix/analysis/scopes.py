@@ -74,14 +74,61 @@ class Bindings:
 
     def is_seen_elsewhere(self, name: str) -> bool:
         """Whether a scope inside uses the variable, or it belongs to a scope around."""
+        return name in self._shared
+
+    @cached_property
+    def _shared(self) -> frozenset[str]:
+        found: set[str] = set()
         for node in ast.walk(self.scope):
-            if isinstance(node, (ast.Global, ast.Nonlocal)) and name in node.names:
-                return True
-            if not isinstance(node, FUNCTIONS) or node is self.scope:
-                continue
-            if name in names_in(node) and name not in body_names(node).local:
-                return True
-        return False
+            if isinstance(node, (ast.Global, ast.Nonlocal)):
+                found.update(node.names)
+            elif isinstance(node, FUNCTIONS) and node is not self.scope:
+                found |= names_in(node) - body_names(node).local
+        return frozenset(found)
+
+    @cached_property
+    def names(self) -> dict[str, list[ast.Name]]:
+        """Every place where a name stands, by name."""
+        found: dict[str, list[ast.Name]] = {}
+        for node in ast.walk(self.scope):
+            if isinstance(node, ast.Name):
+                found.setdefault(node.id, []).append(node)
+        return found
+
+    @cached_property
+    def attributes(self) -> dict[str, list[ast.Attribute]]:
+        """Every attribute that is named, by its name."""
+        found: dict[str, list[ast.Attribute]] = {}
+        for node in ast.walk(self.scope):
+            if isinstance(node, ast.Attribute):
+                found.setdefault(node.attr, []).append(node)
+        return found
+
+    def read_outside_loops(self, names: frozenset[str]) -> list[ast.Name]:
+        """Where one of `names` is read, but in the loops and comprehensions that go through values of one of them."""
+        found = self._outside.get(names)
+        if found is None:
+            loops = (loop for name in names for loop in self._going_through.get(name, ()))
+            inside = {id(inner) for loop in loops for inner in ast.walk(loop)}
+            read = (node for name in names for node in self.names.get(name, ()) if isinstance(node.ctx, ast.Load))
+            found = self._outside[names] = [node for node in read if id(node) not in inside]
+        return found
+
+    @cached_property
+    def _outside(self) -> dict[frozenset[str], list[ast.Name]]:
+        return {}
+
+    @cached_property
+    def _going_through(self) -> dict[str, list[ast.AST]]:
+        """The loops and comprehensions of each of their variables."""
+        found: dict[str, list[ast.AST]] = {}
+        for node in ast.walk(self.scope):
+            targets = [generator.target for generator in getattr(node, "generators", [])]
+            if isinstance(node, (ast.For, ast.comprehension)):
+                targets.append(node.target)
+            for name in {name for target in targets for name in stored_in(target)}:
+                found.setdefault(name, []).append(node)
+        return found
 
 
 def names_in(node: ast.AST) -> set[str]:

@@ -118,6 +118,7 @@ def _record(
             of_tensor=part_of_tensor,
             part=tensor.part,
         )
+        m.writing[id(site.node)] = record
     else:
         record.tensor = join_facts(record.tensor, facts)
         record.written = join_written(record.written, written)
