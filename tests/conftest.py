@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from hypothesis import settings
+
+from gradfix.backward.checker import Checker
 
 # CI repeats itself: a run that failed there fails here. At home every run looks at other examples.
 settings.register_profile("ci", derandomize=True)
@@ -15,3 +18,8 @@ if os.environ.get("CI"):
 # What a shell starts in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The interpreter that runs users' code in the tests, with its release of torch, where it isn't this one.
+if other := os.environ.get("GRADFIX_TEST_PYTHON"):
+    os.environ["VIRTUAL_ENV"] = str(Path(other).absolute().parent.parent)
+    Checker.__init__.__kwdefaults__["python"] = other

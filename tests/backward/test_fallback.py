@@ -169,6 +169,13 @@ def test_what_is_no_interpreter_or_has_no_torch_says_so(spawned: Spawned, tmp_pa
     nowhere.close()
 
 
+def test_an_old_torch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("__version__ = '2.3.1+cpu'\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RefusedError, match=r"has torch 2\.3\.1\+cpu, the check needs 2\.4 or newer; pass --python"):
+        Server(sys.executable, LIMITS, trust=False)
+
+
 def _running(mark: str) -> bool:
     lines = []
     for folder in Path("/proc").iterdir():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,12 @@ ENDS = [
         "the original was stopped: more than 64 processes",
         id="200 forks",
     ),
+    pytest.param(
+        "import os, time\nr, w = os.pipe()\nos.write(w, b'f' * 200)\nos.close(w)\nwhile os.read(r, 1): os.fork()\n"
+        "time.sleep(30)",
+        "the original was stopped: more than 64 processes",
+        id="while True: os.fork(), 200 times",
+    ),
     pytest.param("import os; os._exit(0)", "the original left the interpreter with code 0", id="os._exit"),
     pytest.param("import ctypes; ctypes.string_at(0)", "the original died of signal 11", id="segfault"),
     pytest.param("import sys; sys.exit(3)", "the original raises SystemExit: 3", id="sys.exit"),
@@ -230,6 +237,95 @@ def test_it_cannot_kill_what_guards_it(guarded: Checker, tree: Path) -> None:
     judgement = judge(guarded, with_mine, tree)
     assert judgement.verdict is Verdict.FIXED or "lost" in judgement.reason, judgement
     assert works_again(guarded, tree)
+
+
+CORRUPTED = [
+    pytest.param("torch.equal = torch.allclose = lambda *a, **k: True", id="comparisons"),
+    pytest.param("torch.Tensor.backward = lambda *a, **k: print('ok')", id="Tensor.backward"),
+    pytest.param("torch.Tensor.__add__ = torch.Tensor.sum = lambda *a, **k: torch.zeros(()) + h[0]", id="arithmetic"),
+    pytest.param("torch.randn = torch.manual_seed = torch.set_grad_enabled = None", id="what the check calls"),
+    pytest.param("import sys; sys.modules.clear()", id="every module"),
+    pytest.param("import sys; sys.settrace(None); sys.stdout = sys.stderr = None", id="tracing and streams"),
+]
+
+
+@pytest.mark.parametrize("hostile", CORRUPTED)
+def test_what_it_corrupts_is_its_own_and_no_wrong_fix_passes(walled: Checker, tree: Path, hostile: str) -> None:
+    text = START.replace("h[0] = 1", hostile + "\nh[0] = 1") + "h.sum().backward()\n"
+    wrong = judged_by(walled, tree / "project")(text, WRITE, CURED.replace("= 1", "= 2"))
+    assert wrong.verdict not in (Verdict.FIXED, Verdict.EQUIVALENT), wrong
+    assert works_again(walled, tree)
+
+
+REACHES_OUT = """
+import os, socket, subprocess
+def attempt(act):
+    try: act()
+    except Exception: pass
+for place in ("/tmp", "/var/tmp", "/dev/shm", "/run", os.path.expanduser("~" + os.environ.get("USER", "root")), "TREE"):
+    attempt(lambda: open(place + "/MARK", "w").write("here"))
+attempt(lambda: socket.create_connection(("127.0.0.1", TCP), 1))
+attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", UDP)))
+attempt(lambda: socket.socket(socket.AF_UNIX).connect("\\0MARK"))
+def listen():
+    global server
+    server = socket.socket()
+    server.bind(("127.0.0.1", FREE))
+    server.listen()
+attempt(listen)
+attempt(lambda: subprocess.Popen(["setsid", "sleep", "MARK"], env={}))
+import time; time.sleep(1)
+"""
+
+
+def test_files_processes_and_loopback_are_out_of_reach(guarded: Checker, tree: Path) -> None:
+    mark, before = f"94{os.getpid()}", snapshot(tree)
+    places = [Path(place, mark) for place in ("/tmp", "/var/tmp", "/dev/shm", "/run", Path.home())]
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket(socket.AF_UNIX) as unix:
+        tcp.bind(("127.0.0.1", 0))
+        udp.bind(("127.0.0.1", 0))
+        unix.bind(f"\0{mark}")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            free = probe.getsockname()[1]
+        for listener in (tcp, unix):
+            listener.listen()
+        ports = {"TCP": tcp.getsockname()[1], "UDP": udp.getsockname()[1], "FREE": free}
+        hostile = REACHES_OUT.replace("MARK", mark)
+        for name, port in ports.items():
+            hostile = hostile.replace(name, str(port))
+        with Dialling(free) as dialling:
+            judge(guarded, hostile, tree)
+        for one in (tcp, udp, unix):
+            one.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                one.recv(1) if one is udp else one.accept()
+    assert not dialling.answered
+    assert not running(mark)
+    assert not [place for place in places if place.exists()]
+    assert snapshot(tree) == before
+
+
+class Dialling:
+    """Calls a port of the loopback again and again, to see whether anybody ever listens there."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._over = port, threading.Event()
+        self._thread = threading.Thread(target=self._dial)
+        self.answered = False
+
+    def __enter__(self) -> Dialling:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _dial(self) -> None:
+        while not self._over.wait(0.05):
+            with socket.socket() as caller:
+                self.answered |= caller.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_UNIX"])
