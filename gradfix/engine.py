@@ -17,6 +17,7 @@ from gradfix.errors import EditError, FileProblem
 from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Severity
 from gradfix.origins import Origins, Taken
 from gradfix.results import Result, Status
+from gradfix.rewrite.line_breaks import broken
 from gradfix.source import Source, Span
 from gradfix.suppress import suppressions
 
@@ -277,7 +278,7 @@ def _option(source: Source, finding: Finding, form: str) -> Result:
         if isinstance(built, Refusal):
             refusal = refusal or built
         else:
-            fixes.append(Fix(rewrite.title, rewrite.applicability, edit_sets.normalise(built)))
+            fixes.append(Fix(rewrite.title, rewrite.applicability, broken(source, edit_sets.normalise(built))))
     if not fixes:
         return Result(source, finding, Status.FOUND, refusal=refusal)
     return Result(source, finding, Status.FOUND, fixes[0], tuple(fixes[1:]))

@@ -134,7 +134,7 @@ class _Finder:
             places.append(value)
             return _dump(value.value) == _dump(write.target) or self._alike(write, value.value)
         steep = steep or not (isinstance(value, ast.BinOp) and isinstance(value.op, (ast.Add, ast.Sub, ast.Mult)))
-        parts = _parts(value)
+        parts = elementwise_operands(value)
         return bool(parts) and all(self._is_elementwise(write, part, places, steep=steep) for part in parts)
 
     def _is_single(self, write: Write, name: ast.Name, *, steep: bool) -> bool:
@@ -151,8 +151,8 @@ class _Finder:
         return not steep and (single or is_reduced(self._parents, bindings, write.statement, name))
 
 
-def _parts(value: ast.expr) -> list[ast.expr]:
-    """The operands of an elementwise operation."""
+def elementwise_operands(value: ast.expr) -> list[ast.expr]:
+    """The operands of an elementwise operation; none of any other expression."""
     if isinstance(value, ast.BinOp) and isinstance(value.op, _OPERATORS):
         return [value.left, value.right]
     if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):

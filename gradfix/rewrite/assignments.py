@@ -35,6 +35,20 @@ def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits
     return sites.replace(site, [line]) + names.import_torch(source, spelling, line)
 
 
+def arithmetic_on(source: Source, site: sites.Site, write: Write, place: str) -> Edits | Refusal:
+    """`y.data *= 2` as `y = y * 2`, with `place` for the target."""
+    read = tree.read(site, write.statement)
+    if isinstance(read, Refusal):
+        return read
+    statement = read.statement
+    assert isinstance(statement, cst.AugAssign)
+    named = statement.with_changes(target=tree.name(place))
+    line = read.code(tree.assignment(named, tree.binary(named)))
+    if not tree.keeps_comments(read, line):
+        return Refusal("a comment inside the statement would be lost", "the clone form keeps it")
+    return sites.replace(site, [line])
+
+
 def _arithmetic(read: Tree, write: Write, spelling: Spelling) -> str:
     statement = read.statement
     assert isinstance(statement, cst.AugAssign)

@@ -10,7 +10,7 @@ from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Refusal
 from gradfix.rewrite import names, sites, tree
-from gradfix.rewrite.chains import Chain, Use, chain_of, use_of
+from gradfix.rewrite.chains import Chain, Use, chain_of, is_forgotten, use_of
 from gradfix.rewrite.expressions import is_effectless, mentions, same
 from gradfix.rewrite.ladder import Form
 from gradfix.rewrite.places import clone_of, place_of, temporary
@@ -63,27 +63,9 @@ def _statements(
     use = use_of(write.statement, chain.top, place)
     if use is Use.STATEMENT or use is Use.ASSIGNED_BACK:
         return [rebinding]
-    if isinstance(place, ast.Name) and _is_forgotten(source, write.statement, chain.top, place):
+    if isinstance(place, ast.Name) and is_forgotten(source, write.statement, chain.top, place):
         return [tree.replaced(read, call, result)]
     return [rebinding, tree.replaced(read, call, holder)]
-
-
-def _is_forgotten(source: Source, statement: ast.stmt, call: ast.Call, place: ast.Name) -> bool:
-    """Whether nobody reads `place` after `call` any more, so that it needn't be given the result."""
-    inside = {id(node) for node in ast.walk(call)}
-    for node in ast.walk(statement):
-        if (
-            isinstance(node, ast.Name)
-            and node.id == place.id
-            and isinstance(node.ctx, ast.Load)
-            and id(node) not in inside
-        ):
-            return False
-    if isinstance(statement, ast.Return):
-        return names.is_local(source, statement, place.id)
-    if isinstance(statement, ast.Assign) and any(same(target, place) for target in statement.targets):
-        return not names.visible_to_calls(source, statement, place)
-    return names.is_dead_after(source, statement, place.id)
 
 
 def _out_of_place(

@@ -11,6 +11,7 @@ from gradfix.rewrite import names, twins
 from gradfix.rewrite.expressions import enclosing, is_place, same, subexpressions_before
 from gradfix.rewrite.places import inner_link, is_writing
 from gradfix.rewrite.twins import Twin
+from gradfix.source import Source
 
 _TRANSPARENT = (ast.Attribute, ast.Call, ast.keyword, ast.BinOp, ast.UnaryOp, ast.Tuple, ast.List, ast.Starred)
 _SIMPLE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return)
@@ -69,6 +70,33 @@ def use_of(statement: ast.stmt, call: ast.Call, place: ast.expr) -> Use:
         return Use.BURIED
     before = subexpressions_before(statement, call)
     return Use.FIRST if all(is_place(node) or isinstance(node, ast.Constant) for node in before) else Use.BURIED
+
+
+def is_forgotten(source: Source, statement: ast.stmt, call: ast.Call, place: ast.Name) -> bool:
+    """Whether nobody reads `place` after `call` any more, so that it needn't be given the result."""
+    inside = {id(node) for node in ast.walk(call)}
+    for node in ast.walk(statement):
+        mentioned = isinstance(node, ast.Name) and node.id == place.id and isinstance(node.ctx, ast.Load)
+        if mentioned and id(node) not in inside and not _is_computed_with(statement, node, call):
+            return False
+    if isinstance(statement, ast.Return):
+        return names.is_local(source, statement, place.id)
+    if isinstance(statement, ast.Assign) and any(same(target, place) for target in statement.targets):
+        return not names.visible_to_calls(source, statement, place)
+    return names.is_dead_after(source, statement, place.id)
+
+
+def _is_computed_with(statement: ast.stmt, name: ast.AST, call: ast.Call) -> bool:
+    """Whether arithmetic is done with `name`, and its result there, before `call` runs: `f(y - 1) * y.relu_()`."""
+    around = enclosing(statement, name)
+    if not around or not all(isinstance(node, _TRANSPARENT) for node in enclosing(statement, call)[1:]):
+        return False
+    if not all(isinstance(node, _TRANSPARENT) for node in around[1:]) or not isinstance(around[-1], ast.BinOp):
+        return False
+    computed = around[-1]
+    return all(node is not call for node in ast.walk(computed)) and (
+        (computed.end_lineno or 0, computed.end_col_offset or 0) <= (call.lineno, call.col_offset)
+    )
 
 
 def _outer_link(statement: ast.stmt, call: ast.Call) -> ast.Call | None:

@@ -10,6 +10,7 @@ import ast
 from enum import Enum
 
 from gradfix.analysis.facts import IndexItem, IndexKind, Spelling, ValueKind, Write
+from gradfix.analysis.masked import elementwise_operands
 from gradfix.rewrite import names
 from gradfix.rewrite.dtypes import has_equal_dtype, is_floating, keeps_dtype, may_be_complex
 from gradfix.rewrite.expressions import is_effectless, is_literal_number, same
@@ -152,10 +153,11 @@ def _fits_any_index_put(write: Write) -> bool:
 def _fits_scatter(write: Write) -> bool:
     """One row, column or slice, and a value of exactly its shape (a number is spread over it)."""
     place = single_axis(write.index)
-    if place is None or write.tensor.rank is None:
+    of_slot = _is_computed_from_slot(write)
+    if place is None or (write.tensor.rank is None and not of_slot):
         return False
     axis, item = place
-    if write.written.kind is ValueKind.NUMBER:
+    if write.written.kind is ValueKind.NUMBER or of_slot:
         return True
     if write.written.kind is not ValueKind.TENSOR or write.written.tensor is None:
         return False
@@ -163,6 +165,22 @@ def _fits_scatter(write: Write) -> bool:
         return False
     slot = _slot_shape(write.tensor.shape or (), axis, item)
     return slot is not None and write.written.tensor.shape == slot
+
+
+def _is_computed_from_slot(write: Write) -> bool:
+    """`y[i] = y[i].exp() * 0.5`: element by element from what is overwritten, so of its shape."""
+    target = write.node.targets[0] if isinstance(write.node, ast.Assign) else None
+    waiting, found = [write.value], False
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Subscript) and target is not None and same(node, target):
+            found = True
+        elif not is_literal_number(node):
+            parts = elementwise_operands(node) if node is not None else []
+            waiting += parts
+            if not parts:
+                return False
+    return found
 
 
 def _slot_shape(shape: tuple[int | None, ...], axis: int, item: IndexItem) -> tuple[int, ...] | None:

@@ -72,7 +72,7 @@ def _augmented_forms(source: Source, write: Write) -> tuple[Form, ...]:
 
 def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
     if write.form in _CALLS:
-        return _call_forms(write, spelling)
+        return _call_forms(source, write, spelling)
     if place_of(write) is None:
         return _NO_PLACE
     if write.form is WriteForm.AUGMENTED:
@@ -86,7 +86,7 @@ def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...]
     return Refusal("a write through `.data` is hidden from autograd", "write to the tensor itself, out of place")
 
 
-def _call_forms(write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
+def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
     chain = chains.chain_of(write, spelling)
     place = place_of(write)
     if any(isinstance(node, ast.Lambda) for node in enclosing(write.statement, chain.top)):
@@ -103,6 +103,8 @@ def _call_forms(write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
             return _NO_CAST
         return tuple(forms) if used and forms else _NO_PLACE
     buried = chains.use_of(write.statement, chain.top, place) is chains.Use.BURIED
+    if buried and forms and isinstance(place, ast.Name):
+        buried = not chains.is_forgotten(source, write.statement, chain.top, place)
     if len(chain.twins) > 1:  # a clone made before the statement doesn't part the links
         return _BURIED if buried else tuple(forms)
     return (Form.CLONE,) if buried else (*forms, Form.CLONE)
