@@ -4,60 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from gradfix import attribution, engine, files, prefilter, syntax
 from gradfix import edits as edit_sets
-from gradfix.codemod import Codemod
 from gradfix.edits import Edit
-from gradfix.engine import FixResult, Policy
+from gradfix.engine import FixResult
 from gradfix.errors import FileProblem
-from gradfix.files import Stamp
-from gradfix.findings import Identity, Judgement, Refusal, Severity, Verdict
+from gradfix.findings import Refusal, Verdict
+from gradfix.proof import Loaded, Plan, Proof, Rules
 from gradfix.results import FileResult, Result
-from gradfix.source import Source
-from gradfix.touched import lines_of, touched
 
 if TYPE_CHECKING:
     from gradfix.backward.cases import Case
     from gradfix.backward.checker import Checker
     from gradfix.backward.pool import Pool
-
-NO_CASE = "nothing in this file reaches backward, and no call is declared"
-DECLARE = (
-    "to have it checked, declare a call: `# gradfix: verify f(x=randn(4, 3))` in the file or in the configuration, "
-    "or name the program that imports it among the paths"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is looked for, and what is done about it."""
-
-    codemods: tuple[Codemod, ...]
-    policy: Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """One file as it was read. Without a stamp it came from stdin and is never written."""
-
-    path: str
-    source: Source
-    stamp: Stamp | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One file with its fixes, before anything of it has run."""
-
-    loaded: Loaded
-    fixed: FixResult
-    cases: tuple[Case, ...]
-
 
 Input: TypeAlias = "Loaded | FileProblem"
 T = TypeVar("T")
@@ -182,7 +146,7 @@ def _concerned(rules: Rules, loaded: Loaded) -> bool:
 
 
 def _proved(rules: Rules, planned: Plan, checker: Checker, *, proven: bool) -> FileResult:
-    proof = _Proof(rules, planned, checker)
+    proof = Proof(rules, planned, checker)
     settled = attribution.settle(proof.fix, proof.judge, proven=proven)
     judged = {r.finding.identity: r for r in settled.rejected}
     left = tuple(_explained(r, judged.get(r.finding.identity)) for r in settled.result.left)
@@ -225,6 +189,11 @@ def pool(python: str, *, trust: bool, budget: float | None, jobs: int = 1, keep:
     return Pool(python, trust=trust, limits=limits, jobs=jobs, keep=keep)
 
 
+def names_of(planned: Plan) -> list[str]:
+    """What is going to be run for a plan: its cases, and the functions of which calls are to be found."""
+    return [*map(name_of, planned.cases), *(f"calls of `{name}`, to be found" for name in planned.sought)]
+
+
 def name_of(case: Case) -> str:
     """How a case is called before it runs: "as a program", "by the program train.py", the call, the command."""
     from gradfix.backward.cases import Command, DeclaredCall, RecordedCall
@@ -236,61 +205,3 @@ def name_of(case: Case) -> str:
     if isinstance(case, DeclaredCall):
         return case.call
     return "as a program" if case.entry is None else f"by the program {os.path.relpath(case.entry)}"
-
-
-class _Proof:
-    """Fixing and judging one file, each variant once."""
-
-    def __init__(self, rules: Rules, planned: Plan, checker: Checker) -> None:
-        self._rules, self._plan, self._checker = rules, planned, checker
-        self._fixed: dict[frozenset[Identity], FixResult] = {frozenset(): planned.fixed}
-        self._judged: dict[tuple[object, ...], Judgement] = {}
-
-    def fix(self, excluded: frozenset[Identity]) -> FixResult:
-        """All fixes but those."""
-        if excluded not in self._fixed:
-            source = self._plan.loaded.source
-            self._fixed[excluded] = engine.fix(source, self._rules.codemods, self._rules.policy, excluded)
-        return self._fixed[excluded]
-
-    def judge(self, before: FixResult, after: FixResult) -> Judgement:
-        """The text of `before` against that of `after`, over every case of the file."""
-        key = (before.edits, after.edits)
-        if key not in self._judged:
-            self._judged[key] = self._judge(before, after)
-        return self._judged[key]
-
-    def _judge(self, before: FixResult, after: FixResult) -> Judgement:
-        if not self._plan.cases:
-            return Judgement(Verdict.UNCHECKED, NO_CASE, notes=(DECLARE,))
-        source = self._plan.loaded.source
-        concerned = _concerned_findings(before, after)
-        hazards = [(r, r.finding.hazard) for r in concerned if r.finding.hazard is not None]
-        lines = touched(source, before.edits, after.edits)
-        return attribution.combined(
-            [
-                self._checker.judge(
-                    Path(source.path),
-                    edit_sets.apply(source.text, before.edits),
-                    edit_sets.apply(source.text, after.edits),
-                    case,
-                    *lines,
-                    predicted=any(_certain(r) for r in concerned),
-                    kinds=frozenset(hazard.kind for _, hazard in hazards),
-                    writes=lines_of(source, before.edits, [h.write.span for r, h in hazards if r.source is source]),
-                )
-                for case in self._plan.cases
-            ]
-        )
-
-
-def _concerned_findings(before: FixResult, after: FixResult) -> list[Result]:
-    """The findings that the text of `before` still has and the fixes of `after` cure."""
-    if not before.applied:
-        return list(after.applied)
-    left = {r.finding.identity for r in before.left}
-    return [r for r in after.applied if r.finding.identity in left]
-
-
-def _certain(result: Result) -> bool:
-    return result.finding.severity is Severity.ERROR

@@ -16,7 +16,8 @@ from gradfix.config import DeclaredCall as DeclaredTable
 from gradfix.engine import Policy
 from gradfix.errors import FileProblem, UsageError
 from gradfix.findings import Applicability, Severity
-from gradfix.run import Input, Loaded, Rules
+from gradfix.proof import Loaded, Rules
+from gradfix.run import Input
 from gradfix.source import Source
 from gradfix.terminal import Screen, read_stdin
 

@@ -16,7 +16,7 @@ from gradfix.results import FileResult, Result, Status
 from gradfix.session import Session, open_session
 
 if TYPE_CHECKING:
-    from gradfix.run import Plan
+    from gradfix.proof import Plan
 
 LISTED = 20  # files named before their code runs; more are counted
 
@@ -111,7 +111,7 @@ def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Seque
         yield from (one if isinstance(one, FileResult) else run.unproven(one) for one in planned)
         return
     python = session.python()
-    _announce(session, [one for one in busy if one.cases], python)
+    _announce(session, [one for one in busy if one.cases or one.sought], python)
     pool = run.pool(python, trust=options.trust, budget=session.budget, jobs=options.jobs, keep=options.keep_failed)
     with pool, screen.progress(len(busy)) as at:
         yield from run.prove_all(session.rules, planned, pool, at.step, proven=options.require_verified)
@@ -126,9 +126,9 @@ def _announce(session: Session, runs: Sequence[Plan], python: str) -> None:
     """What is going to be executed, before it is."""
     if not runs:
         return
-    from gradfix.run import name_of
+    from gradfix.run import names_of
 
-    lines = [f"  {plan.loaded.path}: {', '.join(map(name_of, plan.cases))}" for plan in runs[:LISTED]]
+    lines = [f"  {plan.loaded.path}: {', '.join(names_of(plan))}" for plan in runs[:LISTED]]
     if len(runs) > LISTED:
         lines.append(f"  and {len(runs) - LISTED} more files")
     session.screen.tell("\n".join([f"The backward check will run with {python}:", *lines]))

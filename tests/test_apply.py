@@ -158,19 +158,22 @@ def test_a_fix_is_not_blamed_for_a_hazard_that_is_left(tmp_path: Path) -> None:
     assert "\ny[0] = 10\n" not in (tmp_path / "a.py").read_text()
 
 
-def test_without_a_case_fixes_are_unchecked_and_a_declared_call_helps(tmp_path: Path) -> None:
-    function = "import torch\n\n\ndef f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
+def test_a_library_is_checked_by_calls_that_are_found_or_declared(tmp_path: Path) -> None:
+    function = "def f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
+    picky = function.replace("def f(x):", "def g(x):\n    if x.shape != (7, 3, 11):\n        raise ValueError('no')")
     path = tmp_path / "a.py"
-    path.write_text(function)
+    path.write_text(f"import torch\n\n\n{function}\n\n{picky}")
     done = _gradfix("apply", "--require-verified", "a.py", cwd=tmp_path)
     assert done.returncode == 1
-    assert path.read_text() == function
-    assert "unchecked: nothing in this file reaches backward, and no call is declared" in done.stdout
+    assert "a.py: calls of `f`, to be found, calls of `g`, to be found" in done.stderr
+    assert "ran: `f(randn(2, 4))`, synthesised" in done.stdout
+    assert path.read_text().count("y.clone()") == 1
+    assert "unchecked: no call of `g` was found to run: last error ValueError: no" in done.stdout
     assert "`# gradfix: verify f(x=randn(4, 3))`" in done.stdout
-    (tmp_path / "gradfix.toml").write_text('[[verify]]\nfile = "a.py"\ncall = "f(randn(4))"\n')
+    (tmp_path / "gradfix.toml").write_text('[[verify]]\nfile = "a.py"\ncall = "g(randn(7, 3, 11))"\n')
     done = _gradfix("apply", "--require-verified", "a.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "a.py: f(randn(4))" in done.stderr
+    assert "a.py: g(randn(7, 3, 11))" in done.stderr
     assert "= fixed: " in done.stdout
 
 

@@ -30,6 +30,7 @@ LAYERS = (
     ("libcst_commands",),
     ("tracer",),
     ("touched", "attribution", "backward"),
+    ("proof",),
     ("report", "pages", "place"),
     ("terminal",),
     ("run",),

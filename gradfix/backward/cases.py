@@ -30,6 +30,7 @@ class DeclaredCall:
 
     call: str  # "f(x=randn(4, 3))", "Net(8)(randn(2, 8))": the file's names, then torch's
     seed: int = 0  # of the generators before the arguments are made
+    synthesised: bool = False  # nobody declared it: a search came up with it
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from gradfix.backward.protocol import ProtocolError, Request, Run
 from gradfix.backward.runner import LostError, RefusedError, Runner
 from gradfix.backward.server import Server
 from gradfix.backward.spawned import Spawned
+from gradfix.backward.synthesis import Calls, calls_of, search_for
 from gradfix.findings import HazardKind, Judgement, Verdict
 
 
@@ -113,6 +115,7 @@ class Checker:
             call=call,
             recorded=recorded,
             entry=None if entry is None else os.path.abspath(entry),
+            synthesised=isinstance(case, DeclaredCall) and case.synthesised,
             seed=seed,
             changed_before=frozenset(changed_before),
             changed_after=frozenset(changed_after),
@@ -139,6 +142,41 @@ class Checker:
         except LostError as error:
             self.close()
             return Judgement(Verdict.UNCHECKED, f"the guarded server was lost: {error}", ran=ran)
+        finally:
+            self._budget.spend(time.monotonic() - started)
+
+    def find_calls(
+        self,
+        path: Path,
+        text: str,
+        function: str,
+        lines: Sequence[int],
+        targets: Sequence[frozenset[int]],
+        kinds: frozenset[HazardKind],
+    ) -> Calls:
+        """Look for calls of `function`, or of what else leads to `lines`, that reach one line of each target.
+
+        Such that show a hazard of the `kinds` are preferred. Nothing is judged.
+        """
+        nothing = (None,) * len(targets)
+        if self._budget.left < 0:
+            return Calls(nothing, "the budget of the check is spent")
+        started = time.monotonic()
+        request = Request(
+            path=os.path.abspath(path),
+            text=text,
+            cwd=self._cwd,
+            seconds=min(self._limits.search, max(1.0, self._budget.left)),
+            backwards=0,
+            search=search_for(lines, targets, kinds),
+        )
+        try:
+            return calls_of(self._run(request), targets, function)
+        except (RefusedError, ProtocolError) as error:
+            return Calls(nothing, str(error))
+        except LostError as error:
+            self.close()
+            return Calls(nothing, f"the guarded server was lost: {error}")
         finally:
             self._budget.spend(time.monotonic() - started)
 

@@ -22,6 +22,7 @@ class Subject:
     after: str
     call: str | None
     recorded: str | None  # the file with the arguments of a recorded call
+    synthesised: bool  # nobody declared the call
     entry: str | None  # another file that is run as the program
     seed: int
     changed_before: frozenset[int]  # 1-based lines
@@ -34,7 +35,7 @@ class Subject:
     def ran(self) -> str:
         """What is run, in the words of the report."""
         if self.call is not None:
-            return self.call
+            return f"`{self.call}`, synthesised" if self.synthesised else self.call
         return "program" if self.entry is None else f"program {os.path.relpath(self.entry, self.cwd)}"
 
     @property

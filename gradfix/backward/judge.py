@@ -257,12 +257,11 @@ class CaseJudge:
         same_passes(reference.events, after.events, local)
         no_other_error(reference, after)
         same_count(reference, after)
-        self._same_arguments(reference, after, local)
-        if not self._evidence.prints:
-            return
         if Cure.FRESH_LEAVES.value in name:  # a `leaf * 1` shows no `.grad`: neither may the rewritten text
             after = self._make(replace(request, lines=(), plan=replace(request.plan, fresh_leaves=True)))
-        self._same_print(reference, after, prefix=False)
+        self._same_arguments(reference, after, local)
+        if self._evidence.prints:
+            self._same_print(reference, after, prefix=False)
 
     def _both_failed(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
         """Both raise: conflicts tell whether the rewrite's own is among them, and cures what both compute."""
@@ -315,7 +314,10 @@ class CaseJudge:
     def _same_arguments(self, before: Run, after: Run, local: Agreement) -> None:
         if before.ended is None or after.ended is None or before.ended.error is not None:
             return
-        if len(before.ended.results) != len(after.ended.results) or before.ended.scalars != after.ended.scalars:
+        counts = len(before.ended.results), len(after.ended.results)
+        if counts[0] != counts[1]:
+            raise DiffersError(f"the call returns {counts[0]} tensors before, {counts[1]} after")
+        if before.ended.scalars != after.ended.scalars:
             raise DiffersError(f"the call returns {before.ended.scalars} before, {after.ended.scalars} after")
         for number, (one, other) in enumerate(zip(before.ended.results, after.ended.results, strict=True), 1):
             distance(one, other, f"tensor {number} of the result", local, improve=False)

@@ -14,6 +14,7 @@ class Limits:
 
     seconds: float = 20.0  # one run
     case: float = 30.0  # all runs of one case; no new pair of runs is started afterwards
+    search: float = 15.0  # looking for calls of one function, its imports included
     command: float = 300.0  # one run of the user's own command
     total: float = 600.0  # all cases of one `Checker`
     start: float = 120.0  # until the interpreter has imported torch

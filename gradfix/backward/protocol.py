@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Message = dict[str, Any]  # a JSON object
-PROTOCOL = 3
+PROTOCOL = 4
 
 
 class ProtocolError(ValueError):
@@ -33,6 +33,25 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """Which calls are looked for."""
+
+    lines: tuple[int, ...]  # in the functions that are called, or that others of the file call
+    targets: tuple[tuple[int, ...], ...]  # lines, of which one has to run for each
+    stems: tuple[str, ...]  # what the predicted errors contain; calls that show one of them are better
+    leaves: bool  # one of them is about leaves
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to."""
+
+    calls: tuple[str | None, ...]  # one for each target
+    failure: str  # of the call that came furthest
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One run to be made."""
 
@@ -45,6 +64,7 @@ class Request:
     recorded: str | None = None  # the file with the arguments of a recorded call
     command: str | None = None  # the user's own, run on a copy of the project in `root`
     root: str | None = None
+    search: Search | None = None  # look for calls instead
     entry: str | None = None  # another file, that is run as the program and imports this one
     lines: tuple[int, ...] = ()  # 1-based, to be watched
     seed: int = 0
@@ -181,6 +201,7 @@ class Run:
     left: int  # processes it had left running
     output: str
     errors: str
+    found: Found | None = None  # of a search
 
     @property
     def executed(self) -> frozenset[int]:
@@ -204,6 +225,7 @@ def run_of(said: list[Message], end: Message) -> Run:
     """Put a run together from the child's messages and the server's last one. Raises `ProtocolError`."""
     try:
         ended = [_ended(message["ended"]) for message in said if "ended" in message]
+        found = [_found(message["found"]) for message in said if "found" in message]
         return Run(
             events=tuple(_event(message["event"]) for message in said if "event" in message),
             ended=ended[-1] if ended else None,
@@ -213,9 +235,15 @@ def run_of(said: list[Message], end: Message) -> Run:
             left=int(end["left"]),
             output=str(end["output"]),
             errors=str(end["errors"]),
+            found=found[-1] if found else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(f"the run reported what makes no sense ({error!r})") from None
+
+
+def _found(message: Message) -> Found:
+    calls = tuple(None if call is None else str(call) for call in message["calls"])
+    return Found(calls, str(message["failure"]), int(message["tries"]))
 
 
 def _event(message: Message) -> Event:

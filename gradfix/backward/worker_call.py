@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
+import inspect
+import itertools
 import types
+from collections.abc import AsyncIterable
 from typing import Any
 
 import torch
@@ -15,6 +19,14 @@ from gradfix.backward.worker_vary import Leaves
 from gradfix.tracer import calls
 
 Message = dict[str, Any]
+MOST_ITEMS = 64  # taken of a generator
+
+
+@dataclasses.dataclass
+class Data:
+    """`data(x)` in a call: handed over as it is, without a graph."""
+
+    value: Any
 
 
 class CallError(ValueError):
@@ -26,31 +38,65 @@ def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Ob
     module = imported(request["path"], code, request["cwd"])
     torch.manual_seed(request["seed"])
     if request["recorded"] is None:
-        function, args, keywords = _prepared(request["call"], module, leaves)
-        given = _as_inputs(args, keywords, leaves)
+        function, args, keywords = prepared(request["call"], module, leaves)
+        given = as_inputs(args, keywords, leaves)
     else:
         function, args, keywords = _replayed(request["recorded"], request["call"], module, leaves)
-        given = [part for part in _parts([args, keywords]) if isinstance(part, torch.Tensor)]
+        given = tensors_of([args, keywords])
     owner = getattr(function, "__self__", None)
     if isinstance(owner, torch.nn.Module) and leaves.plan.double:
         for parameter in owner.parameters():
             leaves.follow_parameter(parameter)
     before = observer.events
     observer.clock.start()
-    result = function(*args, **keywords)
-    outputs = [item for item in _parts(result) if isinstance(item, torch.Tensor)]
+    result = consumed(function(*args, **keywords))
+    outputs = tensors_of(result) or ([] if observer.events > before else left_behind(function, given))
     observer.outcome = {
         "arguments": [observer.wire.tensor(tensor) for tensor in given],
         "results": [observer.wire.tensor(tensor) for tensor in outputs],
-        "scalars": repr([item for item in _parts(result) if isinstance(item, (bool, int, float, complex, str))])[:4000],
+        "scalars": repr([item for item in parts(result) if isinstance(item, (bool, int, float, complex, str))])[:4000],
     }
     differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
     if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
-        _drive(differentiable, leaves)
+        drive(differentiable, leaves)
 
 
-def _prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:
-    """The function and its evaluated arguments. Names are the module's, then torch's, then Python's own.
+def consumed(result: Any) -> Any:
+    """What a call gives in the end: a coroutine is awaited, of a generator come the first items."""
+    if inspect.isgenerator(result):
+        return list(itertools.islice(result, MOST_ITEMS))
+    if inspect.iscoroutine(result) or inspect.isasyncgen(result):
+        import asyncio
+
+        return asyncio.run(_items(result) if inspect.isasyncgen(result) else result)
+    return result
+
+
+async def _items(generator: AsyncIterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    async for item in generator:
+        found.append(item)
+        if len(found) == MOST_ITEMS:
+            break
+    return found
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """The tensors in a result."""
+    return [item for item in parts(value) if isinstance(item, torch.Tensor)]
+
+
+def left_behind(function: Any, given: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What a call that returns no tensor has computed: in the object it belongs to, and in its arguments."""
+    owner = getattr(function, "__self__", None)
+    kept = [] if owner is None or isinstance(owner, type) else tensors_of(list(getattr(owner, "__dict__", {}).values()))
+    return [tensor for tensor in (*kept, *given) if tensor.grad_fn is not None]
+
+
+def prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:
+    """The function and its evaluated arguments.
+
+    Names are the module's, then torch's, then Python's own, `SimpleNamespace` and `data`.
 
     Arguments are scaled when they are handed over, so not while they are made.
     """
@@ -60,7 +106,8 @@ def _prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any,
         raise CallError(f"`{text}` can't be read: {error.msg}") from None
     if not isinstance(tree, ast.Call):
         raise CallError(f"`{text}` isn't a call")
-    names = {**vars(builtins), **vars(torch), "torch": torch, **vars(module)}
+    own = {**vars(builtins), "SimpleNamespace": types.SimpleNamespace, "data": Data}
+    names = {**own, **vars(torch), "torch": torch, **vars(module)}
 
     def value(node: ast.expr) -> Any:
         return eval(compile(ast.Expression(node), "<declared call>", "eval"), names)
@@ -97,15 +144,18 @@ def _replayed(path: str, name: str, module: types.ModuleType, leaves: Leaves) ->
     return function, list(args), dict(keywords)
 
 
-def _as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> list[torch.Tensor]:
+def as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> list[torch.Tensor]:
     """Make floating arguments need gradients. Returns the tensors handed over.
 
-    A tensor that asks for gradients in the call itself is passed as the leaf it is. The others are passed as
-    `leaf * 1`: a caller's intermediate result, which the function may write to.
+    A tensor that asks for gradients in the call itself is passed as the leaf it is. The others are passed as the copy
+    of a leaf: a caller's intermediate result, which the function may write to and differentiate more than once.
     """
     given: list[torch.Tensor] = []
 
     def feed(value: Any, label: str) -> Any:
+        if isinstance(value, Data):
+            given.extend(tensors_of(value.value))
+            return value.value
         if isinstance(value, torch.Tensor):
             fed = _fed(value, label, leaves)
             given.append(fed)
@@ -114,11 +164,19 @@ def _as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> lis
             return type(value)(feed(item, f"{label}[{index}]") for index, item in enumerate(value))
         if type(value) is dict:
             return {key: feed(item, f"{label}[{key!r}]") for key, item in value.items()}
+        if type(value) is types.SimpleNamespace or _is_record(value):
+            for name, item in list(vars(value).items()):
+                object.__setattr__(value, name, feed(item, f"{label}.{name}"))
         return value
 
     args[:] = [feed(value, f"argument {index}") for index, value in enumerate(args, 1)]
     keywords.update({name: feed(value, f"argument {name}") for name, value in keywords.items()})
     return given
+
+
+def _is_record(value: Any) -> bool:
+    plain = dataclasses.is_dataclass(type(value)) and hasattr(value, "__dict__")
+    return plain and not isinstance(value, torch.nn.Module)
 
 
 def _fed(value: torch.Tensor, label: str, leaves: Leaves) -> torch.Tensor:
@@ -130,12 +188,12 @@ def _fed(value: torch.Tensor, label: str, leaves: Leaves) -> torch.Tensor:
         leaves.labels[id(leaf)] = label
         fed = leaves.follow(leaf)
         if fed is leaf:
-            fed = leaf * 1
+            fed = leaf.clone()
     leaves.keep(fed, leaf)
     return fed
 
 
-def _parts(value: Any, depth: int = 4) -> list[Any]:
+def parts(value: Any, depth: int = 4) -> list[Any]:
     """Tensors, numbers and texts in a result: nested sequences, mappings, and objects with fields."""
     if isinstance(value, (torch.Tensor, bool, int, float, complex, str)):
         return [value]
@@ -147,10 +205,10 @@ def _parts(value: Any, depth: int = 4) -> list[Any]:
         items = list(value)
     else:
         items = list(getattr(value, "__dict__", {}).values())
-    return [part for item in items for part in _parts(item, depth - 1)]
+    return [part for item in items for part in parts(item, depth - 1)]
 
 
-def _drive(outputs: list[torch.Tensor], leaves: Leaves) -> None:
+def drive(outputs: list[torch.Tensor], leaves: Leaves) -> None:
     """One backward pass over all outputs with fixed cotangents: a plain sum would hide what cancels in it."""
     roots = []
     for output in outputs:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from gradfix.backward import worker_call, worker_command, worker_tensors
+from gradfix.backward import worker_call, worker_command, worker_search, worker_tensors
 from gradfix.backward.worker_lines import Lines
 from gradfix.backward.worker_modules import run_program, shadow
 from gradfix.backward.worker_observe import Observer
@@ -68,8 +68,9 @@ _SILENT: Message = {
 
 def prepare(request: Message, used: set[str]) -> None:
     """Import in the server what this run will make torch import, or what an earlier one did: once, not run by run."""
+    called = request["call"] or request["search"]
     for part, hint in _LATE_PARTS.items():
-        wanted = part in used or hint.search(request["text"]) or (request["call"] and part.startswith("torch.fx"))
+        wanted = part in used or hint.search(request["text"]) or (called and part.startswith("torch.fx"))
         if wanted and part not in sys.modules:
             importlib.import_module(part)
             gc.collect()
@@ -80,6 +81,9 @@ def run(request: Message, report: Report) -> None:
     """Run `request["text"]` as the file `request["path"]` and report events, then how it ended."""
     if request["command"] is not None:
         report({"ended": {**_SILENT, **worker_command.execute(request)}})
+        return
+    if request["search"] is not None:
+        _search(request, report)
         return
     plan = Plan(**request["plan"])
     leaves = Leaves(plan)
@@ -142,6 +146,23 @@ def run(request: Message, report: Report) -> None:
             traceback.print_exc()
     lines.stop()
     end(error, stopped=False)
+
+
+def _search(request: Message, report: Report) -> None:
+    """Look for calls; what kept the file from being imported is the error of the run."""
+    path, folder = request["path"], os.path.dirname(request["path"])
+    furnish(request["place"], request["cwd"], folder, folder)
+    error: BaseException | None = None
+    try:
+        code = compile(request["text"], path, "exec", dont_inherit=True)
+        linecache.cache[path] = (len(request["text"]), None, request["text"].splitlines(keepends=True), path)
+        shadow(path, code, replace_copy(path, request["text"]))
+        report({"found": worker_search.execute(request, code, report)})
+    except BaseException as raised:
+        error = raised
+        traceback.print_exc()
+    told = None if error is None else worker_tensors.error(error, path)
+    report({"ended": {**_SILENT, "error": told, "used": [part for part in _LATE_PARTS if part in sys.modules]}})
 
 
 def _compiled(request: Message, end: Callable[..., None]) -> types.CodeType:

@@ -1,0 +1,165 @@
+"""One try of a call: how far it came, which lines it ran, and what its backward said."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import signal
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+import torch
+
+from gradfix.backward.worker_call import as_inputs, consumed, drive, left_behind, prepared, tensors_of
+from gradfix.backward.worker_vary import Leaves, Plan
+
+SECONDS = 1.0  # one try
+RAISED, RAN, DIFFERENTIABLE, FAILED = range(4)  # how far a call came; the last one shows the symptom of a hazard
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one try has shown."""
+
+    level: int
+    executed: frozenset[int]  # lines of the file
+    error: BaseException | None
+    finite: bool = True
+    result: Any = None
+    passes: int = 0  # backward passes that the call makes itself
+
+    @property
+    def progress(self) -> float:
+        """Larger for a call that came further."""
+        return self.level * 1000.0 + min(len(self.executed), 900) - 400.0 * (not self.finite)
+
+
+class Trials:
+    """Makes tries in this process, one after the other."""
+
+    def __init__(self, module: types.ModuleType, path: str, stems: tuple[str, ...]) -> None:
+        """`stems` are in the messages of the errors that are looked for."""
+        self.module = module
+        self._path, self._stems = path, stems
+        self.made = 0
+
+    @property
+    def expects(self) -> bool:
+        """Whether an error is looked for."""
+        return bool(self._stems)
+
+    def run(self, text: str) -> Outcome:
+        """Make the call and drive backward over what it returns."""
+        self.made += 1
+        lines: set[int] = set()
+        state: list[Any] = [RAISED, None, True, 0]
+        error: BaseException | None = None
+        torch.manual_seed(0)
+        random.seed(0)
+        with _bounded(), _traced(self._path, lines), contextlib.redirect_stdout(io.StringIO()):
+            try:
+                self._call(text, state)
+            except (Exception, SystemExit, _TooLong) as raised:
+                error = raised
+        if error is not None and any(stem in str(error) for stem in self._stems):
+            state[0] = FAILED
+        torch.set_grad_enabled(True)
+        return Outcome(state[0], frozenset(lines), error, state[2], state[1], state[3])
+
+    def knows(self, name: str) -> bool:
+        """Whether a name of ours means in a call what we mean by it."""
+        return not hasattr(self.module, name)
+
+    def _call(self, text: str, state: list[Any]) -> None:
+        leaves = Leaves(Plan())
+        function, args, keywords = prepared(text, self.module, leaves)
+        given = as_inputs(args, keywords, leaves)
+        with self._counted() as passes:
+            try:
+                result = consumed(function(*args, **keywords))
+            finally:
+                state[3] = len(passes)
+        state[0], state[1] = RAN, result
+        outputs = tensors_of(result) or ([] if passes else left_behind(function, given))
+        state[2] = all(bool(torch.isfinite(t).all()) for t in outputs if t.is_floating_point())
+        floating = [t for t in outputs if t.requires_grad or t.is_floating_point()]
+        if floating and (not passes or any(t.requires_grad for t in floating)):
+            drive(floating, leaves)
+        if floating or passes:
+            state[0] = DIFFERENTIABLE
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[list[int]]:
+        """The backward passes that the call itself makes."""
+        passes: list[int] = []
+        own, own_grad = torch.autograd.backward, torch.autograd.grad
+
+        def backward(*args: Any, **keywords: Any) -> Any:
+            passes.append(1)
+            return own(*args, **keywords)
+
+        def grad(*args: Any, **keywords: Any) -> Any:
+            passes.append(1)
+            return own_grad(*args, **keywords)
+
+        torch.autograd.backward, torch.autograd.grad = backward, grad
+        try:
+            yield passes
+        finally:
+            torch.autograd.backward, torch.autograd.grad = own, own_grad
+
+
+class _TooLong(BaseException):
+    """The bound of one try."""
+
+    def __str__(self) -> str:
+        return f"it takes more than {SECONDS:g} s"
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TooLong
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    except _TooLong:
+        pass  # it rang between two statements of ours
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@contextlib.contextmanager
+def _traced(path: str, lines: set[int]) -> Iterator[None]:
+    def enter(frame: FrameType, event: str, arg: Any) -> Any:
+        return step if frame.f_code.co_filename == path else None
+
+    def step(frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "line":
+            lines.add(frame.f_lineno)
+        return step
+
+    sys.settrace(enter)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+
+
+def where(error: BaseException, path: str) -> tuple[CodeType, int] | None:
+    """The outermost function of the file that an error went through, and the line there."""
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename == path and code.co_name != "<module>":
+            return code, trace.tb_lineno
+        trace = trace.tb_next
+    return None

@@ -1,0 +1,196 @@
+"""Fixing and judging one file: which of its cases are run for which fixes, and calls sought where no case is enough."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradfix import attribution, engine
+from gradfix import edits as edit_sets
+from gradfix.codemod import Codemod
+from gradfix.engine import FixResult, Policy
+from gradfix.files import Stamp
+from gradfix.findings import Identity, Judgement, Severity, Verdict
+from gradfix.results import Result
+from gradfix.source import Source, Span
+from gradfix.touched import lines_of, touched
+
+if TYPE_CHECKING:
+    from gradfix.backward.cases import Case
+    from gradfix.backward.checker import Checker
+    from gradfix.backward.synthesis import Calls
+
+NO_CASE = "nothing in this file reaches backward, and no call is declared"
+DECLARE = (
+    "to have it checked, declare a call: `# gradfix: verify f(x=randn(4, 3))` in the file or in the configuration, "
+    "or name the program that imports it among the paths"
+)
+_SILENT = (Verdict.NOT_EXERCISED, Verdict.UNCHECKED)  # what says nothing about a fix
+_MODULE = "<module>"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is looked for, and what is done about it."""
+
+    codemods: tuple[Codemod, ...]
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One file as it was read. Without a stamp it came from stdin and is never written."""
+
+    path: str
+    source: Source
+    stamp: Stamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One file with its fixes, before anything of it has run."""
+
+    loaded: Loaded
+    fixed: FixResult
+    cases: tuple[Case, ...]
+
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """The functions of which calls are going to be sought: nothing else runs them for sure."""
+        from gradfix.backward.cases import Command
+
+        if not all(isinstance(case, Command) for case in self.cases):
+            return ()
+        names = (result.finding.identity.qualname for result in self.fixed.applied)
+        return tuple(dict.fromkeys(name for name in names if name != _MODULE))
+
+
+class Proof:
+    """Fixing and judging one file, each variant once."""
+
+    def __init__(self, rules: Rules, planned: Plan, checker: Checker) -> None:
+        self._rules, self._plan, self._checker = rules, planned, checker
+        self._source = planned.loaded.source
+        self._fixed: dict[frozenset[Identity], FixResult] = {frozenset(): planned.fixed}
+        self._judged: dict[tuple[object, ...], Judgement] = {}
+        self._calls: dict[str, dict[Identity, tuple[str | None, str]]] = {}  # call and reason, by function
+
+    def fix(self, excluded: frozenset[Identity]) -> FixResult:
+        """All fixes but those."""
+        if excluded not in self._fixed:
+            self._fixed[excluded] = engine.fix(self._source, self._rules.codemods, self._rules.policy, excluded)
+        return self._fixed[excluded]
+
+    def judge(self, before: FixResult, after: FixResult) -> Judgement:
+        """The text of `before` against that of `after`, over the cases of the file."""
+        key = (before.edits, after.edits)
+        if key not in self._judged:
+            self._judged[key] = attribution.combined(list(self._judgements(before, after)))
+        return self._judged[key]
+
+    def _judgements(self, before: FixResult, after: FixResult) -> Iterator[Judgement]:
+        """Of every case, and of synthesised calls where none but the user's own command says anything."""
+        from gradfix.backward.cases import Command
+
+        concerned = _concerned_findings(before, after)
+        told = {case: self._of(case, before, after, concerned) for case in self._plan.cases}
+        yield from told.values()
+        observed = [judgement for case, judgement in told.items() if not isinstance(case, Command)]
+        if all(judgement.verdict in _SILENT for judgement in observed):
+            yield from self._synthesised(before, after, concerned, observed)
+
+    def _of(self, case: Case, before: FixResult, after: FixResult, concerned: Sequence[Result]) -> Judgement:
+        source = self._source
+        hazards = [(r, r.finding.hazard) for r in concerned if r.finding.hazard is not None]
+        return self._checker.judge(
+            Path(source.path),
+            edit_sets.apply(source.text, before.edits),
+            edit_sets.apply(source.text, after.edits),
+            case,
+            *touched(source, before.edits, after.edits),
+            predicted=any(_certain(r) for r in concerned),
+            kinds=frozenset(hazard.kind for _, hazard in hazards),
+            writes=lines_of(source, before.edits, [h.write.span for r, h in hazards if r.source is source]),
+        )
+
+    def _synthesised(
+        self, before: FixResult, after: FixResult, concerned: Sequence[Result], told: Sequence[Judgement]
+    ) -> Iterator[Judgement]:
+        """Of calls that a search comes up with, for each function with a finding."""
+        from gradfix.backward.cases import DeclaredCall
+
+        for name in dict.fromkeys(r.finding.identity.qualname for r in concerned or after.applied):
+            own = [r for r in concerned if r.finding.identity.qualname == name]
+            if name == _MODULE:
+                if not told:
+                    yield Judgement(Verdict.UNCHECKED, NO_CASE, notes=(DECLARE,))
+                continue
+            found = self.found(name)
+            answers = [found[r.finding.identity] for r in own if r.finding.identity in found] or list(found.values())
+            for call in dict.fromkeys(call for call, _ in answers if call is not None):
+                yield self._of(DeclaredCall(call, synthesised=True), before, after, own)
+            missing = [reason for call, reason in answers if call is None]
+            if missing or not answers:
+                yield Judgement(Verdict.UNCHECKED, (missing or [NO_CASE])[0], notes=(DECLARE,))
+
+    def found(self, name: str) -> dict[Identity, tuple[str | None, str]]:
+        """A call for each finding of a function, or why there is none; sought once, in the text as it was read."""
+        if name not in self._calls:
+            own = [r for r in self._plan.fixed.applied if r.finding.identity.qualname == name]
+            targets = [self._lines(r) for r in own]
+            lines = [min(_lines_of_function(self._source.text, name)), *(min(lines) for lines in targets)]
+            calls: Calls = self._checker.find_calls(
+                Path(self._source.path),
+                self._source.text,
+                name,
+                list(dict.fromkeys(lines)),
+                targets,
+                frozenset(r.finding.hazard.kind for r in own if r.finding.hazard is not None),
+            )
+            answers = zip(own, calls.calls, strict=True)
+            self._calls[name] = {r.finding.identity: (call, calls.reason) for r, call in answers}
+        return self._calls[name]
+
+    def _lines(self, result: Result) -> frozenset[int]:
+        """The lines that a call must reach, of which one is enough: those that the fix changes, else the finding's."""
+        source, own = self._source, result.finding.identity
+        if result.source is source:
+            edits = result.fix.edits if result.fix else ()
+        else:  # what it says about itself counts in a text that others have changed
+            without = self.fix(frozenset({own})).edits if len(self._plan.fixed.applied) > 1 else ()
+            edits = tuple(set(without) ^ set(self._plan.fixed.edits))
+        if edits:
+            return frozenset(line for edit in edits for line in _lines_at(source, edit.span))
+        is_here = result.source is source
+        return lines_of(source, (), [result.finding.span]) if is_here else _lines_of_function(source.text, own.qualname)
+
+
+def _concerned_findings(before: FixResult, after: FixResult) -> list[Result]:
+    """The findings that the text of `before` still has and the fixes of `after` cure."""
+    if not before.applied:
+        return list(after.applied)
+    left = {r.finding.identity for r in before.left}
+    return [r for r in after.applied if r.finding.identity in left]
+
+
+def _lines_at(source: Source, span: Span) -> range:
+    """The lines that a span touches, the one it stands in where it is empty."""
+    return range(source.position(span.start).line, source.position(max(span.start, span.end - 1)).line + 1)
+
+
+def _certain(result: Result) -> bool:
+    return result.finding.severity is Severity.ERROR
+
+
+def _lines_of_function(text: str, qualname: str) -> frozenset[int]:
+    """The lines of a function's body, by its dotted name."""
+    body: list[ast.stmt] = list(ast.parse(text).body)
+    for part in qualname.split("."):
+        found = [node for node in body if getattr(node, "name", None) == part]
+        if not found:
+            break
+        body = list(found[0].body)  # type: ignore[attr-defined]  # what has a name here has a body
+    return frozenset(range(body[0].lineno, (body[-1].end_lineno or 0) + 1))

@@ -1,0 +1,261 @@
+"""Calls for code that nothing calls: what the texts say, how guesses are mended, and what the search comes up with."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from gradfix.backward import worker_clues, worker_messages, worker_routes
+from gradfix.backward.cases import DeclaredCall
+from gradfix.backward.checker import Checker
+from gradfix.backward.synthesis import Calls
+from gradfix.backward.worker_repairs import Failure
+from gradfix.backward.worker_values import Argument, Call, Fields, Plain, Several, Stage, Tensor
+from gradfix.findings import HazardKind, Judgement, Verdict
+
+PATH = Path("/nowhere/library.py")
+SAVED = frozenset({HazardKind.SAVED_THEN_WRITTEN})
+OF_TENSORS = frozenset({"shape", "exp", "size", "permute", "view"})
+
+
+@pytest.fixture(scope="module")
+def checker() -> Iterator[Checker]:
+    with Checker() as one:
+        yield one
+
+
+def sought(checker: Checker, text: str) -> Calls:
+    """A call that reaches the lines marked `# <-`."""
+    text = textwrap.dedent(text)
+    lines = frozenset(n for n, line in enumerate(text.splitlines(), 1) if "# <-" in line)
+    assert lines
+    return checker.find_calls(PATH, f"{text}\n", "f", [min(lines)], [lines], SAVED)
+
+
+# What texts say.
+
+
+def clue(text: str, name: str) -> worker_clues.Clue:
+    (function,) = ast.parse(textwrap.dedent(text)).body
+    assert isinstance(function, ast.FunctionDef)
+    return worker_clues.clues(function, {"MODES": ["fast", "slow"]}, OF_TENSORS)[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("def f(x: torch.Tensor): ...", "tensor"),
+        ("def f(x: Optional[LongTensor] = None): ...", "long"),
+        ("def f(x: Bool[Tensor, 'b n']): ...", "bool_tensor"),
+        ("def f(x: list[Tensor]): ...", "list"),
+        ("def f(x: Callable[[Tensor], Tensor]): ...", "callable"),
+        ("def f(x): return range(x)", "int"),
+        ("def f(x): return x['image']", "dict"),
+        ("def f(x): return MODES[x]", "str"),
+        ("def f(x): return x == 'mean'", "str"),
+        ("def f(x): return x.hidden_size", "object"),
+        ("def f(x): return x(1)", "callable"),
+        ("def f(x, y): return F.cross_entropy(y, x)", "long"),
+        ("def f(x): return x.exp()", "tensor"),
+    ],
+)
+def test_kinds_come_from_annotations_and_uses(text: str, kind: str) -> None:
+    assert clue(text, "x").likely(of_class=False)[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "rank"),
+    [
+        ("def f(x):\n    b, c, h, w = x.shape", 4),
+        ("def f(x):\n    b, n = x.size()", 2),
+        ("def f(x: Float[Tensor, 'b n d']): ...", 3),
+        ("def f(x):\n    return x.permute(0, 2, 1)", 3),
+        ('def f(x):\n    """Do.\n\n    Args:\n        x: images of shape (N, C, H, W)\n    """', 4),
+    ],
+)
+def test_ranks_come_from_what_is_unpacked_annotated_or_documented(text: str, rank: int) -> None:
+    assert clue(text, "x").ranks.most_common(1)[0][0] == rank
+
+
+def test_ways_lead_through_forward_callers_and_subclasses() -> None:
+    tree = ast.parse(
+        textwrap.dedent("""\
+        class Base(nn.Module):
+            def forward(self, x):
+                return self.project(x)
+            def _scale(self, x):
+                return x
+            def project(self, x):
+                raise NotImplementedError
+
+        class Net(Base):
+            def project(self, x):
+                return self._scale(x)
+
+        def _helper(x):
+            return x
+
+        def public(x):
+            return _helper(x)
+        """)
+    )
+    assert [way.text for way in worker_routes.routes(tree, [5])][:2] == ["Net._scale", "Base._scale"]
+    assert "Net.project" in [way.text for way in worker_routes.routes(tree, [5])]
+    assert [way.text for way in worker_routes.routes(tree, [14])] == ["_helper", "public"]
+    assert worker_routes.routes(tree, [1]) == []
+
+
+# How guesses are mended.
+
+
+def test_a_call_is_spelled_as_somebody_would() -> None:
+    arguments = (
+        Argument("x", Tensor((2, 3))),
+        Argument("scale", Plain(1.0), left_out=True),
+        Argument("mask", Tensor((2, 3), "bool")),
+        Argument("rest", Several((Tensor((1,)),)), star="*", left_out=True),
+    )
+    call = Call("Net", (Stage("", (Argument("dim", Plain(4)),)), Stage(".loss", arguments)))
+    assert call.text == "Net(4).loss(randn(2, 3), mask=rand(2, 3) > 0.5)"
+    assert call.without((1, 2)).text == "Net(4).loss(randn(2, 3))"
+    space = Fields((("d", Plain(1)),), "SimpleNamespace")
+    assert call.at((0, 0), space).at((0, 0, 0), Plain(2)).text.startswith("Net(SimpleNamespace(d=2))")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("mat1 and mat2 shapes cannot be multiplied (4x4 and 10x2)", "f(randn(4, 10))"),
+        (
+            "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [4, 4]",
+            "f(randn(4, 4, 4, 4))",
+        ),
+        ("not enough values to unpack (expected 3, got 2)", "f(randn(4, 4, 4))"),
+        ("Dimension out of range (expected to be in range of [-2, 1], but got 2)", "f(randn(4, 4, 4))"),
+        ("Given normalized_shape=[6], expected input with shape [*, 6]", "f(randn(4, 6))"),
+        ("expected scalar type Long but found Float", "f(randint(4, (4, 4)))"),
+        ("'Tensor' object has no attribute 'items'", "f({'a': randn(4, 4)})"),
+    ],
+)
+def test_errors_say_what_to_change(message: str, expected: str) -> None:
+    call = Call("f", (Stage("", (Argument("x", Tensor((4, 4))),)),))
+    texts = [one.text for one in worker_messages.repairs(call, Failure("RuntimeError", message, frozenset({"x"})))]
+    assert expected in texts[:4], texts
+
+
+# What the search comes up with.
+
+
+def test_shapes_kinds_and_settings_are_found(checker: Checker) -> None:
+    found = sought(
+        checker,
+        """
+        import torch
+        from torch import nn
+
+        class Pool(nn.Module):
+            def __init__(self, config, heads=2):
+                super().__init__()
+                assert config.width % heads == 0
+                self.embed = nn.Embedding(config.vocabulary, config.width)
+                self.conv = nn.Conv1d(config.width, 6, 3)
+                self.out = nn.Linear(6, 5)
+                self.mode = config.mode
+
+            def forward(self, batch):
+                h = self.embed(batch["tokens"])
+                b, n, d = h.shape
+                h = self.conv(h.transpose(1, 2)).sigmoid()
+                h[~batch["keep"]] = 0.0  # <-
+                return self.out(h.mean(-1))
+        """,
+    )
+    (call,) = found.calls
+    assert call is not None, found.reason
+    assert call.startswith("Pool(SimpleNamespace(")
+    assert "'tokens': randint(" in call
+
+
+def test_a_closure_a_private_helper_and_a_coroutine_are_reached(checker: Checker) -> None:
+    closure = """\
+        import torch
+        def f(scale):
+            def g(x):
+                y = x.exp()
+                y *= scale  # <-
+                return y
+            return g
+        """
+    private = """\
+        import torch
+        def _f(s):
+            s.y += s.x  # <-
+        class S:
+            def __init__(self, x):
+                self.x, self.y = x, x.exp()
+        def g(x):
+            s = S(x)
+            _f(s)
+            return s.y
+        """
+    coroutine = """\
+        import torch
+        async def f(x):
+            y = x.exp()
+            y[0] = 0  # <-
+            return y
+        """
+    for text in (closure, private, coroutine):
+        (call,) = sought(checker, text).calls
+        assert call is not None, text
+
+
+def test_the_same_file_gives_the_same_call(checker: Checker) -> None:
+    text = "import torch\ndef f(x, w, idx):\n    y = (x @ w).exp()\n    y[idx] += 1  # <-\n    return y\n"
+    one, other = sought(checker, text), sought(checker, text)
+    assert one.calls == other.calls != (None,)
+
+
+def test_why_there_is_no_call_is_told(checker: Checker) -> None:
+    importing = sought(checker, "import torch\nimport nowhere_to_be_found\ndef f(x):\n    x += 1  # <-\n    return x\n")
+    assert importing.calls == (None,)
+    assert "importing the file raises ModuleNotFoundError" in importing.reason
+    leaving = sought(checker, "import os\ndef f(x):\n    os._exit(3)\n    x += 1  # <-\n    return x\n")
+    assert leaving.reason == "no call of `f` was found to run: the search ended the interpreter"
+    endless = sought(checker, "def f(x):\n    while True:\n        pass\n    x += 1  # <-\n    return x\n")
+    assert endless.calls == (None,)
+
+
+def judged(checker: Checker, before: str, after: str, call: str) -> Judgement:
+    lines = frozenset({4})
+    return checker.judge(PATH, before, after, DeclaredCall(call, synthesised=True), lines, lines)
+
+
+def test_a_found_call_is_judged_like_a_declared_one(checker: Checker) -> None:
+    text = "import torch\ndef f(x, k):\n    y = x.exp()\n    y[k] = 0  # <-\n    return y\n"
+    (call,) = sought(checker, text).calls
+    assert call is not None
+    right = judged(checker, text, text.replace("y[k] = 0", "y = y.clone(); y[k] = 0"), call)
+    wrong = judged(checker, text, text.replace("y[k] = 0", "y = y.clone(); y[0] = 0"), call)
+    assert (right.verdict, right.ran) == (Verdict.FIXED, f"`{call}`, synthesised")
+    assert wrong.verdict is Verdict.REJECTED
+
+
+def test_what_a_call_leaves_behind_is_differentiated_where_it_returns_nothing(checker: Checker) -> None:
+    before = "import torch\ndef f(x):\n    y = x.exp()\n    y += x\n    x.copy_(y * y)\n"
+    after = before.replace("y += x", "y = y + x")
+    wrong = before.replace("y += x", "y = y + 2 * x")
+    assert judged(checker, before, after, "f(randn(3))").verdict is Verdict.FIXED
+    assert judged(checker, before, wrong, "f(randn(3))").verdict is Verdict.REJECTED
+
+
+def test_data_has_no_graph(checker: Checker) -> None:
+    before = "import torch\ndef f(x, w):\n    assert not x.requires_grad\n    y = w.exp(); y += x\n    return y\n"
+    after = before.replace("y += x", "y = y + x")
+    assert judged(checker, before, after, "f(data(randn(3)), randn(3))").verdict is Verdict.FIXED
