@@ -154,7 +154,7 @@ def as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> list
 
     def feed(value: Any, label: str) -> Any:
         if isinstance(value, Data):
-            given.extend(tensors_of(value.value))
+            given.extend(_scaled(tensors_of(value.value), leaves))
             return value.value
         if isinstance(value, torch.Tensor):
             fed = _fed(value, label, leaves)
@@ -172,6 +172,13 @@ def as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> list
     args[:] = [feed(value, f"argument {index}") for index, value in enumerate(args, 1)]
     keywords.update({name: feed(value, f"argument {name}") for name, value in keywords.items()})
     return given
+
+
+def _scaled(tensors: list[torch.Tensor], leaves: Leaves) -> list[torch.Tensor]:
+    with torch._C.DisableTorchFunction():
+        for tensor in tensors:
+            leaves.scale(tensor)
+    return tensors
 
 
 def _is_record(value: Any) -> bool:

@@ -258,4 +258,7 @@ def test_what_a_call_leaves_behind_is_differentiated_where_it_returns_nothing(ch
 def test_data_has_no_graph(checker: Checker) -> None:
     before = "import torch\ndef f(x, w):\n    assert not x.requires_grad\n    y = w.exp(); y += x\n    return y\n"
     after = before.replace("y += x", "y = y + x")
-    assert judged(checker, before, after, "f(data(randn(3)), randn(3))").verdict is Verdict.FIXED
+    call = "f(data(randn(3)), randn(3))"
+    assert judged(checker, before, after, call).verdict is Verdict.FIXED
+    only_in_larger_data = before.replace("y += x", "y = y + x.clamp(-3, 3)")
+    assert judged(checker, before, only_in_larger_data, call).verdict is Verdict.REJECTED
