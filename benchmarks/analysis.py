@@ -18,6 +18,7 @@ from gradfix.analysis.analyse import analyse
 from gradfix.engine import Policy
 from gradfix.errors import FileProblem
 from gradfix.prefilter import mentions_torch
+from gradfix.proof import Loaded, Rules
 from gradfix.source import Source
 
 ROUNDS = 3
@@ -47,7 +48,7 @@ class Times:
     analysis: float = 0.0
     check: float = 0.0
 
-    def add(self, path: Path, source: Source | None, rules: run.Rules) -> None:
+    def add(self, path: Path, source: Source | None, rules: Rules) -> None:
         """One file, each of the three after the other: what else the machine does slows all of them alike."""
         if source is not None:
             self.parse += seconds(partial(ast.parse, source.text))
@@ -55,10 +56,10 @@ class Times:
         self.check += seconds(partial(checked, path, rules))
 
 
-def checked(path: Path, rules: run.Rules) -> None:
+def checked(path: Path, rules: Rules) -> None:
     """What `gradfix check` does with one file: read, prefilter, parse, analyse, find, build the fixes."""
     source, stamp = files.read(path)
-    list(run.check(rules, [run.Loaded(str(path), source, stamp)]))
+    list(run.check(rules, [Loaded(str(path), source, stamp)]))
 
 
 def torch_source(path: Path) -> Source | None:
@@ -73,7 +74,7 @@ def torch_source(path: Path) -> Source | None:
     return source
 
 
-def library(root: str, rules: run.Rules) -> None:
+def library(root: str, rules: Rules) -> None:
     """Print the ratios of one library: medians over the rounds."""
     paths = sorted(Path(root).rglob("*.py"))
     sources = [torch_source(path) for path in paths]
@@ -150,7 +151,7 @@ def growth(sizes: tuple[int, ...], shapes: list[str]) -> None:
 
 def main(paths: list[str]) -> None:
     warnings.simplefilter("ignore")
-    rules = run.Rules(registry.builtin(), Policy())
+    rules = Rules(registry.builtin(), Policy())
     for path in paths:
         library(path, rules)
     growth((1_000, 10_000, 100_000), ["small functions"])

@@ -21,7 +21,7 @@ from gradfix.backward.limits import Limits
 from gradfix.backward.synthesis import Calls
 from gradfix.engine import Policy
 from gradfix.findings import Applicability, Severity, Verdict
-from gradfix.proof import Proof
+from gradfix.proof import Loaded, Plan, Proof, Rules
 from gradfix.results import Result
 from gradfix.source import Source
 from tests.labelled_corpus import FAILING, load
@@ -57,10 +57,10 @@ def texts(*, held_out: bool) -> Iterator[tuple[str, str]]:
 
 def judged(name: str, text: str, checker: Checker, applicability: Applicability) -> Row | None:
     """The verdicts on one text; None where nothing of it is fixed."""
-    rules = run.Rules(registry.builtin(), Policy(Severity.WARNING, applicability))
-    loaded = run.Loaded(f"/nowhere/{name}.py", Source.from_text(f"/nowhere/{name}.py", text))
+    rules = Rules(registry.builtin(), Policy(Severity.WARNING, applicability))
+    loaded = Loaded(f"/nowhere/{name}.py", Source.from_text(f"/nowhere/{name}.py", text))
     (planned,) = run.plan(rules, [loaded], lambda path: ())
-    assert isinstance(planned, run.Plan), planned
+    assert isinstance(planned, Plan), planned
     if not planned.fixed.applied:
         return None
     started = time.monotonic()
@@ -74,10 +74,10 @@ def judged(name: str, text: str, checker: Checker, applicability: Applicability)
 
 def searched(name: str, text: str, checker: Checker, applicability: Applicability) -> tuple[Calls, float] | None:
     """What the search alone finds, for all fixes of a text."""
-    rules = run.Rules(registry.builtin(), Policy(Severity.WARNING, applicability))
-    loaded = run.Loaded(f"/nowhere/{name}.py", Source.from_text(f"/nowhere/{name}.py", text))
+    rules = Rules(registry.builtin(), Policy(Severity.WARNING, applicability))
+    loaded = Loaded(f"/nowhere/{name}.py", Source.from_text(f"/nowhere/{name}.py", text))
     (planned,) = run.plan(rules, [loaded], lambda path: ())
-    if not isinstance(planned, run.Plan) or not planned.fixed.applied:
+    if not isinstance(planned, Plan) or not planned.fixed.applied:
         return None
     proof = Proof(rules, planned, checker)
     started = time.monotonic()

@@ -24,12 +24,12 @@ from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
 from gradfix.engine import Policy
 from gradfix.findings import Applicability, Severity
-from gradfix.proof import Proof
+from gradfix.proof import Loaded, Plan, Proof, Rules
 from gradfix.source import Source
 from gradfix.touched import lines_of
 from tests.synthesis.measure import texts
 
-RULES = run.Rules(registry.builtin(), Policy(Severity.WARNING, Applicability.UNSAFE))
+RULES = Rules(registry.builtin(), Policy(Severity.WARNING, Applicability.UNSAFE))
 CASE = """
 
 def case():
@@ -45,8 +45,8 @@ def case():
 def subjects(name: str, text: str, checker: Checker) -> Iterator[Subject]:
     """The fix of a text, once for each call that the search finds for it."""
     source = Source.from_text(f"/nowhere/{name}.py", text)
-    (planned,) = run.plan(RULES, [run.Loaded(source.path, source)], lambda path: ())
-    if not isinstance(planned, run.Plan) or not planned.fixed.applied or "import torch\n" not in text:
+    (planned,) = run.plan(RULES, [Loaded(source.path, source)], lambda path: ())
+    if not isinstance(planned, Plan) or not planned.fixed.applied or "import torch\n" not in text:
         return
     proof = Proof(RULES, planned, checker)
     found = [call for function in planned.sought for call, _ in proof.found(function).values() if call is not None]
