@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from . import scenes, writes
+from . import constructs, scenes, writes
 from .scope import Helper, Scope, Shape, Var
 from .statements import compute, statement
 from .vocabulary import LAYERS
@@ -35,7 +35,9 @@ def generate(seed: int) -> Program:
     makers = {"script": _script, "function": _function, "module": _module, "training": _training, "scene": _scene}
     lines: list[str] = []
     leaves = makers[kind](random, lines)
-    return Program(seed, kind, "\n".join([*HEAD, *_preamble(lines), *lines]) + "\n", tuple(leaves))
+    text = "\n".join(lines)
+    head = [*constructs.imports(text + "\n".join(constructs.definitions(text))), *HEAD, *constructs.definitions(text)]
+    return Program(seed, kind, "\n".join([*head, *_preamble(lines), *lines]) + "\n", tuple(leaves))
 
 
 def _preamble(lines: list[str]) -> list[str]:

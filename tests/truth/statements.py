@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import makers, syntax, writes
+from . import constructs, makers, syntax, writes
 from .scope import Expr, Helper, Scope, Shape, Var, typed
 from .vocabulary import SAME_VIEWS
 
@@ -29,6 +29,7 @@ WEIGHTS = {
     "dtype": 1,
     "leaf-write": 1,
     "unusual": 3,
+    "construct": 8,
 }
 NESTED = {"compute", "write", "fresh-write", "saved-write", "view", "call", "rebind", "mask"}
 
@@ -58,6 +59,7 @@ def statement(scope: Scope, *, nested: bool = False) -> None:
         "dtype": makers.dtype,
         "leaf-write": leaf_write,
         "unusual": lambda s: syntax.unusual(s, target(s)),
+        "construct": lambda s: constructs.construct(s, target(s)),
     }
     makers_of[kind](scope)
 
