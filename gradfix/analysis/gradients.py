@@ -16,8 +16,10 @@ from gradfix.analysis.machine import Machine
 from gradfix.analysis.records import AgainRecord, GradRecord
 from gradfix.analysis.state import State
 from gradfix.analysis.values import Tensor
+from gradfix.findings import HazardKind
 
 # Save what isn't a tensor of the program: a number, a mask, places.
+_OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
 _OTHERS = frozenset("* / mul div where masked_fill dropout topk sort".split())
 
 
@@ -56,6 +58,8 @@ def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: as
     graph = state.node_of(base)
     if graph is None or graph.kind is not NodeKind.OP or not base.known or base.detached or state.quiet:
         return
+    if _is_written_leaf(m, state, base):
+        return
     if graph.tracked is not Tracked.YES or not m.retained.isdisjoint(base.storages) or len(base.storages) > 1:
         return
     ends = [n for n in reachable(graph) if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)]
@@ -65,6 +69,17 @@ def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: as
     m.grads.setdefault(
         id(node), GradRecord(node, m.statement, m.scope.qualname, target, made, leaf, by_optimizer, not base.is_view)
     )
+
+
+def _is_written_leaf(m: Machine, state: State, base: Tensor) -> bool:
+    """True for a leaf that only a write, which autograd forbids, would have made something computed."""
+    stamp = state.log.get(base.storage)
+    while stamp is not None:
+        record = m.writes.get(stamp.visit.key)
+        if record is not None and any(note.kind in _OF_LEAVES for note in record.hazards):
+            return True
+        stamp = stamp.before
+    return False
 
 
 def retain(m: Machine, tensors: Iterable[Tensor]) -> None:

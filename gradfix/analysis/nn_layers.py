@@ -11,7 +11,7 @@ from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import all_tensors, graph_node, result_tensor, save
 from gradfix.analysis.state import Items, State
-from gradfix.analysis.values import Const, Container, Layer, Storage, Tensor, Value, tensor_of
+from gradfix.analysis.values import Choice, Const, Container, Layer, Number, Storage, Tensor, Value, tensor_of
 from gradfix.analysis.writes import Site, write, written_by
 from gradfix.torch_ops import NnModule, function, module
 
@@ -44,14 +44,17 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
         state.items[made] = Items(tuple(parts), exact, (names or ()) if keyed else None)
         return made
     place = _INPLACE_PLACE.get(name, len(args))
-    inplace = Const(True) in (keywords.get("inplace"), *args[place : place + 1])
+    flag = keywords.get("inplace", args[place] if place < len(args) else Const(False))
     known = module(name)
     settings = _settings(state, known, args, keywords)
     weights = _weights(state, name, _learns(name, known, settings))
     chance = keywords.get("p", args[0] if args else Const(0.5)) if "Dropout" in name else Const(1.0)
     out = keywords.get("out_features", args[1] if len(args) > 1 else None) if name == "Linear" else None
     width = out.value if isinstance(out, Const) and type(out.value) is int else None
-    return Layer(name, inplace, weights, tuple((settings or {}).items()), chance, node, width)
+    made_layer = Layer(name, flag == Const(True), weights, tuple((settings or {}).items()), chance, node, width)
+    if isinstance(flag, Number) and flag.type == "bool":  # an argument that says so by its default
+        return Choice((made_layer, replace(made_layer, inplace=True, doubtful=True)))
+    return made_layer
 
 
 def _settings(
@@ -92,6 +95,7 @@ def call_layer(
     m: Machine, state: State, called: Layer, args: Sequence[Value], keywords: Keywords, node: ast.Call
 ) -> Value:
     """Run a module of torch.nn on its input."""
+    m.in_place.setdefault(id(node), set()).add(called.inplace)
     known = module(called.name)
     op = None if known is None else known.inplace_call if called.inplace else known.call
     if op is None and "Dropout" in called.name:
@@ -113,7 +117,7 @@ def call_layer(
     if called.inplace and node.args:
         if called.chance in (Const(0), Const(0.0)):
             return source  # dropout with p=0 hands its input through
-        doubtful = not isinstance(called.chance, Const)
+        doubtful = called.doubtful or not isinstance(called.chance, Const)
         m.uncertain_loop += doubtful
         fresh = write(m, state, Site(WriteForm.FLAG, node, node.args[0], method=called.name), source, None)
         m.uncertain_loop -= doubtful

@@ -106,11 +106,16 @@ def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[Sav
         record = m.writing.get(id(note.save)) if note.result else None
         if record is None or record.target not in note.holders:  # a layer inside may write to what only it sees
             found += [SavedValue(e) for e in own]
-        elif record.form in (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG):
+        elif record.form in (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG) and not _is_mixed(m, note.save):
             found += [SavedValue(e, record.form, record.method) for e in own]
         else:
             return ()
     return tuple(dict.fromkeys(found))
+
+
+def _is_mixed(m: Machine, call: ast.AST | None) -> bool:
+    """True for the call of one layer or another, of which only some work in place."""
+    return len(m.in_place.get(id(call), ())) > 1
 
 
 def _holder(target: ast.expr) -> ast.expr | None:

@@ -37,6 +37,7 @@ from gradfix.analysis.values import (
 # What people call tensors of integers and bools, which never require grad.
 _DISCRETE = re.compile(r"(^|_)(index|indices|idx|idxs|ids|mask|masks|label|labels|length|lengths|lens)$")
 
+_HEIRS = 3  # classes for which an inherited method is run
 _SHAPE = re.compile(r"(^|_)shapes?$")  # what people call sizes
 
 
@@ -66,8 +67,9 @@ def _run_with_nested(m: Machine, state: State, info: FunctionInfo, done: set[int
     """Run a function, then those defined inside that it didn't call: they see the variables it left."""
     known = len(m.functions)
     m.covered = set()
-    m.steps = 0
-    run_function(m, state, info)
+    for owner in _owners(m, info):
+        m.steps = 0
+        run_function(m, state if owner is m.functions[info][1] else state.fork(), info, owner)
     done.add(id(info.node))
     done.update(id(inner.node) for inner in m.covered if not _is_forward_of_same(inner, info))
     for inner in list(m.functions)[known:]:
@@ -85,10 +87,30 @@ def _order(info: FunctionInfo) -> int:
     return 0 if name == "forward" else 2 if name == "__init__" else 1
 
 
-def run_function(m: Machine, state: State, info: FunctionInfo) -> None:
-    """Run one function with arguments of which only the signature and the use tell."""
-    m.begin(id(info.node))
-    frames, owner = m.functions[info]
+def _owners(m: Machine, info: FunctionInfo) -> tuple[ClassInfo | None, ...]:
+    """Whose method it is: that of its heirs in the file, where its own class leaves other methods to them."""
+    owner = m.functions[info][1]
+    if owner is None or not any(method.stands_for_others for method in owner.methods.values()):
+        return (owner,)
+    known = dict.fromkeys(kept for _, kept in m.functions.values() if kept is not None and kept.descends_from(owner))
+    name = getattr(info.node, "name", "")
+    heirs = [heir for heir in known if heir.method(name) is info and not _leaves_open(heir)]
+    return tuple(heirs[:_HEIRS]) or (owner,)
+
+
+def _leaves_open(owner: ClassInfo) -> bool:
+    return any((found := owner.method(name)) is not None and found.stands_for_others for name in _names(owner))
+
+
+def _names(owner: ClassInfo) -> frozenset[str]:
+    """Names of the methods of a class and of its bases in the file."""
+    return frozenset(owner.methods).union(*(_names(base) for base in owner.bases if isinstance(base, ClassInfo)))
+
+
+def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo | None) -> None:
+    """Run one function with arguments of which only the signature and the use tell; a method as one of `owner`."""
+    frames, holder = m.functions[info]
+    m.begin(id(info.node if owner is holder or owner is None else owner.node))
     made: Instance | None = None
     if owner is not None and info.parameters and not _is_static(info):
         made, state = _self_of(m, state, owner)

@@ -245,6 +245,7 @@ class Layer:
     chance: Value = Const(1.0)  # how often a dropout layer changes anything
     made_by: ast.AST | None = None
     width: int | None = None  # features that a Linear gives
+    doubtful: bool = False  # whether it works in place is for the caller of a constructor to say
 
     def saves_as(self, other: Layer) -> bool:
         """True when a call of either keeps the same for backward."""

@@ -115,12 +115,12 @@ def _clone(
     """Clone the tensor before the statement, which then writes to the clone."""
     place = place_of(write)
     assert place is not None
-    if any(hazard.save is not None and site.span.contains(hazard.save.span) for hazard in write.hazards):
-        return Refusal("the statement both saves the tensor and overwrites it", "split it into two statements")
     if write.form is WriteForm.FLAG and _is_assigned_back(write, place):
         argument = call.args[0]
         copy = read.expression("{y}.clone()", y=tree.receiver(argument.value))
         return sites.replace(site, [tree.replaced(read, argument.value, copy)])
+    if any(hazard.save is not None and site.span.contains(hazard.save.span) for hazard in write.hazards):
+        return Refusal("the statement both saves the tensor and overwrites it", "split it into two statements")
     assert isinstance(write.node, ast.Call)
     arguments = [*write.node.args, *(keyword.value for keyword in write.node.keywords)]
     if write.form is not WriteForm.METHOD:

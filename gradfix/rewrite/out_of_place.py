@@ -39,7 +39,7 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     else:
         first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
         ways = (copy, *made) if first else (*made, copy)
-    if isinstance(made, Refusal) or made[0].applicability is not Applicability.SAFE:
+    if isinstance(made, Refusal) or (made and made[0].applicability is not Applicability.SAFE):
         handed = hand_back(source, write, spelling)
         if handed is not None:
             ways = (handed, *ways) if handed.applicability is Applicability.SAFE else (*ways, handed)

@@ -127,6 +127,9 @@ def _renamed(name: str, scope: ast.AST, made: ast.stmt, block: list[ast.stmt]) -
             continue
         statement = mention.statement()
         if not isinstance(node.ctx, ast.Load) and not isinstance(statement, ast.AugAssign):  # type: ignore[attr-defined]
+            if isinstance(statement, ast.Assign) and _gives_back(statement, name):
+                found.append(mention)  # the same tensor under the same name
+                continue
             if not isinstance(statement, ast.Assign) or not any(statement is inner for inner in block):
                 raise _CannotError(f"`{name}` is bound to something else in between")
             over = (statement.end_lineno or 0, statement.end_col_offset or 0)
@@ -136,6 +139,20 @@ def _renamed(name: str, scope: ast.AST, made: ast.stmt, block: list[ast.stmt]) -
         _check(mention, name)
         found.append(mention)
     return tuple(m for m in found if (m.node.lineno, m.node.col_offset) < over)
+
+
+def _gives_back(statement: ast.Assign, name: str) -> bool:
+    """`x = x.neg_()`, `x = torch.neg_(x)`: what is assigned is the tensor itself, written in place."""
+    value = statement.value
+    while isinstance(value, ast.Call):
+        called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
+        if not called.endswith("_") or called.endswith("__"):
+            return False
+        first = value.args[0] if value.args else None
+        if isinstance(first, ast.Name) and first.id == name and len(statement.targets) == 1:
+            return True
+        value = value.func.value if isinstance(value.func, ast.Attribute) else value.func
+    return isinstance(value, ast.Name) and value.id == name and len(statement.targets) == 1
 
 
 def _asks_leaf(mention: Mention) -> bool:

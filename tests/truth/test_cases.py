@@ -40,6 +40,7 @@ FAILING = {
         "b = x.clone()\nfor t in range(3):\n    b = F.elu(b, inplace=True)\nb.sum().backward()"
     ),
     "through the select method": "y = torch.relu(x)\ny.select(0, 0).mul_(2)\ny.sum().backward()",
+    "a transposed factor of a flat product": "b = torch.zeros(3, 3)\ny = m @ b.t()\nb.add_(1)\ny.sum().backward()",
     "field of a named tuple": "h = m.sort(0).values\ns = h * h\nh += 2.0\ns.sum().backward()",
     "swap of a saved result": "y = x.exp()\ny[0], y[1] = y[1], y[0]\ny = y.sort(0).values\ny.prod().backward()",
     "nn.init writes": "u = x * 2\nh = u ** 2\nnn.init.zeros_(u)\nh.sum().backward()",
@@ -106,6 +107,11 @@ REWRITTEN = {
     + "        return self.act(h)\n"
     + "net = Net()\ne = x.sigmoid()\nout = net(e)\nloss = e.sum()\nloss.backward()\nprint(e)",
     "a leaf whose gradient is read": "x.div_(2.0)\nx += 1\nloss = x.pow(2).sum()\nloss.backward()\nprint(x.grad)",
+    "a leaf given back to its name": "x = torch.neg_(x)\nloss = x.pow(2).sum()\nloss.backward()\nprint(x.grad)",
+    "a layer or another, of which one works in place": (
+        "x2 = x * 2\nfor layer in nn.Sequential(nn.Sigmoid(), nn.ReLU(inplace=True), nn.Tanh()):\n    x2 = layer(x2)\n"
+        "loss = x2.sum()\nloss.backward()\nprint(x2)"
+    ),
     "an item of a tuple": "rows = torch.split(m.exp(), 1)\nrows[1].exp_()\nloss = rows[1].sum()\nloss.backward()",
     "a slice of an item of a tuple": (
         "rows = torch.split(m.exp(), 1)\nrows[0][:, 0] += 1\nloss = rows[0].sum()\nloss.backward()"
