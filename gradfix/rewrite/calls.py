@@ -115,7 +115,7 @@ def _clone(
     """Clone the tensor before the statement, which then writes to the clone."""
     place = place_of(write)
     assert place is not None
-    if write.form is WriteForm.FLAG and _is_assigned_back(write, place):
+    if write.form is WriteForm.FLAG and _is_only_handed_over(source, write, place):
         argument = call.args[0]
         copy = read.expression("{y}.clone()", y=tree.receiver(argument.value))
         return sites.replace(site, [tree.replaced(read, argument.value, copy)])
@@ -138,18 +138,15 @@ def _clone(
     return sites.replace(site, [hoist, clone_of(source, place), rest])
 
 
-def _is_assigned_back(write: Write, place: ast.expr) -> bool:
-    """`y = self.relu(y)`."""
-    node = write.statement
-    assert isinstance(write.node, ast.Call)
-    return (
-        isinstance(node, ast.Assign)
-        and node.value is write.node
-        and len(node.targets) == 1
-        and same(node.targets[0], place)
-        and bool(write.node.args)
-        and same(write.node.args[0], place)
-    )
+def _is_only_handed_over(source: Source, write: Write, place: ast.expr) -> bool:
+    """`y = self.relu(y)`, or `z = self.relu(y)` where nobody reads `y` any more: the module alone needs the copy."""
+    call, node = write.node, write.statement
+    assert isinstance(call, ast.Call)
+    if not call.args or not same(call.args[0], place):
+        return False
+    if isinstance(node, ast.Assign) and node.value is call and len(node.targets) == 1 and same(node.targets[0], place):
+        return True
+    return isinstance(place, ast.Name) and is_forgotten(source, node, call, place)
 
 
 def _may_stay(source: Source, write: Write, place: ast.expr, argument: ast.expr, spelling: Spelling) -> bool:

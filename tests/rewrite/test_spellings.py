@@ -141,3 +141,10 @@ def test_some_spellings_arent_seen(name: str) -> None:
     text = HEAD + UNSEEN[name] + END
     assert run(text, "x").error is not None
     assert fixed(text, Applicability.UNSAFE) == text
+
+
+def test_a_module_alone_is_handed_a_copy_where_nobody_reads_its_input_again() -> None:
+    function = "def f(x):\n    act = nn.ReLU(inplace=True)\n    y = x.tanh()\n    z = act(y)\n    return {}.sum()\n\n\n"
+    for result, line in (("z", "    z = act(y.clone())\n"), ("(y + z)", "    y = y.clone()\n    z = act(y)\n")):
+        text = HEAD + function.format(result) + "loss = f(x)\n" + END
+        assert line in assert_cured(text, "modified by an inplace operation", "x")
