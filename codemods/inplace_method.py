@@ -59,7 +59,7 @@ from gradfix.source import Source
 
 from ._writes import SYMPTOM, write_findings
 
-_FORMS = frozenset({WriteForm.METHOD, WriteForm.FUNCTION})
+_FORMS = frozenset({WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.CALL})
 
 
 @codemod(
@@ -68,7 +68,7 @@ _FORMS = frozenset({WriteForm.METHOD, WriteForm.FUNCTION})
     since="0.1",
     applicability=Applicability.SAFE,
     symptom=SYMPTOM,
-    needles=("_(", "_ ("),
+    needles=("_(", "_ (", "operator"),
 )
 def inplace_method(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     return write_findings("GF103", "inplace-method", source, facts, _FORMS)

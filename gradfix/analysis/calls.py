@@ -6,7 +6,17 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from gradfix.analysis import builtin_calls, classes, custom_functions, cuts, losses, nn_layers, optimizers, torch_calls
+from gradfix.analysis import (
+    builtin_calls,
+    classes,
+    custom_functions,
+    cuts,
+    losses,
+    nn_layers,
+    optimizers,
+    spellings,
+    torch_calls,
+)
 from gradfix.analysis import items as item_access
 from gradfix.analysis.annotations import counted, promised
 from gradfix.analysis.facts import Tracked
@@ -93,6 +103,8 @@ def call_value(
 ) -> Value:
     """Call any value."""
     if isinstance(callee, Symbol):
+        if (made := spellings.called(m, state, callee.name, args, keywords, at)) is not None:
+            return made
         if callee.name.startswith("torch."):
             return torch_calls.torch_function(m, state, callee.name, args, keywords, at)
         return builtin_calls.call(m, state, callee.name, args, keywords, at)
@@ -177,6 +189,8 @@ def _method(
 ) -> Value:
     receiver = callee.receiver
     if isinstance(receiver, Tensor):
+        if (made := spellings.bound(m, state, receiver, callee.name, args, keywords, at)) is not None:
+            return made
         return torch_calls.tensor_method(m, state, receiver, callee.name, args, keywords, at)
     if isinstance(receiver, Class) and callee.name == "apply":
         return custom_functions.apply(m, state, receiver.info, args, at)

@@ -93,6 +93,7 @@ class WriteForm(Enum):
     AUGMENTED_INDEX = "augmented-index"  # y[i] += v
     METHOD = "method"  # y.exp_(), y[i].mul_(2)
     FUNCTION = "function"  # torch.relu_(y), F.relu_(y)
+    CALL = "call"  # operator.iadd(y, 1), torch.Tensor.add_(y, 1), y.__setitem__(0, v)
     FLAG = "flag"  # F.relu(y, inplace=True), or a call of a module built with inplace=True
     OUT = "out"  # torch.mul(a, b, out=y)
     DATA = "data"  # through .data: y.data.clamp_(0), y.data[0] = v

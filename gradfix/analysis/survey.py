@@ -18,6 +18,8 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # What no tensor can be changed by: a list, a string, a dict.
 _NO_OPERANDS = (ast.JoinedStr, ast.List, ast.ListComp, ast.Tuple, ast.Dict, ast.DictComp, ast.Set, ast.SetComp)
 _FLAGS = frozenset({"requires_grad_", "share_memory_", "retain_grad_", "rename_", "coalesce_"})  # write nothing
+_OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "setitem"})  # of the module `operator`
+_DUNDERS = frozenset(f"__{name}__" for name in _OPERATORS)
 _CALLING = frozenset({"apply", "checkpoint"})  # call what they are given, or a method of the class they belong to
 # What makes a tensor of the values of others.
 _COPIES = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor new_tensor from_numpy Variable".split())
@@ -195,7 +197,11 @@ def _attribute(found: Survey, scope: Scope, node: ast.Attribute) -> None:
         found.stored_attributes.add(name)
     elif name == "backward":
         scope.backward = True
-    elif name not in _FLAGS and not name.endswith("__") and not name.startswith("_"):
+    elif (
+        name in _DUNDERS
+        or name.startswith("_foreach_")
+        or (name not in _FLAGS and not name.endswith("__") and not name.startswith("_"))
+    ):
         scope.writes = True
 
 
@@ -224,6 +230,7 @@ def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
     if name == "grad" or (name in _COPIES and is_awaited(getattr(scope.node, "name", ""))):
         scope.backward = True
     scope.calls_a_value = scope.calls_a_value or not name or name in _CALLING
+    scope.writes = scope.writes or name in _OPERATORS
     if _works_in_place(node):
         scope.in_place_layer = True
         scope.writes = scope.writes or not (name[:1].isupper() or not node.args)

@@ -25,6 +25,10 @@ _NO_CAST = Refusal(
     "the result may come out in a wider dtype, and the tensor has no name whose dtype it could be cast to",
     "store the tensor under a name first",
 )
+_UNUSUAL = Refusal(
+    "the write is spelled as a call of something else than a method of the tensor",
+    "write it as a method or a statement: `y.add_(1)`, `y[0] = v`",
+)
 _BURIED = Refusal(
     "the chain of writing calls stands in the middle of an expression",
     "give its result a name in a statement before",
@@ -83,6 +87,8 @@ def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...]
         return ladder.augmented_index_forms(write, spelling)
     if write.form is WriteForm.INDEX:
         return ladder.index_forms(write, spelling) if is_single_assignment(write) else (Form.CLONE,)
+    if write.form is WriteForm.CALL:
+        return _UNUSUAL
     return Refusal("a write through `.data` is hidden from autograd", "write to the tensor itself, out of place")
 
 

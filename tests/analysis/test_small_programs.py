@@ -93,4 +93,5 @@ def test_the_analysis_agrees(name: str) -> None:
     found = {(write.severity.value, write.node.lineno) for write in facts.writes}  # type: ignore[attr-defined]
     found |= {(fill.severity.value, fill.branch.lineno) for fill in facts.fills}
     found |= {(call.severity.value, call.node.lineno) for call in facts.backward_calls if call.severity}
+    found |= {(step.severity.value, step.node.lineno) for step in facts.early_steps}
     assert {entry for entry in found if entry[0] != "info"} == _marks(PROGRAMS[name])

@@ -141,7 +141,12 @@ def close(truth: torch.Tensor | None, found: torch.Tensor | None, tolerance: flo
     if truth.shape != found.shape:
         return False
     known = truth.isfinite()
-    return bool(torch.allclose(truth[known].double(), found[known].double(), tolerance, tolerance))
+    return bool(torch.allclose(wide(truth[known]), wide(found[known]), tolerance, tolerance))
+
+
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """In a dtype that holds every real number of it, or every complex one."""
+    return tensor.to(torch.complex128) if tensor.is_complex() else tensor.double()
 
 
 def _compare_failing(judged: Judged, feeds: tuple[Feed, ...]) -> None:

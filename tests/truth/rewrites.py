@@ -17,7 +17,7 @@ from gradfix.source import Source
 
 from . import running
 from .grammar import Program
-from .judge import close
+from .judge import close, wide
 from .running import Feed, Run
 
 FEEDS = (Feed(0), Feed(1), Feed(5, 1), Feed(6, -1))
@@ -188,7 +188,7 @@ def _unlike(a: torch.Tensor, b: torch.Tensor | None) -> str | None:
         return f"{a.dtype} became {b.dtype}"
     if a.shape != b.shape:
         return f"shape {tuple(a.shape)} became {tuple(b.shape)}"
-    if not torch.allclose(a.double(), b.double(), 1e-6, 1e-6, equal_nan=True):
+    if not torch.allclose(wide(a), wide(b), 1e-6, 1e-6, equal_nan=True):
         return f"{_short(a)} became {_short(b)}"
     return None
 
