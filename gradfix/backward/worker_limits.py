@@ -13,12 +13,15 @@ import time
 from mmap import PAGESIZE
 from typing import Any
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
 
 def set_limits(limits: dict[str, Any], seconds: float) -> None:
     """Bound this process, which has used memory and time of its own, for what it does from here on."""
-    try:
-        import resource
-    except ImportError:
+    if resource is None:
         return
     size = _address_space() + int(limits["memory"])
     for what, value in (
@@ -43,9 +46,7 @@ def resident() -> int:
 
 def peak() -> int:
     """Bytes of memory this process had at its peak."""
-    try:
-        import resource
-    except ImportError:
+    if resource is None:
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

@@ -38,8 +38,22 @@ def warm() -> None:
     (leaf * leaf).sum().backward()
     with Departure(Leaves(Plan())):
         torch.nn.Linear(2, 2)(torch.randn(1, 2))
+    _seed(0)
+    worker_tensors.rng_state()
+    _show_an_error(leaf)
     gc.collect()
     gc.freeze()
+
+
+def _show_an_error(leaf: torch.Tensor) -> None:
+    """Let Python read the sources that a traceback of autograd's commonest error quotes."""
+    value = leaf.exp()
+    with torch.no_grad():
+        value[0] = 1.0
+    try:
+        value.sum().backward()
+    except RuntimeError:
+        traceback.format_exc()
 
 
 # Parts of torch that it imports when first used, at a second or less; what in a text says that it will use them.
@@ -191,7 +205,7 @@ def _seed(seed: int) -> None:
     """Seed every generator, and shift the seeds the program itself sets, so that other seeds are other runs."""
     random.seed(seed)
     own = torch.manual_seed
-    own(seed)
+    torch.default_generator.manual_seed(seed)  # no run has another device, and to look for one takes long
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed(seed)

@@ -113,7 +113,9 @@ def rng_state() -> str:
     states = [_bytes(torch.get_rng_state()), repr(random.getstate()).encode()]
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        states.append(repr(numpy.random.get_state()).encode())
+        state = numpy.random.get_state()
+        words = state[1].tobytes() if isinstance(state, tuple) else b""  # 624, which take long to print
+        states += [words, repr(state[2:] if words else state).encode()]
     return hashlib.blake2b(b"".join(states), digest_size=8).hexdigest()
 
 
