@@ -1,4 +1,4 @@
-"""The first verdict of a run against `import torch` in a fresh process, in turn; warm verdicts and single runs a second."""
+"""The first verdict of a run against `import torch` in a fresh process, in turn; warm verdicts and runs a second."""
 
 from __future__ import annotations
 
