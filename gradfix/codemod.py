@@ -38,6 +38,11 @@ class Codemod:
         """First line of the page."""
         return self.page.strip().splitlines()[0]
 
+    @property
+    def is_builtin(self) -> bool:
+        """Whether gradfix brings it along: then its findings are as severe as the facts they tell of."""
+        return self.find.__module__.startswith("gradfix.codemods.")
+
 
 def codemod(
     code: str,

@@ -11,6 +11,7 @@ from gradfix import edits as edit_sets
 from gradfix import syntax, torch_tables
 from gradfix.analysis.analyse import analyse
 from gradfix.analysis.facts import ModuleFacts
+from gradfix.analysis.severities import reaches
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
@@ -57,14 +58,23 @@ class FixResult:
         return tuple(sorted(every, key=lambda result: (result.passes, _order(result.finding))))
 
 
-def check_source(source: Source, codemods: Sequence[Codemod], torch: str = torch_tables.NEWEST) -> tuple[Finding, ...]:
+def check_source(
+    source: Source,
+    codemods: Sequence[Codemod],
+    torch: str = torch_tables.NEWEST,
+    least: Severity = Severity.INFO,
+) -> tuple[Finding, ...]:
     """Every finding that no comment suppresses, by place, of any severity; `torch` as in `Policy`.
+
+    Where none is as severe as `least`, those below may be missing: their fixes would be thought out for nothing.
 
     Raises `FileProblem` when the text can't be parsed or is nested too deeply.
     """
     with torch_tables.of_torch(torch):
         facts = _facts(source)
-        found = [finding for codemod in codemods for finding in codemod.find(source, facts)]
+        severe = reaches(facts, least)
+        telling = [codemod for codemod in codemods if severe or not codemod.is_builtin]
+        found = [finding for codemod in telling for finding in codemod.find(source, facts)]
     if not found:
         return ()
     found = _leading(found)
@@ -88,7 +98,7 @@ def fix(
     after which its finding comes back. Raises `FileProblem` as `check_source`, and when the fixes undo each other or
     don't settle in `MAX_PASSES` passes.
     """
-    originals = check_source(source, codemods, policy.torch)
+    originals = check_source(source, codemods, policy.torch, policy.severity)
     returning: frozenset[Identity] = frozenset()
     while True:
         try:

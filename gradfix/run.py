@@ -121,7 +121,7 @@ def at_the_boundary(given: Input, work: Callable[[Loaded], T]) -> T | FileResult
 def _checked(rules: Rules, loaded: Loaded) -> FileResult:
     if not _concerned(rules, loaded):
         return FileResult(loaded.path)
-    found = engine.check_source(loaded.source, rules.codemods, rules.policy.torch)
+    found = engine.check_source(loaded.source, rules.codemods, rules.policy.torch, rules.policy.severity)
     results = engine.results(loaded.source, found, rules.policy)
     return FileResult(loaded.path, loaded.source if results else None, results)
 

@@ -250,10 +250,10 @@ def test_a_bug_in_one_file_does_not_stop_the_others(gradfix: Cli, monkeypatch: p
     gradfix.write("b.py", BROKEN)
     check = engine.check_source
 
-    def trip(source: object, codemods: object) -> object:
+    def trip(source: object, *given: object) -> object:
         if "here" in source.text:  # type: ignore[attr-defined]
             raise AssertionError("tripped")
-        return check(source, codemods)  # type: ignore[arg-type]
+        return check(source, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "check_source", trip)
     monkeypatch.setattr("gradfix.prefilter.worth_parsing", lambda *given: True)

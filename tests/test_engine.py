@@ -197,3 +197,16 @@ def test_the_release_of_torch_decides_what_is_saved() -> None:
         assert [found.severity for found in check_source(source, codemods, minor)] == [severity]
         applied = fix(source, codemods, Policy(torch=minor)).applied
         assert bool(applied) is (severity is Severity.ERROR)
+
+
+HARMLESS = "import torch\n\n\ndef f(x):\n    y = x + 2\n    y[0] = 1\n    return y\n"
+
+
+def test_what_is_less_severe_than_asked_for_is_left_out() -> None:
+    codemods = registry.builtin()
+    assert [f.severity for f in check_source(_source(HARMLESS), codemods)] == [Severity.INFO]
+    assert check_source(_source(HARMLESS), codemods, least=Severity.WARNING) == ()
+
+
+def test_a_codemod_of_somebody_else_is_asked_whatever_the_facts_say() -> None:
+    assert check_source(_source(HARMLESS), [replacing("2", "3")], least=Severity.ERROR)

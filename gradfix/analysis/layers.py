@@ -89,6 +89,8 @@ class Layers(Generic[K, V]):
 
     def changed(self, other: Layers[K, V]) -> tuple[dict[K, None], Layers[K, V]]:
         """Keys written in either since both were one, and an empty mapping over what they share."""
+        if self._below is other._below and not self.own and not other.own:
+            return {}, Layers({}, self._below)
         keys: dict[K, None] = dict.fromkeys(self.own)
         keys.update(dict.fromkeys(other.own))
         mine, theirs = self._below, other._below

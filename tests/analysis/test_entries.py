@@ -162,3 +162,33 @@ def test_a_method_that_asks_for_no_gradients_says_nothing_of_forward() -> None:
 def test_ends_on(program: str) -> None:
     facts = facts_of(f"x = torch.randn(3, requires_grad=True)\n{program}\nx.sum().backward()\n")
     assert len(facts.backward_calls) == 1
+
+
+def test_a_file_without_any_write_still_tells_of_gradients_that_never_arrive() -> None:
+    facts = facts_of(
+        """
+        x = torch.randn(3, requires_grad=True).cos()
+        print(x.grad)
+        """
+    )
+    assert len(facts.non_leaf_grads) == 1
+
+
+def test_a_constructor_without_trouble_runs_once_and_what_it_wrote_is_told() -> None:
+    facts = facts_of(
+        """
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.w = nn.Parameter(torch.ones(3))
+                made = self.w * 2
+                self.made = made
+                made[0] = 1
+            def forward(self, x):
+                x[0] = 1
+                return x * self.w
+        """
+    )
+    (write,) = (w for w in facts.writes if w.function == "Net.__init__")
+    assert write.severity is Severity.INFO
+    assert any(o.name == "self.made" for o in write.obstacles)
