@@ -199,7 +199,7 @@ def test_the_release_of_torch_decides_what_is_saved() -> None:
         assert bool(applied) is (severity is Severity.ERROR)
 
 
-HARMLESS = "import torch\n\n\ndef f(x):\n    y = x + 2\n    y[0] = 1\n    return y\n"
+HARMLESS = "import torch\n\n\ndef f(x: torch.Tensor):\n    y = x + 2\n    y[0] = 1\n    return y\n"
 
 
 def test_what_is_less_severe_than_asked_for_is_left_out() -> None:
