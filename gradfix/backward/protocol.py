@@ -47,6 +47,7 @@ class Found:
     """What a search came to."""
 
     calls: tuple[str | None, ...]  # one for each target
+    reached: tuple[bool, ...]  # whether it ran a line of the target
     failure: str  # of the call that came furthest
     tries: int
 
@@ -243,7 +244,7 @@ def run_of(said: list[Message], end: Message) -> Run:
 
 def _found(message: Message) -> Found:
     calls = tuple(None if call is None else str(call) for call in message["calls"])
-    return Found(calls, str(message["failure"]), int(message["tries"]))
+    return Found(calls, tuple(map(bool, message["reached"])), str(message["failure"]), int(message["tries"]))
 
 
 def _event(message: Message) -> Event:

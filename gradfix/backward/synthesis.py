@@ -18,6 +18,7 @@ class Calls:
 
     calls: tuple[str | None, ...]  # one for each target
     reason: str  # why one is missing
+    reached: int = 0  # targets of which a line ran
 
 
 def search_for(lines: Sequence[int], targets: Sequence[frozenset[int]], kinds: frozenset[HazardKind]) -> Search:
@@ -30,7 +31,7 @@ def calls_of(run: Run, targets: Sequence[object], function: str) -> Calls:
     """Read the report of a search for calls of `function`."""
     found = None if run.found is None or len(run.found.calls) != len(targets) else run.found
     calls = (None,) * len(targets) if found is None else found.calls
-    return Calls(calls, _reason(run, function))
+    return Calls(calls, _reason(run, function), 0 if found is None else sum(found.reached))
 
 
 def _reason(run: Run, function: str) -> str:

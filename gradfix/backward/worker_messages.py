@@ -24,6 +24,10 @@ def repairs(call: Call, failure: Failure) -> Iterator[Call]:
 _A, _B = r"(?P<a>\d+)", r"(?P<b>\d+)"
 _SHAPES: tuple[tuple[str, Handler], ...] = (
     (r"^(?!RuntimeError).*[(\[](?:[\w*]+, ?)+[\w*]+[)\]]", repair.as_told),
+    (
+        r"[Ee]xpected [\w ]*[(\[](?P<wanted>[\d, ]+)[)\]],? (?:but )?got [\w ]*[(\[](?P<got>[\d, ]+)[)\]]",
+        repair.exactly,
+    ),
     (rf"mat1 and mat2 shapes cannot be multiplied \(\d+x{_A} and {_B}x\d+\)", repair.same_columns),
     (rf"size mismatch, got .*?\d+x{_A},{_B}", repair.same_columns),
     (rf"to have {_A} channels, but got {_B}", repair.wanted_channels),

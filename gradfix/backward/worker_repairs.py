@@ -73,6 +73,22 @@ def tamed(call: Call) -> Iterator[Call]:
                 yield call.at(path, replace(value, kind=kind))
 
 
+def negated(call: Call) -> Iterator[Call]:
+    """The call with negative numbers, which may take the other side of a branch."""
+
+    def negative(value: Value) -> Value:
+        if isinstance(value, Tensor) and value.kind in ("normal", "positive"):
+            return replace(value, kind="negative")
+        if isinstance(value, Plain) and isinstance(value.value, float):
+            return Plain(-value.value)
+        return value
+
+    yield call.map(negative)
+    for path, _, value in call.values():
+        if negative(value) != value:
+            yield call.at(path, negative(value))
+
+
 def to_rank(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
     """The rank that is asked for."""
     rank = int(match["rank"] or 2)
@@ -110,6 +126,7 @@ def _any_size(call: Call, failure: Failure, old: int, new: int) -> Iterator[Call
     if old == new or not 0 < new <= _LARGEST:
         return
     yield from reshaped(call, failure, _last_size(old, new))
+    yield from reshaped(call, failure, lambda s: (*s[:-2], new, new) if len(s) > 2 and s[-2:] == (old, old) else s)
     for index in (1, 0, 2):
         yield from reshaped(
             call,
@@ -301,6 +318,12 @@ def of_another_arity(call: Call, failure: Failure, match: re.Match[str]) -> Iter
                 "lambda: randn(4)",
             ):
                 yield call.at(path, Code(text))
+
+
+def exactly(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """The shape that is expected for what has the one that came."""
+    wanted, got = (tuple(int(size) for size in re.findall(r"\d+", match[name])) for name in ("wanted", "got"))
+    yield from reshaped(call, failure, lambda shape: wanted if shape == got else shape)
 
 
 def as_told(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:

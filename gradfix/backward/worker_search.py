@@ -20,13 +20,14 @@ from gradfix.backward.worker_attempt import DIFFERENTIABLE, FAILED, RAISED, RAN,
 from gradfix.backward.worker_guesses import SIZE
 from gradfix.backward.worker_messages import repairs
 from gradfix.backward.worker_modules import imported
-from gradfix.backward.worker_repairs import Failure, resized, tamed
+from gradfix.backward.worker_repairs import Failure, negated, resized, tamed
 from gradfix.backward.worker_routes import Route
 from gradfix.backward.worker_signatures import Signatures
 from gradfix.backward.worker_values import Call, Tensor, Value
 
 Message = dict[str, Any]
 TRIES = 400  # of all ways together
+BATCH = 5  # rows of a batch: more values than few rows have, and no square
 EXTRA = 60  # further tries once a call runs that doesn't show the predicted error
 SECONDS = 2.5  # of the processor, for all tries
 
@@ -94,6 +95,7 @@ class Search:
         self._report = report
         self._signatures = Signatures(tree, trials.module)
         self._found: dict[int, Found] = {}
+        self._ran: Found | None = None  # the best call that reaches none
         self._seen: set[str] = set()
         self._calls: dict[str, Call] = {}  # of what was found, by text
         self._outcomes: dict[str, Outcome] = {}
@@ -132,9 +134,10 @@ class Search:
 
     def message(self) -> Message:
         """What was found, for the check."""
-        texts = [self._found.get(number) for number in range(len(self._targets))]
+        best = [self._found.get(number, self._ran) for number in range(len(self._targets))]
         return {
-            "calls": [None if one is None else one.text for one in texts],
+            "calls": [None if one is None else one.text for one in best],
+            "reached": [number in self._found for number in range(len(self._targets))],
             "failure": self._last[1],
             "tries": self._trials.made,
         }
@@ -197,10 +200,11 @@ class Search:
             self._last = (outcome.progress, f"{type(outcome.error).__name__}: {outcome.error}".partition("\n")[0])
         if outcome.level < DIFFERENTIABLE:
             return
-        better = False
+        found = Found(call.text, outcome.level, outcome.finite)
+        better = self._ran is None or found.worth > self._ran.worth
+        self._ran = found if better else self._ran
         for number, lines in enumerate(self._targets):
             known = self._found.get(number)
-            found = Found(call.text, outcome.level, outcome.finite)
             if lines & outcome.executed and (known is None or found.worth > known.worth):
                 self._found[number] = found
                 self._calls[call.text], self._outcomes[call.text] = call, replace(outcome, result=None)
@@ -219,6 +223,7 @@ class Search:
             yield from tamed(call)
         if outcome.level >= RAN:
             relevant = self._guarding(outcome)
+            yield from negated(call)
             if self._leaves:
                 yield from self._signatures.leaves(call)
             yield from self._signatures.evaluating(call)
@@ -250,4 +255,4 @@ def _as_data(value: Value) -> Value:
 
 def _as_batch(value: Value) -> Value:
     square = isinstance(value, Tensor) and len(value.shape) > 1 and value.shape[0] == SIZE and value.kind != "definite"
-    return replace(value, shape=(2, *value.shape[1:])) if square and isinstance(value, Tensor) else value
+    return replace(value, shape=(BATCH, *value.shape[1:])) if square and isinstance(value, Tensor) else value

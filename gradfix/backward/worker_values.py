@@ -14,7 +14,7 @@ class Tensor:
     """A random tensor."""
 
     shape: tuple[int, ...]
-    kind: str = "normal"  # or "positive", "long", "bool", "definite": what may be inverted or factorised
+    kind: str = "normal"  # or "positive", "negative", "long", "bool", "definite": what may be inverted or factorised
     high: int = 4  # of the integers
     leaf: bool = False
     tracked: bool = True  # a floating one is handed over with a graph
@@ -37,6 +37,8 @@ class Tensor:
             return f"rand({sizes}) > 0.5"
         if self.kind == "definite" and len(self.shape) >= 2:
             return f"eye({self.shape[-1]}) + 0.1 * rand({sizes})"
+        if self.kind == "negative":
+            return f"-3 * rand({sizes})"
         return f"{'randn' if self.kind == 'normal' else 'rand'}({sizes}{grad})"
 
 

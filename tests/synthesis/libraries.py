@@ -71,8 +71,8 @@ def main() -> int:
                 started = time.monotonic()
                 found = checker.find_calls(path, source.text, name, [min(t) for t in targets], targets, kinds)
                 seconds.append(time.monotonic() - started)
-                reached += any(found.calls)
-                if not any(found.calls):
+                reached += bool(found.reached)
+                if not found.reached:
                     reasons[kind_of(found.reason)] += 1
                 if options.v:
                     call = next(filter(None, found.calls), None)
