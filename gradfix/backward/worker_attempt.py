@@ -58,18 +58,30 @@ class Trials:
         self.made += 1
         lines: set[int] = set()
         state: list[Any] = [RAISED, None, True, 0]
-        error: BaseException | None = None
+        error = self._raised(text, state, lines)
+        if error is not None and any(stem in str(error) for stem in self._stems):
+            hidden = self._hidden(text, lines) if state[0] == RAISED and not state[3] else None
+            error = hidden or error
+            state[0] = RAISED if hidden else FAILED
+        torch.set_grad_enabled(True)
+        return Outcome(state[0], frozenset(lines), error, state[2], state[1], state[3])
+
+    def _hidden(self, text: str, lines: set[int]) -> BaseException | None:
+        """What a call that autograd stops half-way would raise after that: without a graph it goes on."""
+        state: list[Any] = [RAISED, None, True, 0]
+        with torch.no_grad():
+            error = self._raised(text, state, lines)
+        return error if state[0] == RAISED and not state[3] else None
+
+    def _raised(self, text: str, state: list[Any], lines: set[int]) -> BaseException | None:
         torch.manual_seed(0)
         random.seed(0)
         with _bounded(), _traced(self._path, lines), contextlib.redirect_stdout(io.StringIO()):
             try:
                 self._call(text, state)
             except (Exception, SystemExit, _TooLong) as raised:
-                error = raised
-        if error is not None and any(stem in str(error) for stem in self._stems):
-            state[0] = FAILED
-        torch.set_grad_enabled(True)
-        return Outcome(state[0], frozenset(lines), error, state[2], state[1], state[3])
+                return raised
+        return None
 
     def knows(self, name: str) -> bool:
         """Whether a name of ours means in a call what we mean by it."""

@@ -36,11 +36,19 @@ def routes(tree: ast.Module, lines: Sequence[int]) -> list[Route]:
     chains = [
         chain for chain in (_chain(tree, line) for line in lines) if any(isinstance(n, _FUNCTIONS) for n in chain)
     ]
-    ways = [way for chain in chains for way in _ways(tree, chain)]
+    straight = [way for chain in chains for way in _ways(tree, chain)]
+    around: list[Route] = []
     for chain in chains:
-        for way in list(_ways(tree, chain)):
-            ways += _through_callers(tree, way.method or way.head, chain)
+        for way in _ways(tree, chain):
+            around += _through_callers(tree, way.method or way.head, chain)
+    private = any(_is_private(way.method or way.head) for way in straight)
+    ways = [*around, *straight] if private else [*straight, *around]
     return list(dict.fromkeys(ways))[:MOST]
+
+
+def _is_private(name: str) -> bool:
+    """Nobody but its own file calls it: what the callers there see is what counts."""
+    return name.startswith("_") and not name.endswith("__")
 
 
 def _chain(tree: ast.Module, line: int) -> list[ast.AST]:
