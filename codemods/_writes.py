@@ -10,7 +10,7 @@ from functools import partial
 from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
 from gradfix.findings import Finding, Hazard, HazardKind, Place, Refusal, Rewrite, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import is_view, out_of_place
+from gradfix.rewrite import is_view, out_of_place, rebuild
 from gradfix.source import Source
 
 SYMPTOM = r"modified by an inplace operation|leaf Variable that requires grad|is being modified inplace"
@@ -44,6 +44,32 @@ def view_findings(code: str, name: str, source: Source, facts: ModuleFacts) -> I
     """The same for writes of the family `name`, whatever their form."""
     cure = partial(_cure, source, facts)
     return findings_of(code, name, source, facts, lambda write: family_of(write) == name, cure)
+
+
+def parts_findings(code: str, name: str, source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+    """The same for writes to parts of splits; where a base is made of its parts again, one speaks for all writes."""
+    groups: dict[int, list[Write]] = {}
+    for write in facts.writes:
+        for node in write.splits if family_of(write) == MULTI_VIEW else ():
+            groups.setdefault(id(node), []).append(write)
+    made: dict[int, Rewrite] = {}
+    led: set[int] = set()
+    for writes in groups.values():
+        rewrite = rebuild(source, writes, facts.spelling)
+        if rewrite is not None:
+            first, *others = sorted(writes, key=lambda write: -write.severity.rank)
+            made[id(first)] = rewrite
+            led |= {id(write) for write in others}
+
+    def cure(write: Write) -> tuple[Rewrite, ...] | Refusal:
+        found = _cure(source, facts, write)
+        rewrite = made.get(id(write))
+        return found if rewrite is None else (rewrite, *(() if isinstance(found, Refusal) else found))
+
+    def wanted(write: Write) -> bool:
+        return family_of(write) == MULTI_VIEW and id(write) not in led
+
+    return findings_of(code, name, source, facts, wanted, cure)
 
 
 def family_of(write: Write) -> str | None:

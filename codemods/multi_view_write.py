@@ -2,7 +2,7 @@
 
 ## What it does
 Finds writes in place to the parts that `unbind`, `split` and `chunk` return, and to the rows that a loop over a tensor
-or unpacking it gives; and makes the parts one by one.
+or unpacking it gives; writes them out of place, and makes the tensor of its parts again where it is read afterwards.
 
 ## Why does backward fail?
 Autograd follows a write through a view back to its base only if the view was made alone. Those of `unbind`, `split` and
@@ -20,12 +20,15 @@ Use instead:
 ```python
 def f(x):
     y = x.neg()
-    for row in [y[i] for i in range(len(y))]:
-        row += 1
+    y = y + 1
     return y
 ```
-`y.chunk(2)` becomes `y.tensor_split(2)`, whose parts are slices. Where nobody reads the base afterwards, the part is
-given a new tensor instead: `row = row + 1`.
+Only arithmetic with a number is done at once. What else a loop does to each row is stacked,
+`y = torch.stack([row * w for row in y])`, or collected in a list in the loop. `a += 1` after `a, b = y.chunk(2)`
+becomes `a = a + 1` and `y = torch.cat([a, b])`. Views of `y` that are read later are taken again. Where `y` is read
+meanwhile, the loop is left early, or somebody else holds `y`, the parts are taken one by one, as views that may be
+written: `[y[i] for i in range(len(y))]`, `y.tensor_split(2)`. Where nobody reads `y` afterwards, the part alone is
+given a new tensor: `row = row + 1`.
 
 ## Leaves alone
 ```python
@@ -44,8 +47,10 @@ def f(x):
 ```
 
 ## Fix safety
-Values stay the same bit for bit, and so does who shares memory with whom; what is returned may be a list in place of a
-tuple. For more than two chunks the fix asks: `tensor_split` cuts sizes that can't be divided in another way.
+Values and dtype stay the same, bit for bit; the tensor made of parts lies in new, contiguous memory. One without rows
+stays as it is (`if len(y) else y`): `torch.stack` refuses an empty list. Of parts taken one by one, what is returned
+may be a list in place of a tuple, and for more than two chunks that fix asks: `tensor_split` cuts sizes that can't be
+divided in another way.
 
 ## References
 - <https://pytorch.org/docs/stable/generated/torch.Tensor.unbind.html>
@@ -61,7 +66,7 @@ from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding
 from gradfix.source import Source
 
-from ._writes import MULTI_VIEW, view_findings
+from ._writes import MULTI_VIEW, parts_findings
 
 
 @codemod(
@@ -73,4 +78,4 @@ from ._writes import MULTI_VIEW, view_findings
     needles=("for ", "chunk", "split", "unbind", ","),
 )
 def multi_view_write(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
-    return view_findings("GF502", MULTI_VIEW, source, facts)
+    return parts_findings("GF502", MULTI_VIEW, source, facts)

@@ -2,7 +2,8 @@
 
 ## What it does
 Finds writes to `row` after `row = y[0]`, to `y.diagonal()`, `y.t()[0]`, `y.view(-1)` and their like, where an operation
-saved the values of `y`, and `y` or another view of it is read afterwards. Backward is given a copy of what it needs.
+saved the values of `y`, and `y` or another view of it is read afterwards. The write is replayed: the view gets a new
+value, which is put back into its base, and other views that are read later are taken again.
 
 ## Why does backward fail?
 A view has the memory of its base, and its version counter. A write through the one overwrites the other, and the
@@ -18,13 +19,19 @@ def f(x):
 ```
 Use instead:
 ```python
+import torch
+
+
 def f(x):
-    y = x.exp().clone()
+    y = x.exp()
     row = y[:1]
-    row += 1
+    y = torch.slice_scatter(y, row + 1, 0, None, 1)
     return y
 ```
-`row = row + 1` would not do: `y` would miss the write.
+`row = row + 1` alone would not do: `y` would miss the write. A row goes back by `torch.select_scatter`, a diagonal by
+`torch.diagonal_scatter`, what `t()`, `permute` and `view` show by turning it back. Where that takes more than one
+operation, `y` is cloned before its views are taken. Where somebody else holds `y` (another name, a list, a caller), and
+where the write is one of several, backward is given a copy of what it needs: `y = x.exp().clone()`.
 
 ## Leaves alone
 ```python
@@ -43,8 +50,9 @@ def f(x):
 ```
 
 ## Fix safety
-Values, dtype and gradients stay the same, and every view still sees the write. Where only the view is read afterwards,
-or the view is spelled on the spot, its base is cloned, or given a new tensor.
+Values, dtype and gradients stay the same, and every view that is read later sees the write: one that was spelled with
+names that have changed since can't be taken again, and is left as it is. Where only the view is read afterwards, it
+alone is given a new tensor.
 
 ## References
 - <https://pytorch.org/docs/stable/tensor_view.html>

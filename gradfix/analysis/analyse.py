@@ -29,6 +29,7 @@ from gradfix.analysis.machine import Machine
 from gradfix.analysis.masked import maskings_of
 from gradfix.analysis.names import spelling_of
 from gradfix.analysis.roots import run_functions, run_module
+from gradfix.analysis.views import Steadiness
 from gradfix.source import Source
 
 # Gradients that are read, and optimizers that are given something, concern files that write nothing.
@@ -81,7 +82,8 @@ def analyse_tree(source: Source, tree: ast.Module, chosen: Candidates | None = N
             run_functions(m, run_module(m, tree), worth)
     ordinals = outcome.ordinals_of(m, tree)
     written = outcome.written_memory(m)
-    writes = outcome.facts_of_writes(m, ordinals, written)
+    steadiness = Steadiness(tree)
+    writes = outcome.facts_of_writes(m, ordinals, written, steadiness)
     return ModuleFacts(
         writes=writes,
         fills=outcome.facts_of_fills(m, writes, ordinals),
@@ -93,5 +95,7 @@ def analyse_tree(source: Source, tree: ast.Module, chosen: Candidates | None = N
         spelling=spelling_of(tree),
         early_steps=optimizers.facts_of_steps(m, ordinals),
         maskings=maskings_of(tree, writes),
-        buffers=buffers_of(m, tree, writes, lambda record: outcome.fact_of_write(m, record, ordinals, written)),
+        buffers=buffers_of(
+            m, tree, writes, lambda record: outcome.fact_of_write(m, record, ordinals, written, steadiness)
+        ),
     )

@@ -29,7 +29,10 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
                 storage.name = storage.name or target.id
             if not tensor.known and isinstance(tensor.made_by, ast.BinOp) and m.scope.info is not None:
                 tensor.known = target.id in m.shown(m.scope.info)
-        state.variables[_frame_for(m, state, target.id), target.id] = value
+        frame = _frame_for(m, state, target.id)
+        if isinstance(value, Tensor) and value.view is ViewKind.VIEW:
+            m.views.setdefault(frame, {})[target.id] = None
+        state.variables[frame, target.id] = value
     elif isinstance(target, (ast.Tuple, ast.List)):
         _unpack(m, state, target, value)
     elif isinstance(target, ast.Starred):
@@ -59,6 +62,8 @@ def _frame_for(m: Machine, state: State, name: str) -> int:
 
 def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value) -> None:
     items = iterated(m, state, value, target)
+    if isinstance(value, Tensor) and isinstance(m.statement, ast.Assign) and m.statement.targets == [target]:
+        m.unpacked[id(target)] = m.statement.value
     starred = any(isinstance(part, ast.Starred) for part in target.elts)
     if items.exact and starred and len(items.values) >= len(target.elts) - 1:
         _unpack_starred(m, state, target.elts, items.values)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gradfix.analysis.updates import EarlyStep
+from gradfix.analysis.view_facts import NO_VIEWS, WrittenViews
 from gradfix.findings import Hazard, Place, Severity
 
 
@@ -124,6 +125,7 @@ class Obstacle:
     name: str  # the other holder as the user writes it, e.g. "row"
     place: Place | None = None  # where it is read
     certain: bool = True  # False: it may be so; the fix is offered as unsafe
+    replay: str | None = None  # the name of `Write.views` that has the write, once it is replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Write:
     saved: tuple[SavedValue, ...] = ()  # with a copy of each, backward keeps its values; empty: that's no cure
     expansions: tuple[ast.expr, ...] = ()  # what made it share memory with itself
     named_view: bool = False  # the target is a name that stands for a part of another tensor
+    views: WrittenViews = NO_VIEWS
     splits: tuple[ast.expr, ...] = ()  # what split the base into the views in question; empty where one is unknown
     leaves: tuple[ast.expr, ...] = ()  # the expressions that make what is written a leaf; empty where one is unknown
     makers: tuple[ast.Call, ...] = ()  # constructors of modules whose writes, in place, nobody outside of them sees

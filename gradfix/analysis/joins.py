@@ -44,6 +44,9 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     keys, result.late = a.late.changed(b.late)
     for tensor in keys:
         result.late[tensor] = (a.late.get(tensor) or frozenset()) | (b.late.get(tensor) or frozenset())
+    handed, result.given = a.given.changed(b.given)
+    for tensor in handed:
+        result.given[tensor] = a.given.get(tensor) or b.given.get(tensor) or {}
     logged, result.log = a.log.changed(b.log)
     for storage in logged:
         result.log[storage] = _join_logs(a.log.get(storage), b.log.get(storage))
@@ -84,9 +87,11 @@ class _Merger:
         if pair not in self._pairs:
             merged = self._pairs[pair] = merge(mine, other, self._branch)
             if isinstance(merged, Tensor) and merged is not mine and merged is not other:
-                before = _stale(self._a, options(mine)) | _stale(self._b, options(other))
+                sides = ((self._a, options(mine)), (self._b, options(other)))
+                before = _stale(*sides[0]) | _stale(*sides[1])
                 if before:
                     self._result.late[merged] = before
+                    self._result.given[merged] = _handed(before, sides)
                 if isinstance(mine, Tensor) and isinstance(other, Tensor) and mine.choice is not merged.choice:
                     graphs = (self._a.node_of(mine), self._b.node_of(other))
                     self._result.chosen[merged.choice] = (phi(graphs, self._branch), now())
@@ -132,6 +137,18 @@ def _stale(state: State, parts: Iterable[Value]) -> frozenset[Visit]:
     for part in parts:
         if isinstance(part, Tensor):
             found |= state.missed(part)
+    return found
+
+
+def _handed(missed: Iterable[Visit], sides: Iterable[tuple[State, Iterable[Value]]]) -> dict[int, str]:
+    """Of the writes missed, those that every part which misses them is given by the same name."""
+    parts = [(state, part) for state, values in sides for part in values if isinstance(part, Tensor)]
+    found: dict[int, str] = {}
+    for visit in missed:
+        names = {(state.given.get(part) or {}).get(visit.key) for state, part in parts if visit in state.missed(part)}
+        name = names.pop() if len(names) == 1 else None
+        if name is not None:
+            found[visit.key] = name
     return found
 
 

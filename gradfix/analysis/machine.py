@@ -120,6 +120,8 @@ class Machine:
         self.fills: dict[tuple[int, int], FillRecord] = {}
         self.backwards: dict[int, BackwardRecord] = {}
         self.picks: dict[int, tuple[IndexItem, ...]] = {}  # id of a subscript read of a tensor -> its index
+        self.views: dict[int, dict[str, None]] = {}  # frame -> names that were given a view
+        self.unpacked: dict[int, ast.expr] = {}  # id of `lo, hi` -> `y` of `lo, hi = y`
         self.swaps: dict[int, SwapRecord] = {}  # by id of the target
         self.again: dict[int, AgainRecord] = {}  # by id of the call
         self.grads: dict[int, GradRecord] = {}  # by id of the expression

@@ -13,6 +13,7 @@ from gradfix.analysis.values import Choice, Const, Number, Origin, Storage, Tens
 from gradfix.torch_ops import ViewKind
 
 _FLAT = frozenset("view reshape flatten unflatten unsqueeze squeeze contiguous detach".split())  # keep memory order
+_OTHER_NUMBERS = frozenset({"view", "real", "imag", "view_as_real", "view_as_complex"})  # or may be
 _RANK = {Tracked.NO: 0, Tracked.MAYBE: 1, Tracked.YES: 2}
 
 
@@ -58,10 +59,16 @@ def facts_of(state: State, tensor: Tensor) -> TensorFacts:
     return TensorFacts(tracked_of(node), is_leaf, dtype, floating, tensor.shape, tensor.expanded, device=tensor.device)
 
 
+def _is_alike(a: Tensor, b: Tensor) -> bool:
+    """Views of one memory that show its numbers in the dtype they have."""
+    same = len(a.storages) == 1 and a.storages == b.storages and ViewKind.MAYBE not in (a.view, b.view)
+    return same and _OTHER_NUMBERS.isdisjoint((*a.path, *b.path))
+
+
 def value_facts(state: State, value: Value, target: Tensor | None = None) -> ValueFacts:
     """What codemods are told of a value that is written to `target`."""
     if isinstance(value, Tensor) and value.known:
-        same = target is not None and value.dtype is not None and value.dtype == target.dtype
+        same = target is not None and value.dtype == target.dtype and (bool(value.dtype) or _is_alike(value, target))
         return ValueFacts(ValueKind.TENSOR, facts_of(state, value), same_dtype=same)
     if isinstance(value, Number):
         return ValueFacts(ValueKind.NUMBER, None, value.type)
@@ -153,6 +160,7 @@ def view_of(
         split_by=base.split_by or (at if kind is ViewKind.MULTI else None),
         choice=object() if kind is ViewKind.MAYBE else base.choice,
         flows=base.flows,
+        lineage=(*base.lineage, object()),
     )
 
 

@@ -21,6 +21,8 @@ from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import SCOPES
 from gradfix.analysis.records import BackwardRecord, FillRecord, HazardNote, WriteRecord
 from gradfix.analysis.values import Storage
+from gradfix.analysis.view_facts import WrittenViews
+from gradfix.analysis.views import Steadiness
 from gradfix.analysis.writes import root_of
 from gradfix.findings import Hazard, HazardKind, Place, Severity
 
@@ -32,10 +34,12 @@ def written_memory(m: Machine) -> frozenset[Storage]:
     return frozenset(storage for record in m.writes.values() for storage in record.storages)
 
 
-def facts_of_writes(m: Machine, ordinals: Ordinals, written: frozenset[Storage]) -> tuple[Write, ...]:
+def facts_of_writes(
+    m: Machine, ordinals: Ordinals, written: frozenset[Storage], steadiness: Steadiness
+) -> tuple[Write, ...]:
     """Writes to tensors that autograd follows, in source order."""
     kept = filter(_is_fact, m.writes.values())
-    return tuple(fact_of_write(m, r, ordinals, written) for r in sorted(kept, key=_position))
+    return tuple(fact_of_write(m, r, ordinals, written, steadiness) for r in sorted(kept, key=_position))
 
 
 def _is_fact(record: WriteRecord) -> bool:
@@ -47,7 +51,9 @@ def _position(record: WriteRecord | BackwardRecord) -> tuple[int, int]:
     return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
 
 
-def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: frozenset[Storage]) -> Write:
+def fact_of_write(
+    m: Machine, record: WriteRecord, ordinals: Ordinals, written: frozenset[Storage], steadiness: Steadiness
+) -> Write:
     """What codemods are told of a write; `written` is all memory that is written in place somewhere."""
     ordered = sorted(record.hazards, key=lambda note: not any(record.hazards[note].values()))
     severity = Severity.INFO
@@ -72,6 +78,7 @@ def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: 
         holder=_holder(record.target) if record.of_tensor else None,
         leaves=_places(ordered, _OF_LEAVES, "leaf"),
         named_view=record.named_view,
+        views=_views(record, steadiness),
         expansions=_places(ordered, (HazardKind.EXPANDED_WRITTEN,), "save"),
         splits=_places(ordered, (HazardKind.MULTI_VIEW_WRITTEN,), "split"),
         makers=tuple(made for made, inside in record.makers.items() if inside and isinstance(made, ast.Call)),
@@ -81,6 +88,17 @@ def fact_of_write(m: Machine, record: WriteRecord, ordinals: Ordinals, written: 
         operands=tuple(record.operands.items()),
         calls=handed.calls_towards(m, record),
         value_changes=not (record.sources - record.storages).isdisjoint(written),
+    )
+
+
+def _views(record: WriteRecord, steadiness: Steadiness) -> WrittenViews:
+    named = (record.views or {}).values()
+    return WrittenViews(
+        tuple(steady for view in named if (steady := steadiness.steady(view, record.statement)) is not None),
+        record.is_sure,
+        record.is_followed,
+        record.is_repeated,
+        tuple(record.earlier.values()),
     )
 
 
@@ -101,7 +119,9 @@ def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[Sav
         own = [e for e in note.holders if (e is note.save) is note.result]
         # one layer of a `Sequential` writes what another saved, which no name outside stands for
         within = note.save is write.node and note.result and write.target not in note.holders
-        if note.kind is not HazardKind.SAVED_THEN_WRITTEN or not own or within:
+        writer = None if note.result else m.writing.get(id(note.save))
+        overwrites = writer is not None and any(e is writer.target for e in own)
+        if note.kind is not HazardKind.SAVED_THEN_WRITTEN or not own or within or overwrites:  # `y.mul_(y)`
             return ()
         record = m.writing.get(id(note.save)) if note.result else None
         if record is None or record.target not in note.holders:  # a layer inside may write to what only it sees

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradfix.analysis.facts import (
     ConditionKind,
@@ -21,6 +21,7 @@ from gradfix.analysis.facts import (
 )
 from gradfix.analysis.graph import Passage
 from gradfix.analysis.values import Storage
+from gradfix.analysis.view_facts import NamedView
 from gradfix.findings import HazardKind
 
 
@@ -93,6 +94,11 @@ class WriteRecord(Overwriting):
     of_tensor: bool = False  # the target is a view, written on the spot, of a tensor that has a name
     named_view: bool = False  # the target is a name or attribute that holds a view
     part: tuple[int, int] | None = None  # which part of a split tensor is written
+    views: dict[str, NamedView] | None = None  # that show what is written, in every passage so far
+    is_sure: bool = True  # the target is no copy for certain
+    is_followed: bool = False  # another write to the memory comes later
+    is_repeated: bool = False  # so does this one
+    earlier: dict[int, ast.stmt] = field(default_factory=dict)  # that wrote to the memory before
     storages: set[Storage] = field(default_factory=set)
     makers: dict[ast.AST, bool] = field(default_factory=dict)  # of modules that write; True: only what they alone see
     sources: set[Storage] = field(default_factory=set)  # memory of the values written
@@ -100,8 +106,12 @@ class WriteRecord(Overwriting):
     obstacles: dict[tuple[ObstacleKind, str], Obstacle] = field(default_factory=dict)
 
     def add_obstacle(self, obstacle: Obstacle) -> None:
-        """Remember an obstacle; a certain one replaces an uncertain one."""
+        """Remember an obstacle; a certain one replaces an uncertain one, one that stays one that a replay removes."""
         key = (obstacle.kind, obstacle.name)
+        known = self.obstacles.get(key)
+        if known is not None and known.replay != obstacle.replay:
+            self.obstacles[key] = replace(known, replay=None)
+            obstacle = replace(obstacle, replay=None)
         if key not in self.obstacles or (obstacle.certain and not self.obstacles[key].certain):
             self.obstacles[key] = obstacle
 

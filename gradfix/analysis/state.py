@@ -98,6 +98,7 @@ class State:
         "chosen",
         "conflicts",
         "cuts",
+        "given",
         "grad",
         "items",
         "late",
@@ -123,6 +124,7 @@ class State:
         self.spent: Layers[Node, tuple[ast.Call, bool]] = Layers()  # freed by which backward; True: for certain
         self.passed: Layers[Node, bool] = Layers()  # by a backward, which freed it or left a gradient there
         self.late: Layers[Tensor, frozenset[Visit]] = Layers()  # writes a tensor missed before it was made
+        self.given: Layers[Tensor, dict[int, str]] = Layers()  # writes missed that a replay hands on, by whose name
         self.chosen: Layers[object, tuple[Node | None, int] | None] = Layers()  # graph of one of several, and when
         self.cuts: Layers[Storage, Flows] = Layers()  # where what is in a storage lost its graph
         self.written: set[Storage] = set()  # all memory that has a log in this state or another of the same analysis
@@ -192,12 +194,13 @@ class State:
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
 
 
-_LAYERED = tuple("variables attributes items nodes saves conflicts log late chosen cuts spent passed".split())
+_LAYERED = tuple("variables attributes items nodes saves conflicts log late given chosen cuts spent passed".split())
 
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
     """A tensor that is one of two."""
     storages = tuple(dict.fromkeys((*a.storages, *b.storages)))[:MAX_STORAGES]
+    is_same_part = a.lineage == b.lineage
     shape: tuple[int | None, ...] | None = None
     if a.shape is not None and b.shape is not None and len(a.shape) == len(b.shape):
         shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
@@ -217,11 +220,12 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         dense=a.dense and b.dense,
         device=a.device if a.device == b.device else None,
         part=a.part if a.part == b.part else None,
-        made_by=branch if branch is not None else a.made_by,
+        made_by=a.made_by if branch is None or (is_same_part and len(storages) == 1) else branch,
         split_by=a.split_by if a.split_by is b.split_by else None,
         choice=a.choice if a.choice == b.choice and a.storages == b.storages else object(),
         module_call=a.module_call and b.module_call,
         flows=a.flows | b.flows,
+        lineage=a.lineage if is_same_part else (),
     )
 
 

@@ -163,6 +163,7 @@ def _rebind_base(m: Machine, state: State, target: ast.expr, new: Tensor) -> Non
     inherited = state.late.get(new)
     if inherited:
         state.late[fresh] = inherited
+        state.given[fresh] = state.given.get(new) or {}
     rebind(m, state, name, base, fresh)
 
 

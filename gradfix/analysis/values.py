@@ -70,10 +70,12 @@ class Tensor:
     part: tuple[int, int] | None = None  # of one split into several views: which split, and which of its parts
     module_call: bool = False  # the result of a call the analysis couldn't follow
     flows: Flows = NO_FLOWS  # cuts between the graph and this object; those of its memory are in the state
+    lineage: tuple[object, ...] = ()  # which part of its memory: the base, and each view on the way to this one
     born: int = 0  # on the clock that writes are stamped with too
 
     def __post_init__(self) -> None:
         self.born = next(_CLOCK)
+        self.lineage = self.lineage or (object(),)
 
     @property
     def storage(self) -> Storage:

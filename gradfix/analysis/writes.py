@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, replace
 
-from gradfix.analysis import cuts, handed, stale
+from gradfix.analysis import cuts, handed, stale, views
 from gradfix.analysis.facts import (
     CutKind,
     IndexItem,
@@ -83,7 +83,10 @@ def write(
     )
     _update_nodes(state, tensor, node)
     _obstacles(m, state, record, site, tensor)
-    return _fresh_object(m, state, visit, tensor)
+    views.note(state, m, record, tensor, visit.key)
+    fresh = _fresh_object(m, state, visit, tensor)
+    views.hand_on(m, state, record, base_of(site.target), tensor, visit)
+    return fresh
 
 
 def written_by(state: State, fresh: Tensor) -> Node | None:
@@ -322,6 +325,7 @@ def _fresh_object(m: Machine, state: State, visit: Visit, tensor: Tensor) -> Ten
     fresh = replace(tensor)
     if missed:
         state.late[fresh] = missed
+        state.given[fresh] = state.given.get(tensor) or {}
     return fresh
 
 
@@ -337,7 +341,9 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
                 if handed.is_argument(m, visit, record, node):
                     kind = ObstacleKind.ARGUMENT_READ
                 holder = name if m.scope.qualname == record.function else f"the caller's {name}"
-                record.add_obstacle(Obstacle(kind, holder, m.place(node, f"`{name}` is read here")))
+                place = m.place(node, f"`{name}` is read here")
+                replay = (state.given.get(tensor) or {}).get(visit.key)
+                record.add_obstacle(Obstacle(kind, holder, place, replay=replay))
     if depth and isinstance(value, Container) and (items := state.items.get(value)):
         for item in items.values:
             if item.__class__ in _READ:

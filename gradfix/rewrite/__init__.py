@@ -14,6 +14,7 @@ from gradfix.rewrite.out_arguments import assign_result
 from gradfix.rewrite.out_of_place import out_of_place
 from gradfix.rewrite.places import is_view
 from gradfix.rewrite.rebind import rebind
+from gradfix.rewrite.rebuild import rebuild
 from gradfix.rewrite.reconnect import reconnect
 from gradfix.rewrite.slots import stack_slots
 from gradfix.rewrite.swaps import copy_view
@@ -29,6 +30,7 @@ __all__ = [
     "own_memory",
     "reach_leaf",
     "rebind",
+    "rebuild",
     "reconnect",
     "scalar_loss",
     "select_masked",

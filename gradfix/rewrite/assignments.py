@@ -10,11 +10,11 @@ import libcst as cst
 from gradfix.analysis.facts import IndexKind, Spelling, ValueKind, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Refusal
-from gradfix.rewrite import ladder, names, sites, tree
+from gradfix.rewrite import ladder, names, replays, sites, tree
 from gradfix.rewrite.dtypes import keeps_dtype
 from gradfix.rewrite.expressions import is_effectless, is_literal_number, mentions
 from gradfix.rewrite.ladder import Form
-from gradfix.rewrite.places import clone_of, place_of, temporary
+from gradfix.rewrite.places import temporary
 from gradfix.rewrite.tree import Tree
 from gradfix.source import Source
 
@@ -159,24 +159,22 @@ _FORMS: dict[Form, Callable[[Tree, Write, Spelling], str]] = {
 
 def _clone(source: Source, site: sites.Site, read: Tree, write: Write, spelling: Spelling) -> Edits | Refusal:
     """Hoist the value where it may read the tensor, clone the tensor, then write to the clone."""
-    place, value = place_of(write), _whole_value(write)
-    assert place is not None
-    clone = clone_of(source, place)
+    value, clones, places = _whole_value(write), replays.clones(source, write), replays.renewed(write)
     if write.form is WriteForm.AUGMENTED_INDEX:
-        return _clone_augmented_index(source, site, read, write, spelling, clone)
-    if not _needs_hoist(source, write, value, place, spelling):
-        return sites.prepend(site, [clone])
-    if _unpacks(write) and mentions(value, place):
+        return _clone_augmented_index(source, site, read, write, spelling, clones)
+    if not any(_needs_hoist(source, write, value, place, spelling) for place in places):
+        return replays.cloned_early(source, write) or sites.prepend(site, clones)
+    if _unpacks(write) and any(mentions(value, place) for place in places):
         return Refusal(
             "the values of this multiple assignment read the tensor that it writes",
             "assign the values to names first, then write them one after the other",
         )
     hoist, rest = _hoisted(read, temporary(source))
-    return sites.replace(site, [hoist, clone, rest])
+    return sites.replace(site, [hoist, *clones, rest])
 
 
 def _clone_augmented_index(
-    source: Source, site: sites.Site, read: Tree, write: Write, spelling: Spelling, clone: str
+    source: Source, site: sites.Site, read: Tree, write: Write, spelling: Spelling, clones: list[str]
 ) -> Edits | Refusal:
     """`y[i] += v` as value, clone, write; the index is evaluated twice."""
     if not all(is_effectless(item.node, spelling) for item in write.index):
@@ -186,7 +184,7 @@ def _clone_augmented_index(
     result = tree.binary(statement) if ladder.is_basic(write.index) else _sum(statement, write)
     value = cst.Name(temporary(source))
     hoist = read.line("{value} = {result}", value=value, result=result)
-    return sites.replace(site, [hoist, clone, read.code(tree.assignment(statement, value))])
+    return sites.replace(site, [hoist, *clones, read.code(tree.assignment(statement, value))])
 
 
 def _needs_hoist(source: Source, write: Write, value: ast.expr, place: ast.expr, spelling: Spelling) -> bool:

@@ -9,11 +9,11 @@ import libcst as cst
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Refusal
-from gradfix.rewrite import names, sites, tree
+from gradfix.rewrite import names, replays, sites, tree
 from gradfix.rewrite.chains import Chain, Use, chain_of, is_forgotten, use_of
 from gradfix.rewrite.expressions import is_effectless, mentions, same
 from gradfix.rewrite.ladder import Form
-from gradfix.rewrite.places import clone_of, place_of, temporary
+from gradfix.rewrite.places import place_of, temporary
 from gradfix.rewrite.tree import Tree
 from gradfix.source import Source
 
@@ -36,7 +36,7 @@ def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits
         return _clone(source, site, read, write, spelling, call)
     place = place_of(write)
     holder = None if place is None else tree.name(source.span_of(place).text(source.text))
-    result = _out_of_place(read, call, chain, holder)
+    result = out_of_place_call(read, call, chain, holder)
     if result is None:
         return _NOT_FOUND
     lines = _statements(source, read, write, chain, call, result, holder)
@@ -63,15 +63,19 @@ def _statements(
     use = use_of(write.statement, chain.top, place)
     if use is Use.STATEMENT or use is Use.ASSIGNED_BACK:
         return [rebinding]
-    if isinstance(place, ast.Name) and is_forgotten(source, write.statement, chain.top, place):
+    followed = bool(replays.replay_of(write))
+    if isinstance(place, ast.Name) and not followed and is_forgotten(source, write.statement, chain.top, place):
         return [tree.replaced(read, call, result)]
     return [rebinding, tree.replaced(read, call, holder)]
 
 
-def _out_of_place(
-    read: Tree, call: cst.Call, chain: Chain, holder: cst.BaseExpression | None
+def out_of_place_call(
+    read: Tree, call: cst.Call, chain: Chain, holder: cst.BaseExpression | None, *, cast: bool = True
 ) -> cst.BaseExpression | None:
-    """`call` with every link of the chain replaced by its twin; None when the tree isn't shaped as expected."""
+    """`call` with every link of the chain replaced by its twin; None when the tree isn't shaped as expected.
+
+    `cast`: where the twin may be of another dtype, its result is cast to that of `holder`.
+    """
     made: cst.BaseExpression = call
     if chain.form is WriteForm.FLAG:
         return _without_flag(call)
@@ -80,7 +84,11 @@ def _out_of_place(
         func = call.func.with_changes(attr=cst.Name(twin.name))
         if inner:
             value = call.func.value
-            below = _out_of_place(read, value, chain.below(), holder) if isinstance(value, cst.Call) else None
+            below = (
+                out_of_place_call(read, value, chain.below(), holder, cast=cast)
+                if isinstance(value, cst.Call)
+                else None
+            )
             if below is None:
                 return None
             func = func.with_changes(value=below)
@@ -89,7 +97,7 @@ def _out_of_place(
         made = call.with_changes(func=tree.name(chain.function))
     else:
         return None
-    if not twin.cast:
+    if not twin.cast or not cast:
         return made
     if holder is None:
         return None
@@ -115,7 +123,7 @@ def _clone(
     """Clone the tensor before the statement, which then writes to the clone."""
     place = place_of(write)
     assert place is not None
-    if write.form is WriteForm.FLAG and _is_only_handed_over(source, write, place):
+    if write.form is WriteForm.FLAG and _is_only_handed_over(source, write, place) and not replays.replay_of(write):
         argument = call.args[0]
         copy = read.expression("{y}.clone()", y=tree.receiver(argument.value))
         return sites.replace(site, [tree.replaced(read, argument.value, copy)])
@@ -125,9 +133,10 @@ def _clone(
     arguments = [*write.node.args, *(keyword.value for keyword in write.node.keywords)]
     if write.form is not WriteForm.METHOD:
         arguments = arguments[1:]
-    hoisted = [a for a in arguments if not _may_stay(source, write, place, a, spelling)]
+    places, clones = replays.renewed(write), replays.clones(source, write)
+    hoisted = [a for a in arguments if not all(_may_stay(source, write, p, a, spelling) for p in places)]
     if not hoisted:
-        return sites.prepend(site, [clone_of(source, place)])
+        return replays.cloned_early(source, write) or sites.prepend(site, clones)
     whole = use_of(write.statement, write.node, place) not in (Use.FIRST, Use.BURIED)
     if write.node.args[-1:] != hoisted or not whole:
         return Refusal("an argument reads the tensor that the call writes", "give the argument a name before the call")
@@ -135,7 +144,7 @@ def _clone(
     argument = [arg for arg in call.args if arg.keyword is None][-1]
     hoist = read.line("{value} = {argument}", value=value, argument=tree.alone(read, argument.value))
     rest = tree.replaced(read, argument.value, value)
-    return sites.replace(site, [hoist, clone_of(source, place), rest])
+    return sites.replace(site, [hoist, *clones, rest])
 
 
 def _is_only_handed_over(source: Source, write: Write, place: ast.expr) -> bool:

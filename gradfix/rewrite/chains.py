@@ -57,6 +57,14 @@ def chain_of(write: Write, spelling: Spelling) -> Chain:
     return Chain(write.form, links[-1], whole if len(whole) == len(found) else ())
 
 
+def links_of(call: ast.Call) -> list[ast.Call]:
+    """The in-place calls of a chain, outermost first."""
+    links = [call]
+    while isinstance(inner := _callee(links[-1]), ast.Call) and inner_link(inner) is not None:
+        links.append(inner)
+    return links
+
+
 def use_of(statement: ast.stmt, call: ast.Call, place: ast.expr) -> Use:
     """What `statement` does with the value of `call`, which writes to `place`."""
     if isinstance(statement, ast.Expr) and statement.value is call:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 from enum import Enum
 
-from gradfix.analysis.facts import IndexItem, IndexKind, Spelling, ValueKind, Write
+from gradfix.analysis.facts import IndexItem, IndexKind, Spelling, ValueKind, Write, WriteForm
+from gradfix.analysis.indexing import indexed_shape
 from gradfix.analysis.masked import elementwise_operands
 from gradfix.rewrite import names
 from gradfix.rewrite.dtypes import has_equal_dtype, is_floating, keeps_dtype, may_be_complex
 from gradfix.rewrite.expressions import is_effectless, is_literal_number, same
-from gradfix.rewrite.places import writes_through_view
+from gradfix.rewrite.places import root_of, writes_through_view
+from gradfix.rewrite.view_steps import is_whole, restricts
 
 _FULL = (None, None, None)
 _ELEMENTWISE_TESTS = frozenset({"isnan", "isinf", "isfinite", "signbit"})
@@ -30,6 +32,7 @@ class Form(Enum):
     WHERE = "where"  # y = torch.where(mask, v, y)
     INDEX_PUT = "index_put"  # y = y.index_put((i,), v)
     SCATTER = "scatter"  # y = torch.select_scatter(y, v, dim, i), torch.slice_scatter(y, v, dim, a, b)
+    REPLAY = "replay"  # y = torch.diagonal_scatter(y, v), of y.diagonal()[:] = v
     CLONE = "clone"  # y = y.clone(); y[i] = v
 
 
@@ -41,8 +44,10 @@ def is_basic(items: tuple[IndexItem, ...]) -> bool:
 
 def index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
     """The forms of `y[i] = v`, best first; the clone form is always among them."""
-    if not _may_move(write, spelling) or not names.can_spell_torch(spelling) or writes_through_view(write):
+    if not _may_move(write, spelling) or not names.can_spell_torch(spelling):
         return (Form.CLONE,)
+    if writes_through_view(write):
+        return (Form.REPLAY, Form.CLONE) if fits_replay(write, spelling) else (Form.CLONE,)
     tests = ((Form.WHERE, _fits_where), (Form.INDEX_PUT, _fits_index_put), (Form.SCATTER, _fits_scatter))
     best = next((form for form, fits in tests if fits(write)), None)
     return (Form.CLONE,) if best is None else (best, Form.CLONE)
@@ -50,14 +55,45 @@ def index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
 
 def augmented_index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
     """The forms of `y[i] += v`, best first."""
-    if not _may_move(write, spelling) or writes_through_view(write):
+    if not _may_move(write, spelling):
         return (Form.CLONE,)
+    if writes_through_view(write):
+        return (Form.REPLAY, Form.CLONE) if fits_replay(write, spelling) else (Form.CLONE,)
     torch = names.can_spell_torch(spelling)
     if torch and single_axis(write.index) is not None:
         return (Form.SCATTER, Form.CLONE)
     if keeps_dtype(write) and (_are_tensors(write.index) or (torch and _is_element(write))):
         return (Form.INDEX_PUT, Form.CLONE)
     return (Form.CLONE,)
+
+
+def fits_replay(write: Write, spelling: Spelling) -> bool:
+    """Whether a write through a view spelled on the spot is the same as a new value of that view.
+
+    What puts the value back casts it only where it is a part that is put back: `torch.select_scatter` and its like.
+    """
+    target = root_of(write.target)
+    sure = write.views.is_sure and is_basic(write.index) and is_effectless(target, spelling)
+    if not sure or not names.can_spell_torch(spelling):
+        return False
+    part = restricts(target) if all(is_whole(item.node) for item in write.index) else _restricts(write.index)
+    if write.form is WriteForm.AUGMENTED_INDEX or write.method not in (None, "fill_", "copy_", "zero_"):
+        return part or keeps_dtype(write)
+    return part and (write.method == "zero_" or _fits_view(write))
+
+
+def _restricts(items: tuple[IndexItem, ...]) -> bool:
+    return single_axis(items) is not None
+
+
+def _fits_view(write: Write) -> bool:
+    """A number, or a tensor of exactly the shape of the view that is written."""
+    if write.written.kind is ValueKind.NUMBER:
+        return True
+    tensor = write.written.tensor
+    shape = indexed_shape(write.tensor.shape, write.index)
+    known = shape is not None and None not in shape and tensor is not None and tensor.shape == shape
+    return known and write.written.kind is ValueKind.TENSOR and is_floating(write.tensor)
 
 
 def single_axis(items: tuple[IndexItem, ...]) -> tuple[int, IndexItem] | None:

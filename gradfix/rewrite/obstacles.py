@@ -6,13 +6,13 @@ import ast
 
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Write, WriteForm
 from gradfix.findings import Applicability, Refusal
+from gradfix.rewrite import replays
 from gradfix.rewrite.expressions import short
 from gradfix.rewrite.places import place_of
 from gradfix.source import Source
 
-_HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ)
 _REFUSED = (
-    *_HOLDERS,
+    *replays.HOLDERS,
     ObstacleKind.CLOSURE,
     ObstacleKind.ARGUMENT_READ,
     ObstacleKind.PARAMETER,
@@ -23,9 +23,11 @@ _REFUSED = (
 )
 
 
-def refusal(source: Source, write: Write) -> Refusal | None:
-    """Why `write` can't be made a rebinding at all; None when it can."""
+def refusal(source: Source, write: Write, *, replayed: bool = False) -> Refusal | None:
+    """Why `write` can't be made a rebinding at all; None when it can. `replayed`: views and their bases follow."""
     for obstacle in write.obstacles:
+        if replayed and replays.resolves(write, obstacle):
+            continue
         if obstacle.certain and obstacle.kind in _REFUSED and _stands(write, obstacle):
             return _explain(source, write, obstacle)
     if write.tensor.expanded:
@@ -37,9 +39,10 @@ def refusal(source: Source, write: Write) -> Refusal | None:
     return None
 
 
-def applicability(write: Write) -> Applicability:
+def applicability(write: Write, *, replayed: bool = False) -> Applicability:
     """Safe, unless somebody else may hold the tensor and see that the write no longer reaches it."""
-    return Applicability.UNSAFE if any(_stands(write, o) for o in write.obstacles) else Applicability.SAFE
+    left = (o for o in write.obstacles if not (replayed and replays.resolves(write, o)))
+    return Applicability.UNSAFE if any(_stands(write, o) for o in left) else Applicability.SAFE
 
 
 def _stands(write: Write, obstacle: Obstacle) -> bool:
@@ -49,7 +52,9 @@ def _stands(write: Write, obstacle: Obstacle) -> bool:
         return False
     if obstacle.kind is ObstacleKind.NOT_A_NAME:
         return place is None and not _is_handed_on(write)
-    if obstacle.kind in _HOLDERS and place is not None:  # the base itself is assigned, and its later readers follow
+    if (
+        obstacle.kind in replays.HOLDERS and place is not None
+    ):  # the base itself is assigned, and its later readers follow
         return obstacle.name != ast.unparse(place)
     return True
 

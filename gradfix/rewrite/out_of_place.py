@@ -9,6 +9,7 @@ from gradfix.rewrite.handed_back import hand_back
 from gradfix.rewrite.parameter_copies import copy_parameter
 from gradfix.rewrite.plain_views import split_plainly
 from gradfix.rewrite.rebind import rebind
+from gradfix.rewrite.replays import replay_of
 from gradfix.rewrite.saved_copies import copy_saved
 from gradfix.rewrite.updates import update_quietly
 from gradfix.rewrite.working_copies import WORKING_COPY, work_on_copy
@@ -38,9 +39,15 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
         ways = made
     else:
         first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
+        first = first or (copy.applicability is Applicability.SAFE and _replays_often(write))
         ways = (copy, *made) if first else (*made, copy)
     if isinstance(made, Refusal) or (made and made[0].applicability is not Applicability.SAFE):
         handed = hand_back(source, write, spelling)
         if handed is not None:
             ways = (handed, *ways) if handed.applicability is Applicability.SAFE else (*ways, handed)
     return ways or made
+
+
+def _replays_often(write: Write) -> bool:
+    """Whether a replay would be one of several: one copy of what was saved, or parts that may be written, is less."""
+    return bool(replay_of(write)) and (write.views.is_followed or write.views.is_repeated)

@@ -41,9 +41,9 @@ def split_plainly(source: Source, write: Write, spelling: Spelling) -> Rewrite |
 
 def _keeps_sizes(node: ast.expr, spelling: Spelling) -> bool:
     """Whether `tensor_split` gives parts of the same sizes: for two chunks always, for more if they are equal."""
-    if not isinstance(node, ast.Call) or _called(node) != "chunk":
+    if not isinstance(node, ast.Call) or called(node) != "chunk":
         return True
-    number = _argument(node, spelling, 0)
+    number = argument_of(node, spelling, 0)
     return isinstance(number, ast.Constant) and number.value == 2
 
 
@@ -62,7 +62,7 @@ def _build(
 
 
 def _edit(source: Source, node: ast.expr, spelling: Spelling) -> Edit | Refusal:
-    if isinstance(node, ast.Call) and _called(node) in _SPLITTING:
+    if isinstance(node, ast.Call) and called(node) in _SPLITTING:
         text = _without_splitting(source, node, spelling)
         return text if isinstance(text, Refusal) else Edit(source.span_of(node), text)
     base = _iterated(source, node)
@@ -99,14 +99,14 @@ def _iterated(source: Source, node: ast.expr) -> ast.expr | None:
 
 def _without_splitting(source: Source, call: ast.Call, spelling: Spelling) -> str | Refusal:
     """`y.split(2)` as `y.tensor_split(…)`, `y.unbind()` as a list of items."""
-    base = _base(call, spelling)
+    base = base_of_split(call, spelling)
     if base is None or not _is_repeatable(base, spelling):
         return _COMPUTED
     if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
         return _SIZES
     text = _text(source, base) if isinstance(base, _ATOMS) else f"({_text(source, base)})"
-    name = _called(call)
-    axis = _argument(call, spelling, 0 if name == "unbind" else 1, "dim")
+    name = called(call)
+    axis = argument_of(call, spelling, 0 if name == "unbind" else 1, "dim")
     if axis is not None and not is_effectless(axis, spelling):
         return _SIZES
     dim = None if axis is None else _text(source, axis)
@@ -118,7 +118,7 @@ def _without_splitting(source: Source, call: ast.Call, spelling: Spelling) -> st
     where = (
         _sections(source, call, spelling, text, dim)
         if name == "split"
-        else _text_of(source, _argument(call, spelling, 0, "chunks"))
+        else _text_of(source, argument_of(call, spelling, 0, "chunks"))
     )
     if where is None:
         return _SIZES
@@ -127,7 +127,7 @@ def _without_splitting(source: Source, call: ast.Call, spelling: Spelling) -> st
 
 def _sections(source: Source, call: ast.Call, spelling: Spelling, text: str, dim: str | None) -> str | None:
     """Where `split` cuts: after every so many, or after each of the sizes written out."""
-    sizes = _argument(call, spelling, 0, "split_size", "split_size_or_sections")
+    sizes = argument_of(call, spelling, 0, "split_size", "split_size_or_sections")
     if isinstance(sizes, ast.Constant) and type(sizes.value) is int:
         return f"list(range({sizes.value}, {text}.size({dim or 0}), {sizes.value}))"
     if not isinstance(sizes, (ast.List, ast.Tuple)) or not sizes.elts:
@@ -143,7 +143,7 @@ def _sections(source: Source, call: ast.Call, spelling: Spelling, text: str, dim
     return f"({ends[0]},)" if len(ends) == 1 else f"({', '.join(ends)})"
 
 
-def _base(call: ast.Call, spelling: Spelling) -> ast.expr | None:
+def base_of_split(call: ast.Call, spelling: Spelling) -> ast.expr | None:
     """The tensor that is split: what the method is called on, or the first argument of the function."""
     if _is_function(call, spelling):
         return call.args[0] if call.args else None
@@ -156,7 +156,7 @@ def _is_function(call: ast.Call, spelling: Spelling) -> bool:
     return isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in (spelling.torch, "torch")
 
 
-def _argument(call: ast.Call, spelling: Spelling, place: int, *keywords: str) -> ast.expr | None:
+def argument_of(call: ast.Call, spelling: Spelling, place: int, *keywords: str) -> ast.expr | None:
     """An argument by its place after the tensor, or by name."""
     for keyword in call.keywords:
         if keyword.arg in keywords:
@@ -165,7 +165,7 @@ def _argument(call: ast.Call, spelling: Spelling, place: int, *keywords: str) ->
     return call.args[place] if place < len(call.args) else None
 
 
-def _called(call: ast.Call) -> str:
+def called(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 

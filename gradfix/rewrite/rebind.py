@@ -8,9 +8,9 @@ from functools import partial
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, Rewrite
-from gradfix.rewrite import chains, ladder, names, obstacles, twins
+from gradfix.rewrite import chains, ladder, names, obstacles, replays, twins
 from gradfix.rewrite.dtypes import keeps_dtype
-from gradfix.rewrite.expressions import enclosing, is_container_item, short
+from gradfix.rewrite.expressions import enclosing, is_container_item, is_effectless, short
 from gradfix.rewrite.ladder import Form
 from gradfix.rewrite.places import is_single_assignment, place_of, swaps, writes_through_view
 from gradfix.source import Source
@@ -41,7 +41,7 @@ def rebind(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, .
     The best is the shortest form that the facts prove equal; cloning the tensor before the write comes last. Building
     one may still end in a `Refusal`, when the statement is spelled in a way that this form can't take.
     """
-    refusal = obstacles.refusal(source, write) or swaps(write)
+    refusal = obstacles.refusal(source, write, replayed=True) or swaps(write)
     if refusal is None and write.method is not None and write.form is WriteForm.METHOD:
         refusal = twins.refusal(write.method)
     if refusal is not None:
@@ -63,7 +63,7 @@ def rebind(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, .
 def _grade(write: Write, form: Form) -> Applicability:
     if form is Form.PLAIN and not keeps_dtype(write):
         return Applicability.UNSAFE
-    return obstacles.applicability(write)
+    return obstacles.applicability(write, replayed=True)
 
 
 def _augmented_forms(source: Source, write: Write) -> tuple[Form, ...]:
@@ -108,12 +108,25 @@ def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form,
         if any(twin.cast for twin in chain.twins):
             return _NO_CAST
         return tuple(forms) if used and forms else _NO_PLACE
-    buried = chains.use_of(write.statement, chain.top, place) is chains.Use.BURIED
-    if buried and forms and isinstance(place, ast.Name):
+    use = chains.use_of(write.statement, chain.top, place)
+    if use is chains.Use.STATEMENT and _is_replayed(write, chain, spelling):
+        forms.append(Form.REPLAY)
+    buried = use is chains.Use.BURIED
+    if buried and forms and isinstance(place, ast.Name) and not replays.replay_of(write):
         buried = not chains.is_forgotten(source, write.statement, chain.top, place)
     if len(chain.twins) > 1:  # a clone made before the statement doesn't part the links
         return _BURIED if buried else tuple(forms)
     return (Form.CLONE,) if buried else (*forms, Form.CLONE)
+
+
+def _is_replayed(write: Write, chain: chains.Chain, spelling: Spelling) -> bool:
+    """`y[0].mul_(2)`, `y.diagonal().zero_()`."""
+    if write.form is not WriteForm.METHOD or not writes_through_view(write):
+        return False
+    filled = write.method in ("fill_", "copy_", "zero_") and len(chains.links_of(chain.top)) == 1
+    arguments = [*chain.top.args, *(keyword.value for keyword in chain.top.keywords)]
+    pure = all(is_effectless(argument, spelling) for argument in arguments)
+    return pure and bool(filled or chain.twins) and ladder.fits_replay(write, spelling)
 
 
 def _has_flag(call: ast.Call) -> bool:
@@ -132,6 +145,8 @@ def _title(source: Source, write: Write, form: Form) -> str:
     match form:
         case Form.ARITHMETIC | Form.PLAIN:
             return f"Write `{short(source, write.node)}` as an assignment of a new tensor"
+        case Form.REPLAY:
+            return f"Assign `{name}` a tensor that has the write"
         case Form.TWIN if write.method is not None:
             return f"Replace `{write.method}` with `{write.method.removesuffix('_')}`"
         case Form.FUNCTION if write.form is WriteForm.FLAG:
@@ -146,15 +161,25 @@ def _title(source: Source, write: Write, form: Form) -> str:
             axis = ladder.single_axis(write.index)
             function = "slice_scatter" if axis and isinstance(axis[1].node, ast.Slice) else "select_scatter"
             return f"Replace the write with `torch.{function}`, assigned to `{name}`"
+        case _ if put := replays.replay_of(write).put:
+            return f"Clone `{short(source, put[-1].base)}` before the write, and take `{name}` from the clone"
         case _:
             return f"Clone `{name}` before the write"
 
 
 def _build(source: Source, *, form: Form, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
-    if write.form in _CALLS:
+    if form is Form.REPLAY:
+        from gradfix.rewrite import on_the_spot  # imports LibCST
+
+        made = on_the_spot.build(source, write, spelling)
+    elif write.form in _CALLS:
         from gradfix.rewrite import calls  # imports LibCST
 
-        return calls.build(source, form, write, spelling)
-    from gradfix.rewrite import assignments  # imports LibCST
+        made = calls.build(source, form, write, spelling)
+    else:
+        from gradfix.rewrite import assignments  # imports LibCST
 
-    return assignments.build(source, form, write, spelling)
+        made = assignments.build(source, form, write, spelling)
+    return (
+        made if isinstance(made, Refusal) else replays.follow(source, write, made, spelling, cloned=form is Form.CLONE)
+    )

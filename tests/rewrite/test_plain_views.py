@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 HEAD = "import torch\nimport torch as th\nfrom torch import chunk\n"
 LEAF = "x = torch.randn(4, 6, requires_grad=True)\ny = x * 2\n"
+HELD = "kept = [y]\n"  # so that `y` can't be made of its parts again
 
 PROGRAMS = {
     "a loop": ("for row in y:\n    row += 1\n", "for row in [y[i] for i in range(len(y))]:"),
@@ -36,9 +37,12 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_parts_may_be_written(name: str) -> None:
     body, line = PROGRAMS[name]
-    end = "show(y)\nloss = (y * x).sum()\nloss.backward()\n"
+    end = "show(kept[0])\nloss = (kept[0] * x).sum()\nloss.backward()\n"
     text = assert_cured(
-        HEAD + LEAF + body + end, "multiple views" if "y += 1" not in body else "its base", "x", by_differences=True
+        HEAD + LEAF + HELD + body + end,
+        "multiple views" if "y += 1" not in body else "its base",
+        "x",
+        by_differences=True,
     )
     assert line is None or line in text.splitlines(), text
 
@@ -54,7 +58,7 @@ def test_an_item_that_is_assigned_back_needs_a_list() -> None:
 
 
 def test_more_chunks_ask() -> None:
-    text = HEAD + LEAF + "a, b, c = y.chunk(3, 1)\na += 1\n(y * 2).sum().backward()\n"
+    text = HEAD + LEAF + HELD + "a, b, c = y.chunk(3, 1)\na += 1\n(kept[0] * 2).sum().backward()\n"
     assert fixed(text) == text
     assert "a, b, c = y.tensor_split(3, 1)" in fixed(text, Applicability.UNSAFE)
 

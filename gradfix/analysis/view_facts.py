@@ -1,0 +1,31 @@
+"""What is told of names that hold views of other tensors."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NamedView:
+    """A name that holds a view, as one statement took it: `row = y[0]`. Taken again, it would be the same view."""
+
+    name: str
+    view: ast.expr  # `y[0]`
+    base: ast.expr  # the name or attribute in it that the view starts from: `y`
+    taken: ast.stmt | None = None  # the statement
+    until: ast.stmt | None = None  # the one of its block that the write is, or stands in
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenViews:
+    """The views that show the memory of a write while it happens."""
+
+    named: tuple[NamedView, ...] = ()
+    is_sure: bool = False  # the target itself is no copy, whatever is spelled as a view
+    is_followed: bool = False  # another write to the memory comes later
+    is_repeated: bool = False  # the same write comes again, in a loop
+    earlier: tuple[ast.stmt, ...] = ()  # that wrote to the memory before
+
+
+NO_VIEWS = WrittenViews()
