@@ -145,7 +145,7 @@ def test_a_fix_is_not_blamed_for_a_hazard_that_is_left(tmp_path: Path) -> None:
     )
     two = BROKEN.replace("import torch\n", "import torch\n\n\n" + doubled + "\n").replace(
         "y.sum()",
-        "z = x * 1\nview = z[0:1]\nd = Double.apply(z)\nz[0] = 1\n(y.sum() + z.sum() + view.sum() + d.sum())",
+        "z = x * 1\nkept = [z]\nd = Double.apply(z)\nz[0] = 1\n(y.sum() + z.sum() + kept[0].sum() + d.sum())",
     )
     (tmp_path / "a.py").write_text(two)
     done = _gradfix("apply", "--output-format", "json", "a.py", cwd=tmp_path)
