@@ -98,6 +98,8 @@ def _compare(program: Program, made: Rewritten, fed: Feed, before: Run) -> str:
     if before.ran:
         return _differences(program, made, before, after, fed, "run")
     if after.kind is not None:
+        if after.kind == "other" and after.message == running.run(program.text, program.leaves, fed, "number").message:
+            return "skipped"  # the original would have come to that, too
         if after.kind == "other":
             made.problems.append(f"{fed}: {before.kind} before, after the fix {after.message}")
             return "differs"

@@ -19,9 +19,9 @@ from truth.grammar import Program  # noqa: E402
 from truth.judge import Class, Judged  # noqa: E402
 from truth.running import Feed  # noqa: E402
 
-# Measured on 3,000 programs of other seeds: of 1,073 that fail 99.5 % are flagged at the very write, 96.2 % of those as
-# errors; of 1,662 that run 0.2 % carry a warning. Of 2,908 rewrites in 2,000 programs one program comes out wrong and
-# one doesn't settle: both stand in test_cases.py.
+# Measured on 600 programs of other seeds: of 224 that fail all are flagged at the very write, as errors; none of 311
+# that run carries a warning. 3,354 rewrites in 1,700 programs make no difference, but for one whose original hid an
+# error of its own.
 CLAIM_SEEDS = range(1_000_000, 1_000_300)
 REWRITE_SEEDS = range(2_000_000, 2_000_150)
 HEAD = "import torch\nimport torch.nn.functional as F\nx = torch.randn(3, requires_grad=True)\n"
