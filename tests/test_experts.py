@@ -21,6 +21,8 @@ EXPERTS = [
 _FITTED = "dtype and shape of what is put in aren't known, so each slot is fitted to the buffer, which stays for that"
 _STATEMENTS = "the author's own statements and names stay, where the expert wrote the function anew"
 LONGER = {
+    "multi_view_write/halves_by_chunk": "the base is made of its parts again, where the expert did without it",
+    "view_write/row_base_read_later": "the base is cloned in a line of its own, before its row is taken",
     "augmented_assignment/argument_of_a_helper": _STATEMENTS,
     "index_assignment/columns_after_sigmoid": "the shape of the value isn't known; the expert takes the columns apart",
     "inplace_method/value_used": "both names stay bound to the result",
@@ -39,8 +41,6 @@ LONGER = {
     "recurrent_buffer/states_of_a_cell": _FITTED,
     "recurrent_buffer/two_steps_back": _FITTED,
     "recurrent_buffer/warping_table": _FITTED,
-    "view_write/diagonal_set": "the write through the view stays, on a clone",
-    "view_write/diagonal_zeroed": "the write through the view stays, on a clone",
 }
 
 
