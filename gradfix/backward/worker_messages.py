@@ -68,6 +68,7 @@ _KINDS: tuple[tuple[str, Handler], ...] = (
     (r"not (?:int|float|str|list|tuple)\b", repair.of_another_kind("tensor", "list")),
     (r"TypeError: .*(?:float|real number)", repair.of_another_kind("float")),
     (r"unsupported operand|not supported between|bad op", repair.of_another_kind("float", "int", "tensor", "list")),
+    (r"should be a string|must be str|expected str", repair.of_another_kind("str")),
     (r"indices must be|KeyError|string index", repair.of_another_kind("str", "dict", "int", "long")),
     (r"'(?:types\.)?(?P<owner>\w+)' object has no attribute '(?P<name>\w+)'", repair.with_attribute),
     (r"KeyError: '(?P<key>\w+)'", repair.with_key),

@@ -223,6 +223,8 @@ def _as_kind(kind: str, name: str, value: Value) -> list[Value]:
             if isinstance(value, Plain) and type(value.value) is int
             else of_kind("int", name, Clue(), Context(False))
         )
+    if kind == "str" and isinstance(value, Several):
+        return [Several((Plain("a"), Plain("b")), value.is_list)]
     if kind in ("float", "callable", "module", "object", "str", "dict"):
         return of_kind(kind, name, Clue(), Context(False))[:6]
     return []
