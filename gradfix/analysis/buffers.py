@@ -12,6 +12,7 @@ from gradfix.analysis.machine import Machine
 from gradfix.analysis.records import WriteRecord
 from gradfix.analysis.scopes import Bindings, Loop, Parents, driving_loop, names_in, stored_in
 from gradfix.analysis.slots import Chain, access_of, axes_of, chain_of
+from gradfix.analysis.values import Storage
 
 _FORMS = (WriteForm.INDEX, WriteForm.AUGMENTED_INDEX)
 _METADATA = frozenset(
@@ -89,6 +90,10 @@ class _Finder:
         self._parents = Parents(tree)
         self._bindings: dict[int, Bindings] = {}
         self._describe = describe
+        self._writers: dict[Storage, list[WriteRecord]] = {}
+        for record in m.writes.values():
+            for storage in record.storages:
+                self._writers.setdefault(storage, []).append(record)
 
     def loop_of(self, write: Write) -> Loop | None:
         """The outermost loop that goes through the slots `write` names."""
@@ -219,11 +224,11 @@ class _Finder:
     def _check_writes(self, loop: Loop, name: str, uses: Sequence[_Use]) -> None:
         """Nothing else may write the memory of the buffer while the loop runs."""
         own = [use.record for use in uses if use.record is not None]
-        storages = {storage for record in own for storage in record.storages}
+        storages = dict.fromkeys(storage for record in own for storage in record.storages)
         inside = {id(node) for node in ast.walk(loop)}
         functions = {record.function for record in own}
-        for record in self._m.writes.values():
-            if any(record is mine for mine in own) or record.storages.isdisjoint(storages):
+        for record in (record for storage in storages for record in self._writers[storage]):
+            if any(record is mine for mine in own):
                 continue
             if id(record.node) in inside or record.function not in functions:
                 raise _Refused(f"`{ast.unparse(record.node)[:48]}` writes to the memory of `{name}`, too")

@@ -96,6 +96,12 @@ class Visit:
     node: Node | None  # the graph node the write made
     storages: tuple[Storage, ...]  # it hits one of them
     certain: bool  # it surely takes place
+    tick: int  # when, on the clock that orders writes
+
+
+def in_order(visits: Iterable[Visit]) -> list[Visit]:
+    """As they took place."""
+    return sorted(visits, key=lambda visit: visit.tick)
 
 
 def reachable(root: Node | None) -> Iterator[Node]:

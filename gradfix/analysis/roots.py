@@ -11,6 +11,7 @@ from gradfix.analysis import calls, losses, names, objects, sinks
 from gradfix.analysis.annotations import argument, counted, promised
 from gradfix.analysis.candidates import Candidates
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
+from gradfix.analysis.graph import in_order
 from gradfix.analysis.machine import MODULE, Machine, Scope
 from gradfix.analysis.names import is_other_annotation
 from gradfix.analysis.operations import outside
@@ -253,6 +254,6 @@ def _tensors(state: State, value: Value, depth: int) -> list[Tensor]:
 
 
 def _note_stored(m: Machine, state: State, tensor: Tensor, name: str) -> None:
-    for visit in state.missed(tensor):
+    for visit in in_order(state.missed(tensor)):
         if (record := m.writes.get(visit.key)) is not None and ast.unparse(record.target) != name:
             record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))

@@ -10,6 +10,7 @@ import ast
 from collections.abc import Mapping
 
 from gradfix.analysis.facts import Swap, Tracked, WriteForm
+from gradfix.analysis.graph import in_order
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import tracked
 from gradfix.analysis.records import SwapRecord, WriteRecord
@@ -24,7 +25,7 @@ def note(m: Machine, state: State, target: ast.Subscript, written: Tensor, value
         return
     if value.storages != written.storages or not written.known or tracked(state, written) is Tracked.NO:
         return
-    for visit in state.missed(value):
+    for visit in in_order(state.missed(value)):
         earlier = m.writes.get(visit.key)
         if earlier is not None and _same_place(earlier, value.made_by) and earlier.function == m.scope.qualname:
             m.swaps.setdefault(

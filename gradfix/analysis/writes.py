@@ -17,7 +17,7 @@ from gradfix.analysis.facts import (
     ValueKind,
     WriteForm,
 )
-from gradfix.analysis.graph import Node, NodeKind, Visit, operation, phi
+from gradfix.analysis.graph import Node, NodeKind, Visit, in_order, operation, phi
 from gradfix.analysis.machine import MODULE, Machine
 from gradfix.analysis.operations import facts_of, last_op, strongest, tracked, value_facts
 from gradfix.analysis.records import HazardNote, Overwriting, WriteRecord, join_facts, join_index, join_written
@@ -228,7 +228,7 @@ def overwrite_saves(
     """What was saved of one of `storages` is overwritten; `node` is what the write made, `key` names its record."""
     passage = m.passage()
     record.passages[passage] = record.passages.get(passage, False) or not m.outer_arms
-    visit = Visit(key, passage, node, storages, certain)
+    visit = Visit(key, passage, node, storages, certain, now())
     if node is not None:
         m.visits.append(visit)
     for storage in storages:
@@ -334,7 +334,7 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
     if state.quiet or not state.log:
         return
     for tensor in tensors(value):
-        for visit in state.missed(tensor):
+        for visit in in_order(state.missed(tensor)):
             record = m.writes.get(visit.key)
             if record is not None and not _inside(node, record) and not _apart(tensor, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
