@@ -11,7 +11,7 @@ from typing import Protocol
 from gradfix.analysis.facts import IndexItem, TensorFacts
 from gradfix.analysis.flow import Flow
 from gradfix.analysis.graph import Passage, Visit
-from gradfix.analysis.names import shown_tensors
+from gradfix.analysis.names import shown_tensors, tensors_alone
 from gradfix.analysis.records import (
     AgainRecord,
     BackwardRecord,
@@ -130,6 +130,7 @@ class Machine:
         self.connected: set[int] = set()  # ids of backward calls that may have a graph to go back through
         self.flat: dict[int, CutRecord] = {}  # by id of the node: operations whose gradient is zero
         self.uses_numpy = "numpy" in source.text or "pandas" in source.text
+        self.telling = tensors_alone(method_names(), numpy=self.uses_numpy)  # methods of tensors alone
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
         self.calls: list[FunctionInfo] = []
@@ -275,7 +276,7 @@ class Machine:
         """Names that a function uses as only tensors can be used."""
         found = self._shown.get(info)
         if found is None:
-            found = self._shown[info] = shown_tensors(info.node, method_names(), numpy=self.uses_numpy)
+            found = self._shown[info] = shown_tensors(info.node, self.telling)
         return found
 
     def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:

@@ -151,14 +151,16 @@ def is_other_annotation(annotation: ast.expr | None) -> bool:
     return annotation is not None and not (isinstance(annotation, ast.Name) and annotation.id in ("Any", "object"))
 
 
-def shown_tensors(
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, tensor_methods: frozenset[str], *, numpy: bool
-) -> frozenset[str]:
-    """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`.
+def tensors_alone(tensor_methods: frozenset[str], *, numpy: bool) -> frozenset[str]:
+    """Those of `tensor_methods` that nothing but a tensor has.
 
-    In a file that doesn't use NumPy (`numpy` False) the methods that arrays have too, as `x.mean()`, tell as much.
+    In a file that doesn't use NumPy (`numpy` False) the methods that arrays have too, as `mean`, tell as much.
     """
-    telling = tensor_methods - _COMMON if numpy else (tensor_methods - _COMMON) | _OF_ARRAYS
+    return tensor_methods - _COMMON if numpy else (tensor_methods - _COMMON) | _OF_ARRAYS
+
+
+def shown_tensors(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, telling: frozenset[str]) -> frozenset[str]:
+    """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`; `telling`: the methods."""
     body: list[ast.stmt] | list[ast.expr] = [node.body] if isinstance(node, ast.Lambda) else node.body
     found: set[str] = set()
     for inner in walk_scope(body):

@@ -191,6 +191,7 @@ def tensor_method(
         return view_of(state, receiver, ViewKind.MAYBE, name, node, shape=receiver.shape)
     if op is None:
         return m.unknown_call(state, (receiver, *args), node)
+    receiver.known = receiver.known or name in m.telling
     op, bound = operators.bind(state, op, (receiver, *args), keywords)
     if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
         return _reshaped(m, state, op, receiver, name, args, bound, node)
