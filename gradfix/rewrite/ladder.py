@@ -115,11 +115,14 @@ def single_axis(items: tuple[IndexItem, ...]) -> tuple[int, IndexItem] | None:
 
 
 def is_mask_of(mask: ast.expr, place: ast.expr) -> bool:
-    """Whether `mask` is computed from `place` element by element, so that it has its shape: `y < 0`, `~y.isnan()`."""
+    """Whether `mask` is computed from `place` element by element, so that it has its shape: `y < 0`, `~y.isnan()`.
+
+    A comparison with anything is: it broadcasts to the shape of `place` or a larger one, and a larger mask raises.
+    """
     if isinstance(mask, ast.Compare):
         operands = [mask.left, *mask.comparators]
-        others = [operand for operand in operands if not same(operand, place)]
-        return len(operands) == 2 and len(others) < 2 and all(is_literal_number(other) for other in others)
+        by_element = len(operands) == 2 and not isinstance(mask.ops[0], (ast.Is, ast.IsNot, ast.In, ast.NotIn))
+        return by_element and any(same(operand, place) for operand in operands)
     if isinstance(mask, ast.UnaryOp):
         return isinstance(mask.op, ast.Invert) and is_mask_of(mask.operand, place)
     if isinstance(mask, ast.BinOp):
