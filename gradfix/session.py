@@ -95,7 +95,7 @@ class Session:
 
     def python(self) -> str:
         """The interpreter that has the user's torch. Raises `UsageError` for one that isn't there."""
-        from gradfix.backward.interpreter import find_python
+        from gradfix.interpreter import find_python
 
         given = self.options.python
         if given is not None and shutil.which(given) is None:
@@ -216,7 +216,7 @@ def _consented(options: Options, config: Config, screen: Screen) -> tuple[Path, 
 
 def _installed_torch(options: Options, config: Config) -> str | None:
     """The release of torch in the interpreter that the check would run; None where that isn't easily seen."""
-    from gradfix.backward.interpreter import find_python, torch_version
+    from gradfix.interpreter import find_python, torch_version
 
     return torch_version(find_python(options.python, config.python, Path.cwd()))
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("source",),
     ("edits",),
     ("patches", "findings"),
-    ("config",),
+    ("config", "interpreter"),
     ("ignores", "torch_tables"),
     ("torch_ops", "syntax", "results", "identity", "origins"),
     ("suppress", "files"),
