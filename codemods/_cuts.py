@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gradfix.analysis.facts import Cut, CutEffect, CutKind, ModuleFacts
 from gradfix.findings import Finding, Refusal
@@ -80,7 +81,7 @@ def message(source: Source, cut: Cut) -> str:
 def _refusal(cut: Cut, refusal: Refusal) -> Refusal:
     """Of operations without a gradient, what people use instead."""
     advice = _INSTEAD.get(cut.op) if cut.kind in (CutKind.DISCRETE, CutKind.FLAT) else None
-    return Refusal(refusal.reason, advice) if advice is not None else refusal
+    return replace(refusal, advice=advice) if advice is not None else refusal
 
 
 _SOFT = "train on a smooth stand-in: `softmax` or `cross_entropy` on the scores; keep this for evaluation"

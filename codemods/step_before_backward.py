@@ -50,11 +50,12 @@ from collections.abc import Iterator
 
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
-from gradfix.findings import Applicability, Finding, Refusal, Severity
+from gradfix.findings import Applicability, Finding, Refusal, RefusalKind, Severity
 from gradfix.identity import identity
 from gradfix.source import Source
 
 _REFUSAL = Refusal(
+    RefusalKind.MEANING,
     "which of the losses is to see the updated parameters can't be told",
     "compute the loss anew after the step, or step after the last backward that goes through these parameters",
 )

@@ -15,7 +15,7 @@ from gradfix.analysis.severities import reaches
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
-from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, Severity
+from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, RefusalKind, Severity
 from gradfix.origins import Origins, Taken
 from gradfix.results import Result, Status
 from gradfix.rewrite.line_breaks import broken
@@ -28,7 +28,7 @@ PATIENCE = 4  # passes in which of several writes to one storage only the first 
 _GRADES = tuple(Applicability)  # safest first
 CLONE = "clone"  # the form of a rewrite that clones the tensor before the write
 # The write after the clone would be as harmless, and be found, as the one before.
-_HARMLESS = Refusal("the write is harmless, and no form without it is known to be equal")
+_HARMLESS = Refusal(RefusalKind.HARMLESS, "the write is harmless, and no form without it is known to be equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,21 +230,26 @@ class _Work:
 
     def _why_not(self, option: _Option) -> Refusal | None:
         if option.identity in self._excluded:
-            return Refusal("its fix was rejected by the backward check")
+            return Refusal(RefusalKind.REJECTED, "its fix was rejected by the backward check")
         if option.identity in self._returning:
-            return Refusal("the write is still a hazard after its fix", "give the tensor a name of its own first")
+            return Refusal(
+                RefusalKind.NO_FORM,
+                "the write is still a hazard after its fix",
+                "give the tensor a name of its own first",
+            )
         if option.identity in self._broken:
             return Refusal(
+                RefusalKind.SPELLING,
                 "its fix would leave code that Python can't parse",
                 f"report this as a bug of {option.result.finding.code}",
             )
         fix = option.result.fix
         if fix is None:
-            return option.result.refusal or Refusal("no fix is known")
+            return option.result.refusal or Refusal(RefusalKind.NO_FORM, "no fix is known")
         if fix.applicability is Applicability.DISPLAYONLY:
-            return Refusal("its fix is only a suggestion")
+            return Refusal(RefusalKind.ASKS, "its fix is only a suggestion")
         if _GRADES.index(fix.applicability) > _GRADES.index(self._policy.applicability):
-            return Refusal("its fix is unsafe", "`--unsafe-fixes` applies it")
+            return Refusal(RefusalKind.ASKS, "its fix is unsafe", "`--unsafe-fixes` applies it")
         return None
 
 

@@ -101,12 +101,53 @@ class Rewrite:
     last_resort: bool = False  # offered only where no other safe fix can be built
 
 
+class RefusalKind(Enum):
+    """Why no fix is made, in short: a closed list. docs/refusals.md says what to do about each."""
+
+    HELD = "held"  # somebody else holds the tensor, and would miss the write
+    NOT_ASSIGNABLE = "not-assignable"  # nothing here can be given a new tensor
+    SCOPE = "scope"  # the name belongs to another scope, or the code runs later
+    LEAF = "leaf"  # a leaf that is updated, or whose gradient is read
+    ORDER = "order"  # something would be evaluated in another order, or twice
+    UNKNOWN = "unknown"  # a shape, a dtype, a size or the place of a cause isn't known
+    SPELLING = "spelling"  # the statement can't be edited as it is spelled
+    NO_FORM = "no-form"  # torch has no differentiable or out-of-place operation for it
+    MEANING = "meaning"  # only its author can tell what is meant
+    ELSEWHERE = "elsewhere"  # the cause stands in another place, which can't be edited from here
+    ASKS = "asks"  # there is a fix, but not one that is made without asking
+    REJECTED = "rejected"  # there is a fix, but the backward check didn't let it pass
+    HARMLESS = "harmless"  # the write breaks nothing, and no form without it is known to be equal
+
+
+_NEXT_ACTS = {
+    RefusalKind.HELD: "make the new tensor where all who hold it can be given it",
+    RefusalKind.NOT_ASSIGNABLE: "store the tensor under a name first",
+    RefusalKind.SCOPE: "pass the tensor in and return it",
+    RefusalKind.LEAF: "work on a copy under a name of its own, or update it after backward, under `torch.no_grad()`",
+    RefusalKind.ORDER: "give values and indices names in statements before",
+    RefusalKind.UNKNOWN: "clone the tensor before the write, or compute it out of place by hand",
+    RefusalKind.SPELLING: "put the write into a plain statement of its own",
+    RefusalKind.NO_FORM: "use a differentiable operation instead",
+    RefusalKind.MEANING: "decide what is meant, and write it out",
+    RefusalKind.ELSEWHERE: "change it at the other place",
+    RefusalKind.ASKS: "read it, then apply it with `--unsafe-fixes` or by hand",
+    RefusalKind.REJECTED: "`--keep-failed` keeps both texts and what their runs computed",
+    RefusalKind.HARMLESS: "leave it as it is",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why no fix is offered, and the next best act."""
 
+    kind: RefusalKind
     reason: str
-    advice: str | None = None
+    advice: str | None = None  # for this very place
+
+    @property
+    def next_act(self) -> str:
+        """What to do instead: the advice, else what fits the kind."""
+        return self.advice or _NEXT_ACTS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gradfix import edits as edit_sets
 from gradfix.edits import Edit
 from gradfix.engine import FixResult
 from gradfix.errors import FileProblem
-from gradfix.findings import Refusal, Verdict
+from gradfix.findings import Refusal, RefusalKind, Verdict
 from gradfix.proof import Loaded, Plan, Proof, Rules
 from gradfix.results import FileResult, Result
 
@@ -160,7 +160,7 @@ def _explained(left: Result, judged: Result | None) -> Result:
         return left
     verdict = judged.judgement.verdict
     why = "the backward check rejected its fix" if verdict is Verdict.REJECTED else "`--require-verified` is set"
-    return replace(left, fix=judged.fix, judgement=judged.judgement, refusal=Refusal(why))
+    return replace(left, fix=judged.fix, judgement=judged.judgement, refusal=Refusal(RefusalKind.REJECTED, why))
 
 
 def _written(result: FileResult, loaded: Loaded) -> FileResult:

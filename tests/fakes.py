@@ -16,6 +16,7 @@ from gradfix.findings import (
     Identity,
     Place,
     Refusal,
+    RefusalKind,
     Rewrite,
     Severity,
 )
@@ -54,7 +55,9 @@ def replacing(
 
 def refusing(pattern: str, reason: str, *, code: str = "GF902", name: str = "refusing") -> Codemod:
     """Finds `pattern`; building its fix refuses with `reason`."""
-    return fake(pattern, [lambda source, match: Refusal(reason, "do it by hand")], code=code, name=name)
+    return fake(
+        pattern, [lambda source, match: Refusal(RefusalKind.NO_FORM, reason, "do it by hand")], code=code, name=name
+    )
 
 
 def fake(

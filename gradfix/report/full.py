@@ -83,8 +83,7 @@ def refusal_text(result: Result) -> str:
     """Why there is no fix or why it wasn't applied, with the next best act."""
     if result.refusal is None:
         return ""
-    advice = f"; {result.refusal.advice}" if result.refusal.advice else ""
-    return f"{result.refusal.reason}{advice}"
+    return f"{result.refusal.reason}; {result.refusal.next_act}"
 
 
 def _refusal_head(result: Result) -> str:

@@ -42,7 +42,8 @@ def refusal(result: Result) -> Json:
     """Why there is no fix or why it wasn't applied: `reason` and `advice`."""
     if result.refusal is None:
         return None
-    return {"reason": result.refusal.reason, "advice": result.refusal.advice}
+    refusal = result.refusal
+    return {"kind": refusal.kind.value, "reason": refusal.reason, "advice": refusal.next_act}
 
 
 def related(source: Source, finding: Finding) -> list[Json]:

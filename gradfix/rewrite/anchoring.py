@@ -10,7 +10,7 @@ import ast
 
 from gradfix.analysis.facts import ConditionalFill, Spelling
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names
 from gradfix.rewrite.branch import anchors
 from gradfix.rewrite.dtypes import is_floating
@@ -23,12 +23,16 @@ def build(source: Source, fill: ConditionalFill, spelling: Spelling) -> tuple[Ed
     start = source.position(source.span_of(branch).start)
     before = source.line_text(start.line)[: start.column]
     if before.strip():
-        return Refusal("the branch doesn't stand on lines of its own", "put it on lines of its own")
+        return Refusal(
+            RefusalKind.SPELLING, "the branch doesn't stand on lines of its own", "put it on lines of its own"
+        )
     line = anchor(source, fill, spelling)
     last = source.position(source.span_of(branch).end).line
     end = source.line_span(last).end
     if source.text[source.span_of(branch).end : end].lstrip().startswith(";"):
-        return Refusal("the branch shares its last line with another statement", "put it on lines of its own")
+        return Refusal(
+            RefusalKind.SPELLING, "the branch shares its last line with another statement", "put it on lines of its own"
+        )
     newline = source.newline_at(last) or source.newline
     text = newline + before.replace("\f", "") + line
     return (Edit(Span(end, end), text), *names.import_torch(source, spelling, text))

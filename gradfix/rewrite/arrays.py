@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gradfix.analysis.facts import Cut, Spelling
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names
 from gradfix.rewrite.expressions import enclosing, is_literal_number
 from gradfix.rewrite.pieces import atom, has_comment, is_parenthesised, text_of
@@ -42,17 +42,21 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
     """The edits that compute in torch what the detour computes in NumPy."""
     detour = _detour(cut)
     if detour is None:
-        return Refusal("its value goes through a NumPy array over several steps", _ADVICE)
+        return Refusal(RefusalKind.UNKNOWN, "its value goes through a NumPy array over several steps", _ADVICE)
     if has_comment(source, source.span_of(detour)):
-        return Refusal("a comment inside the expression would be lost", "move it before the statement")
+        return Refusal(
+            RefusalKind.SPELLING, "a comment inside the expression would be lost", "move it before the statement"
+        )
     made = _in_torch(source, detour.args[0], spelling)
     if made is None or not names.can_spell_torch(spelling):
-        return Refusal("torch has no equal of everything NumPy does here", _ADVICE)
+        return Refusal(RefusalKind.NO_FORM, "torch has no equal of everything NumPy does here", _ADVICE)
     if _name(detour) == "tensor" and _tensor_behind(detour.args[0]) is not None:
         made += ".clone()"  # `torch.tensor` copies, the others share
     keywords = [f"{k.arg}={text_of(source, k.value)}" for k in detour.keywords if k.arg in ("dtype", "device")]
     if len(keywords) != len(detour.keywords):
-        return Refusal("the call has arguments that a tensor computed in torch has no place for", _ADVICE)
+        return Refusal(
+            RefusalKind.NO_FORM, "the call has arguments that a tensor computed in torch has no place for", _ADVICE
+        )
     text = f"({made}).to({', '.join(keywords)})" if keywords else made
     edit = Edit(source.span_of(detour), text)
     return (edit, *names.import_torch(source, spelling, text))

@@ -9,7 +9,7 @@ import libcst as cst
 
 from gradfix.analysis.facts import IndexKind, Spelling, ValueKind, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import ladder, names, replays, sites, tree
 from gradfix.rewrite.dtypes import keeps_dtype
 from gradfix.rewrite.expressions import is_effectless, is_literal_number, mentions
@@ -31,7 +31,7 @@ def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits
         return _clone(source, site, read, write, spelling)
     line = _FORMS[form](read, write, spelling)
     if not tree.keeps_comments(read, line):
-        return Refusal("a comment inside the statement would be lost", "the clone form keeps it")
+        return Refusal(RefusalKind.SPELLING, "a comment inside the statement would be lost", "the clone form keeps it")
     return sites.replace(site, [line]) + names.import_torch(source, spelling, line)
 
 
@@ -45,7 +45,7 @@ def arithmetic_on(source: Source, site: sites.Site, write: Write, place: str) ->
     named = statement.with_changes(target=tree.name(place))
     line = read.code(tree.assignment(named, tree.binary(named)))
     if not tree.keeps_comments(read, line):
-        return Refusal("a comment inside the statement would be lost", "the clone form keeps it")
+        return Refusal(RefusalKind.SPELLING, "a comment inside the statement would be lost", "the clone form keeps it")
     return sites.replace(site, [line])
 
 
@@ -166,6 +166,7 @@ def _clone(source: Source, site: sites.Site, read: Tree, write: Write, spelling:
         return replays.cloned_early(source, write) or sites.prepend(site, clones)
     if _unpacks(write) and any(mentions(value, place) for place in places):
         return Refusal(
+            RefusalKind.ORDER,
             "the values of this multiple assignment read the tensor that it writes",
             "assign the values to names first, then write them one after the other",
         )
@@ -178,7 +179,11 @@ def _clone_augmented_index(
 ) -> Edits | Refusal:
     """`y[i] += v` as value, clone, write; the index is evaluated twice."""
     if not all(is_effectless(item.node, spelling) for item in write.index):
-        return Refusal("the index has an effect and would be evaluated twice", "give the index a name before the write")
+        return Refusal(
+            RefusalKind.ORDER,
+            "the index has an effect and would be evaluated twice",
+            "give the index a name before the write",
+        )
     statement = read.statement
     assert isinstance(statement, cst.AugAssign)
     result = tree.binary(statement) if ladder.is_basic(write.index) else _sum(statement, write)

@@ -6,7 +6,7 @@ import libcst as cst
 
 from gradfix.analysis.facts import BackwardCall, Spelling
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names, sites, tree
 from gradfix.rewrite.losses import is_method
 from gradfix.rewrite.tree import Tree
@@ -14,7 +14,9 @@ from gradfix.source import Source
 
 Edits = tuple[Edit, ...]
 
-_NOT_FOUND = Refusal("the call of backward is spelled in an unusual way", "call backward on a single number")
+_NOT_FOUND = Refusal(
+    RefusalKind.SPELLING, "the call of backward is spelled in an unusual way", "call backward on a single number"
+)
 
 
 def sum_root(source: Source, call: BackwardCall) -> Edits | Refusal:

@@ -8,7 +8,7 @@ from functools import partial
 
 from gradfix.analysis.facts import ConditionalFill, Spelling, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import conditions, guarded, names, obstacles
 from gradfix.rewrite.dtypes import is_integer
 from gradfix.rewrite.expressions import is_place, mentions, same, short
@@ -45,7 +45,9 @@ def connect_branch(source: Source, fill: ConditionalFill, spelling: Spelling) ->
     instead of missing: safe only where the program would have failed there.
     """
     if not names.can_spell_torch(spelling):
-        return Refusal("torch isn't imported here, and there is no place to import it", "import torch first")
+        return Refusal(
+            RefusalKind.SPELLING, "torch isn't imported here, and there is no place to import it", "import torch first"
+        )
     name = short(source, fill.buffer)
     grade = Applicability.SAFE if fill.only_connection else Applicability.UNSAFE
     made = []
@@ -109,18 +111,21 @@ def anchor_refusal(source: Source, fill: ConditionalFill) -> Refusal | None:
     """Why the buffer can't be connected after the branch."""
     name = short(source, fill.buffer)
     if not is_place(fill.buffer):
-        return Refusal(f"`{name}` can't be assigned", "store the buffer under a name")
+        return Refusal(RefusalKind.NOT_ASSIGNABLE, f"`{name}` can't be assigned", "store the buffer under a name")
     for write in fill.writes:
         refused = obstacles.refusal(source, write)
         if refused is not None:
             return refused
     if not anchors(source, fill):
         return Refusal(
+            RefusalKind.UNKNOWN,
             f"what the branch writes to `{name}` isn't computed from a tensor known outside it",
             f"start `{name}` from a tensor that requires grad, or add the term to the loss without a branch",
         )
     if is_integer(fill.tensor.dtype):
-        return Refusal(f"`{name}` holds integers, which carry no gradient", f"make `{name}` a floating tensor")
+        return Refusal(
+            RefusalKind.NO_FORM, f"`{name}` holds integers, which carry no gradient", f"make `{name}` a floating tensor"
+        )
     return None
 
 

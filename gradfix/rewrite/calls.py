@@ -8,7 +8,7 @@ import libcst as cst
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names, replays, sites, tree
 from gradfix.rewrite.chains import Chain, Use, chain_of, is_forgotten, use_of
 from gradfix.rewrite.expressions import is_effectless, mentions, same
@@ -19,7 +19,7 @@ from gradfix.source import Source
 
 Edits = tuple[Edit, ...]
 
-_NOT_FOUND = Refusal("the writing call can't be found in its statement", "rewrite it by hand")
+_NOT_FOUND = Refusal(RefusalKind.UNKNOWN, "the writing call can't be found in its statement", "rewrite it by hand")
 
 
 def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits | Refusal:
@@ -41,7 +41,7 @@ def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits
         return _NOT_FOUND
     lines = _statements(source, read, write, chain, call, result, holder)
     if not tree.keeps_comments(read, *lines):
-        return Refusal("a comment inside the statement would be lost", "the clone form keeps it")
+        return Refusal(RefusalKind.SPELLING, "a comment inside the statement would be lost", "the clone form keeps it")
     return sites.replace(site, lines) + names.import_torch(source, spelling, " ".join(lines))
 
 
@@ -128,7 +128,9 @@ def _clone(
         copy = read.expression("{y}.clone()", y=tree.receiver(argument.value))
         return sites.replace(site, [tree.replaced(read, argument.value, copy)])
     if any(hazard.save is not None and site.span.contains(hazard.save.span) for hazard in write.hazards):
-        return Refusal("the statement both saves the tensor and overwrites it", "split it into two statements")
+        return Refusal(
+            RefusalKind.ORDER, "the statement both saves the tensor and overwrites it", "split it into two statements"
+        )
     assert isinstance(write.node, ast.Call)
     arguments = [*write.node.args, *(keyword.value for keyword in write.node.keywords)]
     if write.form is not WriteForm.METHOD:
@@ -139,7 +141,11 @@ def _clone(
         return replays.cloned_early(source, write) or sites.prepend(site, clones)
     whole = use_of(write.statement, write.node, place) not in (Use.FIRST, Use.BURIED)
     if write.node.args[-1:] != hoisted or not whole:
-        return Refusal("an argument reads the tensor that the call writes", "give the argument a name before the call")
+        return Refusal(
+            RefusalKind.ORDER,
+            "an argument reads the tensor that the call writes",
+            "give the argument a name before the call",
+        )
     value = cst.Name(temporary(source))
     argument = [arg for arg in call.args if arg.keyword is None][-1]
     hoist = read.line("{value} = {argument}", value=value, argument=tree.alone(read, argument.value))

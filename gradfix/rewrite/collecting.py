@@ -6,7 +6,7 @@ import ast
 
 from gradfix.analysis.facts import FilledBuffer, Filling, SlotWrite, Spelling
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names, sites, slots
 from gradfix.rewrite.fitting import Fit, fit_of
 from gradfix.rewrite.spans import Rendering, Unit, after_block, before_block
@@ -24,7 +24,9 @@ def build(
     collector = _Collector(source, buffer, filling, spelling, plain=plain)
     edits = collector.comprehension() or collector.appended()
     if edits is None:
-        return Refusal("the loop shares its last line with another statement", "put it on lines of its own")
+        return Refusal(
+            RefusalKind.SPELLING, "the loop shares its last line with another statement", "put it on lines of its own"
+        )
     return (*edits, *names.import_torch(source, spelling, " ".join(edit.text for edit in edits)))
 
 

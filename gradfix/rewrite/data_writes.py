@@ -7,7 +7,7 @@ from functools import partial
 
 from gradfix.analysis.facts import ObstacleKind, Write
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.dtypes import keeps_dtype
 from gradfix.rewrite.expressions import is_place, short
 from gradfix.rewrite.places import clone_of
@@ -18,10 +18,12 @@ from gradfix.source import Source, Span
 _HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.ARGUMENT_READ, ObstacleKind.BASE_READ)
 _UPDATES = (ObstacleKind.PARAMETER, ObstacleKind.LEAF_GRAD_READ)
 _NAMED = Refusal(
+    RefusalKind.HELD,
     "the name written was taken by `.data` before",
     "write to the tensor itself, out of place; or copy the values first if it should keep them",
 )
 _UPDATE = Refusal(
+    RefusalKind.LEAF,
     "a leaf is updated between forward and backward, which changes what backward computes with",
     "update it after backward, under `torch.no_grad()`",
 )
@@ -44,6 +46,7 @@ def write_openly(source: Source, write: Write) -> tuple[Rewrite, ...] | Refusal:
             obstacle.kind in _HOLDERS and obstacle.certain and obstacle.name != name
         ):
             return Refusal(
+                RefusalKind.HELD,
                 f"`{obstacle.name}` has the memory of `{name}` too, and would miss the write",
                 f"write to `{name}` out of place, and take `{obstacle.name}` from it again",
             )

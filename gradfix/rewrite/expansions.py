@@ -7,11 +7,15 @@ from functools import partial
 
 from gradfix.analysis.facts import Write
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.expressions import short
 from gradfix.source import Source, Span
 
-_UNKNOWN = Refusal("nothing shows where the tensor is expanded", "expand it with `.repeat()`, or `.clone()` it there")
+_UNKNOWN = Refusal(
+    RefusalKind.UNKNOWN,
+    "nothing shows where the tensor is expanded",
+    "expand it with `.repeat()`, or `.clone()` it there",
+)
 
 
 def own_memory(source: Source, write: Write, *, raises: bool) -> tuple[Rewrite, ...] | Refusal:

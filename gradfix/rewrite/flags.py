@@ -7,7 +7,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Write
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.source import Source, Span
 
 
@@ -27,7 +27,9 @@ def _build(source: Source, *, makers: tuple[ast.Call, ...]) -> tuple[Edit, ...] 
     for call in makers:
         span = flag_of(source, call)
         if span is None:
-            return Refusal("the flag isn't written where the module is made", "pass `inplace=False` there")
+            return Refusal(
+                RefusalKind.ELSEWHERE, "the flag isn't written where the module is made", "pass `inplace=False` there"
+            )
         edits.append(Edit(span, ""))
     return tuple(sorted(edits, key=lambda edit: edit.span.start))
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from gradfix.analysis.facts import NonLeafGrad, SecondBackward
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names
 from gradfix.rewrite.expressions import is_place, short
 from gradfix.rewrite.scopes import path_to
@@ -15,10 +15,12 @@ from gradfix.rewrite.sites import prepend, replace, site_of
 from gradfix.source import Source, Span
 
 _ROUNDS = Refusal(
+    RefusalKind.MEANING,
     "the graph is carried from one round of the loop to the next",
     "compute it in every round; or, if gradients should end there, detach what is carried over",
 )
 _NOT_MADE = Refusal(
+    RefusalKind.UNKNOWN,
     "nothing shows where the tensor is computed",
     "call `retain_grad()` on it there, or ask for the gradient of its leaf",
 )
@@ -81,7 +83,11 @@ def _build_last(source: Source, *, made: ast.expr, leaf: ast.Call) -> tuple[Edit
     every = sorted(parts, key=lambda part: (part.lineno, part.col_offset))
     place = every.index(flag)
     if not place:
-        return Refusal("the arguments aren't spelled as expected", "call `requires_grad_()` on the result by hand")
+        return Refusal(
+            RefusalKind.SPELLING,
+            "the arguments aren't spelled as expected",
+            "call `requires_grad_()` on the result by hand",
+        )
     between = source.text[source.span_of(every[place - 1]).end : source.span_of(flag).start]
     start = source.span_of(every[place - 1]).end + between.index(",")
     gone = Edit(Span(start, source.span_of(flag).end), "")

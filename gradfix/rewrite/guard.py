@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 
 MAX_DEPTH = 90  # levels of `ast`; a call in a chain of methods is two
 MAX_TERMS = 300  # of one boolean or comparison chain
@@ -24,12 +24,22 @@ def too_big(node: ast.AST, text: str) -> Refusal | None:
         current, depth = waiting.pop()
         seen += 1
         if depth > MAX_DEPTH:
-            return Refusal("the statement is nested too deeply to be rewritten", "split it into several statements")
+            return Refusal(
+                RefusalKind.SPELLING,
+                "the statement is nested too deeply to be rewritten",
+                "split it into several statements",
+            )
         if seen > MAX_NODES or _terms(current) > MAX_TERMS:
-            return Refusal("the statement is too long to be rewritten", "split it into several statements")
+            return Refusal(
+                RefusalKind.SPELLING, "the statement is too long to be rewritten", "split it into several statements"
+            )
         waiting += [(child, depth + 1) for child in ast.iter_child_nodes(current)]
     if text.count("'") + text.count('"') > MAX_QUOTES:
-        return Refusal("the statement holds too many strings to be rewritten", "split it into several statements")
+        return Refusal(
+            RefusalKind.SPELLING,
+            "the statement holds too many strings to be rewritten",
+            "split it into several statements",
+        )
     return None
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Spelling, Write
 from gradfix.edits import Edit, normalise
 from gradfix.errors import EditError
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.call_sites import CallSite, call_site, edits_of_call, takes_flat
 from gradfix.rewrite.definitions import Definition, calls_of, definition_around, is_private
 from gradfix.rewrite.places import place_of
@@ -124,7 +124,7 @@ def _is_settled(source: Source, obstacle: Obstacle, handings: tuple[_Handing, ..
 
 
 def _build(source: Source, *, rewrites: Sequence[Rewrite], edits: tuple[Edit, ...]) -> tuple[Edit, ...] | Refusal:
-    built: tuple[Edit, ...] | Refusal = Refusal("no form of the write fits")
+    built: tuple[Edit, ...] | Refusal = Refusal(RefusalKind.NO_FORM, "no form of the write fits")
     for rewrite in rewrites:
         built = rewrite.build(source)
         if not isinstance(built, Refusal):
@@ -135,6 +135,7 @@ def _build(source: Source, *, rewrites: Sequence[Rewrite], edits: tuple[Edit, ..
         return normalise([*built, *edits])
     except EditError:
         return Refusal(
+            RefusalKind.SPELLING,
             "the write stands where its result would be handed back",
             "return the changed tensor by hand, and give callers the result",
         )

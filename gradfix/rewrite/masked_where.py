@@ -12,7 +12,7 @@ from functools import partial
 
 from gradfix.analysis.facts import MaskedWrite, Masking, Spelling, ValueKind, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names, obstacles, sites
 from gradfix.rewrite.domains import safe_number
 from gradfix.rewrite.dtypes import has_equal_dtype, is_floating, is_integer, is_made_of, keeps_dtype
@@ -32,9 +32,11 @@ def select_masked(source: Source, masking: Masking, spelling: Spelling) -> Rewri
         if refused is not None:
             return refused
         if obstacles.applicability(masked.write) is not Applicability.SAFE or is_integer(masked.write.tensor.dtype):
-            return Refusal("others may see the tensor, or it carries no gradient", "write it by hand")
+            return Refusal(RefusalKind.HELD, "others may see the tensor, or it carries no gradient", "write it by hand")
     if not names.can_spell_torch(spelling):
-        return Refusal("torch isn't imported here, and there is no place to import it", "import torch first")
+        return Refusal(
+            RefusalKind.SPELLING, "torch isn't imported here, and there is no place to import it", "import torch first"
+        )
     title = f"Replace the masked write with `torch.where`, assigned to `{ast.unparse(name)}`"
     if masking.inverse is not None:
         title = f"Replace the two masked writes with one `torch.where`, assigned to `{ast.unparse(name)}`"
@@ -52,10 +54,12 @@ def _build(source: Source, *, masking: Masking, spelling: Spelling) -> tuple[Edi
     selector = _Selector(source, masking, spelling)
     lines = selector.lines()
     if span.text(source.text).count("#") > sum(line.count("#") for line in lines):
-        return Refusal("a comment inside the statement would be lost", "the clone form keeps it")
+        return Refusal(RefusalKind.SPELLING, "a comment inside the statement would be lost", "the clone form keeps it")
     site = sites.site_of(source, statements[0])
     if masking.inverse is not None and not (site.is_alone and sites.site_of(source, statements[1]).is_alone):
-        return Refusal("the two writes share a line with other statements", "put them on lines of their own")
+        return Refusal(
+            RefusalKind.SPELLING, "the two writes share a line with other statements", "put them on lines of their own"
+        )
     text = site.separator.join(lines)
     return (Edit(span, text), *names.import_torch(source, spelling, text))
 

@@ -8,7 +8,7 @@ import libcst as cst
 
 from gradfix.analysis.facts import ConditionalFill, IndexKind, Spelling, ValueKind, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal
+from gradfix.findings import Applicability, Refusal, RefusalKind
 from gradfix.rewrite import assignments, names, obstacles, sites, tree
 from gradfix.rewrite.branch import Arm, Plan, plan_of
 from gradfix.rewrite.dtypes import is_floating
@@ -17,7 +17,9 @@ from gradfix.rewrite.remarks import remarks_in
 from gradfix.rewrite.tree import Tree
 from gradfix.source import Source, Span
 
-_CHANGED = Refusal("the branch can't be computed both ways", "keep the branch and connect the buffer after it")
+_CHANGED = Refusal(
+    RefusalKind.UNKNOWN, "the branch can't be computed both ways", "keep the branch and connect the buffer after it"
+)
 
 
 def build(source: Source, fill: ConditionalFill, spelling: Spelling) -> tuple[Edit, ...] | Refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Write, WriteForm
-from gradfix.findings import Applicability, Refusal
+from gradfix.findings import Applicability, Refusal, RefusalKind
 from gradfix.rewrite import replays
 from gradfix.rewrite.expressions import short
 from gradfix.rewrite.places import place_of
@@ -33,6 +33,7 @@ def refusal(source: Source, write: Write, *, replayed: bool = False) -> Refusal 
     if write.tensor.expanded:
         name = short(source, write.target)
         return Refusal(
+            RefusalKind.HELD,
             f"several elements of `{name}` may share one memory cell (`expand`), and the write reaches them all",
             f"make `{name}` with `.clone()` or `.repeat()` where it is expanded",
         )
@@ -72,46 +73,55 @@ def _explain(source: Source, write: Write, obstacle: Obstacle) -> Refusal:
     match obstacle.kind:
         case ObstacleKind.ALIAS_READ:
             return Refusal(
+                RefusalKind.HELD,
                 f"`{other}` is the same tensor and is read afterwards{line}: it would miss the write",
                 f"read `{target}` there, or give `{other}` a `.clone()` if it should keep the old value",
             )
         case ObstacleKind.ARGUMENT_READ:
             return Refusal(
+                RefusalKind.HELD,
                 f"`{target}` is {other}, which is read after the call{line} and would miss the write",
                 f"return `{target}`, and give the caller the result",
             )
         case ObstacleKind.BASE_READ:
             return Refusal(
+                RefusalKind.HELD,
                 f"`{target}` shares its memory with `{other}`, which is read afterwards{line} and would miss the write",
                 f"write to `{other}` out of place, then take `{target}` from it again",
             )
         case ObstacleKind.CLOSURE:
             return Refusal(
+                RefusalKind.SCOPE,
                 f"`{other}` belongs to an enclosing scope: assigning it here would make a new local variable",
                 f"declare `nonlocal {other}` or `global {other}`, or pass it in and return it",
             )
         case ObstacleKind.PARAMETER:
             return Refusal(
+                RefusalKind.LEAF,
                 f"`{other}` is a parameter of the module: it can't be assigned a plain tensor",
                 f"work on a local copy (`w = {other}.clone()`), or update it under `torch.no_grad()` if that is meant",
             )
         case ObstacleKind.IN_TUPLE:
             return Refusal(
+                RefusalKind.NOT_ASSIGNABLE,
                 f"`{other}` is an item of a tuple, which can't be given a new tensor",
                 "make the tuple a list first (`parts = list(parts)`), or give the item a name of its own",
             )
         case ObstacleKind.GRADIENTS_OFF:
             return Refusal(
+                RefusalKind.LEAF,
                 f"`{other}` is written with gradients off: a new tensor made there would be cut from the graph",
                 "if this is an update, make it after backward; else clone what backward needs before this line",
             )
         case ObstacleKind.LEAF_GRAD_READ:
             return Refusal(
+                RefusalKind.LEAF,
                 f"`{other}` is a leaf whose gradient is used{line}: rebinding the name would lose `{other}.grad`",
                 "give the changed tensor a name of its own and use that name from here on",
             )
         case _:
             return Refusal(
+                RefusalKind.NOT_ASSIGNABLE,
                 f"`{other}` can't be assigned, so a new tensor could not take its place",
                 "store the tensor under a name first, and put the result back where it came from",
             )

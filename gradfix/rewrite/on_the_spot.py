@@ -12,7 +12,7 @@ import libcst as cst
 
 from gradfix.analysis.facts import Spelling, ValueKind, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names, sites, tree
 from gradfix.rewrite.calls import out_of_place_call
 from gradfix.rewrite.chains import chain_of
@@ -23,7 +23,11 @@ from gradfix.rewrite.tree import Tree
 from gradfix.rewrite.view_steps import is_whole, items_of, put_back
 from gradfix.source import Source
 
-_NO_LINE = Refusal("no one operation puts the view back into its base", "the clone form writes to a copy of the base")
+_NO_LINE = Refusal(
+    RefusalKind.NO_FORM,
+    "no one operation puts the view back into its base",
+    "the clone form writes to a copy of the base",
+)
 
 
 def build(source: Source, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
@@ -39,7 +43,7 @@ def build(source: Source, write: Write, spelling: Spelling) -> tuple[Edit, ...] 
         return _NO_LINE
     line = f"{text_of(source, base)} = {value}"
     if not tree.keeps_comments(read, line):
-        return Refusal("a comment inside the statement would be lost", "the clone form keeps it")
+        return Refusal(RefusalKind.SPELLING, "a comment inside the statement would be lost", "the clone form keeps it")
     column = source.position(site.span.start).column
     if value.count("_scatter(") > 1 or column + len(line) > WIDTH or "\n" in line:
         return _NO_LINE

@@ -7,13 +7,21 @@ from functools import partial
 
 from gradfix.analysis.facts import ValueKind, Write
 from gradfix.edits import Edit
-from gradfix.findings import Refusal, Rewrite
+from gradfix.findings import Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import obstacles, sites
 from gradfix.rewrite.expressions import is_place, same, short
 from gradfix.source import Source, Span
 
-_BURIED = Refusal("the call stands in the middle of an expression", "give its result a name in a statement before")
-_NO_PLACE = Refusal("what `out` is given can't be assigned", "assign the result to a name, and use that from here on")
+_BURIED = Refusal(
+    RefusalKind.SPELLING,
+    "the call stands in the middle of an expression",
+    "give its result a name in a statement before",
+)
+_NO_PLACE = Refusal(
+    RefusalKind.NOT_ASSIGNABLE,
+    "what `out` is given can't be assigned",
+    "assign the result to a name, and use that from here on",
+)
 
 
 def assign_result(source: Source, write: Write) -> tuple[Rewrite, ...] | Refusal:
@@ -33,7 +41,7 @@ def _build(source: Source, *, write: Write) -> tuple[Edit, ...] | Refusal:
     target = _text(source, write.target)
     result = _without_out(source, call)
     if result is None:
-        return Refusal("the arguments aren't spelled as expected", "assign the result by hand")
+        return Refusal(RefusalKind.SPELLING, "the arguments aren't spelled as expected", "assign the result by hand")
     if not isinstance(write.target, ast.Subscript) and not _keeps_dtype(write):
         result = f"{result}.to({target}.dtype)"
     lines = [f"{target} = {result}"]

@@ -7,7 +7,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Write
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names
 from gradfix.rewrite.places import root_of
 from gradfix.rewrite.scopes import mentions_of
@@ -17,6 +17,7 @@ from gradfix.source import Source, Span
 
 _OWN = frozenset({"grad", "requires_grad", "is_leaf"})
 _KEPT = Refusal(
+    RefusalKind.LEAF,
     "the parameter is assigned, or its memory handled, in the same function",
     "work on a local copy (`w = self.weight.clone()`), or update it under `torch.no_grad()` if that is meant",
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.analysis.view_facts import NO_VIEWS
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal
+from gradfix.findings import Applicability, Refusal, RefusalKind
 from gradfix.rewrite import names, obstacles
 from gradfix.rewrite.expressions import is_effectless
 from gradfix.rewrite.pieces import text_of
@@ -26,7 +26,7 @@ REBUILT = "rebuilt"
 _METADATA = frozenset({"shape", "dtype", "device", "ndim", "size", "dim"})
 _CALLS = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG)
 _LEAVING = (ast.Return, ast.Break, ast.Continue, ast.Yield, ast.YieldFrom, ast.Await, ast.Delete)
-_TOGETHER = Refusal("one statement writes several parts", "write one after the other")
+_TOGETHER = Refusal(RefusalKind.ORDER, "one statement writes several parts", "write one after the other")
 
 
 @dataclass(frozen=True, slots=True)

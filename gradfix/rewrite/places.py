@@ -6,7 +6,7 @@ import ast
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import Write, WriteForm
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names
 from gradfix.rewrite.expressions import is_container_item, is_place
 from gradfix.source import Source
@@ -105,6 +105,7 @@ def swaps(write: Write) -> Refusal | None:
         return None
     name = ast.unparse(write.target)
     return Refusal(
+        RefusalKind.MEANING,
         f"the values are views of `{name}`: the first write already changes the second value, so this is no swap",
         f"take copies (`{ast.unparse(views[0])}.clone()`) if a swap is meant",
     )

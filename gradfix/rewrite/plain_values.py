@@ -6,15 +6,17 @@ import ast
 
 from gradfix.analysis.facts import Cut, CutKind, Spelling
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names
 from gradfix.rewrite.pieces import atom, has_comment, instead, text_of, without_call
 from gradfix.source import Source
 
 Edits = tuple[Edit, ...]
 
-_COMMENT = Refusal("a comment inside the expression would be lost", "move it before the statement")
-_UNUSUAL = Refusal("it is spelled in an unusual way", "use the tensor itself")
+_COMMENT = Refusal(
+    RefusalKind.SPELLING, "a comment inside the expression would be lost", "move it before the statement"
+)
+_UNUSUAL = Refusal(RefusalKind.SPELLING, "it is spelled in an unusual way", "use the tensor itself")
 # Functions of `math` with a namesake in torch that computes the same from a tensor.
 _NAMESAKES = frozenset(
     "sqrt exp log sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh log2 log10 log1p expm1 erf erfc".split()
@@ -34,7 +36,7 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> Edits | Refusal
     if isinstance(node, ast.Attribute):
         return (without_call(source, node, node),)
     if cut.op == "detach_":
-        return Refusal("`detach_` cuts the graph of a tensor that others may hold", "leave it out")
+        return Refusal(RefusalKind.MEANING, "`detach_` cuts the graph of a tensor that others may hold", "leave it out")
     if cut.op == "tolist" and not _is_scalar(cut):
         return _list(source, cut, node)
     if cut.kind is CutKind.DETACH and len(node.args) == 1:  # torch.detach(t)
@@ -56,7 +58,11 @@ def _list(source: Source, cut: Cut, node: ast.Call) -> Edits | Refusal:
     """`t.tolist()` of one dimension: iterating over `t` gives its items as tensors."""
     tensor = None if cut.value is None else cut.value.tensor
     if tensor is None or tensor.rank != 1 or not isinstance(node.func, ast.Attribute):
-        return Refusal("the lists that `tolist` makes have no graph", "compute with the tensor, without `.tolist()`")
+        return Refusal(
+            RefusalKind.NO_FORM,
+            "the lists that `tolist` makes have no graph",
+            "compute with the tensor, without `.tolist()`",
+        )
     return (without_call(source, node.func, node, ".unbind()"),)
 
 
@@ -69,7 +75,9 @@ def _function(source: Source, cut: Cut, node: ast.Call | ast.Attribute, spelling
         or len(node.args) != 1
         or node.keywords
     ):
-        return Refusal(f"`{cut.op}` gives a number without a graph", "compute it with operations of torch")
+        return Refusal(
+            RefusalKind.NO_FORM, f"`{cut.op}` gives a number without a graph", "compute it with operations of torch"
+        )
     argument = text_of(source, node.args[0]) if _is_scalar(cut) else f"{atom(source, node.args[0])}.reshape(())"
     function = names.torch_name(spelling, twin)
     edit = instead(source, node, f"{function}({argument})")

@@ -11,7 +11,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, HazardKind, Refusal, Rewrite
+from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names
 from gradfix.rewrite.expressions import is_effectless, is_place
 from gradfix.rewrite.places import view_base
@@ -22,8 +22,12 @@ _SPLITTING = frozenset({"unbind", "chunk", "split"})
 _ITERATING = frozenset({"enumerate", "zip", "reversed", "list", "tuple", "iter"})
 _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 _UNPACKED = 4  # parts that are written out one by one
-_COMPUTED = Refusal("the tensor that is split is computed on the spot", "give it a name first")
-_SIZES = Refusal("the sizes of the parts aren't written out", "take the parts by slices: `y[:k]`, `y[k:]`")
+_COMPUTED = Refusal(
+    RefusalKind.NOT_ASSIGNABLE, "the tensor that is split is computed on the spot", "give it a name first"
+)
+_SIZES = Refusal(
+    RefusalKind.UNKNOWN, "the sizes of the parts aren't written out", "take the parts by slices: `y[:k]`, `y[k:]`"
+)
 
 
 def split_plainly(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:

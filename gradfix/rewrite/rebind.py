@@ -7,7 +7,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import chains, ladder, names, obstacles, replays, twins
 from gradfix.rewrite.dtypes import keeps_dtype
 from gradfix.rewrite.expressions import enclosing, is_container_item, is_effectless, short
@@ -17,19 +17,23 @@ from gradfix.source import Source
 
 _CALLS = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG)
 _NO_PLACE = Refusal(
+    RefusalKind.NOT_ASSIGNABLE,
     "the tensor has no name that could be given the result",
     "store it under a name first, and put the result back where it came from",
 )
 
 _NO_CAST = Refusal(
+    RefusalKind.NOT_ASSIGNABLE,
     "the result may come out in a wider dtype, and the tensor has no name whose dtype it could be cast to",
     "store the tensor under a name first",
 )
 _UNUSUAL = Refusal(
+    RefusalKind.SPELLING,
     "the write is spelled as a call of something else than a method of the tensor",
     "write it as a method or a statement: `y.add_(1)`, `y[0] = v`",
 )
 _BURIED = Refusal(
+    RefusalKind.SPELLING,
     "the chain of writing calls stands in the middle of an expression",
     "give its result a name in a statement before",
 )
@@ -89,14 +93,18 @@ def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...]
         return ladder.index_forms(write, spelling) if is_single_assignment(write) else (Form.CLONE,)
     if write.form is WriteForm.CALL:
         return _UNUSUAL
-    return Refusal("a write through `.data` is hidden from autograd", "write to the tensor itself, out of place")
+    return Refusal(
+        RefusalKind.HELD, "a write through `.data` is hidden from autograd", "write to the tensor itself, out of place"
+    )
 
 
 def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
     chain = chains.chain_of(write, spelling)
     place = place_of(write)
     if any(isinstance(node, ast.Lambda) for node in enclosing(write.statement, chain.top)):
-        return Refusal("the write stands in a lambda, which is run later", "make the lambda a function")
+        return Refusal(
+            RefusalKind.SCOPE, "the write stands in a lambda, which is run later", "make the lambda a function"
+        )
     forms = []
     if write.form is WriteForm.FLAG:
         if _has_flag(chain.top):

@@ -8,7 +8,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Cut, CutEffect, CutKind, ModuleFacts, Spelling
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import arrays, plain_values, stacking
 from gradfix.rewrite.expressions import enclosing, short
 from gradfix.source import Source
@@ -63,15 +63,19 @@ def _way(cut: Cut) -> _Build | None:
 
 _REFUSALS = {
     CutKind.PARAMETER: Refusal(
+        RefusalKind.LEAF,
         "an `nn.Parameter` is a leaf: what it was computed from gets no gradient",
         "make parameters in `__init__`, and compute with them as they are",
     ),
     CutKind.GRADIENTS_OFF: Refusal(
-        "what is computed with gradients off has no graph", "compute what the loss needs outside of it"
+        RefusalKind.LEAF,
+        "what is computed with gradients off has no graph",
+        "compute what the loss needs outside of it",
     ),
-    CutKind.DISCRETE: Refusal("the result is discrete, there is no gradient to have"),
-    CutKind.FLAT: Refusal("the function is flat, its gradient is zero"),
+    CutKind.DISCRETE: Refusal(RefusalKind.NO_FORM, "the result is discrete, there is no gradient to have"),
+    CutKind.FLAT: Refusal(RefusalKind.NO_FORM, "the function is flat, its gradient is zero"),
     CutKind.NO_LEAF: Refusal(
+        RefusalKind.MEANING,
         "nothing that the loss is computed from requires grad",
         "make the tensors that are to be learnt or differentiated with `requires_grad=True`, and use them",
     ),

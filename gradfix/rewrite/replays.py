@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Spelling, Write
 from gradfix.analysis.view_facts import NamedView
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names, sites
 from gradfix.rewrite.pieces import text_of
 from gradfix.rewrite.places import place_of
@@ -26,11 +26,16 @@ WIDTH = 88  # a line that one statement may fill when two are made one
 
 _COMPOUND = (ast.If, ast.While, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith, ast.Match, ast.Return, ast.Assert)
 _NO_ROOM = Refusal(
+    RefusalKind.SPELLING,
     "views of the tensor are read later and would have to be taken again, for which there is no place behind the write",
     "give the result of the write a name in a statement of its own",
 )
-_NO_LINE = Refusal("no one operation puts the view back into its base", "the clone form writes to a copy of the base")
-_BROKEN = Refusal("a view is spelled over several lines", "take it in one line")
+_NO_LINE = Refusal(
+    RefusalKind.NO_FORM,
+    "no one operation puts the view back into its base",
+    "the clone form writes to a copy of the base",
+)
+_BROKEN = Refusal(RefusalKind.SPELLING, "a view is spelled over several lines", "take it in one line")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gradfix.analysis.facts import Spelling
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names
 from gradfix.rewrite.definitions import Definition
 from gradfix.rewrite.places import root_of
@@ -17,7 +17,9 @@ from gradfix.rewrite.spans import after_block
 from gradfix.source import Source, Span
 
 _SHARED_LINE = Refusal(
-    "the end of the function shares its line with something else", "return the changed tensor by hand"
+    RefusalKind.SPELLING,
+    "the end of the function shares its line with something else",
+    "return the changed tensor by hand",
 )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Refusal, Rewrite
+from gradfix.findings import Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names, parts, sites
 from gradfix.rewrite.expressions import is_literal_number
 from gradfix.rewrite.parts import Split
@@ -91,7 +91,9 @@ def _build(
     edits = _collected(source, rows, made, spelling) if short is None else [Edit(source.span_of(rows.loop), short)]
     behind = [after_block(source, rows.loop, line) for line in again]
     if edits is None or not all(behind):
-        return Refusal("the loop shares its last line with another statement", "put it on lines of its own")
+        return Refusal(
+            RefusalKind.SPELLING, "the loop shares its last line with another statement", "put it on lines of its own"
+        )
     imports = names.import_torch(source, spelling, " ".join(edit.text for edit in edits))
     return (*edits, *(edit for edit in behind if edit is not None), *imports)
 

@@ -13,14 +13,17 @@ from functools import partial
 from gradfix import torch_ops
 from gradfix.analysis.facts import SavedValue, Spelling, Write, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.expressions import is_effectless, short
 from gradfix.rewrite.flags import flag_of
 from gradfix.source import Source, Span
 
 _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
-_NOT_FOUND = Refusal("what backward saved can't be found in the text", "clone it by hand where it is used")
+_NOT_FOUND = Refusal(
+    RefusalKind.UNKNOWN, "what backward saved can't be found in the text", "clone it by hand where it is used"
+)
 _COMPUTED = Refusal(
+    RefusalKind.NOT_ASSIGNABLE,
     "what the in-place call works on is computed on the spot",
     "give it a name first, and copy the result into it: `y.copy_(y.exp())`",
 )
@@ -76,7 +79,11 @@ def _copied_in(source: Source, value: SavedValue, spelling: Spelling) -> tuple[s
     else:
         end = source.span_of(call.func).end
         if _twin(value) is None or source.text[end - 1] != "_" or isinstance(call.func, ast.Name):
-            return Refusal(f"`{value.method}` has no form that leaves its tensor alone", "clone the tensor before it")
+            return Refusal(
+                RefusalKind.NO_FORM,
+                f"`{value.method}` has no form that leaves its tensor alone",
+                "clone the tensor before it",
+            )
         edits.append(Edit(Span(end - 1, end), ""))
     text = _text(source, target)
     holder = text if isinstance(target, _ATOMS) else f"({text})"

@@ -12,7 +12,7 @@ from functools import partial
 
 from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling, WriteForm
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names, obstacles, sites
 from gradfix.rewrite.expressions import is_effectless
 from gradfix.rewrite.fitting import Fit, fit_of, is_exact
@@ -22,7 +22,9 @@ from gradfix.rewrite.spans import Rendering, Unit, after_block, before_block
 from gradfix.source import Source, Span
 
 _FORM = "stack"
-_COMMENT = Refusal("a comment stands in an index that has to be taken apart", "move it out of the brackets")
+_COMMENT = Refusal(
+    RefusalKind.SPELLING, "a comment stands in an index that has to be taken apart", "move it out of the brackets"
+)
 
 
 def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
@@ -33,7 +35,9 @@ def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tup
     writes = [written.write for written in buffer.writes]
     if any(obstacles.applicability(write) is not Applicability.SAFE for write in writes):
         return Refusal(
-            f"somebody else may hold `{buffer.name.id}`", "return it, or collect its slots in a list by hand"
+            RefusalKind.HELD,
+            f"somebody else may hold `{buffer.name.id}`",
+            "return it, or collect its slots in a list by hand",
         )
     made = [Rewrite(_title(buffer, plain=False), Applicability.SAFE, _builder(buffer, spelling, plain=False), _FORM)]
     if not all(is_exact(fit_of(buffer, written)) for written in buffer.writes):
@@ -48,17 +52,27 @@ def _refusal(source: Source, buffer: FilledBuffer, spelling: Spelling) -> Refusa
         if (found := obstacles.refusal(source, written.write)) is not None:
             return found
     if buffer.refusal is not None:
-        return Refusal(buffer.refusal, f"collect the slots of `{name}` in a list by hand, and stack them")
+        return Refusal(
+            RefusalKind.UNKNOWN, buffer.refusal, f"collect the slots of `{name}` in a list by hand, and stack them"
+        )
     if not names.can_spell_torch(spelling):
-        return Refusal("torch isn't imported here, and there is no place to import it", "import torch first")
+        return Refusal(
+            RefusalKind.SPELLING, "torch isn't imported here, and there is no place to import it", "import torch first"
+        )
     for written in buffer.writes:
         index = (*written.access.slots, *written.access.rest)
         if _names_slot_twice(buffer, written) and not all(is_effectless(item, spelling) for item in index):
             return Refusal(
-                "the index has an effect and would be evaluated twice", "give the index a name before the write"
+                RefusalKind.ORDER,
+                "the index has an effect and would be evaluated twice",
+                "give the index a name before the write",
             )
     if not buffer.has_slots and any(not read.slots for read in buffer.reads) and not _always_writes(buffer):
-        return Refusal(f"`{name}` may have no slots, and is read as a whole", f"make sure that `{name}` isn't empty")
+        return Refusal(
+            RefusalKind.UNKNOWN,
+            f"`{name}` may have no slots, and is read as a whole",
+            f"make sure that `{name}` isn't empty",
+        )
     return None
 
 
@@ -120,7 +134,9 @@ def _build(source: Source, *, buffer: FilledBuffer, spelling: Spelling, plain: b
         return units
     end = after_block(source, buffer.loop, builder.seal())
     if end is None:
-        return Refusal("the loop shares its last line with another statement", "put it on lines of its own")
+        return Refusal(
+            RefusalKind.SPELLING, "the loop shares its last line with another statement", "put it on lines of its own"
+        )
     edits = (before_block(source, buffer.loop, [builder.open()]), *Rendering(source, units).edits(), end)
     text = " ".join(edit.text for edit in edits)
     return (*edits, *names.import_torch(source, spelling, text))

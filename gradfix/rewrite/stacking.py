@@ -6,12 +6,16 @@ import ast
 
 from gradfix.analysis.facts import Cut, Spelling, ValueFacts, ValueKind
 from gradfix.edits import Edit
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names
 from gradfix.rewrite.pieces import atom, has_comment, text_of
 from gradfix.source import Source
 
-_UNUSUAL = Refusal("the call has arguments that `torch.stack` has no place for", "build the tensor with `torch.stack`")
+_UNUSUAL = Refusal(
+    RefusalKind.NO_FORM,
+    "the call has arguments that `torch.stack` has no place for",
+    "build the tensor with `torch.stack`",
+)
 _TYPED = {"FloatTensor": "float32", "DoubleTensor": "float64"}
 _COMPREHENSIONS = (ast.ListComp, ast.GeneratorExp)
 
@@ -27,9 +31,9 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
     if "requires_grad" in keywords and not isinstance(keywords["requires_grad"], ast.Constant):
         return _UNUSUAL
     if not names.can_spell_torch(spelling):
-        return Refusal("torch can't be named here", "import torch")
+        return Refusal(RefusalKind.SPELLING, "torch can't be named here", "import torch")
     if has_comment(source, source.span_of(call)):
-        return Refusal("a comment inside the call would be lost", "move it before the statement")
+        return Refusal(RefusalKind.SPELLING, "a comment inside the call would be lost", "move it before the statement")
     single = cut.value is not None and cut.value.kind is ValueKind.TENSOR
     made = atom(source, cut.argument) if single else _stacked(source, cut, cut.argument, spelling)
     if isinstance(made, Refusal):
@@ -104,7 +108,11 @@ def _literal(
         part = next(parts, None)  # type: ignore[call-overload]  # an iterator, shared by the inner lists
         item = None if part is None or isinstance(node, ast.Starred) else _item(source, node, part, spelling)
         if item is None:
-            return Refusal("not every item is known to be a tensor or a number", "build the tensor with `torch.stack`")
+            return Refusal(
+                RefusalKind.UNKNOWN,
+                "not every item is known to be a tensor or a number",
+                "build the tensor with `torch.stack`",
+            )
         made.append(item)
     return f"{function}([{', '.join(made)}])"
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import libcst as cst
 from libcst import helpers, metadata
 
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.guard import too_big
 from gradfix.rewrite.sites import Site
 
@@ -80,7 +80,7 @@ def read(site: Site, statement: ast.stmt) -> Tree | Refusal:
     refusal = too_big(statement, site.text)
     if refusal is not None:
         return refusal
-    unreadable = Refusal("LibCST can't read this statement", "rewrite it by hand")
+    unreadable = Refusal(RefusalKind.SPELLING, "LibCST can't read this statement", "rewrite it by hand")
     try:
         module = cst.parse_module(site.text)
         if module.code != site.text or len(module.body) != 1:
@@ -89,7 +89,11 @@ def read(site: Site, statement: ast.stmt) -> Tree | Refusal:
         return unreadable
     line = module.body[0]
     if not isinstance(line, cst.SimpleStatementLine) or len(line.body) != 1:
-        return Refusal("the write stands in the head of a compound statement", "give its result a name before it")
+        return Refusal(
+            RefusalKind.SPELLING,
+            "the write stands in the head of a compound statement",
+            "give its result a name before it",
+        )
     return Tree(module, line.body[0])
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import Tracked, Write
-from gradfix.findings import Refusal
+from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.dtypes import is_floating, keeps_dtype
 from gradfix.rewrite.expressions import is_literal_number
 
@@ -40,7 +40,7 @@ def refusal(method: str) -> Refusal | None:
     why = None if known is None else _REFUSED.get(known.category)
     if why is None:
         return None
-    return Refusal(f"`{method}` {why}", "move it to where the tensor is made, or do without it")
+    return Refusal(RefusalKind.NO_FORM, f"`{method}` {why}", "move it to where the tensor is made, or do without it")
 
 
 def twin_of(method: str, arguments: list[ast.expr], write: Write) -> Twin | None:

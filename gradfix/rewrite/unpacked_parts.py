@@ -9,7 +9,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write
 from gradfix.edits import Edit
-from gradfix.findings import Refusal, Rewrite
+from gradfix.findings import Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names, parts, sites
 from gradfix.rewrite.parts import Split
 from gradfix.rewrite.pieces import text_of
@@ -109,7 +109,9 @@ def _build(
     lines = [f"{unpacked.split.base.id} = {joined}", *again]
     behind = _behind(source, unpacked.between[-1], lines)
     if behind is None:
-        return Refusal("the statement shares its last line with another one", "put it on lines of its own")
+        return Refusal(
+            RefusalKind.SPELLING, "the statement shares its last line with another one", "put it on lines of its own"
+        )
     imports = names.import_torch(source, spelling, " ".join(lines))
     return (*made, *behind, *(edit for edit in imports if edit not in made))
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, HazardKind, Refusal, Rewrite
+from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names
 from gradfix.rewrite.expressions import short
 from gradfix.rewrite.places import root_of
@@ -59,7 +59,9 @@ def _root(write: Write) -> ast.expr:
 def _build(source: Source, *, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
     site = site_of(source, write.statement)
     if not site.is_alone or not isinstance(write.statement, (ast.Expr, ast.Assign, ast.AugAssign)):
-        return Refusal("the update shares its line with other statements", "put it on a line of its own")
+        return Refusal(
+            RefusalKind.SPELLING, "the update shares its line with other statements", "put it on a line of its own"
+        )
     unit = "\t" if site.separator.endswith("\t") else "    "
     line = f"with {names.torch_name(spelling, 'no_grad')}():{site.separator}{unit}{site.text}"
     return replace(site, [line]) + names.import_torch(source, spelling, line)

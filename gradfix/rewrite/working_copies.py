@@ -12,7 +12,7 @@ from functools import partial
 
 from gradfix.analysis.facts import Write
 from gradfix.edits import Edit
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names
 from gradfix.rewrite.scopes import Mention, binds_anew, block_of, mentions_of, path_to
 from gradfix.rewrite.sites import site_of
@@ -66,7 +66,7 @@ def _build(source: Source, *, leaves: tuple[ast.expr, ...]) -> tuple[Edit, ...] 
             for edit in _edits(source, _copy_of(source, leaf)):
                 edits[edit.span.start, edit.span.end] = edit
     except _CannotError as why:
-        return Refusal(str(why), _ADVICE)
+        return Refusal(RefusalKind.LEAF, str(why), _ADVICE)
     return tuple(edits[key] for key in sorted(edits))
 
 

@@ -39,7 +39,7 @@ from collections.abc import Iterator
 
 from gradfix.analysis.facts import ModuleFacts, Tracked, WriteForm
 from gradfix.codemod import codemod
-from gradfix.findings import Applicability, Finding, Refusal, Severity
+from gradfix.findings import Applicability, Finding, Refusal, RefusalKind, Severity
 from gradfix.identity import identity
 from gradfix.source import Source
 
@@ -66,5 +66,7 @@ def kept_loss(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
                     span=source.span_of(write.node),
                     identity=identity("LOSS01", write.function, write.statement, write.identity_ordinal),
                     hazard=None,
-                    refusal=Refusal("it may be the loss", f"add `.item()` to what goes into `{name}` if it is a log"),
+                    refusal=Refusal(
+                        RefusalKind.MEANING, "it may be the loss", f"add `.item()` to what goes into `{name}` if it is a log"
+                    ),
                 )
