@@ -19,6 +19,7 @@ EACH = 8  # up to so many fixes of a file each gets a verdict of its own
 
 Fixer = Callable[[frozenset[Identity]], FixResult]  # all fixes but these
 Judge = Callable[[FixResult, FixResult], Judgement]  # the text before against the text after
+Share = Callable[[Result, FixResult], Judgement]  # what the judgement of all fixes says about one of them
 
 # What several runs say together: a difference in one counts, then what was proven in any.
 _WEIGHT = (
@@ -30,7 +31,7 @@ _WEIGHT = (
     Verdict.UNCHECKED,
 )
 _PROVEN = (Verdict.FIXED, Verdict.EQUIVALENT)
-_NOTHING = FixResult((), (), (), 1)
+NOTHING = FixResult((), (), (), 1)
 T = TypeVar("T")
 
 
@@ -47,7 +48,7 @@ def combined(judgements: Sequence[Judgement]) -> Judgement:
     return min(judgements, key=lambda judgement: _WEIGHT.index(judgement.verdict))
 
 
-def settle(fixer: Fixer, judge: Judge, *, proven: bool = False) -> Settled:
+def settle(fixer: Fixer, judge: Judge, share: Share, *, proven: bool = False) -> Settled:
     """Fix, judge, leave out what is rejected, until nothing is: at most one more round than there are fixes.
 
     With `proven`, whatever isn't `fixed` or `equivalent` is left out too.
@@ -58,11 +59,12 @@ def settle(fixer: Fixer, judge: Judge, *, proven: bool = False) -> Settled:
         result = fixer(excluded)
         if not result.applied:
             return Settled(result, rejected)
-        whole = judge(_NOTHING, result)
+        whole = judge(NOTHING, result)
         if whole.verdict is Verdict.REJECTED:
             guilty = _guilty(fixer, judge, result, excluded)
         else:
-            result = _each(fixer, judge, result, excluded, whole)
+            many = len(result.applied) > EACH or whole.verdict is Verdict.UNCHECKED
+            result = _shared(share, result) if many else _each(fixer, judge, result, excluded, whole)
             guilty = [r for r in result.applied if r.judgement and not _stays(r.judgement.verdict, proven)]
             if not guilty:
                 return Settled(result, rejected)
@@ -100,7 +102,7 @@ def _guilty(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[I
 
     def judged_without(identities: Iterable[Identity]) -> Judgement | None:
         trial = fixer(excluded | frozenset(identities))
-        return judge(_NOTHING, trial) if trial.applied else None
+        return judge(NOTHING, trial) if trial.applied else None
 
     def accepted(identities: Sequence[Identity]) -> bool:
         judgement = judged_without(identities)
@@ -111,15 +113,22 @@ def _guilty(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[I
     return [replace(r, judgement=told[r.finding.identity]) for r in result.applied if r.finding.identity in told]
 
 
+def _shared(share: Share, result: FixResult) -> FixResult:
+    """`result` with what the judgement of all fixes says about each."""
+    others = len(result.applied) - 1
+    note = (f"judged together with {others} other {'fix' if others == 1 else 'fixes'} of this file",)
+
+    def part(one: Result) -> Judgement:
+        own = share(one, result)
+        return replace(own, notes=(*own.notes, *note * bool(others and own.runs)))
+
+    return replace(result, applied=tuple(replace(r, judgement=part(r)) for r in result.applied))
+
+
 def _each(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Identity], whole: Judgement) -> FixResult:
-    """`result` with a judgement for every fix: its own against all others, or the common one where there are many."""
+    """`result` with a judgement for every fix: its own against all others."""
     if len(result.applied) == 1:
         return replace(result, applied=(replace(result.applied[0], judgement=whole),))
-    if len(result.applied) > EACH or whole.verdict is Verdict.UNCHECKED:
-        others = len(result.applied) - 1
-        note = (f"judged together with {others} other {'fix' if others == 1 else 'fixes'} of this file",)
-        common = replace(whole, notes=(*whole.notes, *note * bool(whole.runs)))
-        return replace(result, applied=tuple(replace(r, judgement=common) for r in result.applied))
     return replace(
         result,
         applied=tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from gradfix.edits import Edit
@@ -195,6 +195,15 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """Which of the changed lines ran in the pairs of runs that count, and what broke backward there."""
+
+    before: frozenset[int]  # lines of the original
+    after: frozenset[int]  # lines of the rewritten text
+    conflicts: tuple[tuple[str, range], ...] = ()  # of the original, where it was traced: kind, and lines of the write
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict with its evidence."""
 
@@ -208,3 +217,4 @@ class Judgement:
     notes: tuple[str, ...] = ()
     remaining: tuple[str, ...] = ()  # conflicts of other writes that the program still raises
     cost: Cost | None = None  # of a proven fix, where it could be measured
+    shown: Shown | None = field(default=None, compare=False)  # None: nobody knows which lines ran

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from gradfix import attribution, engine
 from gradfix import edits as edit_sets
 from gradfix.codemod import Codemod
+from gradfix.edits import Edit
 from gradfix.engine import FixResult, Policy
 from gradfix.files import Stamp
 from gradfix.findings import Identity, Judgement, Severity, Verdict
 from gradfix.results import Result
+from gradfix.shares import Own, share
 from gradfix.source import Source, Span
 from gradfix.touched import lines_of, touched
 
@@ -30,6 +32,7 @@ DECLARE = (
 )
 _SILENT = (Verdict.NOT_EXERCISED, Verdict.UNCHECKED)  # what says nothing about a fix
 _MODULE = "<module>"
+Told = tuple[str, Judgement]  # with the function that the call was sought for, "" where nobody sought it
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Proof:
         self._rules, self._plan, self._checker = rules, planned, checker
         self._source = planned.loaded.source
         self._fixed: dict[frozenset[Identity], FixResult] = {frozenset(): planned.fixed}
-        self._judged: dict[tuple[object, ...], Judgement] = {}
+        self._told: dict[tuple[object, ...], list[Told]] = {}
         self._calls: dict[str, dict[Identity, tuple[str | None, str]]] = {}  # call and reason, by function
 
     def fix(self, excluded: frozenset[Identity]) -> FixResult:
@@ -86,18 +89,34 @@ class Proof:
 
     def judge(self, before: FixResult, after: FixResult) -> Judgement:
         """The text of `before` against that of `after`, over the cases of the file."""
-        key = (before.edits, after.edits)
-        if key not in self._judged:
-            self._judged[key] = attribution.combined(list(self._judgements(before, after)))
-        return self._judged[key]
+        return attribution.combined([judgement for _, judgement in self._all(before, after)])
 
-    def _judgements(self, before: FixResult, after: FixResult) -> Iterator[Judgement]:
+    def share(self, one: Result, after: FixResult) -> Judgement:
+        """What the judgement of all fixes of `after` says about one of them.
+
+        Calls that were sought for other functions count where they reach its lines.
+        """
+        every = {r.finding.identity: self._own(r, after) for r in after.applied}
+        own, name = every[one.finding.identity], one.finding.identity.qualname
+        told = [
+            (who, share(judgement, own, list(every.values())))
+            for who, judgement in self._all(attribution.NOTHING, after)
+        ]
+        return attribution.combined([j for who, j in told if who in ("", name) or j.verdict not in _SILENT])
+
+    def _all(self, before: FixResult, after: FixResult) -> list[Told]:
+        key = (before.edits, after.edits)
+        if key not in self._told:
+            self._told[key] = list(self._judgements(before, after))
+        return self._told[key]
+
+    def _judgements(self, before: FixResult, after: FixResult) -> Iterator[Told]:
         """Of every case, and of synthesised calls where none but the user's own command says anything."""
         from gradfix.backward.cases import Command
 
         concerned = _concerned_findings(before, after)
         told = {case: self._of(case, before, after, concerned) for case in self._plan.cases}
-        yield from told.values()
+        yield from (("", judgement) for judgement in told.values())
         observed = [judgement for case, judgement in told.items() if not isinstance(case, Command)]
         if all(judgement.verdict in _SILENT for judgement in observed):
             yield from self._synthesised(before, after, concerned, observed)
@@ -114,11 +133,12 @@ class Proof:
             predicted=any(_certain(r) for r in concerned),
             kinds=frozenset(hazard.kind for _, hazard in hazards),
             writes=lines_of(source, before.edits, [h.write.span for r, h in hazards if r.source is source]),
+            shared=len(after.applied) > attribution.EACH,
         )
 
     def _synthesised(
         self, before: FixResult, after: FixResult, concerned: Sequence[Result], told: Sequence[Judgement]
-    ) -> Iterator[Judgement]:
+    ) -> Iterator[Told]:
         """Of calls that a search comes up with, for each function with a finding."""
         from gradfix.backward.cases import DeclaredCall
 
@@ -126,15 +146,15 @@ class Proof:
             own = [r for r in concerned if r.finding.identity.qualname == name]
             if name == _MODULE:
                 if not told:
-                    yield Judgement(Verdict.UNCHECKED, NO_CASE, notes=(DECLARE,))
+                    yield name, Judgement(Verdict.UNCHECKED, NO_CASE, notes=(DECLARE,))
                 continue
             found = self.found(name)
             answers = [found[r.finding.identity] for r in own if r.finding.identity in found] or list(found.values())
             for call in dict.fromkeys(call for call, _ in answers if call is not None):
-                yield self._of(DeclaredCall(call, synthesised=True), before, after, own)
+                yield name, self._of(DeclaredCall(call, synthesised=True), before, after, own)
             missing = [reason for call, reason in answers if call is None]
             if missing or not answers:
-                yield Judgement(Verdict.UNCHECKED, (missing or [NO_CASE])[0], notes=(DECLARE,))
+                yield name, Judgement(Verdict.UNCHECKED, (missing or [NO_CASE])[0], notes=(DECLARE,))
 
     def found(self, name: str) -> dict[Identity, tuple[str | None, str]]:
         """A call for each finding of a function, or why there is none; sought once, in the text as it was read."""
@@ -154,14 +174,35 @@ class Proof:
             self._calls[name] = {r.finding.identity: (call, calls.reason) for r, call in answers}
         return self._calls[name]
 
+    def _own(self, result: Result, after: FixResult) -> Own:
+        """The lines of one fix, in both texts, and what it is to cure."""
+        source, hazard, name = self._source, result.finding.hazard, result.finding.identity.qualname
+        spans = [edit.span for edit in self._edits(result)]
+        if name != _MODULE:  # lines outside, as of an import, run without it
+            body = _lines_of_function(source.text, name)
+            spans = [span for span in spans if body.intersection(_lines_at(source, span))] or spans
+        writes = [hazard.write.span] if hazard is not None and result.source is source else []
+        return Own(
+            before=lines_of(source, (), spans),
+            after=lines_of(source, after.edits, spans),
+            causes=lines_of(source, (), writes).union(*(_lines_at(source, span) for span in spans)),
+            kind=None if hazard is None else hazard.kind,
+            predicted=_certain(result),
+        )
+
+    def _edits(self, result: Result) -> tuple[Edit, ...]:
+        """What one fix changes in the text as it was read."""
+        if result.source is self._source:
+            return result.fix.edits if result.fix else ()
+        # what it says about itself counts in a text that others have changed
+        own = frozenset({result.finding.identity})
+        without = self.fix(own).edits if len(self._plan.fixed.applied) > 1 else ()
+        return tuple(set(without) ^ set(self._plan.fixed.edits))
+
     def _lines(self, result: Result) -> frozenset[int]:
         """The lines that a call must reach, of which one is enough: those that the fix changes, else the finding's."""
         source, own = self._source, result.finding.identity
-        if result.source is source:
-            edits = result.fix.edits if result.fix else ()
-        else:  # what it says about itself counts in a text that others have changed
-            without = self.fix(frozenset({own})).edits if len(self._plan.fixed.applied) > 1 else ()
-            edits = tuple(set(without) ^ set(self._plan.fixed.edits))
+        edits = self._edits(result)
         if edits:
             return frozenset(line for edit in edits for line in _lines_at(source, edit.span))
         is_here = result.source is source

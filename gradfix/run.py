@@ -147,7 +147,7 @@ def _concerned(rules: Rules, loaded: Loaded) -> bool:
 
 def _proved(rules: Rules, planned: Plan, checker: Checker, *, proven: bool) -> FileResult:
     proof = Proof(rules, planned, checker)
-    settled = attribution.settle(proof.fix, proof.judge, proven=proven)
+    settled = attribution.settle(proof.fix, proof.judge, proof.share, proven=proven)
     judged = {r.finding.identity: r for r in settled.rejected}
     left = tuple(_explained(r, judged.get(r.finding.identity)) for r in settled.result.left)
     result = replace(settled.result, left=left)

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradfix import edits as edit_sets
-from gradfix.attribution import EACH, Settled, combined, settle, smallest
+from gradfix.attribution import EACH, NOTHING, Settled, combined, settle, smallest
 from gradfix.engine import FixResult, Policy, fix
 from gradfix.findings import Identity, Judgement, Verdict
+from gradfix.results import Result
 from gradfix.source import Source
 
 REMAINING = "a hazard is left"
@@ -43,10 +44,16 @@ class World:
             return Judgement(Verdict.REJECTED, REMAINING)
         return Judgement(Verdict.FIXED if "cure" in old else Verdict.EQUIVALENT, "same loss", runs=8)
 
+    def share(self, one: Result, after: FixResult) -> Judgement:
+        """Lines with `idle` don't run."""
+        if "idle" in one.finding.message:
+            return Judgement(Verdict.NOT_EXERCISED, "")
+        return self.judge(NOTHING, after)
+
 
 def _settled(text: str) -> tuple[World, Settled]:
     world = World(text)
-    return world, settle(world.fixer, world.judge)
+    return world, settle(world.fixer, world.judge, world.share)
 
 
 def _verdicts(settled: Settled) -> list[Verdict | None]:
@@ -90,7 +97,7 @@ def test_several_wrong_fixes_are_all_left_out() -> None:
 
 def test_when_nothing_helps_everything_is_left_out() -> None:
     world = World("cure1\ncure2\n")
-    settled = settle(world.fixer, lambda before, after: Judgement(Verdict.REJECTED, "always"))
+    settled = settle(world.fixer, lambda before, after: Judgement(Verdict.REJECTED, "always"), world.share)
     assert settled.result.edits == ()
     assert len(settled.rejected) == 2
 
@@ -104,9 +111,9 @@ def test_one_wrong_fix_among_many_is_found_with_few_trials() -> None:
 
 
 def test_many_fixes_share_one_judgement_and_say_so() -> None:
-    text = "".join(f"idle{i}\n" for i in range(EACH + 1))
-    world, settled = _settled(text)
-    assert len(world.judged) == 1
+    text = "".join(f"cure{i}\n" for i in range(EACH)) + "idle1\n"
+    _, settled = _settled(text)
+    assert _verdicts(settled) == [Verdict.FIXED] * EACH + [Verdict.NOT_EXERCISED]
     assert settled.result.applied[0].judgement is not None
     assert settled.result.applied[0].judgement.notes == (f"judged together with {EACH} other fixes of this file",)
 
@@ -119,7 +126,7 @@ def test_a_fix_that_differs_from_the_others_is_left_out_though_all_together_pass
         changed = world.text(before).count("same") % 2 != world.text(after).count("same") % 2
         return Judgement(Verdict.REJECTED if changed else Verdict.EQUIVALENT, "")
 
-    settled = settle(world.fixer, judge)
+    settled = settle(world.fixer, judge, world.share)
     assert len(settled.rejected) == 2
     assert settled.result.edits == ()
 
@@ -132,8 +139,8 @@ def test_with_proof_required_what_is_not_proven_is_left_out() -> None:
         cured = "cure" in world.text(before) and "cure" not in world.text(after)
         return Judgement(Verdict.FIXED if cured else Verdict.NOT_EXERCISED, "")
 
-    assert len(settle(world.fixer, judge).result.applied) == 2
-    settled = settle(world.fixer, judge, proven=True)
+    assert len(settle(world.fixer, judge, world.share).result.applied) == 2
+    settled = settle(world.fixer, judge, world.share, proven=True)
     assert world.text(settled.result) == "fine1\nidle1\n"
     assert [r.finding.message for r in settled.rejected] == ["found `idle1`"]
 

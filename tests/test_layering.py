@@ -29,7 +29,7 @@ LAYERS = (
     ("engine",),
     ("libcst_commands",),
     ("tracer",),
-    ("touched", "attribution", "backward"),
+    ("touched", "shares", "attribution", "backward"),
     ("proof",),
     ("report", "pages", "place"),
     ("terminal",),

@@ -97,11 +97,13 @@ class Checker:
         predicted: bool = False,
         kinds: frozenset[HazardKind] = frozenset(),
         writes: frozenset[int] = frozenset(),
+        shared: bool = False,
     ) -> Judgement:
         """Judge the rewrite of `path` from the text `before` to the text `after`; the file isn't read or written.
 
         `changed_*` are the 1-based lines that differ. `predicted`: the analysis says the original raises in every run.
         `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them.
+        With `shared`, a proven judgement also tells which conflicts the original has.
         """
         call, seed = (case.call, case.seed) if isinstance(case, DeclaredCall) else (None, 0)
         recorded = os.path.abspath(case.path) if isinstance(case, RecordedCall) else None
@@ -122,6 +124,7 @@ class Checker:
             predicted=predicted,
             kinds=kinds,
             writes=writes,
+            shared=shared,
         )
         ran = case.command if isinstance(case, Command) else subject.ran
         if isinstance(case, Command) and not Path(subject.path).is_relative_to(os.path.abspath(case.root)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gradfix.backward.oracle import Make
 from gradfix.backward.protocol import Request, Run
-from gradfix.findings import Judgement, Verdict
+from gradfix.findings import Judgement, Shown, Verdict
 
 _SHOWN = 100  # characters of what the command said last
 
@@ -30,7 +30,15 @@ def by_command(make: Make, trial: Trial) -> Judgement:
     verdict, reason = _verdict(trial, before, after)
     if verdict is Verdict.REJECTED and (code_of(make(trial.after)) == 0 or code_of(make(trial.before)) != 0):
         verdict, reason = Verdict.UNCHECKED, f"{trial.name} doesn't end alike each time"
-    return Judgement(verdict, reason, ran=trial.before.command, runs=1, error_before=_failure(before))
+    watched = _is_watched(before, trial.before.lines) and _is_watched(after, trial.after.lines)
+    return Judgement(
+        verdict,
+        reason,
+        ran=trial.before.command,
+        runs=1,
+        error_before=_failure(before),
+        shown=Shown(before.executed, after.executed) if watched else None,
+    )
 
 
 def code_of(run: Run) -> int | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from gradfix.backward.branches import one_sided
 from gradfix.backward.compare import Agreement
 from gradfix.backward.oracle import Failure
-from gradfix.findings import HazardKind, Judgement, Verdict
+from gradfix.backward.protocol import Request
+from gradfix.findings import HazardKind, Judgement, Shown, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Subject:
     predicted: bool  # the analysis says that every run raises
     kinds: frozenset[HazardKind]  # of the hazards that the rewrite is meant to cure
     writes: frozenset[int]  # lines of the original with the writes that are to be cured
+    shared: bool  # by several fixes, and which of them cures what is asked
 
     @property
     def ran(self) -> str:
@@ -64,9 +66,16 @@ class Evidence:
     executed: list[frozenset[int]] = field(default_factory=list)  # changed lines of the original, run by run
     executed_after: list[frozenset[int]] = field(default_factory=list)  # the same of the rewritten text
     executable: frozenset[int] = frozenset()
+    counted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())  # what ran in pairs that were compared
+    failing: dict[frozenset[int], Request] = field(default_factory=dict)  # runs that failed before, by what they ran
     exercised: bool = False
     prints: bool = True  # what is printed can be compared
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def compared(self) -> int:
+        """Pairs that say something."""
+        return self.cured + self.corrected + self.same + self.aloof
 
 
 def conclude(evidence: Evidence, subject: Subject) -> Judgement:
@@ -106,6 +115,7 @@ def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) 
         max_difference=evidence.agreement.largest if compared else None,
         notes=(*evidence.notes, *_late_notes(evidence, verdict)),
         remaining=evidence.remaining,
+        shown=Shown(*evidence.counted),
     )
 
 

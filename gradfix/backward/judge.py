@@ -17,9 +17,9 @@ from gradfix.backward.endings import UncheckedError, no_new_end, no_other_error,
 from gradfix.backward.evidence import Evidence, Subject, conclude, judged
 from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
-from gradfix.backward.protocol import Plan, Request, Run
+from gradfix.backward.protocol import Conflict, Plan, Request, Run
 from gradfix.backward.symptoms import Cure
-from gradfix.findings import Cost, HazardKind, Judgement, Verdict
+from gradfix.findings import Cost, HazardKind, Judgement, Shown, Verdict
 
 _ONE = Plan()
 PAIRS = (  # seeds and plans
@@ -57,7 +57,7 @@ class CaseJudge:
             return judged(evidence, subject, Verdict.UNCHECKED, str(why))
         judgement = conclude(evidence, subject)
         proven = judgement.verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
-        return replace(judgement, cost=self._cost()) if proven else judgement
+        return replace(judgement, cost=self._cost(), shown=self._shown()) if proven else judgement
 
     def _confirm(self) -> None:
         """Losses that agree up to rounding only must agree better in float64: a small mistake hides in a large sum."""
@@ -79,6 +79,18 @@ class CaseJudge:
         subject = self._subject
         first = self._request(subject.before, subject.seed, _ONE, frozenset())
         return cost(self._make, first, replace(first, text=subject.after), self._evidence.failed)
+
+    def _shown(self) -> Shown:
+        """What ran where it counts and, for fixes that share the verdict, what broke backward in the original."""
+        requests = self._evidence.failing.values() if self._subject.shared else ()
+        runs = [self._make(replace(request, lines=(), trace=True)) for request in requests]
+        conflicts = (conflict for run in runs if run.ended is not None for conflict in run.ended.conflicts)
+        return Shown(*self._evidence.counted, tuple(dict.fromkeys(map(self._place, conflicts))))
+
+    def _place(self, conflict: Conflict) -> tuple[str, range]:
+        write = conflict.write
+        here = write is not None and write.file == self._subject.path
+        return conflict.kind, range(write.line, write.end_line + 1) if write is not None and here else range(0)
 
     def _request(self, text: str, seed: int, plan: Plan, lines: frozenset[int]) -> Request:
         subject = self._subject
@@ -110,6 +122,7 @@ class CaseJudge:
         self._count_lines(before, after)
         failure, again = failure_of(before), failure_of(after)
         no_new_end(before, after, failure)
+        compared, proven = evidence.compared, evidence.cured + evidence.corrected
         if obstacle is not None:
             return
         evidence.pairs += 1
@@ -120,6 +133,11 @@ class CaseJudge:
             self._original_failed(first, second, before, after, failure)
         else:
             self._both_failed(first, second, before, after, plain=plain)
+        if evidence.compared > compared:
+            ran, ran_after = evidence.counted
+            evidence.counted = (ran | before.executed, ran_after | after.executed)
+        if evidence.cured + evidence.corrected > proven:
+            evidence.failing.setdefault(before.executed, first)
 
     def _repeat(self, request: Request, before: Run) -> None:
         """Find out whether the original agrees with itself, and how closely."""
