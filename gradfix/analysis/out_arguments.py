@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from gradfix.analysis import operators
 from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.graph import reachable
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import all_tensors, strongest, tracked
 from gradfix.analysis.records import HazardNote
@@ -32,14 +33,27 @@ def write_out(
 ) -> Value:
     """Call an operator of torch that puts its result into `target`."""
     others = {name: value for name, value in keywords.items() if name != "out"}
-    level = strongest([tracked(state, t) for t in (target, *all_tensors((*args, *others.values())))])
+    taken = (target, *all_tensors((*args, *others.values())))
+    level = strongest([tracked(state, t) for t in taken])
+    if level is Tracked.MAYBE and state.grad is Tracked.YES:
+        _settle(state, taken)
     result = operators.apply(m, state, *operators.bind(state, op, args, others), node)
     expression = next(keyword.value for keyword in node.keywords if keyword.arg == "out")
     target.known = True
     site = Site(WriteForm.OUT, node, expression, method=operators.short_name(op))
     fresh = write(m, state, site, target, result)
-    if level is Tracked.YES and state.grad is not Tracked.NO:  # who merely may be tracked would have raised long ago
+    if level is Tracked.YES and state.grad is not Tracked.NO:
         note = HazardNote(HazardKind.OUT_WRITTEN, operators.short_name(op), None)
         m.note_hazard(m.writes[id(expression)], note, m.passage(), state.grad is Tracked.YES)
     m.rebind(state, expression, target, fresh)
     return fresh
+
+
+def _settle(state: State, taken: Sequence[Tensor]) -> None:
+    """The call was passed, so nothing it took requires grad, and nothing that led to it saved anything."""
+    for key in (key for tensor in taken for key in tensor.graph_keys):
+        behind = set(reachable(state.nodes.get(key)))
+        saves = state.saves_of(key)
+        for kept in [kept for kept in saves if kept.node in behind]:
+            del saves[kept]
+        state.nodes[key] = None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from gradfix.analysis import calls, losses, names, objects, sinks
+from gradfix.analysis import calls, losses, names, objects, refusals, sinks
 from gradfix.analysis.annotations import argument, counted, promised
 from gradfix.analysis.candidates import Candidates
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
@@ -190,10 +190,11 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
     defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
     shown = m.shown(info)
     trains = names.trains_leaves_of_its_own(info.node)
+    refused = refusals.refused(info.node)
 
     def make(name: str) -> Value:
         value = make_any(name)
-        if trains and not names.is_learnt(info.node, name):
+        if name in refused or (trains and not names.is_learnt(info.node, name)):
             for tensor in tensors(value):
                 state.nodes[tensor.storage] = None  # data
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 
 import pytest
@@ -192,3 +193,54 @@ def test_a_constructor_without_trouble_runs_once_and_what_it_wrote_is_told() -> 
     (write,) = (w for w in facts.writes if w.function == "Net.__init__")
     assert write.severity is Severity.INFO
     assert any(o.name == "self.made" for o in write.obstacles)
+
+
+REFUSING = """
+def normalised(matmul, x, buffer, n):
+    norm = x.norm(2, -1, keepdim=True)
+    norm.clamp_(min=1e-6)
+    x = x / norm
+    step = matmul(x)
+    for _ in range(n):
+        WRITE
+        step.mul_(norm).exp_().add_(1)
+    return step * norm
+"""
+
+
+@pytest.mark.parametrize("write", ["torch.mul(step, x, out=buffer)", "buffer = torch.sum(step, -1, out=buffer)"])
+def test_what_out_must_take_is_data(write: str) -> None:
+    facts = facts_of(REFUSING.replace("WRITE", write))
+    assert Severity.WARNING not in {record.severity for record in facts.writes}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "torch.mul(buffer, buffer, out=buffer)",  # nothing of `x`
+        "torch.mul(buffer, x.shape[0], out=buffer)",
+        "torch.mul(step, x, out=None)",
+        "if n > 3: torch.mul(step, x, out=buffer)",
+        "with torch.no_grad(): torch.mul(step, x, out=buffer)",
+    ],
+)
+def test_out_that_may_be_passed_with_gradients_tells_nothing(write: str) -> None:
+    facts = facts_of(REFUSING.replace("WRITE", write))
+    assert Severity.WARNING in {record.severity for record in facts.writes}
+
+
+def test_what_went_through_out_requires_no_grad() -> None:
+    facts = facts_of(
+        """
+        def step(x, weights, buffer, fast):
+            h = (x * weights).exp()
+            if fast:
+                torch.mul(h, h, out=buffer)
+                h += 1
+            else:
+                h -= 1
+            return h
+        """
+    )
+    warned = [write.node for write in facts.writes if write.severity is Severity.WARNING]
+    assert [ast.unparse(node) for node in warned] == ["h -= 1"]
