@@ -14,6 +14,7 @@ from gradfix.analysis.facts import (
     Obstacle,
     ObstacleKind,
     SavedValue,
+    Tracked,
     Write,
     WriteForm,
 )
@@ -175,9 +176,22 @@ def facts_of_fills(m: Machine, writes: tuple[Write, ...], ordinals: Ordinals) ->
         if not record.reached or record.condition is ConditionKind.PYTHON or record.created is None:
             continue
         own = tuple(by_target[key] for key in record.keys if key in by_target)
-        if own:
+        if own and not _is_filled_elsewhere(m, record):
             found.append(_fill(m, record, own, ordinals))
     return tuple(sorted(found, key=lambda fill: fill.branch.lineno))
+
+
+_UNINITIALISED = frozenset({"empty", "empty_like", "new_empty"})
+
+
+def _is_filled_elsewhere(m: Machine, record: FillRecord) -> bool:
+    """Whether memory without numbers of its own gets them from other branches too, which complete this one."""
+    made = record.created
+    called = made.func if isinstance(made, ast.Call) else None
+    name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+    others = [r for r in m.writes.values() if record.storage in r.storages and id(r.target) not in record.keys]
+    connecting = [r.written.tensor is not None and r.written.tensor.tracked is not Tracked.NO for r in others]
+    return name in _UNINITIALISED and bool(others) and all(connecting)
 
 
 def _fill(m: Machine, record: FillRecord, writes: tuple[Write, ...], ordinals: Ordinals) -> ConditionalFill:

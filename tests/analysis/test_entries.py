@@ -244,3 +244,33 @@ def test_what_went_through_out_requires_no_grad() -> None:
     )
     warned = [write.node for write in facts.writes if write.severity is Severity.WARNING]
     assert [ast.unparse(node) for node in warned] == ["h -= 1"]
+
+
+FILLED_IN_PARTS = """
+class Causal(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 2, width)
+
+    def forward(self, x, padding):
+        y = MADE
+        seen = 2 * padding.size(2)
+        if seen > 0:
+            y[:, :, :seen] = self.conv(x[:, :, :seen])
+        SECOND
+        return y
+"""
+SECOND = "if seen < 4: y[:, :, seen:] = self.conv(x[:, :, seen:])"
+
+
+@pytest.mark.parametrize(
+    ("made", "second", "fills"),
+    [
+        ("torch.empty(2, 2, 4)", SECOND, 0),
+        ("torch.zeros(2, 2, 4)", SECOND, 1),
+        ("torch.empty(2, 2, 4)", "pass", 1),
+        ("torch.empty(2, 2, 4)", "if seen < 4: y[:, :, seen:] = 0", 1),
+    ],
+)
+def test_branches_that_fill_uninitialised_memory_complete_each_other(made: str, second: str, fills: int) -> None:
+    assert len(facts_of(FILLED_IN_PARTS.replace("MADE", made).replace("SECOND", second)).fills) == fills
