@@ -1,13 +1,13 @@
-"""Loops that fill a buffer as findings: one for all the writes of a loop."""
+"""Loops and blocks that fill a buffer as findings: one for all their writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradfix.analysis.facts import FilledBuffer, ModuleFacts, Write
+from gradfix.analysis.facts import FilledBlock, FilledBuffer, ModuleFacts, Write
 from gradfix.findings import Finding, Refusal, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import stack_slots
+from gradfix.rewrite import join_pieces, stack_slots
 from gradfix.source import Source
 
 from ._writes import message
@@ -38,6 +38,36 @@ def buffer_findings(code: str, name: str, source: Source, facts: ModuleFacts, *,
             rewrites=made,
             leads=tuple(source.span_of(write.node) for write in writes),
         )
+
+
+def block_findings(code: str, name: str, source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+    """One finding for each block that writes all parts of a buffer, one after the other, where one is a hazard."""
+    connecting = {id(write.node) for fill in facts.fills for write in fill.writes}
+    for block in facts.blocks:
+        writes = [piece.write for piece in block.pieces]
+        worst = max(writes, key=lambda write: write.severity.rank)
+        if any(id(write.node) in connecting for write in writes):
+            continue
+        made = join_pieces(source, block, facts.spelling)
+        if isinstance(made, Refusal):
+            continue
+        yield Finding(
+            code=code,
+            name=name,
+            severity=worst.severity,
+            message=_block_message(source, block, worst),
+            span=source.span_of(worst.node),
+            identity=identity(code, worst.function, worst.statement, worst.identity_ordinal, part=block.name),
+            hazard=worst.hazards[0] if worst.hazards else None,
+            rewrites=made,
+            leads=tuple(source.span_of(write.node) for write in writes),
+        )
+
+
+def _block_message(source: Source, block: FilledBlock, worst: Write) -> str:
+    if worst.severity is not Severity.INFO:
+        return message(source, worst)
+    return f"the parts of `{block.name}` are filled in place; harmless, nothing that backward needs was saved"
 
 
 def _message(source: Source, buffer: FilledBuffer, worst: Write) -> str:

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gradfix.analysis.facts import Cut, CutEffect, CutKind, ModuleFacts
+from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.facts import Cut, ModuleFacts
 from gradfix.findings import Finding, Refusal
 from gradfix.identity import identity
 from gradfix.rewrite import reconnect

@@ -1,9 +1,10 @@
-"""Buffer that a loop fills slot by slot.
+"""Buffer that a loop, or one statement after the other, fills slot by slot.
 
 ## What it does
 Finds loops that write a tensor slot by slot, `out[i] = v`, and don't read it, where an operation saved the buffer
 before (it is filled again, say) or where nothing is wrong at all (`--severity info`); and collects the values in a
-list, which `torch.stack` makes a tensor of.
+list, which `torch.stack` makes a tensor of. Finds, too, buffers whose columns, rows or slices are written by one
+statement after the other; and makes the buffer of all of them at once, with `torch.stack` or `torch.cat`.
 
 ## Why does backward fail?
 A loop that fills a fresh buffer once is fine. When the buffer is used and then filled again, the writes overwrite what
@@ -41,6 +42,12 @@ where the facts don't prove that needless, the value is made to fit: `.to(out)` 
 single elements, memory of its own (`torch.empty_like(out[i])`) where the shape isn't known. A loop that doesn't surely
 write every slot, once and in order, starts from the slots as they are: see recurrent-buffer (GF203).
 
+A buffer that single statements fill is joined where they are proven to write all of one dimension, each part once, with
+values of its shape: `out[:, 0] = a`, `out[:, 1] = out[:, 0] * b` becomes `out_0 = a` and
+`out = torch.stack([out_0, out_0 * b], dim=1)`; `out[:, :k] = a`, `out[:, k:] = b` a `torch.cat`. Where anything is
+missing (a part that isn't written, a value of unknown shape, a branch, another name for the buffer), each write is left
+to the codemod of its spelling.
+
 ## Leaves alone
 ```python
 import torch
@@ -77,7 +84,7 @@ from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding
 from gradfix.source import Source
 
-from ._buffers import buffer_findings
+from ._buffers import block_findings, buffer_findings
 from ._writes import SYMPTOM
 
 
@@ -87,7 +94,8 @@ from ._writes import SYMPTOM
     since="0.1",
     applicability=Applicability.SAFE,
     symptom=SYMPTOM,
-    needles=("for ", "for(", "while ", "while("),
+    needles=("]",),
 )
 def loop_filled_buffer(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
-    return buffer_findings("GF202", "loop-filled-buffer", source, facts, recurrent=False)
+    yield from buffer_findings("GF202", "loop-filled-buffer", source, facts, recurrent=False)
+    yield from block_findings("GF202", "loop-filled-buffer", source, facts)

@@ -45,7 +45,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradfix.analysis.facts import CutKind, ModuleFacts
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding
 from gradfix.source import Source

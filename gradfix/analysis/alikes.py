@@ -31,14 +31,14 @@ def same_shape(parents: Parents, bindings: Bindings, at: ast.stmt, a: ast.expr, 
 
 def is_made_floating(parents: Parents, bindings: Bindings, at: ast.stmt, name: ast.Name) -> bool:
     """Whether what `name` holds at `at` was made by an operation whose results are never integers."""
-    bound = _binding(parents, bindings, at, name.id)
+    bound = binding(parents, bindings, at, name.id)
     statement = None if bound is None else bound[1]
     return isinstance(statement, ast.Assign) and _is_floating(statement.value)
 
 
 def is_reduced(parents: Parents, bindings: Bindings, at: ast.stmt, name: ast.Name) -> bool:
     """Whether what `name` holds at `at` is a tensor without dimensions: `torch.sum(x)`."""
-    bound = _binding(parents, bindings, at, name.id)
+    bound = binding(parents, bindings, at, name.id)
     value = bound[1].value if bound is not None and isinstance(bound[1], ast.Assign) else None
     if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
         return False
@@ -67,8 +67,8 @@ def _roots(parents: Parents, bindings: Bindings, at: ast.stmt, node: ast.expr) -
         base = _base(node)
         if base is None:
             break
-        bound = _binding(parents, bindings, here, base.id)
-        if bound is None or bindings.is_seen_elsewhere(base.id) or _changes_shape(bindings, base.id):
+        bound = binding(parents, bindings, here, base.id)
+        if bound is None or bindings.is_seen_elsewhere(base.id) or changes_shape(bindings, base.id):
             break
         place, statement = bound
         found.append((base.id, place))
@@ -80,7 +80,7 @@ def _roots(parents: Parents, bindings: Bindings, at: ast.stmt, node: ast.expr) -
     return found
 
 
-def _changes_shape(bindings: Bindings, name: str) -> bool:
+def changes_shape(bindings: Bindings, name: str) -> bool:
     """`x.squeeze_()` and its like."""
     return any(ast.unparse(node.value) == name for method in _RESHAPING for node in bindings.attributes.get(method, ()))
 
@@ -125,7 +125,7 @@ def _is_plain(node: ast.expr) -> bool:
     return _is_number(node) or (isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("torch.", "th.")))
 
 
-def _binding(parents: Parents, bindings: Bindings, at: ast.stmt, name: str) -> tuple[int, ast.stmt | None] | None:
+def binding(parents: Parents, bindings: Bindings, at: ast.stmt, name: str) -> tuple[int, ast.stmt | None] | None:
     """Where the value that `name` has at `at` was bound: the line, and the statement (None: a parameter).
 
     None when it isn't the same on every way.
@@ -140,6 +140,8 @@ def _binding(parents: Parents, bindings: Bindings, at: ast.stmt, name: str) -> t
         looped = any(store is inner for loop in loops for inner in ast.walk(loop) for store in stores)
         return None if looped or name not in bindings.parameters else (0, None)
     statement = parents.of(last)
+    if isinstance(statement, (ast.Tuple, ast.List)):
+        statement = parents.of(statement)
     if not isinstance(statement, ast.stmt) or not any(statement is other for other in _ahead(parents, at, around)):
         return None
     for loop in loops:  # a later round may meet what is bound behind

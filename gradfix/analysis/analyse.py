@@ -21,13 +21,15 @@ from gradfix.analysis import (
     stores,
     swaps,
 )
+from gradfix.analysis.blocks import blocks_of
 from gradfix.analysis.buffers import buffers_of
 from gradfix.analysis.candidates import Candidates, candidates
 from gradfix.analysis.cut_facts import facts_of_cuts
-from gradfix.analysis.facts import ModuleFacts
+from gradfix.analysis.facts import ModuleFacts, Write
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.masked import maskings_of
 from gradfix.analysis.names import spelling_of
+from gradfix.analysis.records import WriteRecord
 from gradfix.analysis.roots import run_functions, run_module
 from gradfix.analysis.views import Steadiness
 from gradfix.source import Source
@@ -84,6 +86,10 @@ def analyse_tree(source: Source, tree: ast.Module, chosen: Candidates | None = N
     written = outcome.written_memory(m)
     steadiness = Steadiness(tree)
     writes = outcome.facts_of_writes(m, ordinals, written, steadiness)
+
+    def describe(record: WriteRecord) -> Write:
+        return outcome.fact_of_write(m, record, ordinals, written, steadiness)
+
     return ModuleFacts(
         writes=writes,
         fills=outcome.facts_of_fills(m, writes, ordinals),
@@ -95,7 +101,6 @@ def analyse_tree(source: Source, tree: ast.Module, chosen: Candidates | None = N
         spelling=spelling_of(tree),
         early_steps=optimizers.facts_of_steps(m, ordinals),
         maskings=maskings_of(tree, writes),
-        buffers=buffers_of(
-            m, tree, writes, lambda record: outcome.fact_of_write(m, record, ordinals, written, steadiness)
-        ),
+        buffers=buffers_of(m, tree, writes, describe),
+        blocks=blocks_of(m, tree, writes, describe),
     )

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis import cuts, operators, sinks
-from gradfix.analysis.facts import CutKind
+from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import graph_node, result_tensor
 from gradfix.analysis.state import Items, State

@@ -52,7 +52,7 @@ def _root(target: ast.expr) -> ast.Name | None:
     return target if isinstance(target, ast.Name) else None
 
 
-def _only_reads(call: ast.Call) -> bool:
+def only_reads(call: ast.Call) -> bool:
     """A builtin, a function of torch, a module of `self`: of what else is called with the whole buffer, who knows."""
     root = call.func
     while isinstance(root, (ast.Attribute, ast.Subscript)):
@@ -64,7 +64,7 @@ def _only_reads(call: ast.Call) -> bool:
     return root.id in ("torch", "th", "F", "nn", "self", "math")
 
 
-def _sets_gradients(node: ast.Name | ast.Attribute) -> bool:
+def sets_gradients(node: ast.Name | ast.Attribute) -> bool:
     """Part of the loop may run without gradients, the list is stacked with them."""
     return (node.id if isinstance(node, ast.Name) else node.attr) in _GRADIENT_MODES
 
@@ -187,7 +187,7 @@ class _Finder:
         for node in ast.walk(loop):
             if isinstance(node, (ast.Yield, ast.YieldFrom)):
                 raise _Refused(f"the loop yields, and whoever gets `{name}` meanwhile may keep it")
-            if isinstance(node, (ast.Name, ast.Attribute)) and _sets_gradients(node):
+            if isinstance(node, (ast.Name, ast.Attribute)) and sets_gradients(node):
                 raise _Refused("gradients are turned on or off in the loop")
 
     @staticmethod
@@ -206,7 +206,7 @@ class _Finder:
             current, parent = parent, self._parents.of(parent)
         written = isinstance(current, ast.Subscript) and not isinstance(current.ctx, ast.Load)
         if not written:
-            if not subscripts and isinstance(parent, ast.Call) and not _only_reads(parent):
+            if not subscripts and isinstance(parent, ast.Call) and not only_reads(parent):
                 raise _Refused(f"`{ast.unparse(parent.func)}` may write to `{name.id}` or keep it")
             return _Use(name, tuple(subscripts), None)
         record = self._m.writes.get(id(subscripts[-1].value))
@@ -233,6 +233,9 @@ class _Finder:
             if id(record.node) in inside or record.function not in functions:
                 raise _Refused(f"`{ast.unparse(record.node)[:48]}` writes to the memory of `{name}`, too")
 
+    def _is_metadata(self, use: _Use) -> bool:
+        return not use.subscripts and gives_metadata(self._parents, use.name)
+
     def _chain(self, use: _Use, rank: int | None) -> Chain:
         def items_of(subscript: ast.Subscript) -> tuple[IndexItem, ...] | None:
             if use.record is not None and subscript is use.subscripts[-1]:
@@ -244,16 +247,15 @@ class _Finder:
             raise _Refused(f"`{ast.unparse(use.subscripts[-1])}` is never reached")
         return chain
 
-    def _is_metadata(self, use: _Use) -> bool:
-        """`out.shape`, `out.size(0)`, `len(out)`, `torch.empty_like(out)`: the values don't matter."""
-        if use.subscripts:
-            return False
-        parent = self._parents.of(use.name)
-        if isinstance(parent, ast.Attribute):
-            return parent.attr in _METADATA
-        if isinstance(parent, ast.Call) and use.name in parent.args[:1]:
-            function = parent.func
-            if isinstance(function, ast.Name):
-                return function.id == "len"
-            return isinstance(function, ast.Attribute) and function.attr in _LIKE
-        return False
+
+def gives_metadata(parents: Parents, name: ast.Name) -> bool:
+    """`out.shape`, `out.size(0)`, `len(out)`, `torch.empty_like(out)`: the values don't matter."""
+    parent = parents.of(name)
+    if isinstance(parent, ast.Attribute):
+        return parent.attr in _METADATA
+    if isinstance(parent, ast.Call) and name in parent.args[:1]:
+        function = parent.func
+        if isinstance(function, ast.Name):
+            return function.id == "len"
+        return isinstance(function, ast.Attribute) and function.attr in _LIKE
+    return False

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gradfix.analysis import classes, cuts, learned, objects, operators, python_values
 from gradfix.analysis import items as item_access
-from gradfix.analysis.facts import CutKind
+from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import outside
 from gradfix.analysis.state import Items, State, merge

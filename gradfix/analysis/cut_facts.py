@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from gradfix.analysis.facts import Cut, CutEffect, CutKind, Tracked
+from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.facts import Cut, Tracked
 from gradfix.analysis.losses import CARELESS
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.records import CutRecord, LossNote

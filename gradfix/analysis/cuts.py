@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from gradfix.analysis.facts import CutKind, Tracked, ValueFacts
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.facts import Tracked, ValueFacts
 from gradfix.analysis.graph import Node
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import strongest, tracked, value_facts

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from gradfix.analysis import bindings, calls, comprehensions, cuts, handed, objects, operators, python_values
 from gradfix.analysis import items as item_access
+from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.dtypes import is_floating
-from gradfix.analysis.facts import CutKind
 from gradfix.analysis.indexing import broadcast
 from gradfix.analysis.joins import join
 from gradfix.analysis.machine import MODULE, Machine

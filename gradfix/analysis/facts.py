@@ -10,6 +10,7 @@ import ast
 from dataclasses import dataclass
 from enum import Enum
 
+from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.updates import EarlyStep
 from gradfix.analysis.view_facts import NO_VIEWS, WrittenViews
 from gradfix.findings import Hazard, Place, Severity
@@ -246,6 +247,29 @@ class FilledBuffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A slot or a slice of a buffer, written once."""
+
+    write: Write
+    is_slot: bool  # one slot, named by an int
+    has_shape: bool  # so has the value; else it is a single element
+    is_alike: bool  # the value has the dtype and the device of the buffer, too
+
+
+@dataclass(frozen=True, slots=True)
+class FilledBlock:
+    """Statements of one block that make a buffer and write every slot of one dimension once."""
+
+    name: str
+    created: ast.Assign
+    axis: int  # the dimension; negative behind an ellipsis
+    pieces: tuple[Piece, ...]  # in the order of the slots
+    reads: tuple[tuple[ast.Subscript, int], ...]  # of pieces written before, each with the number of its piece
+    between: tuple[ast.stmt, ...]  # from the first write to the last
+    reads_metadata: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MaskedWrite:
     """A write under a mask of a value computed element by element from what stands under the same mask.
 
@@ -323,32 +347,6 @@ class NonLeafGrad:
     hazards: tuple[Hazard, ...]
 
 
-class CutKind(Enum):
-    """How a value is handed on without its graph."""
-
-    TENSOR = "tensor"  # torch.tensor(t), torch.tensor([a, b]), x.new_tensor(t), torch.Tensor([a, b])
-    NUMBER = "number"  # t.item(), float(t), t.tolist(), math.sqrt(t)
-    DATA = "data"  # t.data
-    DETACH = "detach"  # t.detach()
-    PARAMETER = "parameter"  # nn.Parameter(t) of a computed t
-    GRADIENTS_OFF = "gradients-off"  # computed under no_grad, used outside
-    DISCRETE = "discrete"  # argmax, a comparison, an integer dtype or buffer
-    FLAT = "flat"  # rounding: a graph, but gradients of zero
-    NO_LEAF = "no-leaf"  # nothing was cut: nothing that the loss is computed from requires grad
-
-
-class CutEffect(Enum):
-    """What a cut does to a loss, most severe first."""
-
-    NO_GRAPH = "no-graph"  # the loss has no graph at all: backward raises
-    NUMBER = "number"  # the loss is a Python number: it has no backward
-    NEW_LEAF = "new-leaf"  # the loss is a leaf of its own: gradients end there
-    ZERO = "zero"  # every gradient is zero
-    RETURNED = "returned"  # what is returned as a loss has no graph
-    CONSTANT = "constant"  # the loss has a graph, but the term that was cut only adds a constant to it
-    PARTIAL = "partial"  # the loss has a graph, and the values matter to it
-
-
 @dataclass(frozen=True, slots=True)
 class Cut:
     """A place where the graph between the leaves and a loss ends."""
@@ -396,5 +394,6 @@ class ModuleFacts:
     cuts: tuple[Cut, ...]
     spelling: Spelling
     buffers: tuple[FilledBuffer, ...] = ()
+    blocks: tuple[FilledBlock, ...] = ()
     maskings: tuple[Masking, ...] = ()
     early_steps: tuple[EarlyStep, ...] = ()

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterable, Sequence
 
 from gradfix.analysis import cuts
-from gradfix.analysis.facts import CutEffect, CutKind, Tracked
+from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, NodeKind, reachable
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import tracked

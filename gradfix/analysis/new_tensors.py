@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis import cuts, factories, objects
-from gradfix.analysis.facts import CutKind
+from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.graph import NodeKind
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import ask_grad

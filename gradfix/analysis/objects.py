@@ -6,7 +6,8 @@ import ast
 import re
 
 from gradfix.analysis import cuts, gradients
-from gradfix.analysis.facts import CutKind, Tracked
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import leaf
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import outside, result_tensor, tracked, view_of

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field, replace
 
+from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.facts import (
     ConditionKind,
-    CutEffect,
-    CutKind,
     IndexItem,
     IndexKind,
     Obstacle,

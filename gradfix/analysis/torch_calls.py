@@ -18,7 +18,8 @@ from gradfix.analysis import (
     out_arguments,
     sinks,
 )
-from gradfix.analysis.facts import CutKind, Tracked, WriteForm
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.graph import Node
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of

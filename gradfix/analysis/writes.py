@@ -6,8 +6,8 @@ import ast
 from dataclasses import dataclass, replace
 
 from gradfix.analysis import cuts, handed, stale, views
+from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.facts import (
-    CutKind,
     IndexItem,
     IndexKind,
     Obstacle,

@@ -4,6 +4,7 @@ The verbs are cheap and import nothing heavy; LibCST is imported when an edit is
 """
 
 from gradfix.rewrite.anchoring import is_anchored
+from gradfix.rewrite.blocks import join_pieces
 from gradfix.rewrite.branch import connect_branch
 from gradfix.rewrite.data_writes import write_openly
 from gradfix.rewrite.expansions import own_memory
@@ -25,6 +26,7 @@ __all__ = [
     "copy_view",
     "is_anchored",
     "is_view",
+    "join_pieces",
     "keep_graph",
     "out_of_place",
     "own_memory",

@@ -6,16 +6,13 @@ import ast
 from enum import Enum
 
 from gradfix.analysis.facts import FilledBuffer, SlotWrite, ValueKind, WriteForm
+from gradfix.analysis.slot_shapes import shows_tensor
 from gradfix.rewrite.dtypes import has_equal_dtype, is_floating, is_made_of, keeps_dtype
 from gradfix.rewrite.expressions import is_literal_number
 
 _ELEMENTWISE = frozenset(
     "abs exp expm1 log log1p log2 log10 sqrt rsqrt square pow sin cos tan sinh cosh tanh sigmoid relu neg reciprocal "
     "clamp softplus erf maximum minimum add sub mul div".split()
-)
-_OF_TENSORS = frozenset(
-    "exp expm1 log log1p log2 log10 sqrt rsqrt square sin cos tan sinh cosh tanh sigmoid relu neg reciprocal softmax "
-    "log_softmax logsumexp erf matmul mv mm bmm unsqueeze index_select gather masked_fill".split()
 )
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 
@@ -52,7 +49,7 @@ def fit_of(buffer: FilledBuffer, written: SlotWrite) -> Fit:
         return Fit.AS_IT_IS if keeps_dtype(write) else Fit.CAST
     if write.written.kind is ValueKind.NUMBER:
         return Fit.NUMBER
-    if write.written.kind is not ValueKind.TENSOR and not _shows_tensor(write.value):
+    if write.written.kind is not ValueKind.TENSOR and not shows_tensor(write.value):
         return Fit.OWN_MEMORY
     slot = _slot_shape(buffer)
     if _has_slot_shape(buffer, written, slot):
@@ -63,15 +60,6 @@ def fit_of(buffer: FilledBuffer, written: SlotWrite) -> Fit:
     if slot == ():
         return Fit.SCALAR_COPY if write.value_changes else Fit.SCALAR
     return Fit.OWN_MEMORY
-
-
-def _shows_tensor(value: ast.expr | None) -> bool:
-    """Computed by a method that, of all that can be written to a tensor, only tensors have."""
-    if isinstance(value, ast.BinOp):
-        return _shows_tensor(value.left) or _shows_tensor(value.right)
-    if isinstance(value, ast.UnaryOp):
-        return _shows_tensor(value.operand)
-    return isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in _OF_TENSORS
 
 
 def _slot_shape(buffer: FilledBuffer) -> tuple[int | None, ...] | None:

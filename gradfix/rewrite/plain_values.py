@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from gradfix.analysis.facts import Cut, CutKind, Spelling
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.facts import Cut, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Callable
 from functools import partial
 
-from gradfix.analysis.facts import Cut, CutEffect, CutKind, ModuleFacts, Spelling
+from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.facts import Cut, ModuleFacts, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import arrays, plain_values, stacking

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Sequence
 from functools import partial
 
-from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling, WriteForm
+from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names, obstacles, sites
@@ -43,7 +43,7 @@ def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tup
     if not all(is_exact(fit_of(buffer, written)) for written in buffer.writes):
         title = _title(buffer, plain=True)
         made.append(Rewrite(title, Applicability.UNSAFE, _builder(buffer, spelling, plain=True), _FORM))
-    return (*made, *_clones(source, buffer, spelling))
+    return (*made, *clones(source, buffer.name.id, writes, spelling))
 
 
 def _refusal(source: Source, buffer: FilledBuffer, spelling: Spelling) -> Refusal | None:
@@ -102,16 +102,15 @@ def _builder(buffer: FilledBuffer, spelling: Spelling, *, plain: bool) -> partia
     return partial(_build, buffer=buffer, spelling=spelling, plain=plain)
 
 
-def _clones(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tuple[Rewrite, ...]:
-    """A clone of the buffer before each write that is a hazard."""
-    writes = [written.write for written in buffer.writes if written.write.hazards]
-    found = [rebind(source, write, spelling) for write in writes]
+def clones(source: Source, name: str, writes: Sequence[Write], spelling: Spelling) -> tuple[Rewrite, ...]:
+    """A clone of the buffer `name` before each write that is a hazard."""
+    found = [rebind(source, write, spelling) for write in writes if write.hazards]
     made = [
         r for rewrites in found if not isinstance(rewrites, Refusal) for r in rewrites if r.form == Form.CLONE.value
     ]
     if not made or len(made) < len(found):
         return ()
-    title = f"Clone `{buffer.name.id}` before each write: a copy of all slots every time"
+    title = f"Clone `{name}` before each write: a copy of all slots every time"
     build = partial(_build_clones, made=tuple(made))
     return (Rewrite(title, Applicability.SAFE, build, Form.CLONE.value),)
 
