@@ -10,7 +10,7 @@ from gradfix.backward.symptoms import Cure
 from gradfix.findings import Cost
 
 ROUNDS = 2  # of which the better one counts
-SHORT, LONG = 0.005, 1.0  # seconds of both; shorter and longer runs are made once
+SHORT, LONG = 0.005, 0.3  # seconds of both; shorter and longer runs are made once
 _FORWARD_ONLY = (Cure.DIFFERENCES, Cure.NONE)  # the original has no backward
 
 

@@ -38,6 +38,7 @@ class CaseJudge:
         self._make, self._subject, self._limits = make, subject, limits
         self._evidence = Evidence()
         self._lines = Lines.of(subject)
+        self._differed = False  # central differences agreed, along every direction
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
 
     def judgement(self) -> Judgement:
@@ -212,12 +213,18 @@ class CaseJudge:
         evidence = self._evidence
         try:
             self._same_without_gradients(first, second, Agreement(slack=evidence.agreement.slack))
-            _add(evidence.oracles, oracle.differences(self._make, first, second, None))
+            _add(evidence.oracles, self._differences(first, second, None))
             evidence.corrected += 1
         except NoOracleError as why:
             if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
                 raise difference from why
             _add(evidence.unjudged, str(why))
+
+    def _differences(self, first: Request, second: Request, failure: Failure | None) -> str:
+        """Along every direction in the first pair that comes to it, along one in the others: each takes four runs."""
+        name = oracle.differences(self._make, first, second, failure, 1 if self._differed else oracle.DIRECTIONS)
+        self._differed = True
+        return name
 
     def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
         evidence = self._evidence
@@ -251,7 +258,7 @@ class CaseJudge:
                     f"no oracle for {failure.symptom.short!r}" + (" after a first pass" * bool(failure.index))
                 )
             self._same_without_gradients(first, second, local)
-            _add(evidence.oracles, oracle.differences(self._make, first, second, failure))
+            _add(evidence.oracles, self._differences(first, second, failure))
             local.passes += 1
             return
         reference, name = oracle.run_cured(self._make, first, failure)
@@ -259,7 +266,7 @@ class CaseJudge:
         if any(local.gained.values()):
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
-            oracle.differences(self._make, first, second, failure)
+            self._differences(first, second, failure)
         _add(evidence.oracles, name)
 
     def _same_without_gradients(self, first: Request, second: Request, local: Agreement) -> None:
