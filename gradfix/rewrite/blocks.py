@@ -192,10 +192,10 @@ class _Joiner:
         first, last = self._source.position(span.start).line, self._source.position(span.end).line
         before = self._source.text[self._source.line_span(first).start : span.start]
         after = self._source.text[span.end : self._source.line_span(last).end]
-        shares = bool(before.strip() or after.strip())
+        stays = bool(before.strip() or after.strip()) or not is_effectless(self._block.created, self._spelling)
         return (
             numbers
-            or shares
+            or stays
             or self._block.reads_metadata
             or not all(p.is_alike or self._plain for p in self._block.pieces)
         )
