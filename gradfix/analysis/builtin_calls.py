@@ -72,7 +72,7 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
     if name in ("copy.copy", "copy.deepcopy") and args:
         if isinstance(args[0], Tensor):
             return outside(state, "copy", known=args[0].known)
-        return learned.deep_copy(state, args[0]) if name == "copy.deepcopy" else args[0]
+        return (learned.deep_copy if name == "copy.deepcopy" else learned.shallow_copy)(state, args[0])
     if name.startswith("numpy.") and (behind := cuts.through(m, state, name.rsplit(".", 1)[-1], args)):
         return Array(behind)
     if name.startswith(("numpy.", "random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
@@ -311,7 +311,10 @@ def container_method(
         state.items[receiver] = Items((*items.values, *more.values), sure)
         return NONE
     if name == "insert" and len(args) > 1:
-        state.items[receiver] = Items((args[1], *items.values), False)
+        place = args[0].value if isinstance(args[0], Const) and type(args[0].value) is int else None
+        at_place = 0 if place is None else place
+        values = (*items.values[:at_place], args[1], *items.values[at_place:])
+        state.items[receiver] = Items(values, items.exact and items.keys is None and place is not None)
         return NONE
     if name == "add_module" and len(args) > 1:
         keys = (*items.keys, args[0].value) if items.keys is not None and isinstance(args[0], Const) else None

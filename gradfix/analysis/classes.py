@@ -9,6 +9,7 @@ from gradfix.analysis import nn_layers
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.values import (
+    NAMED_TUPLES,
     NONE,
     Class,
     ClassInfo,
@@ -19,7 +20,6 @@ from gradfix.analysis.values import (
     Value,
 )
 
-NAMED_TUPLES = ("typing.NamedTuple",)
 _LAYER = "<layer>"  # the attribute that keeps what `super().__init__(…)` of a layer of torch.nn made
 
 

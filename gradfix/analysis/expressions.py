@@ -150,10 +150,9 @@ def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Val
     if isinstance(left, Container) and isinstance(right, Container) and symbol == "+":
         return item_access.concatenated(state, left, right)
     if isinstance(left, Container) and symbol == "*":
-        made = Container(left.kind)
-        items = state.items.get(left)
-        state.items[made] = Items(items.values if items else (), False)
-        return made
+        return item_access.repeated(state, left, right)
+    if isinstance(right, Container) and symbol == "*":
+        return item_access.repeated(state, right, left)
     if isinstance(left, Const) and isinstance(right, Const):
         return python_values.fold(symbol, left.value, right.value)
     kinds = [python_values.number_type(value) for value in (left, right)]

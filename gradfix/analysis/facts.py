@@ -1,7 +1,6 @@
 """The facts the analysis proves and codemods read.
 
-Facts hold `ast` nodes as addresses into the source (spans, texts); nothing here is a guess: what the analysis
-couldn't prove is `None`, `MAYBE` or `UNKNOWN`.
+Facts hold `ast` nodes as addresses into the source; what couldn't be proven is `None`, `MAYBE` or `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -114,7 +113,8 @@ class ObstacleKind(Enum):
     LEAF_GRAD_READ = "leaf-grad-read"  # `.grad` of the leaf is read later, or an optimizer holds it
     NOT_A_NAME = "not-a-name"  # the target expression can't be assigned (call result, loop element, …)
     GRADIENTS_OFF = "gradients-off"  # written under no_grad on purpose; a tensor made there would have no graph
-    IN_TUPLE = "in-tuple"  # the target is an item of a tuple, as `torch.split` and `torch.unbind` return
+    IN_TUPLE = "in-tuple"  # an item of a tuple, as `torch.split` and `torch.unbind` return
+    FROZEN = "frozen"  # a field of a named tuple or a frozen dataclass
     USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used
 
 

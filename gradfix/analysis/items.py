@@ -33,6 +33,8 @@ from gradfix.analysis.values import (
 )
 from gradfix.torch_ops import ViewKind
 
+_REPEATED = 64  # items of `[y] * n` that are told apart
+
 
 def subscript(
     m: Machine, state: State, base: Value, node: ast.Subscript, evaluate: Callable[[ast.expr], Value]
@@ -196,4 +198,16 @@ def concatenated(state: State, left: Container, right: Container) -> Container:
     values = (*(a.values if a else ()), *(b.values if b else ()))
     ordered = bool(a and b and a.exact and b.ordered)
     state.items[made] = Items(values, bool(ordered and b and b.exact), ordered=ordered)
+    return made
+
+
+def repeated(state: State, sequence: Container, times: Value) -> Container:
+    """`sequence * times`: the same objects again, so that what is given to one item is missed by the others."""
+    made = Container(sequence.kind)
+    items = state.items.get(sequence) or Items((), False)
+    count = times.value if isinstance(times, Const) else None
+    if items.exact and isinstance(count, int) and len(items.values) * count <= _REPEATED:
+        state.items[made] = Items(items.values * count, True)
+    else:
+        state.items[made] = Items(items.values, False)
     return made

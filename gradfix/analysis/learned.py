@@ -63,6 +63,20 @@ def deep_copy(state: State, value: Value, depth: int = _DEPTH) -> Value:
     return _copied(state, value, depth, {})
 
 
+def shallow_copy(state: State, value: Value) -> Value:
+    """`copy.copy(value)`: another object that holds the same."""
+    if isinstance(value, Container):
+        container = Container(value.kind, value.default)
+        if (held := state.items.get(value)) is not None:
+            state.items[container] = held
+        return container
+    if isinstance(value, Instance):
+        instance = Instance(value.info)
+        state.attributes[instance] = dict(state.attributes.get(value) or {})
+        return instance
+    return value
+
+
 def _copied(state: State, value: Value, depth: int, memo: dict[int, Value]) -> Value:
     if not depth or not isinstance(value, (Tensor, Layer, Container, Instance)):
         return value

@@ -147,7 +147,9 @@ def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, n
         if isinstance(option, Container):
             held = state.items.get(option)
             if held is not None:
-                values = tuple(_replaced(v, old, new) for v in held.values)
+                place = held.position(m.look(state, target.slice)) if base is target.value else None
+                at = range(len(held.values)) if place is None else (range(len(held.values))[place],)
+                values = tuple(_replaced(v, old, new) if i in at else v for i, v in enumerate(held.values))
                 state.items[option] = Items(values, held.exact, held.keys, held.least, ordered=held.ordered)
 
 

@@ -14,6 +14,7 @@ from itertools import count
 from gradfix.analysis.names import BodyNames, body_names, stands_for_others
 from gradfix.torch_ops import ViewKind
 
+NAMED_TUPLES = ("typing.NamedTuple",)
 _CLOCK = count(1)
 
 # Where a value lost its graph, by id of the expression that cut it; True: it has been added and scaled since, no more.
@@ -200,6 +201,13 @@ class ClassInfo:
             if isinstance(base, ClassInfo) and (found := base.method(name)):
                 return found
         return None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the fields of its objects can't be assigned: a named tuple, or a frozen dataclass."""
+        frozen = any("frozen=True" in ast.unparse(decorator) for decorator in self.node.decorator_list)
+        inherited = any(isinstance(base, ClassInfo) and base.is_frozen for base in self.bases)
+        return frozen or inherited or self.derives_from(*NAMED_TUPLES)
 
     def descends_from(self, other: ClassInfo) -> bool:
         """True when another class of this file is a base, near or far."""

@@ -155,6 +155,14 @@ def _is_package(call: ast.Call, view: NamedView) -> bool:
     return not any(inner is view.base for inner in ast.walk(call.func))
 
 
+def _is_item(node: ast.AST, view: NamedView) -> bool:
+    """`k[0]` in `y[k[0]]`: an item of a list or dict, none of a shape."""
+    if not isinstance(node, ast.Subscript) or any(inner is view.base for inner in ast.walk(node)):
+        return False
+    asked = node.value.func if isinstance(node.value, ast.Call) else node.value
+    return not (isinstance(asked, ast.Attribute) and asked.attr in _SIZES | {"size"})
+
+
 class Steadiness:
     """Whether a view could be taken again where a write stands: nothing that it is spelled with has changed."""
 
@@ -184,6 +192,8 @@ class Steadiness:
         between = self._between(taken, statement)
         if between is None or not all(self._is_steady(node) for node in _arguments(view)):
             return None
+        if len(between) > 1 and any(_is_item(node, view) for node in _arguments(view)):
+            return None  # a list or dict may be changed under any name
         named = names_in(view.view)
         changed = set[str]().union(*(stored_in(node) for node in between))
         scope = self._parents.scope(taken)

@@ -266,6 +266,8 @@ def _obstacles(m: Machine, state: State, record: WriteRecord, site: Site, tensor
     root = root_of(site.target)
     if _in_tuple(m, state, site.target):
         record.add_obstacle(Obstacle(ObstacleKind.IN_TUPLE, m.spelling(site.target)))
+    elif root is not None and _is_fixed(m, state, root):
+        record.add_obstacle(Obstacle(ObstacleKind.FROZEN, m.spelling(root)))
     elif root is None:
         record.add_obstacle(Obstacle(ObstacleKind.NOT_A_NAME, m.spelling(site.target)))
     elif isinstance(root, ast.Name) and isinstance(site.target, (ast.Name, ast.Subscript)):
@@ -280,6 +282,12 @@ def _in_tuple(m: Machine, state: State, target: ast.expr) -> bool:
         return False
     held = m.look(state, target.value)
     return isinstance(held, Container) and held.kind == "tuple"
+
+
+def _is_fixed(m: Machine, state: State, root: ast.expr) -> bool:
+    """True for a field of a named tuple or a frozen dataclass."""
+    owner = m.look(state, root.value) if isinstance(root, ast.Attribute) else None
+    return isinstance(owner, Instance) and owner.info is not None and owner.info.is_frozen
 
 
 def base_of(target: ast.expr) -> ast.expr:

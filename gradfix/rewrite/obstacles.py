@@ -20,6 +20,7 @@ _REFUSED = (
     ObstacleKind.NOT_A_NAME,
     ObstacleKind.GRADIENTS_OFF,
     ObstacleKind.IN_TUPLE,
+    ObstacleKind.FROZEN,
 )
 
 
@@ -106,6 +107,12 @@ def _explain(source: Source, write: Write, obstacle: Obstacle) -> Refusal:
                 RefusalKind.NOT_ASSIGNABLE,
                 f"`{other}` is an item of a tuple, which can't be given a new tensor",
                 "make the tuple a list first (`parts = list(parts)`), or give the item a name of its own",
+            )
+        case ObstacleKind.FROZEN:
+            return Refusal(
+                RefusalKind.NOT_ASSIGNABLE,
+                f"`{other}` is a field of a named tuple or a frozen dataclass, which can't be given a new tensor",
+                "make a new object with the new tensor (`_replace`, `dataclasses.replace`)",
             )
         case ObstacleKind.GRADIENTS_OFF:
             return Refusal(

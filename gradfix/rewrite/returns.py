@@ -40,9 +40,10 @@ class Returned:
 
 
 def returned_by(definition: Definition, name: str) -> Returned | None:
-    """What the function returns; None for a generator, and where some ways out have a value and others have none."""
+    """What the function returns; None for a generator, where some ways out have a value and others have none, and where
+    a `finally` runs between what is returned and the end."""
     own = list(_own(definition.node))
-    if any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own):
+    if any(isinstance(node, (ast.Yield, ast.YieldFrom)) or _returns_early(node) for node in own):
         return None
     statements = tuple(node for node in own if isinstance(node, ast.Return))
     values = [s.value for s in statements if s.value is not None and not _is_none(s.value)]
@@ -139,6 +140,13 @@ def _own(function: ast.FunctionDef) -> Iterator[ast.AST]:
         yield node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
             waiting = [*ast.iter_child_nodes(node), *waiting]
+
+
+def _returns_early(node: ast.AST) -> bool:
+    """Whether something in `node` is returned before the last statements of `node` run."""
+    if not isinstance(node, ast.Try) or not node.finalbody:
+        return False
+    return any(isinstance(inner, ast.Return) for inner in ast.walk(node))
 
 
 def _falls_through(body: list[ast.stmt]) -> bool:
