@@ -8,6 +8,7 @@ from gradfix.analysis.facts import FilledBuffer, Filling, SlotWrite, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names, sites, slots
+from gradfix.rewrite.expressions import is_effectless
 from gradfix.rewrite.fitting import Fit, fit_of
 from gradfix.rewrite.spans import Rendering, Unit, after_block, before_block
 from gradfix.source import Source, Span
@@ -51,9 +52,10 @@ class _Collector:
 
     @property
     def _droppable(self) -> ast.stmt | None:
-        """The statement that made the buffer, where the result needs nothing of it."""
+        """The statement that made the buffer, where the result needs nothing of it and making it has no effect."""
+        made = self._filling.created
         needs_buffer = self._fit not in (Fit.AS_IT_IS, Fit.COPY) or not self._buffer.has_slots
-        return None if needs_buffer else self._filling.created
+        return None if needs_buffer or made is None or not is_effectless(made, self._spelling) else made
 
     def comprehension(self) -> tuple[Edit, ...] | None:
         """`out = torch.stack([e for i in range(n)])`; None where it wouldn't be as clear as the loop."""
