@@ -11,7 +11,7 @@ from gradfix.analysis import items as item_access
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import outside
-from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.state import Items, State, at_most_twice, merge
 from gradfix.analysis.values import (
     NONE,
     PLAIN,
@@ -297,7 +297,7 @@ def container_method(
     if name in ("append", "add") and args:
         grown = items.exact and name == "append"
         values = (*items.values, args[0])
-        state.items[receiver] = Items(values if grown else tuple(dict.fromkeys(values)), grown)
+        state.items[receiver] = Items(values if grown else at_most_twice(values), grown)
         return NONE
     if name == "update" and args and items.exact and items.keys is not None and isinstance(args[0], Container):
         other = state.items.get(args[0])

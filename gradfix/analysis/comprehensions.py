@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gradfix.analysis import bindings
 from gradfix.analysis import items as item_access
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.state import Items, State
+from gradfix.analysis.state import Items, State, at_most_twice
 from gradfix.analysis.values import UNKNOWN, Const, Value
 
 Comprehension = ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
@@ -57,7 +57,7 @@ def _some(m: Machine, state: State, node: Comprehension, over: Items) -> Items:
             for test in generator.ifs:
                 m.evaluate(state, test)
         made.append(m.evaluate(state, node.value if isinstance(node, ast.DictComp) else node.elt))
-    return Items(tuple(dict.fromkeys(made)), False)
+    return Items(at_most_twice(made), False)
 
 
 def _any(over: Items, turn: int) -> Value:

@@ -14,7 +14,7 @@ from gradfix.analysis.indexing import constant_bounds, index_items, indexed_shap
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import graph_node, outside, result_tensor, save, view_of
 from gradfix.analysis.records import join_index
-from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.state import Items, State, at_most_twice, merge
 from gradfix.analysis.values import (
     UNKNOWN,
     Array,
@@ -147,7 +147,12 @@ def _container_item(m: Machine, state: State, base: Container, node: ast.Subscri
     lasting = place is not None and (place >= 0 or (place == -1 and held.least >= len(held.values)))
     if lasting and held.ordered and len(held.values) > 1:  # one of those that the last stands for
         last = held.values[-1]
-        return replace(last, choice=(id(base), place)) if isinstance(last, Tensor) else last
+        if not isinstance(last, Tensor):
+            return last
+        one = replace(last, choice=(id(base), place))
+        if missed := state.missed(last):
+            state.late[one] = missed
+        return one
     element = held.element()
     return UNKNOWN if element is None else element
 
@@ -209,5 +214,5 @@ def repeated(state: State, sequence: Container, times: Value) -> Container:
     if items.exact and isinstance(count, int) and len(items.values) * count <= _REPEATED:
         state.items[made] = Items(items.values * count, True)
     else:
-        state.items[made] = Items(items.values, False)
+        state.items[made] = Items(at_most_twice(items.values * 2), False)
     return made

@@ -9,7 +9,7 @@ from dataclasses import replace
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import Node, Save, Visit, phi
 from gradfix.analysis.layers import Layers
-from gradfix.analysis.state import Items, Stamp, State, merge
+from gradfix.analysis.state import Items, Stamp, State, at_most_twice, merge
 from gradfix.analysis.values import (
     NO_FLOWS,
     UNKNOWN,
@@ -106,7 +106,8 @@ class _Merger:
             return Items(values, True, mine.keys)
         longer, shorter = (mine, other) if len(mine.values) > len(other.values) else (other, mine)
         grown = longer.ordered and shorter.ordered and longer.values[: len(shorter.values)] == shorter.values
-        return Items(tuple(dict.fromkeys((*mine.values, *other.values))), False, ordered=grown)
+        values = longer.values if grown else at_most_twice(mine.values, other.values)
+        return Items(values, False, ordered=grown)
 
 
 def _either_spent(a: tuple[ast.Call, bool] | None, b: tuple[ast.Call, bool] | None) -> tuple[ast.Call, bool]:

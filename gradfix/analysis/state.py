@@ -7,6 +7,7 @@ between forks until one of them is written.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradfix.analysis.facts import Tracked
@@ -33,6 +34,17 @@ from gradfix.torch_ops import ViewKind
 Slots = dict[str, Value]
 MAX_STORAGES = 6
 _MAX_OPTIONS = 4
+
+
+def at_most_twice(*alternatives: Sequence[Value]) -> tuple[Value, ...]:
+    """What a container of unknown size holds, or one of several; twice what several of its places share."""
+    most: dict[Value, int] = {}
+    for values in alternatives:
+        counts: dict[Value, int] = {}
+        for value in values:
+            counts[value] = counts.get(value, 0) + 1
+        most.update((value, max(most.get(value, 0), min(count, 2))) for value, count in counts.items())
+    return tuple(value for value, count in most.items() for _ in range(count))
 
 
 class Items:

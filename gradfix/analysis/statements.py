@@ -14,7 +14,7 @@ from gradfix.analysis.joins import join, join_nodes
 from gradfix.analysis.layers import Layers
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
-from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.state import Items, State, at_most_twice, merge
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
@@ -242,7 +242,7 @@ def _leave_open(after: State, before: Layers[Container, Items]) -> None:
     for container in keys:
         held, earlier = after.items.get(container), before.get(container)
         if held is not None and earlier is not None and held.exact and len(held.values) != len(earlier.values):
-            values = tuple(dict.fromkeys(held.values))
+            values = at_most_twice(held.values)
             grown = held.ordered and held.keys is None and len(values) == len(held.values)
             after.items[container] = Items(values, False, least=held.least, ordered=grown)
 

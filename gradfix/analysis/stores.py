@@ -13,7 +13,7 @@ from gradfix.analysis.indexing import index_items, is_key
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import all_tensors, save
 from gradfix.analysis.python_values import number_type
-from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.state import Items, State, at_most_twice, merge
 from gradfix.analysis.values import (
     UNKNOWN,
     Choice,
@@ -115,7 +115,7 @@ def store_item(m: Machine, state: State, container: Container, index: ast.expr, 
             return
         state.items[container] = Items((*held.values, value), False)
     else:
-        state.items[container] = Items(tuple(dict.fromkeys((*held.values, value))), False)
+        state.items[container] = Items(at_most_twice((*held.values, value)), False)
 
 
 def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:
@@ -148,6 +148,9 @@ def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, n
             held = state.items.get(option)
             if held is not None:
                 place = held.position(m.look(state, target.slice)) if base is target.value else None
+                told_apart = place is not None and held.exact
+                if not told_apart and sum(value is old for value in held.values) > 1:
+                    continue  # the other places keep the old tensor: who reads them would miss the write
                 at = range(len(held.values)) if place is None else (range(len(held.values))[place],)
                 values = tuple(_replaced(v, old, new) if i in at else v for i, v in enumerate(held.values))
                 state.items[option] = Items(values, held.exact, held.keys, held.least, ordered=held.ordered)

@@ -324,7 +324,12 @@ def root_of(target: ast.expr) -> ast.expr | None:
 
 
 def _fresh_object(m: Machine, state: State, visit: Visit, tensor: Tensor) -> Tensor:
-    missed = frozenset(other for other in state.missed(tensor) if other.key != visit.key)
+    all_missed = state.missed(tensor)
+    missed = frozenset(other for other in all_missed if other.key != visit.key)
+    record = m.writes.get(visit.key)
+    if record is not None and not tensor.is_view and len(missed) < len(all_missed):  # written by an earlier round
+        holder = f"{ast.unparse(record.target)} of an earlier round"
+        record.add_obstacle(Obstacle(ObstacleKind.ALIAS_READ, holder, m.place(record.target, f"`{holder}`")))
     tick = now()
     for storage in tensor.storages:
         state.note_write(storage, Stamp(tick, visit, tuple(m.arms), state.log.get(storage)))
