@@ -153,9 +153,21 @@ FORMS = (
         before="def scale(v):\n    v *= 2\n\n\n",
     ),
     Form(
-        "views that may be written",
+        "a view put back into its base",
+        "GF501",
+        "y = x.exp()\nrow = y[:2]\nrow += 1\nreturn y",
+        "y = torch.slice_scatter(y, row + 1, 0, None, 2)",
+    ),
+    Form(
+        "parts joined again",
         "GF502",
         "y = x * 2\na, b = y.chunk(2)\na.mul_(3)\nreturn y",
+        "y = torch.cat([a, b])",
+    ),
+    Form(
+        "views that may be written",
+        "GF502",
+        "y = x * 2\nheld = [y]\na, b = y.chunk(2)\na.mul_(3)\nreturn held[0]",
         "a, b = y.tensor_split(2)",
     ),
     Form(
