@@ -105,6 +105,8 @@ def findings_of(
     for write in sorted(facts.writes, key=lambda write: -write.severity.rank):
         if not wanted(write) or _stores_item(write):
             continue
+        if write.form is WriteForm.FOREIGN and not write.hazards:
+            continue  # whether it should be rewritten is a question for its own file
         if write.severity is Severity.INFO and id(write.node) in connecting:
             continue  # zeros-plus-conditional has more to say about it
         root = ast.unparse(_root(write.target))
@@ -136,11 +138,14 @@ def _finding(
 def message(source: Source, write: Write) -> str:
     """What is wrong with `write`, or that nothing is, in one line about the user's code."""
     text = _one_line(source, write.node)
+    elsewhere = f" ({write.method})" if write.form is WriteForm.FOREIGN else ""
     if not write.hazards:
         name = ast.unparse(write.target)
         return f"`{text}` writes to `{name}` in place; harmless, nothing that backward needs was saved"
     first = [hazard for hazard in write.hazards if hazard.kind in _FIRST]
-    return f"`{text}` {_trouble(source, write, (first or write.hazards)[0])}"
+    trouble = _trouble(source, write, (first or write.hazards)[0])
+    named = f"`{(first or write.hazards)[0].storage}`"
+    return f"`{text}` {trouble.replace(named, named + elsewhere, 1)}"
 
 
 def _trouble(source: Source, write: Write, hazard: Hazard) -> str:

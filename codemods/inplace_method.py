@@ -2,7 +2,8 @@
 
 ## What it does
 Finds `y.exp_()`, `y[0].mul_(2)`, `torch.relu_(y)` and their like where an operation saved the values of `y` for
-backward, or where `y` is a leaf or one of several views; and calls the one without the underscore.
+backward, or where `y` is a leaf or one of several views; and calls the one without the underscore. So is a call of a
+function or module of another file of the project that writes to its argument: there the argument is cloned first.
 
 ## Why does backward fail?
 Methods that end in an underscore overwrite the tensor. The operation that saved it finds in backward that its version
@@ -59,7 +60,7 @@ from gradfix.source import Source
 
 from ._writes import SYMPTOM, write_findings
 
-_FORMS = frozenset({WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.CALL})
+_FORMS = frozenset({WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.CALL, WriteForm.FOREIGN})
 
 
 @codemod(
@@ -68,7 +69,7 @@ _FORMS = frozenset({WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.CALL})
     since="0.1",
     applicability=Applicability.SAFE,
     symptom=SYMPTOM,
-    needles=("_(", "_ (", "operator"),
+    needles=("_(", "_ (", "import"),  # what is imported may write, too
 )
 def inplace_method(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     return write_findings("GF103", "inplace-method", source, facts, _FORMS)

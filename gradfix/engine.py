@@ -12,6 +12,7 @@ from gradfix import syntax, torch_tables
 from gradfix.analysis.analyse import analyse
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.analysis.severities import reaches
+from gradfix.analysis.summaries import Imports
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
@@ -63,15 +64,17 @@ def check_source(
     codemods: Sequence[Codemod],
     torch: str = torch_tables.NEWEST,
     least: Severity = Severity.INFO,
+    imports: Imports | None = None,
 ) -> tuple[Finding, ...]:
     """Every finding that no comment suppresses, by place, of any severity; `torch` as in `Policy`.
 
     Where none is as severe as `least`, those below may be missing: their fixes would be thought out for nothing.
+    `imports` says what the imports of the source lead to; without it, nothing is known of other files.
 
     Raises `FileProblem` when the text can't be parsed or is nested too deeply.
     """
     with torch_tables.of_torch(torch):
-        facts = _facts(source)
+        facts = _facts(source, imports)
         severe = reaches(facts, least)
         telling = [codemod for codemod in codemods if severe or not codemod.is_builtin]
         found = [finding for codemod in telling for finding in codemod.find(source, facts)]
@@ -89,7 +92,11 @@ def results(source: Source, findings: Iterable[Finding], policy: Policy) -> tupl
 
 
 def fix(
-    source: Source, codemods: Sequence[Codemod], policy: Policy, excluded: frozenset[Identity] = frozenset()
+    source: Source,
+    codemods: Sequence[Codemod],
+    policy: Policy,
+    excluded: frozenset[Identity] = frozenset(),
+    imports: Imports | None = None,
 ) -> FixResult:
     """Apply fixes in passes until none is left to apply.
 
@@ -98,12 +105,12 @@ def fix(
     after which its finding comes back. Raises `FileProblem` as `check_source`, and when the fixes undo each other or
     don't settle in `MAX_PASSES` passes.
     """
-    originals = check_source(source, codemods, policy.torch, policy.severity)
+    originals = check_source(source, codemods, policy.torch, policy.severity, imports)
     returning: frozenset[Identity] = frozenset()
     while True:
         try:
             return _in_passes(
-                source, originals, codemods, policy, _Work(source, originals, policy, excluded, returning)
+                source, originals, codemods, imports, _Work(source, originals, policy, excluded, returning)
             )
         except _ReturningError as error:
             returning |= error.identities
@@ -118,7 +125,11 @@ class _ReturningError(Exception):
 
 
 def _in_passes(
-    source: Source, originals: tuple[Finding, ...], codemods: Sequence[Codemod], policy: Policy, work: _Work
+    source: Source,
+    originals: tuple[Finding, ...],
+    codemods: Sequence[Codemod],
+    imports: Imports | None,
+    work: _Work,
 ) -> FixResult:
     times: Counter[Identity] = Counter()
     seen = {source.text}
@@ -126,7 +137,7 @@ def _in_passes(
     applied: list[Result] = []
     for number in range(1, MAX_PASSES + 1):
         origins = Origins(edits)
-        options = [work.at_home(r, origins, number) for r in results(current, findings, policy)]
+        options = [work.at_home(r, origins, number) for r in results(current, findings, work.policy)]
         batch, left = work.sort_out(current, options, patient=number <= PATIENCE)
         if not batch:
             return FixResult(edits, tuple(applied), tuple(left), number, work.cured(applied, left))
@@ -140,7 +151,7 @@ def _in_passes(
         seen.add(current.text)
         edits = edit_sets.compose(source.text, edits, made)
         applied += [replace(option.result, status=Status.APPLIED) for option in batch]
-        findings = check_source(current, codemods, policy.torch)
+        findings = check_source(current, codemods, work.policy.torch, work.policy.severity, imports)
     raise FileProblem(source.path, f"fixes don't settle in {MAX_PASSES} passes, nothing was changed: {_names(batch)}")
 
 
@@ -169,7 +180,7 @@ class _Work:
         self._places: dict[tuple[str, int], list[Finding]] = {}
         for finding in originals:
             self._places.setdefault((finding.code, finding.span.start), []).append(finding)
-        self._policy = policy
+        self.policy = policy
         self._excluded = excluded
         self._returning = returning
         self._broken: set[Identity] = set()
@@ -225,7 +236,7 @@ class _Work:
     def cured(self, applied: Sequence[Result], left: Sequence[Result]) -> tuple[Result, ...]:
         """The findings of the original that are gone without a fix of their own."""
         told = {result.finding.identity for result in (*applied, *left)}
-        gone = (o for o in self._originals if o.identity not in told and _wanted(o, self._policy))
+        gone = (o for o in self._originals if o.identity not in told and _wanted(o, self.policy))
         return tuple(Result(self._source, finding, Status.CURED) for finding in gone)
 
     def _why_not(self, option: _Option) -> Refusal | None:
@@ -248,16 +259,16 @@ class _Work:
             return option.result.refusal or Refusal(RefusalKind.NO_FORM, "no fix is known")
         if fix.applicability is Applicability.DISPLAYONLY:
             return Refusal(RefusalKind.ASKS, "its fix is only a suggestion")
-        if _GRADES.index(fix.applicability) > _GRADES.index(self._policy.applicability):
+        if _GRADES.index(fix.applicability) > _GRADES.index(self.policy.applicability):
             return Refusal(RefusalKind.ASKS, "its fix is unsafe", "`--unsafe-fixes` applies it")
         return None
 
 
-def _facts(source: Source) -> ModuleFacts:
+def _facts(source: Source, imports: Imports | None) -> ModuleFacts:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the parser, about the user's escapes and comparisons
         try:
-            return analyse(source)
+            return analyse(source, imports)
         except SyntaxError as error:
             raise syntax.problem(source, error) from None
         except (RecursionError, MemoryError):

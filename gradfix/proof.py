@@ -21,9 +21,11 @@ from gradfix.source import Source, Span
 from gradfix.touched import lines_of, touched
 
 if TYPE_CHECKING:
+    from gradfix.analysis.summaries import Imports
     from gradfix.backward.cases import Case
     from gradfix.backward.checker import Checker
     from gradfix.backward.synthesis import Calls
+    from gradfix.project import Project
 
 NO_CASE = "nothing in this file reaches backward, and no call is declared"
 DECLARE = (
@@ -41,6 +43,11 @@ class Rules:
 
     codemods: tuple[Codemod, ...]
     policy: Policy
+    project: Project | None = None  # None: each file is looked at alone
+
+    def imports(self, path: str) -> Imports | None:
+        """What the imports of the file at `path` lead to."""
+        return None if self.project is None else self.project.imports(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,10 @@ class Proof:
     def fix(self, excluded: frozenset[Identity]) -> FixResult:
         """All fixes but those."""
         if excluded not in self._fixed:
-            self._fixed[excluded] = engine.fix(self._source, self._rules.codemods, self._rules.policy, excluded)
+            imports = self._rules.imports(self._source.path)
+            self._fixed[excluded] = engine.fix(
+                self._source, self._rules.codemods, self._rules.policy, excluded, imports
+            )
         return self._fixed[excluded]
 
     def judge(self, before: FixResult, after: FixResult) -> Judgement:

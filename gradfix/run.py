@@ -121,7 +121,9 @@ def at_the_boundary(given: Input, work: Callable[[Loaded], T]) -> T | FileResult
 def _checked(rules: Rules, loaded: Loaded) -> FileResult:
     if not _concerned(rules, loaded):
         return FileResult(loaded.path)
-    found = engine.check_source(loaded.source, rules.codemods, rules.policy.torch, rules.policy.severity)
+    policy = rules.policy
+    imports = rules.imports(loaded.path)
+    found = engine.check_source(loaded.source, rules.codemods, policy.torch, policy.severity, imports)
     results = engine.results(loaded.source, found, rules.policy)
     return FileResult(loaded.path, loaded.source if results else None, results)
 
@@ -129,7 +131,7 @@ def _checked(rules: Rules, loaded: Loaded) -> FileResult:
 def _planned(rules: Rules, loaded: Loaded, declared: Callable[[str], Sequence[Case]] | None) -> Plan:
     if not _concerned(rules, loaded):
         return Plan(loaded, FixResult((), (), (), 0), ())
-    fixed = engine.fix(loaded.source, rules.codemods, rules.policy)
+    fixed = engine.fix(loaded.source, rules.codemods, rules.policy, imports=rules.imports(loaded.path))
     if declared is None or not fixed.applied:
         return Plan(loaded, fixed, ())
     from gradfix.backward.cases import cases

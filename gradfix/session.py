@@ -16,6 +16,7 @@ from gradfix.config import DeclaredCall as DeclaredTable
 from gradfix.engine import Policy
 from gradfix.errors import FileProblem, UsageError
 from gradfix.findings import Applicability, Severity
+from gradfix.project import Project
 from gradfix.proof import Loaded, Rules
 from gradfix.run import Input
 from gradfix.source import Source
@@ -173,7 +174,8 @@ def open_session(given: Mapping[str, object]) -> Session:
         form=options.form or config.form,
         torch=torch_tables.nearest(config.torch_version or _installed_torch(options, config)),
     )
-    return Session(options, config, Rules(chosen, policy), screen, Severity(options.fail_on or severity.value))
+    project = Project(lambda path: files.read(path)[0], os.getcwd())
+    return Session(options, config, Rules(chosen, policy, project), screen, Severity(options.fail_on or severity.value))
 
 
 def _options(given: Mapping[str, object]) -> Options:

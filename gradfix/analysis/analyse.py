@@ -29,8 +29,12 @@ from gradfix.analysis.facts import ModuleFacts, Write
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.masked import maskings_of
 from gradfix.analysis.names import spelling_of
+from gradfix.analysis.opened import OpenModule
 from gradfix.analysis.records import WriteRecord
 from gradfix.analysis.roots import run_functions, run_module
+from gradfix.analysis.rounds import Rounds
+from gradfix.analysis.state import State
+from gradfix.analysis.summaries import Imports, Modules, ModuleSummary
 from gradfix.analysis.views import Steadiness
 from gradfix.source import Source
 
@@ -64,22 +68,52 @@ def _deep_recursion() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-def analyse(source: Source) -> ModuleFacts:
-    """Interpret a module and tell what autograd will see.
+def analyse(source: Source, imports: Imports | None = None) -> ModuleFacts:
+    """Interpret a module and tell what autograd will see; `imports`: what is known of other files of its project.
 
     Raises `SyntaxError` for text that isn't Python for this interpreter and `RecursionError` for nesting too deep.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tree = syntax.tree_of(source.text)
-    return analyse_tree(source, tree)
+    return analyse_tree(source, tree, imports=imports)
 
 
-def analyse_tree(source: Source, tree: ast.Module, chosen: Candidates | None = None) -> ModuleFacts:
+def opened(
+    source: Source, tree: ast.Module, name: str, *, is_package: bool, modules: Modules, rounds: Rounds
+) -> OpenModule:
+    """The module that other files see, for a tree already parsed from `source.text`."""
+
+    def run(imports: Imports) -> tuple[Machine, State]:
+        m = Machine(source, _Interpreter(), imports)
+        with _deep_recursion():
+            return m, run_module(m, tree, name)
+
+    return OpenModule(name, is_package, tree, run, modules, rounds)
+
+
+def summarise(source: Source, name: str, modules: Modules) -> ModuleSummary:
+    """What other files can know of a module by this dotted name, of which `modules` are what it imports.
+
+    Text that can't be parsed has an empty summary.
+    """
+    is_package = source.path.replace("\\", "/").endswith("__init__.py")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tree = syntax.tree_of(source.text)
+            return opened(source, tree, name, is_package=is_package, modules=modules, rounds=Rounds()).closed()
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return ModuleSummary(name, is_package)
+
+
+def analyse_tree(
+    source: Source, tree: ast.Module, chosen: Candidates | None = None, imports: Imports | None = None
+) -> ModuleFacts:
     """The same for a tree already parsed from `source.text`; `chosen`: the functions to run."""
-    m = Machine(source, _Interpreter())
+    m = Machine(source, _Interpreter(), imports)
     with _deep_recursion():
-        worth = candidates(tree) if chosen is None else chosen
+        worth = candidates(tree, imports) if chosen is None else chosen
         if worth.functions or worth.writes or _GRADIENTS.search(source.text):
             run_functions(m, run_module(m, tree), worth)
     ordinals = outcome.ordinals_of(m, tree)

@@ -11,6 +11,7 @@ from gradfix.analysis import (
     classes,
     custom_functions,
     cuts,
+    foreign,
     losses,
     nn_layers,
     optimizers,
@@ -25,6 +26,7 @@ from gradfix.analysis.joins import join
 from gradfix.analysis.machine import DEPTH, Machine, Scope
 from gradfix.analysis.operations import all_tensors, graph_node, outside, result_tensor, save
 from gradfix.analysis.state import Items, State, merge
+from gradfix.analysis.summaries import Described
 from gradfix.analysis.values import (
     NONE,
     UNKNOWN,
@@ -107,6 +109,8 @@ def call_value(
             return made
         if callee.name.startswith("torch."):
             return torch_calls.torch_function(m, state, callee.name, args, keywords, at)
+        if m.imports is not None and (made := _imported(m, state, callee.name, args, keywords, at)) is not None:
+            return made
         return builtin_calls.call(m, state, callee.name, args, keywords, at)
     if isinstance(callee, Method):
         return _method(m, state, callee, args, keywords, at)
@@ -126,6 +130,36 @@ def call_value(
         return _call_one_of(m, state, callee, args, keywords, at)
     may_save = isinstance(callee, Tensor) and isinstance(at.func, ast.Attribute)
     return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save)
+
+
+def _imported(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value | None:
+    """Call what stands in another file of the project; None where that isn't known."""
+    found = m.imports.find(name) if m.imports is not None and not name.startswith("builtins.") else None
+    if found is None:
+        return None
+    if not isinstance(found, Described):
+        return foreign.call(m, state, found, args, keywords, at)
+    if not found.is_module():
+        return None
+    made = Instance(None, found)
+    state.attributes[made] = {}
+    return made
+
+
+def _method_elsewhere(
+    m: Machine,
+    state: State,
+    receiver: Instance,
+    name: str,
+    args: Sequence[Value],
+    keywords: dict[str, Value],
+    at: ast.Call,
+) -> Value | None:
+    """Call a method of an object whose class stands in another file; None where that isn't known."""
+    found = receiver.foreign.method(name) if receiver.foreign is not None else None
+    return None if found is None else foreign.call(m, state, found, args, keywords, at)
 
 
 def _call_one_of(
@@ -158,6 +192,9 @@ def _call_instance(
     layer = classes.layer_of(state, callee)
     if layer is not None:
         return call_value(m, state, layer, args, keywords, at)
+    for name in ("forward", "__call__"):
+        if (made := _method_elsewhere(m, state, callee, name, args, keywords, at)) is not None:
+            return made
     return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True)
 
 
@@ -202,6 +239,10 @@ def _method(
         return call_value(m, state, layer, args, keywords, at)
     if isinstance(receiver, Optimizer):
         return _optimizer_method(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, Instance) and receiver.foreign is not None:
+        made = _method_elsewhere(m, state, receiver, callee.name, args, keywords, at)
+        if made is not None:
+            return made
     if isinstance(receiver, (Instance, Layer)):
         return builtin_calls.module_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, (Array, Number)) and receiver.flows:

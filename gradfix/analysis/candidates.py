@@ -13,6 +13,7 @@ import builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from gradfix.analysis.summaries import Imports
 from gradfix.analysis.survey import FUNCTIONS, Scope, Survey, survey
 
 _BUILTINS = frozenset(dir(builtins))
@@ -30,9 +31,11 @@ class Candidates:
     writes: bool = True  # False: nothing in the file writes or starts backward, whoever calls it
 
 
-def candidates(tree: ast.Module) -> Candidates:
+def candidates(tree: ast.Module, imports: Imports | None = None) -> Candidates:
     """The functions that may meet a write or a backward call."""
     found = survey(tree)
+    if imports is not None:
+        _count_imported(found, imports)
     if not any(scope.writes or scope.backward or scope.in_place_layer for scope in found.scopes):
         return Candidates(frozenset(), frozenset(), writes=False)
     reached = _spread(found)
@@ -42,6 +45,19 @@ def candidates(tree: ast.Module) -> Candidates:
 def every_function(tree: ast.Module) -> Candidates:
     """All of them: what the choice is measured against."""
     return _chosen(survey(tree).scopes)
+
+
+def _count_imported(found: Survey, imports: Imports) -> None:
+    """Count the writes of functions and layers that stand in other files of the project."""
+    known: dict[str, str] = {}
+    for scope in found.scopes:
+        spelled = [found.imported[name] for name in scope.names if name in found.imported]
+        spelled += [f"{found.imported[a]}.{name}" for a, name in scope.members if a in found.imported]
+        for name in spelled:
+            if name not in known:
+                known[name] = "" if name.startswith("torch.") else imports.writes(name)
+            scope.writes = scope.writes or known[name] == "function"
+            scope.in_place_layer = scope.in_place_layer or known[name] == "class"
 
 
 def _chosen(scopes: Iterable[Scope]) -> Candidates:

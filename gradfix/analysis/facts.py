@@ -96,6 +96,7 @@ class WriteForm(Enum):
     FUNCTION = "function"  # torch.relu_(y), F.relu_(y)
     CALL = "call"  # operator.iadd(y, 1), torch.Tensor.add_(y, 1), y.__setitem__(0, v)
     FLAG = "flag"  # F.relu(y, inplace=True), or a call of a module built with inplace=True
+    FOREIGN = "foreign"  # add_noise_(y), of a function that stands in another file
     OUT = "out"  # torch.mul(a, b, out=y)
     DATA = "data"  # through .data: y.data.clamp_(0), y.data[0] = v
 

@@ -24,6 +24,7 @@ from gradfix.analysis.records import (
     WriteRecord,
 )
 from gradfix.analysis.state import Items, State
+from gradfix.analysis.summaries import Imports
 from gradfix.analysis.values import (
     ClassInfo,
     Function,
@@ -110,8 +111,9 @@ class Interpreter(Protocol):
 class Machine:
     """Registers of one analysis. Everything that depends on the point of the program is in `State`."""
 
-    def __init__(self, source: Source, interpreter: Interpreter) -> None:
+    def __init__(self, source: Source, interpreter: Interpreter, imports: Imports | None = None) -> None:
         self.source = source
+        self.imports = imports  # None: nothing is known of other files
         self._interpreter = interpreter
         self.scope = Scope("<module>", (MODULE,), None)
         self.writes: dict[int, WriteRecord] = {}

@@ -171,6 +171,25 @@ def shown_tensors(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, tel
     return frozenset(found)
 
 
+def other_uses(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, tensor_names: frozenset[str]
+) -> frozenset[str]:
+    """Names a function uses in ways that tensors don't allow: `config.width`, `layer(x)`, `batch["x"]`."""
+    body: list[ast.stmt] | list[ast.expr] = [node.body] if isinstance(node, ast.Lambda) else node.body
+    found: set[str] = set()
+    for inner in walk_scope(body):
+        held = getattr(inner, "func" if isinstance(inner, ast.Call) else "value", None)
+        if not isinstance(held, ast.Name):
+            continue
+        if isinstance(inner, ast.Subscript):
+            other = isinstance(inner.slice, ast.Constant) and isinstance(inner.slice.value, str)
+        else:
+            other = isinstance(inner, ast.Call) or (isinstance(inner, ast.Attribute) and inner.attr not in tensor_names)
+        if other:
+            found.add(held.id)
+    return frozenset(found)
+
+
 def _only_operand(node: ast.expr) -> frozenset[str]:
     """The name whose arithmetic with itself and numbers this is; nothing for any other expression."""
     names: set[str] = set()

@@ -201,6 +201,8 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return Method(base, name)
     if name in ("parameters", "modules", "children", "buffers", "named_parameters", "train", "eval", "to", "training"):
         return Number("bool") if name == "training" else Method(base, name)
+    if name in ("add_module", "register_module"):
+        return Method(base, name)
     if name == "device":
         return DEVICE
     if info is not None and name in ("weight", "bias") and _learns(info):

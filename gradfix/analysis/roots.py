@@ -42,10 +42,10 @@ _HEIRS = 3  # classes for which an inherited method is run
 _SHAPE = re.compile(r"(^|_)shapes?$")  # what people call sizes
 
 
-def run_module(m: Machine, tree: ast.Module) -> State:
-    """Run the top level, as `python file.py` would."""
+def run_module(m: Machine, tree: ast.Module, name: str = "__main__") -> State:
+    """Run the top level, as `python file.py` would, or importing it under another name."""
     state = State()
-    state.variables[MODULE, "__name__"] = Const("__main__")
+    state.variables[MODULE, "__name__"] = Const(name)
     state.variables[MODULE, "__file__"] = UNKNOWN
     flow = run_block(m, state, tree.body)
     end = flow.after if flow.after is not None else state
@@ -113,8 +113,8 @@ def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo 
     frames, holder = m.functions[info]
     m.begin(id(info.node if owner is holder or owner is None else owner.node))
     made: Instance | None = None
-    if owner is not None and info.parameters and not _is_static(info):
-        made, state = _self_of(m, state, owner)
+    if owner is not None and info.parameters and not is_static(info):
+        made, state = self_of(m, state, owner)
         if owner in m.idle and info is owner.method("__init__"):
             m.covered |= m.idle[owner]  # making the object has run it, and nothing in it can be a hazard
             _leave(m, state, NONE, [made], proven=False)
@@ -144,12 +144,13 @@ def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo 
         m.calls.pop()
 
 
-def _is_static(info: FunctionInfo) -> bool:
+def is_static(info: FunctionInfo) -> bool:
+    """True for a method that isn't given an object."""
     decorators = getattr(info.node, "decorator_list", [])
     return any(isinstance(d, ast.Name) and d.id in ("staticmethod", "classmethod") for d in decorators)
 
 
-def _self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, State]:
+def self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, State]:
     """An instance as its constructor leaves it, the arguments unknown, and the state then; made once for a class."""
     if owner in m.instances:
         made, after = m.instances[owner]

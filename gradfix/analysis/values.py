@@ -12,6 +12,7 @@ from enum import Enum
 from itertools import count
 
 from gradfix.analysis.names import BodyNames, body_names, stands_for_others
+from gradfix.analysis.summaries import Described
 from gradfix.torch_ops import ViewKind
 
 NAMED_TUPLES = ("typing.NamedTuple",)
@@ -242,6 +243,7 @@ class Instance:
     """An object whose attributes live on the heap; `info` is its class when that stands in this file."""
 
     info: ClassInfo | None
+    foreign: Described | None = None  # its class, when that stands in another file of the project
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from gradfix.backward.cases import reaches_backward
+from gradfix.modules import files_run, folder_of, root_of
 
 MOST = 2  # programs that one file is judged by
 
@@ -18,7 +19,7 @@ class Programs:
         """`texts` by absolute path. Files that can't be parsed import nothing."""
         self._texts = texts
         self._trees: dict[str, ast.Module | None] = {}
-        roots = {_root_of(path) for path in texts}
+        roots = {root_of(path) for path in texts}
         self._bases = tuple(dict.fromkeys((cwd, os.path.join(cwd, "src"), *sorted(roots))))
 
     def importing(self, path: str) -> tuple[str, ...]:
@@ -47,24 +48,12 @@ class Programs:
         for node in ast.walk(tree) if tree is not None else ():
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    yield from self._files(bases, alias.name)
+                    yield from files_run(bases, alias.name, self._texts.__contains__)
             elif isinstance(node, ast.ImportFrom):
-                folder = os.path.dirname(path)
-                for _ in range(node.level - 1):
-                    folder = os.path.dirname(folder)
+                starts = (folder_of(path, node.level),) if node.level else bases
                 for alias in node.names:
                     name = ".".join(part for part in (node.module, alias.name) if part)
-                    yield from self._files((folder,) if node.level else bases, name)
-
-    def _files(self, bases: tuple[str, ...], name: str) -> Iterator[str]:
-        """The files that importing the dotted `name` runs; the last part may be a name inside the one before."""
-        parts = name.split(".")
-        for base in bases:
-            stems = [os.path.join(base, *parts[:length]) for length in range(1, len(parts) + 1)]
-            found = [f for stem in stems for f in (f"{stem}.py", os.path.join(stem, "__init__.py")) if f in self._texts]
-            if found:
-                yield from found
-                return
+                    yield from files_run(starts, name, self._texts.__contains__)
 
     def _tree(self, path: str) -> ast.Module | None:
         if path not in self._trees:
@@ -73,11 +62,3 @@ class Programs:
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 self._trees[path] = None
         return self._trees[path]
-
-
-def _root_of(path: str) -> str:
-    """The folder from which a file's imports start."""
-    folder = os.path.dirname(path)
-    while os.path.exists(os.path.join(folder, "__init__.py")):
-        folder = os.path.dirname(folder)
-    return folder

@@ -134,7 +134,7 @@ def _clone(
     assert isinstance(write.node, ast.Call)
     arguments = [*write.node.args, *(keyword.value for keyword in write.node.keywords)]
     if write.form is not WriteForm.METHOD:
-        arguments = arguments[1:]
+        arguments = [argument for argument in arguments if argument is not write.target]
     places, clones = replays.renewed(write), replays.clones(source, write)
     hoisted = [a for a in arguments if not all(_may_stay(source, write, p, a, spelling) for p in places)]
     if not hoisted:

@@ -128,7 +128,7 @@ def _method_twin(link: ast.Call, write: Write) -> Twin | None:
 
 def _function_twins(write: Write, spelling: Spelling) -> tuple[Twin, ...]:
     assert isinstance(write.node, ast.Call)
-    if write.form is WriteForm.FLAG or write.method is None:
+    if write.form in (WriteForm.FLAG, WriteForm.FOREIGN) or write.method is None:
         return ()
     twin = twins.twin_of(_qualified(write.node, spelling), _arguments(write.node)[1:], write)
     return () if twin is None else (twin,)

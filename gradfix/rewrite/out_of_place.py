@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradfix.analysis.facts import Spelling, Write
+from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.findings import Applicability, Refusal, Rewrite
 from gradfix.rewrite.flags import drop_flags
 from gradfix.rewrite.handed_back import hand_back
@@ -41,6 +41,8 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
         first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
         first = first or (copy.applicability is Applicability.SAFE and _replays_often(write))
         ways = (copy, *made) if first else (*made, copy)
+    if write.form is WriteForm.FOREIGN:
+        return ways or made  # of the function that writes, this file has nothing to change
     if isinstance(made, Refusal) or (made and made[0].applicability is not Applicability.SAFE):
         handed = hand_back(source, write, spelling)
         if handed is not None:

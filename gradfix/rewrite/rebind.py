@@ -15,7 +15,7 @@ from gradfix.rewrite.ladder import Form
 from gradfix.rewrite.places import is_single_assignment, place_of, swaps, writes_through_view
 from gradfix.source import Source
 
-_CALLS = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG)
+_CALLS = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG, WriteForm.FOREIGN)
 _NO_PLACE = Refusal(
     RefusalKind.NOT_ASSIGNABLE,
     "the tensor has no name that could be given the result",

@@ -11,6 +11,7 @@ from enum import Enum
 import torch
 
 from gradfix.analysis.analyse import analyse
+from gradfix.analysis.facts import ModuleFacts
 from gradfix.findings import Severity
 from gradfix.source import Source
 
@@ -95,7 +96,11 @@ def judge(program: Program) -> Judged:
 
 def claims_of(text: str) -> tuple[Claim, ...]:
     """What the analysis says from warning on."""
-    facts = analyse(Source.from_text("program.py", text))
+    return claims_among(analyse(Source.from_text("program.py", text)))
+
+
+def claims_among(facts: ModuleFacts) -> tuple[Claim, ...]:
+    """What facts say from warning on."""
     claims = [_claim(write.node, write.severity, write.hazards) for write in facts.writes]
     claims += [_claim(step.node, step.severity, step.hazards) for step in facts.early_steps]
     claims += [_claim(fill.branch, fill.severity, fill.hazards) for fill in facts.fills]

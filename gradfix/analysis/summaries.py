@@ -1,0 +1,322 @@
+"""What other files know of a module: what its functions do to their arguments, as autograd sees it.
+
+Frozen values of numbers, strings and tuples only: they pickle, `dataclasses.asdict` makes JSON of them, and equal ones
+have equal digests. A function is summarised by its parameters and, for one or several sets of constants among them, by
+what happens when the others are tensors: first the writes, then what is kept for backward, then the result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import Protocol, runtime_checkable
+
+Constant = bool | int | float | str | None
+Given = tuple[tuple[int, str, Constant], ...]  # (parameter, name of the type, value) of arguments that are constants
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a function; a `default` of `...` in the source, or a computed one, isn't constant."""
+
+    name: str
+    by_position: bool = True
+    by_name: bool = True
+    has_default: bool = False
+    is_constant: bool = False  # the default is the constant `default`
+    default: Constant = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An argument is written in place."""
+
+    parameter: int
+    line: int
+    text: str  # of the statement, on one line
+    certain: bool  # whenever the function is called
+    through_view: bool = False  # a part of it
+    gradients_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Backward keeps an argument, or (`memory` is negative) what the function returns."""
+
+    memory: int
+    op: str
+    line: int
+    certain: bool
+    when: tuple[int, ...] | None = None  # parameters of which one has to require grad; None: always
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What stands behind a tensor after the call."""
+
+    parameters: tuple[tuple[int, bool], ...] = ()  # (which, True: on every way)
+    kept: tuple[tuple[int, bool], ...] = ()  # places in `Effects.kept` that backward passes
+    own: str = "no"  # a value of `Tracked`: leaves of the function's own, as the weights of a module
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory the function made, or holds, and hands out."""
+
+    graph: Graph | None
+    outside: bool = False  # somebody else holds it, too
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a function returns; fields beside `kind` say more of some kinds."""
+
+    kind: str  # "tensor", "number", "constant", "tuple", "list", "one of", "unknown"
+    memories: tuple[int, ...] = ()  # of a tensor: parameters, and ~n for the n-th memory; several: one of them
+    view: str = "none"  # a value of `ViewKind`
+    detached: bool = False
+    dtype: str | None = None
+    floating: bool = False
+    type: str | None = None  # of a number
+    value: Constant = None  # of a constant
+    items: tuple[Returned, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a call does where the arguments in `given` are those constants."""
+
+    given: Given = ()
+    written: tuple[Written, ...] = ()
+    graphs: tuple[tuple[int, Graph | None], ...] = ()  # of arguments that are written: what stands behind them then
+    kept: tuple[Kept, ...] = ()
+    memories: tuple[Memory, ...] = ()
+    returned: Returned = Returned("unknown")
+
+
+class Callee(Protocol):
+    """A function of another file."""
+
+    @property
+    def name(self) -> str:
+        """Its dotted name inside the module."""
+
+    @property
+    def file(self) -> str:
+        """The name of its file, for the reader."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """In order, a method's without the object."""
+
+    def effects(self, given: Given) -> Effects | None:
+        """What a call with these constants does; None where nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSummary:
+    """A function, method, or the `apply` of an autograd Function."""
+
+    name: str
+    file: str
+    parameters: tuple[Parameter, ...]
+    variants: tuple[Effects, ...]  # the last one holds for any arguments
+
+    def effects(self, given: Given) -> Effects | None:
+        """The variant for exactly these constants, else the one for all."""
+        exact = (variant for variant in self.variants if variant.given == given)
+        return next(exact, self.variants[-1] if self.variants else None)
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A class of another file."""
+
+    @property
+    def name(self) -> str:
+        """Its name inside the module."""
+
+    def is_module(self) -> bool:
+        """Whether it derives from `torch.nn.Module`."""
+
+    def method(self, name: str) -> Callee | None:
+        """A method by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSummary:
+    """A class: the qualified names of its bases, and its methods, of an autograd Function `apply` alone."""
+
+    name: str
+    bases: tuple[str, ...]
+    of_modules: bool  # derives from `torch.nn.Module`
+    methods: tuple[FunctionSummary, ...]
+
+    def is_module(self) -> bool:
+        """Whether it derives from `torch.nn.Module`."""
+        return self.of_modules
+
+    def method(self, name: str) -> Callee | None:
+        """The method of that name, inherited ones included."""
+        return next((m for m in self.methods if m.name.rpartition(".")[2] == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A name that stands for something of another module."""
+
+    name: str
+    target: str  # qualified; relative ones keep their leading dots
+
+
+Found = Callee | Described | Export
+
+
+class Module(Protocol):
+    """A module of the project, opened or summarised."""
+
+    @property
+    def name(self) -> str:
+        """Its dotted name."""
+
+    @property
+    def is_package(self) -> bool:
+        """Whether it is the `__init__` of a package."""
+
+    @property
+    def stars(self) -> tuple[str, ...]:
+        """The modules whose names it takes over with `import *`."""
+
+    def find(self, name: str) -> Found | None:
+        """What a name of the module stands for."""
+
+    def may_write(self, name: str) -> bool:
+        """False where calling what the name stands for surely writes to no tensor."""
+
+    def imports(self, modules: Modules) -> Imports:
+        """What its own imports lead to, where `modules` are those of the file that asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSummary:
+    """Everything other files can know of a module."""
+
+    name: str
+    is_package: bool = False
+    functions: tuple[FunctionSummary, ...] = ()
+    classes: tuple[ClassSummary, ...] = ()
+    exports: tuple[Export, ...] = ()
+    stars: tuple[str, ...] = ()
+
+    def find(self, name: str) -> Found | None:
+        """What a name of the module stands for."""
+        every: tuple[Found, ...] = (*self.functions, *self.classes, *self.exports)
+        return next((found for found in every if found.name == name), None)
+
+    def may_write(self, name: str) -> bool:
+        """False where calling what the name stands for surely writes to no tensor."""
+        found = self.find(name)
+        if isinstance(found, ClassSummary):
+            return any(e.written for m in found.methods for e in m.variants)
+        return isinstance(found, FunctionSummary) and any(e.written for e in found.variants)
+
+    def imports(self, modules: Modules) -> Imports:
+        """What its own imports lead to."""
+        return Imports(modules, self.name, self.is_package)
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal summaries, in any process: what a finding was computed from can be named by it."""
+        return digest(self)
+
+
+def digest(summary: ModuleSummary | FunctionSummary | ClassSummary | Effects) -> str:
+    """BLAKE2b of the content, 16 bytes in hexadecimal."""
+    text = json.dumps(asdict(summary), sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class Modules(Protocol):
+    """The modules of a project that a file can import, by dotted name: a dictionary of summaries is one."""
+
+    def get(self, name: str, /) -> Module | None:
+        """The module of that name; None for what isn't of the project."""
+
+
+def usual(parameters: Sequence[Parameter]) -> Given:
+    """The constants of a call that leaves every default alone."""
+    return tuple((i, type(p.default).__name__, p.default) for i, p in enumerate(parameters) if p.is_constant)
+
+
+_MOST = 16  # names followed from module to module
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """What the imports of one file lead to."""
+
+    modules: Modules
+    name: str = "__main__"  # of the file itself
+    is_package: bool = False
+    _known: dict[str, Callee | Described | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def find(self, name: str) -> Callee | Described | None:
+        """What a qualified name stands for; those that begin with dots are relative to the file."""
+        if name not in self._known:
+            traced = self._trace(name, _MOST)
+            self._known[name] = None if traced is None or isinstance(traced[1], Export) else traced[1]
+        return self._known[name]
+
+    def writes(self, name: str) -> str:
+        """What the name stands for, "function" or "class", where calling it may write to an argument; "" elsewhere."""
+        traced = self._trace(name, _MOST)
+        if traced is None or traced[1] is None or not traced[0].may_write(traced[2]):
+            return ""
+        found = traced[1]
+        if isinstance(found, Export):
+            return ""
+        called = [found.method("forward"), found.method("apply")] if isinstance(found, Described) else [found]
+        effects = (one.effects(usual(one.parameters)) for one in called if one is not None)
+        kind = "class" if isinstance(found, Described) else "function"
+        return kind if any(e is not None and e.written for e in effects) else ""
+
+    def knows(self, names: Sequence[str]) -> bool:
+        """Whether one of these names, imported here, is of the project."""
+        return any(self._split(self.absolute(name)) is not None for name in names)
+
+    def absolute(self, name: str) -> str:
+        """`..pkg.f` as seen from the root of the project."""
+        level = len(name) - len(name.lstrip("."))
+        if not level:
+            return name
+        parts = self.name.split(".")
+        kept = parts[: len(parts) - level + self.is_package]
+        return ".".join([*kept, name[level:]])
+
+    def _split(self, name: str) -> tuple[Module, str] | None:
+        """The module a dotted name leads into, and what is left of the name."""
+        parts = name.split(".")
+        for length in range(len(parts), 0, -1):
+            module = self.modules.get(".".join(parts[:length]))
+            if module is not None:
+                return module, ".".join(parts[length:])
+        return None
+
+    def _trace(self, name: str, left: int) -> tuple[Module, Found | None, str] | None:
+        split = self._split(self.absolute(name))
+        if split is None or not split[1] or not left:
+            return None
+        module, rest = split
+        first, _, more = rest.partition(".")
+        found = module.find(first)
+        inner = module.imports(self.modules)
+        if isinstance(found, Export):
+            return inner._trace(f"{found.target}.{more}".rstrip("."), left - 1)
+        if found is None:
+            traces = (inner._trace(f"{inner.absolute(star)}.{rest}", left - 1) for star in module.stars)
+            return next((trace for trace in traces if trace is not None), None)
+        if more:
+            return None if not isinstance(found, Described) else (module, found.method(more), first)
+        return module, found, first

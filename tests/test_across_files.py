@@ -1,0 +1,146 @@
+"""Facts across files: each folder of `fixtures/across_files/` is run, and checked file by file.
+
+`program.py` says in its first line how its run ends: `# raises: MESSAGE` or `# runs`. Lines marked `# <- error` and
+`# <- warning`, in any of its files, are all that may be found from warning on.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import runpy
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from gradfix import edits, engine, registry
+from gradfix.analysis.analyse import summarise
+from gradfix.analysis.summaries import Imports, ModuleSummary
+from gradfix.files import read
+from gradfix.findings import Applicability, Finding, Severity
+from gradfix.project import Project
+from gradfix.source import Source
+
+torch = pytest.importorskip("torch")
+
+CODEMODS = registry.builtin()
+FOLDER = Path(__file__).parent / "fixtures" / "across_files"
+CASES = sorted(path for path in FOLDER.iterdir() if path.is_dir())
+HAZARDS = [path for path in CASES if not path.name.startswith("keep_")]
+
+
+def findings(file: Path, folder: Path) -> tuple[Source, tuple[Finding, ...]]:
+    project = Project(lambda path: read(path)[0], str(folder))
+    source = read(file)[0]
+    return source, engine.check_source(source, CODEMODS, imports=project.imports(str(file)))
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """What the program of a folder raises."""
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(sys.modules)
+    torch.manual_seed(0)
+    try:
+        runpy.run_path(str(folder / "program.py"), run_name="__main__")
+    except RuntimeError as error:
+        return str(error)
+    finally:
+        for name in set(sys.modules) - before:
+            del sys.modules[name]
+    return None
+
+
+def test_most_of_them_are_to_be_left_alone() -> None:
+    assert len(CASES) - len(HAZARDS) > len(HAZARDS)
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_what_is_found_is_what_happens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = (folder / "program.py").read_text(encoding="utf-8").splitlines()[0]
+    message = run(folder, monkeypatch)
+    if first == "# runs":
+        assert message is None
+    else:
+        assert message is not None
+        assert re.search(first.removeprefix("# raises: "), message)
+    for file in sorted(folder.rglob("*.py")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        expected = {(i, m[1]) for i, line in enumerate(lines, 1) if (m := re.search(r"# <- (error|warning)$", line))}
+        source, found = findings(file, folder)
+        loud = [finding for finding in found if finding.severity is not Severity.INFO]
+        assert {(source.position(f.span.start).line, f.severity.value) for f in loud} == expected, file
+
+
+@pytest.mark.parametrize("folder", HAZARDS, ids=lambda folder: folder.name)
+def test_the_fix_of_the_calling_file_cures_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in folder.rglob("*.py"):
+        copy = tmp_path / file.relative_to(folder)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    source = read(tmp_path / "program.py")[0]
+    project = Project(lambda path: read(path)[0], str(tmp_path))
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    fixed = engine.fix(source, CODEMODS, policy, imports=project.imports(source.path))
+    assert fixed.applied, [result.refusal for result in fixed.left]
+    (tmp_path / "program.py").write_text(edits.apply(source.text, fixed.edits), encoding="utf-8")
+    assert run(tmp_path, monkeypatch) is None
+
+
+def test_the_message_names_the_other_file() -> None:
+    folder = FOLDER / "helper_writes_what_exp_saved"
+    _, (finding, *_) = findings(folder / "program.py", folder)
+    assert finding.code == "GF103"
+    assert finding.message == (
+        "`add_noise_(h)` overwrites `h` (`x += torch.randn_like(x)` in helpers.py, line 5), "
+        "which `exp` (line 6) saved for backward"
+    )
+
+
+def summary(folder: Path, name: str) -> ModuleSummary:
+    return summarise(read(folder / f"{name}.py")[0], name, {})
+
+
+def test_summaries_are_values() -> None:
+    folder = FOLDER / "flag_makes_the_write"
+    made = summary(folder, "helpers")
+    assert made == summary(folder, "helpers")
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert pickle.loads(pickle.dumps(made)).digest == made.digest
+    assert json.loads(json.dumps(asdict(made)))["name"] == "helpers"
+    other = summarise(Source.from_text("helpers.py", "def swish(x, inplace=False):\n    return x\n"), "helpers", {})
+    assert other.digest != made.digest
+    assert summarise(Source.from_text("a.py", "def f(:\n"), "a", {}) == ModuleSummary("a")
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_summaries_know_what_the_project_knows(folder: Path) -> None:
+    """Each file summarised on its own, in rounds until nothing changes, and nothing read while one is checked."""
+    names = {
+        ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in folder.rglob("*.py")
+    }
+    known: dict[str, ModuleSummary] = {}
+    for _ in range(4):
+        known = {name: summarise(read(path)[0], name, known) for name, path in names.items()}
+    source = read(folder / "program.py")[0]
+    alone = engine.check_source(source, CODEMODS, imports=Imports(known, "program"))
+    _, opened = findings(folder / "program.py", folder)
+    loud = [
+        [(f.code, f.span, f.severity) for f in found if f.severity is not Severity.INFO] for found in (alone, opened)
+    ]
+    assert loud[0] == loud[1]
+
+
+def test_installed_packages_are_not_read(tmp_path: Path) -> None:
+    installed = tmp_path / "site-packages"
+    for name in ("mine", "theirs"):
+        (installed / name).mkdir(parents=True)
+        (installed / name / "__init__.py").write_text("def fill(x):\n    x[0] = 1\n", encoding="utf-8")
+    project = Project(lambda path: read(path)[0], str(tmp_path))
+    imports = project.imports(str(installed / "mine" / "program.py"))
+    assert imports.find("mine.fill") is not None
+    assert imports.find("theirs.fill") is None
+    assert imports.find("torch.fill") is None
