@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cached_property
 
 from gradfix import syntax
 from gradfix.analysis.analyse import opened
 from gradfix.analysis.rounds import Rounds
-from gradfix.analysis.summaries import Imports, Module, ModuleSummary
+from gradfix.analysis.summaries import Found, Imports, Module, Modules, ModuleSummary
+from gradfix.analysis.write_spellings import WriteSpellings
 from gradfix.errors import FileProblem
 from gradfix.modules import INSTALLED, file_of, name_of, root_of
 from gradfix.source import Source
@@ -71,7 +73,42 @@ class _Rooted:
         is_package = os.path.basename(file) == "__init__.py"
         try:
             source = self._read(file)
-            tree = syntax.parse(source)
         except FileProblem:
             return ModuleSummary(name, is_package)
-        return opened(source, tree, name, is_package=is_package, modules=self, rounds=self._rounds)
+        return _Unopened(source, name, is_package, self, self._rounds)
+
+
+class _Unopened:
+    """A module that is parsed once its text doesn't tell what is asked."""
+
+    def __init__(self, source: Source, name: str, is_package: bool, around: _Rooted, rounds: Rounds) -> None:
+        self.name, self.is_package = name, is_package
+        self._source, self._around, self._rounds = source, around, rounds
+        self._spellings = WriteSpellings(source.text)
+
+    @property
+    def stars(self) -> tuple[str, ...]:
+        """The modules whose names it takes over with `import *`."""
+        return self._module.stars
+
+    def find(self, name: str) -> Found | None:
+        """What a name of the module stands for."""
+        return self._module.find(name)
+
+    def may_write(self, name: str) -> bool:
+        """False where the module itself defines the name, and calling it surely writes to no tensor."""
+        return self._spellings.may_write(name) and self._module.may_write(name)
+
+    def imports(self, modules: Modules) -> Imports:
+        """What its imports lead to."""
+        return self._module.imports(modules)
+
+    @cached_property
+    def _module(self) -> Module:
+        try:
+            tree = syntax.parse(self._source)
+        except FileProblem:
+            return ModuleSummary(self.name, self.is_package)
+        return opened(
+            self._source, tree, self.name, is_package=self.is_package, modules=self._around, rounds=self._rounds
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
+from gradfix.analysis import classes
 from gradfix.analysis.items import iterated
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import ask_grad, outside
@@ -43,6 +44,8 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
             if isinstance(option, Tensor) and target.attr == "requires_grad":
                 ask_grad(state, option, value, target)
             elif isinstance(option, (Instance, Tensor)):
+                if isinstance(option, Instance):
+                    classes.add_layer(state, option, target.attr, value)
                 state.attributes_of(option)[target.attr] = value
             elif isinstance(option, Class) and (holder := m.statics.get(option.info)) is not None:
                 state.attributes_of(holder)[target.attr] = value

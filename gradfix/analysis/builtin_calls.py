@@ -360,16 +360,6 @@ def _listed(state: State, items: Items, kind: str = "list") -> Container:
     return made
 
 
-def _added(state: State, receiver: Instance, name: Value, module: Value) -> Value:
-    """`self.add_module("bn", …)`: an attribute, and of a `Sequential` the last of its layers."""
-    if isinstance(name, Const):
-        state.attributes_of(receiver)[str(name.value)] = module
-    held = classes.layer_of(state, receiver)
-    if isinstance(held, Container) and (items := state.items.get(held)) is not None:
-        state.items[held] = Items((*items.values, module), items.exact, least=items.least + 1)
-    return NONE
-
-
 def module_method(
     m: Machine, state: State, receiver: Instance | Layer | Container, name: str, args: Sequence[Value], at: ast.AST
 ) -> Value:
@@ -393,7 +383,10 @@ def module_method(
         state.attributes_of(receiver)[str(args[0].value)] = args[1]
         return NONE
     if name in ("add_module", "register_module") and len(args) > 1 and isinstance(receiver, Instance):
-        return _added(state, receiver, args[0], args[1])
+        if isinstance(args[0], Const):
+            classes.add_layer(state, receiver, str(args[0].value), args[1])
+            state.attributes_of(receiver)[str(args[0].value)] = args[1]
+        return NONE
     if name == "register_parameter" and len(args) > 1 and isinstance(args[0], Const) and isinstance(receiver, Instance):
         state.attributes_of(receiver)[str(args[0].value)] = args[1]
         return NONE

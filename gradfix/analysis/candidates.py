@@ -51,13 +51,17 @@ def _count_imported(found: Survey, imports: Imports) -> None:
     """Count the writes of functions and layers that stand in other files of the project."""
     known: dict[str, str] = {}
     for scope in found.scopes:
-        spelled = [found.imported[name] for name in scope.names if name in found.imported]
-        spelled += [f"{found.imported[a]}.{name}" for a, name in scope.members if a in found.imported]
-        for name in spelled:
+        spelled = [(name, found.imported[name]) for name in scope.names if name in found.imported]
+        spelled += [(name, f"{found.imported[a]}.{name}") for a, name in scope.members if a in found.imported]
+        for local, name in spelled:
             if name not in known:
                 known[name] = "" if name.startswith("torch.") else imports.writes(name)
-            scope.writes = scope.writes or known[name] == "function"
-            scope.in_place_layer = scope.in_place_layer or known[name] == "class"
+            if known[name] == "function":
+                imports.writers.add(local)
+                scope.writes = True
+            elif known[name] == "class":
+                imports.layers.add(local)
+                scope.in_place_layer = True
 
 
 def _chosen(scopes: Iterable[Scope]) -> Candidates:

@@ -17,6 +17,8 @@ from gradfix.analysis.values import (
     Container,
     Instance,
     Layer,
+    Number,
+    Tensor,
     Value,
 )
 
@@ -106,6 +108,21 @@ def layer_of(state: State, instance: Instance) -> Value | None:
     """The layer that an object is, beside what its class adds."""
     found = (state.attributes.get(instance) or {}).get(_LAYER)
     return found if isinstance(found, (Layer, Container)) else None
+
+
+def add_layer(state: State, instance: Instance, name: str, module: Value) -> None:
+    """`self.bn = …` and `self.add_module("bn", …)`: of an object that is a `Sequential`, one layer more."""
+    slots = state.attributes.get(instance) or {}
+    held = slots.get(_LAYER)
+    items = state.items.get(held) if isinstance(held, Container) else None
+    if items is None or isinstance(module, (Const, Number, Tensor)) or not isinstance(held, Container):
+        return
+    before = slots.get(name)
+    if before is not None and any(item is before for item in items.values):
+        layers = tuple(module if item is before else item for item in items.values)
+        state.items[held] = Items(layers, items.exact, least=items.least)
+    else:
+        state.items[held] = Items((*items.values, module), items.exact, least=items.least + 1)
 
 
 def _layer_base(info: ClassInfo | None) -> str | None:

@@ -36,7 +36,7 @@ from gradfix.torch_ops import method_names
 
 _OF_TENSORS = objects.METADATA | objects.QUIET_METHODS | VIEW_ATTRIBUTES | {"grad", "grad_fn"}  # beside methods
 _MOST_KEPT = 12
-_MOST_ALONE = 4  # parameters of which each is tried as the only one that requires grad
+_MOST_ALONE = 2  # parameters of which each is tried as the only one that requires grad
 _DEPTH = 3
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gradfix.analysis import cuts
+from gradfix.analysis.concerned import is_concerned
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.graph import Node, leaf, operation, phi
 from gradfix.analysis.machine import Machine
@@ -36,6 +37,8 @@ def call(
     bound = _bound(callee.parameters, args, keywords, at)
     if bound is None or not any(t.known for value in bound.values() for t in tensors(value)):
         return None  # of what isn't known to be a tensor nothing is said anyway
+    if not callee.may_write() and not is_concerned(m, at):
+        return None  # what it saves is overwritten by nobody here
     effects = callee.effects(_constants(callee.parameters, bound))
     if effects is None:
         return None

@@ -53,6 +53,10 @@ class OpenFunction:
         module = self.module
         return module.rounds.value((module.file, self.name, given), lambda: module.computed(self, given))
 
+    def may_write(self) -> bool:
+        """False where it surely writes to no argument, as far as its text tells."""
+        return self.module.may_write(self.name.partition(".")[0])
+
     def closed(self) -> FunctionSummary:
         """The same as a value."""
         defaults = usual(self.parameters)
@@ -145,6 +149,7 @@ class OpenModule:
     star_names: list[str] = field(default_factory=list)
     _started: tuple[Machine, State] | None = None
     _writing: frozenset[str] | None = None
+    _own: Imports | None = None
 
     def __post_init__(self) -> None:
         self._note(self.tree.body)
@@ -157,7 +162,9 @@ class OpenModule:
     @property
     def own(self) -> Imports:
         """What its imports lead to."""
-        return Imports(self.modules, self.name, self.is_package)
+        if self._own is None:
+            self._own = Imports(self.modules, self.name, self.is_package, follows_all=True)
+        return self._own
 
     @property
     def stars(self) -> tuple[str, ...]:
@@ -178,7 +185,9 @@ class OpenModule:
         return None if known is None else OpenFunction(self, name, parameters_of(known))
 
     def may_write(self, name: str) -> bool:
-        """False where calling what the name stands for surely writes to no tensor."""
+        """False where the module itself defines the name, and calling it surely writes to no tensor."""
+        if isinstance(self.index.get(name, ""), str):
+            return True
         if self._writing is None:
             self._writing = writing_names(self.tree)
         return name in self._writing

@@ -5,10 +5,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from gradfix import torch_ops
 from gradfix.analysis.names import walk_scope
+from gradfix.torch_ops import ViewKind
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _FLAGS = frozenset({"requires_grad_", "share_memory_", "retain_grad_", "rename_", "coalesce_"})  # write nothing
+_SAME = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
+_SHARING = frozenset(
+    {"to", "float", "double", "half", "type", "type_as", "cuda", "cpu", "contiguous", "items", "values"}
+)
 _STEPS = 3  # names that stand for a parameter through other names
 
 
@@ -22,8 +28,8 @@ def writing_names(tree: ast.Module) -> frozenset[str]:
     for name, node in classes.items():
         methods = {s.name: s for s in node.body if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))}
         called = [methods[m] for m in ("forward", "__call__") if m in methods]
-        handed = (_handed_on(method) for method in called)
-        if any(_writes(m, skip=1) for m in called) or _holds(node) or any(not h.isdisjoint(found) for h in handed):
+        layers = _layers_that_write(node) if called else frozenset()
+        if any(_writes(m, skip=1) or not _handed_on(m, layers).isdisjoint(found | layers) for m in called):
             found.add(name)
     return frozenset(found)
 
@@ -45,11 +51,27 @@ def _definitions(tree: ast.Module) -> tuple[dict[str, _Function], dict[str, ast.
 
 
 def _writes(node: _Function, *, skip: int) -> bool:
+    nodes = list(walk_scope(node.body))
+    places = [(root, getattr(inner, "lineno", 0)) for inner in nodes for root in written(inner)]
+    if not places:
+        return False
     names = _names_of_parameters(node, skip)
-    return any(root in names for inner in walk_scope(node.body) for root in _written(inner))
+    renewed = _renewed(node, names)
+    return any(root in names and line <= renewed.get(root, line) for root, line in places)
 
 
-def _written(node: ast.AST) -> Iterator[str]:
+def _renewed(node: _Function, names: set[str]) -> dict[str, int]:
+    """The lines, by name, from which on a parameter's name means something else, whatever way is taken."""
+    found: dict[str, int] = {}
+    for statement in node.body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            for name, root in bindings(statement):
+                if root not in names:
+                    found.setdefault(name, statement.end_lineno or statement.lineno)
+    return found
+
+
+def written(node: ast.AST) -> Iterator[str]:
     """The names at the root of what is written in place."""
     targets: list[ast.expr] = []
     if isinstance(node, ast.AugAssign):
@@ -68,11 +90,25 @@ def _written(node: ast.AST) -> Iterator[str]:
     yield from filter(None, map(_root, targets))
 
 
-def _handed_on(node: _Function) -> frozenset[str]:
-    """The functions called by name with a parameter among the arguments."""
+def _handed_on(node: _Function, layers: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The functions called by name, and those of the `layers`, that get a parameter as it came."""
+    calls = [(n, name) for n in walk_scope(node.body) if isinstance(n, ast.Call) and (name := _called(n, layers))]
+    if not calls:
+        return frozenset()
     names = _names_of_parameters(node, 0)
-    calls = (n for n in walk_scope(node.body) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name))
-    return frozenset(c.func.id for c in calls if any(_root(a) in names for a in c.args))  # type: ignore[attr-defined]
+    renewed = _renewed(node, names)
+    return frozenset(
+        name
+        for call, name in calls
+        if any((root := _root(a)) in names and call.lineno <= renewed.get(root or "", call.lineno) for a in call.args)
+    )
+
+
+def _called(node: ast.Call, layers: frozenset[str]) -> str | None:
+    if isinstance(node.func, ast.Name):
+        return node.func.id
+    root = _root(node.func)
+    return root if root in layers else None
 
 
 def _names_of_parameters(node: _Function, skip: int) -> set[str]:
@@ -80,7 +116,7 @@ def _names_of_parameters(node: _Function, skip: int) -> set[str]:
     arguments = node.args
     names = {a.arg for a in [*arguments.posonlyargs, *arguments.args][skip:] + arguments.kwonlyargs}
     names |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None}
-    bound = [pair for inner in walk_scope(node.body) for pair in _bindings(inner)]
+    bound = [pair for inner in walk_scope(node.body) for pair in bindings(inner)]
     for _ in range(_STEPS):
         gained = {name for name, root in bound if root in names} - names
         if not gained:
@@ -89,7 +125,7 @@ def _names_of_parameters(node: _Function, skip: int) -> set[str]:
     return names
 
 
-def _bindings(node: ast.AST) -> Iterator[tuple[str, str | None]]:
+def bindings(node: ast.AST) -> Iterator[tuple[str, str | None]]:
     """(name, name at the root of what it is bound to)."""
     if isinstance(node, ast.Assign):
         pairs = [(target, node.value) for target in node.targets]
@@ -107,13 +143,18 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, str | None]]:
 
 
 def _root(node: ast.expr) -> str | None:
-    """The name that a chain of attributes, items and methods starts from; of `zip(a, b)`, the first."""
+    """The name that a chain of attributes, items and views starts from: of `self.h[0]`, `self.h`; of `zip(a, b)`, `a`.
+
+    What other calls give counts as new.
+    """
     while True:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+            return f"self.{node.attr}"
         if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
             node = node.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _may_share(node.func.attr):
             node = node.func.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _SAME and node.args:
             node = node.args[0]
         elif isinstance(node, ast.IfExp):
             node = node.body
@@ -121,12 +162,27 @@ def _root(node: ast.expr) -> str | None:
             return node.id if isinstance(node, ast.Name) else None
 
 
-def _holds(node: ast.ClassDef) -> bool:
-    """Whether it builds layers that write where they are called."""
+def _may_share(method: str) -> bool:
+    """Whether what a method returns may be memory of its object."""
+    if method.endswith("_") or method in _SHARING:
+        return True
+    known = torch_ops.method(method)
+    views = [view for output in known.outputs for view in (output.view, output.contiguous_view)] if known else []
+    return any(view is not ViewKind.NONE for view in views)
+
+
+def _layers_that_write(node: ast.ClassDef) -> frozenset[str]:
+    """`self.act` of a class that puts a layer there that writes where it is called."""
+    found = set[str]()
     for inner in ast.walk(node):
-        if isinstance(inner, ast.Call):
-            flags = [k.value for k in inner.keywords if k.arg == "inplace"]
-            flags += inner.args if getattr(inner.func, "attr", getattr(inner.func, "id", ""))[:1].isupper() else []
-            if any(isinstance(f, ast.Constant) and f.value is True for f in flags):
-                return True
-    return False
+        if isinstance(inner, ast.Assign) and any(_works_in_place(call) for call in ast.walk(inner.value)):
+            found.update(root for target in inner.targets if (root := _root(target)) is not None)
+    return frozenset(found)
+
+
+def _works_in_place(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    flags = [k.value for k in node.keywords if k.arg == "inplace"]
+    flags += node.args if getattr(node.func, "attr", getattr(node.func, "id", ""))[:1].isupper() else []
+    return any(isinstance(f, ast.Constant) and f.value is True for f in flags)

@@ -114,6 +114,9 @@ class Callee(Protocol):
     def effects(self, given: Given) -> Effects | None:
         """What a call with these constants does; None where nothing is known."""
 
+    def may_write(self) -> bool:
+        """False where it surely writes to no argument, as far as its text tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
@@ -128,6 +131,10 @@ class FunctionSummary:
         """The variant for exactly these constants, else the one for all."""
         exact = (variant for variant in self.variants if variant.given == given)
         return next(exact, self.variants[-1] if self.variants else None)
+
+    def may_write(self) -> bool:
+        """False where no variant writes to an argument."""
+        return any(variant.written for variant in self.variants)
 
 
 @runtime_checkable
@@ -193,7 +200,7 @@ class Module(Protocol):
         """What a name of the module stands for."""
 
     def may_write(self, name: str) -> bool:
-        """False where calling what the name stands for surely writes to no tensor."""
+        """False where the module itself defines the name, and calling it surely writes to no tensor."""
 
     def imports(self, modules: Modules) -> Imports:
         """What its own imports lead to, where `modules` are those of the file that asks."""
@@ -216,11 +223,11 @@ class ModuleSummary:
         return next((found for found in every if found.name == name), None)
 
     def may_write(self, name: str) -> bool:
-        """False where calling what the name stands for surely writes to no tensor."""
+        """False where the module itself defines the name, and calling it surely writes to no tensor."""
         found = self.find(name)
         if isinstance(found, ClassSummary):
             return any(e.written for m in found.methods for e in m.variants)
-        return isinstance(found, FunctionSummary) and any(e.written for e in found.variants)
+        return not isinstance(found, FunctionSummary) or any(e.written for e in found.variants)
 
     def imports(self, modules: Modules) -> Imports:
         """What its own imports lead to."""
@@ -260,6 +267,9 @@ class Imports:
     modules: Modules
     name: str = "__main__"  # of the file itself
     is_package: bool = False
+    follows_all: bool = False  # True: each call is played; False: those alone that its caller is concerned with
+    writers: set[str] = field(default_factory=set, compare=False, repr=False)  # names of functions that write
+    layers: set[str] = field(default_factory=set, compare=False, repr=False)  # and classes whose objects do
     _known: dict[str, Callee | Described | None] = field(default_factory=dict, compare=False, repr=False)
 
     def find(self, name: str) -> Callee | Described | None:
@@ -271,8 +281,8 @@ class Imports:
 
     def writes(self, name: str) -> str:
         """What the name stands for, "function" or "class", where calling it may write to an argument; "" elsewhere."""
-        traced = self._trace(name, _MOST)
-        if traced is None or traced[1] is None or not traced[0].may_write(traced[2]):
+        traced = self._trace(name, _MOST, writers=True)
+        if traced is None or traced[1] is None:
             return ""
         found = traced[1]
         if isinstance(found, Export):
@@ -304,18 +314,22 @@ class Imports:
                 return module, ".".join(parts[length:])
         return None
 
-    def _trace(self, name: str, left: int) -> tuple[Module, Found | None, str] | None:
+    def _trace(self, name: str, left: int, *, writers: bool = False) -> tuple[Module, Found | None, str] | None:
         split = self._split(self.absolute(name))
         if split is None or not split[1] or not left:
             return None
         module, rest = split
         first, _, more = rest.partition(".")
+        if writers and not module.may_write(first):
+            return None
         found = module.find(first)
         inner = module.imports(self.modules)
         if isinstance(found, Export):
-            return inner._trace(f"{found.target}.{more}".rstrip("."), left - 1)
+            return inner._trace(f"{found.target}.{more}".rstrip("."), left - 1, writers=writers)
         if found is None:
-            traces = (inner._trace(f"{inner.absolute(star)}.{rest}", left - 1) for star in module.stars)
+            traces = (
+                inner._trace(f"{inner.absolute(star)}.{rest}", left - 1, writers=writers) for star in module.stars
+            )
             return next((trace for trace in traces if trace is not None), None)
         if more:
             return None if not isinstance(found, Described) else (module, found.method(more), first)

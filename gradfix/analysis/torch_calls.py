@@ -255,12 +255,14 @@ def write_call(
     others = [*args[1:], *keywords.values()]
     operands = all_tensors(others)
     name = node.func.attr if isinstance(node.func, ast.Attribute) else operators.short_name(op) if op else "call"
-    written = operands[0] if operands else others[0] if others else None
     value = node.args[0] if form is WriteForm.METHOD and node.args else None
     groups: dict[str, Sequence[Tensor]] = {}
     if op is not None:
         op, bound = operators.bind(state, op, args, keywords)
         groups = {key: operators.members(state, v) for key, v in bound.items()}
+        indices = {id(t) for key, group in groups.items() if key not in op.tracked for t in group}
+        operands = [t for t in operands if id(t) not in indices]
+    written = operands[0] if operands else others[0] if others and not all_tensors(others[:1]) else None
     before = operators.operator_node(state, op, groups, node) if op is not None else None
     first = op.parameters[0] if op is not None and op.parameters else "self"
     if op is not None:

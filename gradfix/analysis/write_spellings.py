@@ -1,0 +1,38 @@
+"""Which names of a module surely write to no argument, told from its text before anything is parsed."""
+
+from __future__ import annotations
+
+import re
+
+_DEFINITION = re.compile(r"^(?:async[ \t]+def|def|class)[ \t]+(\w+)|^@", re.MULTILINE)
+_WRITE = re.compile(r"\w_\(|[-+*/%@&|^]=|\]\s*(?:,[^=\n]*)?=(?!=)|inplace|\bout\s*=|[(,]\s*True\b")
+_CALLED = re.compile(r"(\w+)[ \t]*\(")
+
+
+class WriteSpellings:
+    """The definitions at the top of a text, and which of them spell a write or call one of those that do."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._blocks: dict[str, list[tuple[int, int]]] = {}
+        self._known: dict[str, bool] = {}
+        found = list(_DEFINITION.finditer(text))
+        ends = [*(match.start() for match in found[1:]), len(text)]
+        for match, end in zip(found, ends, strict=False):
+            if match[1]:
+                self._blocks.setdefault(match[1], []).append((match.start(), end))
+
+    def may_write(self, name: str) -> bool:
+        """False where the text defines `name` and nothing in it writes; of other names nothing is known."""
+        if name not in self._blocks:
+            return True
+        if name not in self._known:
+            self._known[name] = False  # what calls itself writes if something else in it does
+            self._known[name] = any(self._spells(start, end) for start, end in self._blocks[name])
+        return self._known[name]
+
+    def _spells(self, start: int, end: int) -> bool:
+        if _WRITE.search(self._text, start, end):
+            return True
+        called = {match[1] for match in _CALLED.finditer(self._text, start, end)}
+        return any(name in self._blocks and self.may_write(name) for name in called)
