@@ -16,7 +16,8 @@ import torch
 from gradfix import edits, engine, registry
 from gradfix.findings import Applicability
 from gradfix.source import Source
-from tests.transforms.forms import FORMS, Form
+
+from .forms import FORMS, Form
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "transforms.md"
 START, END = "<!-- table -->\n", "<!-- end of table -->\n"

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.transforms import measure
-from tests.transforms.forms import FORMS, Form
-from tests.transforms.measure import failure, function_of, rewritten
+from . import measure
+from .forms import FORMS, Form
+from .measure import failure, function_of, rewritten
 
 # Compiling takes a third of a second; the others are left to `python -m tests.transforms.measure`.
 _COMPILED = ("arithmetic", "`index_put`", "`torch.slice_scatter`", "clone, then write", "a list of slots, stacked")
