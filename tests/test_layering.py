@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,23 @@ def test_imports_go_down_only(module: str) -> None:
             continue
         same = parts[1] == _layer(module)
         assert same or RANK[parts[1]] < RANK[_layer(module)], f"line {line}: {module} imports {name}"
+
+
+def _sources(module: str) -> set[str]:
+    """The modules that `module` imports, at its top or inside functions; a package's own file only where it is named."""
+    named = {name.removeprefix("gradfix.") for name, _ in _imports(MODULES[module])}
+    return {name for name in MODULES if name != module and (name in named or any(_is_of(name, n) for n in named))}
+
+
+def _is_of(module: str, name: str) -> bool:
+    """Whether `name` is something that `module` itself defines: `rewrite.names.fresh` of `rewrite.names`."""
+    return name.rpartition(".")[0] == module and name not in MODULES
+
+
+def test_no_circle_of_modules() -> None:
+    """Also none that an import inside a function hides."""
+    sorter = graphlib.TopologicalSorter({module: _sources(module) for module in MODULES})
+    sorter.prepare()  # raises CycleError, which names the circle
 
 
 def test_type_checkers_see_no_cycle_that_runs_lack() -> None:

@@ -11,9 +11,9 @@ import ast
 from gradfix.analysis.facts import ConditionalFill, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
-from gradfix.rewrite import names
-from gradfix.rewrite.branch import anchors
-from gradfix.rewrite.dtypes import is_floating
+from gradfix.rewrite import guarded, names, obstacles
+from gradfix.rewrite.dtypes import is_floating, is_integer
+from gradfix.rewrite.expressions import is_place, short
 from gradfix.source import Source, Span
 
 
@@ -61,3 +61,42 @@ def is_anchored(source: Source, fill: ConditionalFill) -> bool:
         and ast.unparse(mask.func).endswith("zeros_like")
         and ast.unparse(call.args[2]) == name
     )
+
+
+def anchor_refusal(source: Source, fill: ConditionalFill) -> Refusal | None:
+    """Why the buffer can't be connected after the branch."""
+    name = short(source, fill.buffer)
+    if not is_place(fill.buffer):
+        return Refusal(RefusalKind.NOT_ASSIGNABLE, f"`{name}` can't be assigned", "store the buffer under a name")
+    for write in fill.writes:
+        refused = obstacles.refusal(source, write)
+        if refused is not None:
+            return refused
+    if not anchors(source, fill):
+        return Refusal(
+            RefusalKind.UNKNOWN,
+            f"what the branch writes to `{name}` isn't computed from a tensor known outside it",
+            f"start `{name}` from a tensor that requires grad, or add the term to the loss without a branch",
+        )
+    if is_integer(fill.tensor.dtype):
+        return Refusal(
+            RefusalKind.NO_FORM, f"`{name}` holds integers, which carry no gradient", f"make `{name}` a floating tensor"
+        )
+    return None
+
+
+def anchors(source: Source, fill: ConditionalFill) -> tuple[str, ...]:
+    """Tensors the writes are computed from that are there whichever way is taken, the buffer excluded."""
+    gone = {node.id for node in _names(fill.branch) if isinstance(node.ctx, ast.Store)} | {ast.unparse(fill.buffer)}
+    known = tuple(name for name in fill.sources if name not in gone)
+    if known:
+        return known
+    read = {ast.dump(node) for write in fill.writes if write.value is not None for node in ast.walk(write.value)}
+    for operand in guarded.shown_tensors(fill.branch.test):
+        if ast.dump(operand) in read and gone.isdisjoint(node.id for node in _names(operand)):
+            return (source.span_of(operand).text(source.text),)
+    return ()
+
+
+def _names(node: ast.AST) -> list[ast.Name]:
+    return [inner for inner in ast.walk(node) if isinstance(inner, ast.Name)]

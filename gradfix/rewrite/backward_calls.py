@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+
 import libcst as cst
 
 from gradfix.analysis.facts import BackwardCall, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names, sites, tree
-from gradfix.rewrite.losses import is_method
 from gradfix.rewrite.tree import Tree
 from gradfix.source import Source
 
@@ -25,7 +26,7 @@ def sum_root(source: Source, call: BackwardCall) -> Edits | Refusal:
     if isinstance(found, Refusal):
         return found
     site, read, node = found
-    if is_method(call):
+    if _is_method(call):
         assert isinstance(node.func, cst.Attribute)
         total = read.expression("{z}.sum()", z=tree.receiver(node.func.value))
         changed = node.with_changes(func=node.func.with_changes(value=total))
@@ -42,7 +43,7 @@ def add_ones(source: Source, call: BackwardCall, spelling: Spelling) -> Edits | 
     if isinstance(found, Refusal):
         return found
     site, read, node = found
-    method = is_method(call)
+    method = _is_method(call)
     if not method and len([arg for arg in node.args if arg.keyword is None]) != 1:
         return _NOT_FOUND
     root = tree.name(source.span_of(call.root).text(source.text))
@@ -64,6 +65,12 @@ def _find(source: Source, call: BackwardCall) -> tuple[sites.Site, Tree, cst.Cal
     if isinstance(read, Refusal):
         return read
     node = tree.find_call(read, source.span_of(call.node.func).end - site.span.start)
-    if node is None or (not is_method(call) and not node.args):
+    if node is None or (not _is_method(call) and not node.args):
         return _NOT_FOUND
     return site, read, node
+
+
+def _is_method(call: BackwardCall) -> bool:
+    """`z.backward()`, rather than `torch.autograd.backward(z)`."""
+    func = call.node.func
+    return isinstance(func, ast.Attribute) and func.value is call.root

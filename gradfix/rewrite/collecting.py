@@ -7,7 +7,7 @@ import ast
 from gradfix.analysis.facts import FilledBuffer, Filling, SlotWrite, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
-from gradfix.rewrite import names, sites, slots
+from gradfix.rewrite import names, sites
 from gradfix.rewrite.expressions import is_effectless
 from gradfix.rewrite.fitting import Fit, fit_of
 from gradfix.rewrite.spans import Rendering, Unit, after_block, before_block
@@ -118,7 +118,7 @@ class _Collector:
 
     def appended(self) -> tuple[Edit, ...] | None:
         """An empty list before the loop, `append` in it, `torch.stack` after it."""
-        values = slots.list_name(self._source, self._name, "list")
+        values = names.list_name(self._source, self._name, "list")
         line = self._sealed(values)
         if not self._buffer.has_slots:
             line = f"{line} if {values} else {self._name}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from functools import partial
 
 from gradfix.analysis.facts import BackwardCall, Spelling
@@ -36,9 +35,3 @@ def _build_ones(source: Source, *, call: BackwardCall, spelling: Spelling) -> tu
     from gradfix.rewrite import backward_calls  # imports LibCST
 
     return backward_calls.add_ones(source, call, spelling)
-
-
-def is_method(call: BackwardCall) -> bool:
-    """`z.backward()`, rather than `torch.autograd.backward(z)`."""
-    func = call.node.func
-    return isinstance(func, ast.Attribute) and func.value is call.root

@@ -10,7 +10,7 @@ from gradfix.analysis.facts import ConditionalFill, IndexKind, Spelling, ValueKi
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind
 from gradfix.rewrite import assignments, names, obstacles, sites, tree
-from gradfix.rewrite.branch import Arm, Plan, plan_of
+from gradfix.rewrite.both_ways import Arm, Plan, plan_of
 from gradfix.rewrite.dtypes import is_floating
 from gradfix.rewrite.ladder import single_axis
 from gradfix.rewrite.remarks import remarks_in

@@ -29,6 +29,12 @@ def fresh(source: Source, *wishes: str) -> str:
     return next(name for number in range(2, len(taken) + 3) if (name := f"{wishes[-1]}_{number}") not in taken)
 
 
+def list_name(source: Source, name: str, kind: str) -> str:
+    """What to call the list of slots of the buffer `name`."""
+    wishes = (f"{name}_{kind}", f"{name}_slots")
+    return fresh(source, *(wishes[1:] if name.endswith((kind, "list")) else wishes))
+
+
 def torch_name(spelling: Spelling, function: str) -> str:
     """How to write `torch.<function>` here: "torch.where", "th.where", or "where" where only that was imported."""
     if spelling.torch is None:

@@ -141,12 +141,6 @@ def _build(source: Source, *, buffer: FilledBuffer, spelling: Spelling, plain: b
     return (*edits, *names.import_torch(source, spelling, text))
 
 
-def list_name(source: Source, name: str, kind: str) -> str:
-    """What to call the list of slots of the buffer `name`."""
-    wishes = (f"{name}_{kind}", f"{name}_slots")
-    return names.fresh(source, *(wishes[1:] if name.endswith((kind, "list")) else wishes))
-
-
 class _Builder:
     """The names of one build, and what stands for each use of the buffer."""
 
@@ -155,7 +149,7 @@ class _Builder:
         self._buffer = buffer
         self._plain = plain
         name = buffer.name.id
-        self._list = list_name(source, name, "list" if len(buffer.axes) == 1 else "rows")
+        self._list = names.list_name(source, name, "list" if len(buffer.axes) == 1 else "rows")
         self._slot = names.fresh(source, f"{name}_slot", f"new_{name}_slot")
         self._stack = names.torch_name(spelling, "stack")
         self._empty_like = names.torch_name(spelling, "empty_like")
