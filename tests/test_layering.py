@@ -109,7 +109,7 @@ def test_imports_go_down_only(module: str) -> None:
 
 
 def _sources(module: str) -> set[str]:
-    """The modules that `module` imports, at its top or inside functions; a package's own file only where it is named."""
+    """The modules that `module` imports, at its top or inside functions."""
     named = {name.removeprefix("gradfix.") for name, _ in _imports(MODULES[module])}
     return {name for name in MODULES if name != module and (name in named or any(_is_of(name, n) for n in named))}
 
