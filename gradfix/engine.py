@@ -14,6 +14,7 @@ from gradfix.analysis.facts import ModuleFacts
 from gradfix.analysis.severities import reaches
 from gradfix.analysis.summaries import Imports
 from gradfix.codemod import Codemod
+from gradfix.collector import paused
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
 from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, RefusalKind, Severity
@@ -73,7 +74,7 @@ def check_source(
 
     Raises `FileProblem` when the text can't be parsed or is nested too deeply.
     """
-    with torch_tables.of_torch(torch):
+    with torch_tables.of_torch(torch), paused():
         facts = _facts(source, imports)
         severe = reaches(facts, least)
         telling = [codemod for codemod in codemods if severe or not codemod.is_builtin]

@@ -7,12 +7,12 @@ message of its own where a line shows it beyond doubt. The versions are those of
 from __future__ import annotations
 
 import ast
-import gc
 import re
 import sys
 import warnings
 from dataclasses import dataclass
 
+from gradfix.collector import paused
 from gradfix.errors import FileProblem
 from gradfix.source import Source
 
@@ -54,13 +54,8 @@ def parse(source: Source) -> ast.Module:
 
 def tree_of(text: str) -> ast.Module:
     """`ast.parse` without the collector, which would look in vain through the nodes there are, again and again."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
+    with paused():
         return ast.parse(text)
-    finally:
-        if collects:
-            gc.enable()
 
 
 def problem(source: Source, error: SyntaxError, running: tuple[int, int] = sys.version_info[:2]) -> FileProblem:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "gradfix"
 
 # Lowest first: a module imports only from the rows above its own, or from its own package.
 LAYERS = (
-    ("errors", "nearest"),
+    ("errors", "nearest", "collector"),
     ("source",),
     ("edits",),
     ("patches", "findings"),

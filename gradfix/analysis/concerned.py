@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.names import walk_scope
+from gradfix.analysis.names import Function, nodes_of
 from gradfix.analysis.parameter_writes import bindings, written
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _STEPS = 3  # names that stand for a tensor through other names
 
 
@@ -30,10 +29,9 @@ def is_concerned(m: Machine, at: ast.Call) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _written_in(node: _Function, writers: frozenset[str]) -> frozenset[str]:
+def _written_in(node: Function, writers: frozenset[str]) -> frozenset[str]:
     """The names at the root of what a function writes, or hands to one of the `writers`; and what may be the same."""
-    inner = [node.body] if isinstance(node, ast.Lambda) else node.body
-    nodes = list(walk_scope(inner))
+    nodes = nodes_of(node)
     names = {root for one in nodes for root in (*written(one), *_handed(one, writers))}
     bound = [pair for one in nodes for pair in bindings(one)] if names else []
     for _ in range(_STEPS):

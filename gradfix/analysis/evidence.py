@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
-from gradfix.analysis.names import walk_scope
+from gradfix.analysis.names import nodes_of
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -34,7 +34,7 @@ class Evidence:
         self._bound: dict[str, list[ast.expr | None]] = {}  # None: anything
         self._put: dict[str, list[ast.expr | None]] = {}  # into what the variable holds
         self._parameters = {a.arg: a.annotation for a in _arguments(function.args)}
-        for node in walk_scope(function.body):
+        for node in nodes_of(function):
             self._note(node)
 
     def is_write(self, statement_target: ast.expr, *, augmented: bool) -> bool:

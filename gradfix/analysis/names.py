@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gradfix.analysis.facts import Spelling
 
@@ -67,25 +68,29 @@ def _after_docstring(tree: ast.Module) -> int:
     return (first.end_lineno or 0) if documented and first is not None else 0
 
 
-def walk_scope(body: list[ast.stmt] | list[ast.expr]) -> Iterator[ast.AST]:
-    """Every node of a scope, without the bodies of scopes inside; those scopes' own nodes are included."""
-    stack: list[ast.AST] = list(reversed(body))
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+@lru_cache(maxsize=512)  # several questions are asked of one function, mostly one after the other
+def nodes_of(function: Function) -> Sequence[ast.AST]:
+    """Every node of a function's body in order, without the bodies of scopes inside, whose own nodes are included."""
+    body: Sequence[ast.AST] = [function.body] if isinstance(function, ast.Lambda) else function.body
+    stack: list[ast.AST | None] = list(reversed(body))
+    found: list[ast.AST] = []
     while stack:
         node = stack.pop()
-        yield node
-        if isinstance(node, SCOPES):
-            stack.extend(reversed(getattr(node, "decorator_list", [])))
+        if node is None:
             continue
+        found.append(node)
         kind = node.__class__
         fields = _FIELDS.get(kind)
-        if fields is None:
-            fields = _FIELDS[kind] = tuple(name for name in reversed(node._fields) if name not in _SAYING_LITTLE)
-        for name in fields:
+        for name in _fields_of(kind) if fields is None else fields:
             part = getattr(node, name, None)
             if part.__class__ is list:
-                stack.extend(item for item in reversed(part) if item is not None)
-            elif part is not None and part.__class__ is not str:
+                stack.extend(reversed(part))
+            else:
                 stack.append(part)
+    return found
 
 
 # Fields of nodes that hold names, numbers and marks (contexts, operators), no expressions or statements.
@@ -94,8 +99,15 @@ _SAYING_LITTLE = frozenset(
 )
 # Of each kind of node the fields that are walked, last to first.
 _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {
-    **dict.fromkeys((ast.Name, ast.Constant, ast.Global, ast.Nonlocal, ast.MatchSingleton), ()),
+    **dict.fromkeys((ast.Name, ast.Constant, ast.Global, ast.Nonlocal, ast.MatchSingleton, ast.Lambda), ()),
+    **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef), ("decorator_list",)),
 }
+
+
+def _fields_of(kind: type[ast.AST]) -> tuple[str, ...]:
+    named = {*_SAYING_LITTLE} if kind.__name__ == "TypeAlias" else {*_SAYING_LITTLE, "name"}  # elsewhere it is a string
+    found = _FIELDS[kind] = tuple(name for name in reversed(kind._fields) if name not in named)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +120,7 @@ class BodyNames:
     raises: bool = False  # a `raise` stands in it
 
 
-def body_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> BodyNames:
+def body_names(node: Function) -> BodyNames:
     """Read the body of a function, without those of functions inside."""
     arguments = node.args
     names = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
@@ -118,7 +130,7 @@ def body_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Bod
     foreign: set[str] = set()
     of_module: set[str] = set()
     yields = raises = False
-    for inner in walk_scope(node.body):
+    for inner in nodes_of(node):
         if isinstance(inner, ast.Name) and isinstance(inner.ctx, (ast.Store, ast.Del)):
             names.add(inner.id)
         elif isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -159,11 +171,10 @@ def tensors_alone(tensor_methods: frozenset[str], *, numpy: bool) -> frozenset[s
     return tensor_methods - _COMMON if numpy else (tensor_methods - _COMMON) | _OF_ARRAYS
 
 
-def shown_tensors(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, telling: frozenset[str]) -> frozenset[str]:
+def shown_tensors(node: Function, telling: frozenset[str]) -> frozenset[str]:
     """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`; `telling`: the methods."""
-    body: list[ast.stmt] | list[ast.expr] = [node.body] if isinstance(node, ast.Lambda) else node.body
     found: set[str] = set()
-    for inner in walk_scope(body):
+    for inner in nodes_of(node):
         if isinstance(inner, ast.Attribute) and isinstance(inner.value, (ast.Name, ast.BinOp)):
             name = inner.attr
             if name in telling or name in ("requires_grad", "grad_fn", "is_leaf"):
@@ -171,13 +182,10 @@ def shown_tensors(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, tel
     return frozenset(found)
 
 
-def other_uses(
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, tensor_names: frozenset[str]
-) -> frozenset[str]:
+def other_uses(node: Function, tensor_names: frozenset[str]) -> frozenset[str]:
     """Names a function uses in ways that tensors don't allow: `config.width`, `layer(x)`, `batch["x"]`."""
-    body: list[ast.stmt] | list[ast.expr] = [node.body] if isinstance(node, ast.Lambda) else node.body
     found: set[str] = set()
-    for inner in walk_scope(body):
+    for inner in nodes_of(node):
         held = getattr(inner, "func" if isinstance(inner, ast.Call) else "value", None)
         if not isinstance(held, ast.Name):
             continue
@@ -207,11 +215,11 @@ def _only_operand(node: ast.expr) -> frozenset[str]:
     return frozenset(names) if len(names) == 1 else frozenset()
 
 
-def trains_leaves_of_its_own(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
+def trains_leaves_of_its_own(node: Function) -> bool:
     """True for a function that makes a leaf or an optimizer, and calls `backward` itself: its arguments are data."""
     if isinstance(node, ast.Lambda):
         return False
-    calls = [inner for inner in walk_scope(node.body) if isinstance(inner, ast.Call)]
+    calls = [inner for inner in nodes_of(node) if isinstance(inner, ast.Call)]
     called = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
     made = any(
         k.arg == "requires_grad" and isinstance(k.value, ast.Constant) and k.value.value is True
@@ -221,7 +229,7 @@ def trains_leaves_of_its_own(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.
     return "backward" in called and (made or not called.isdisjoint(("requires_grad_", "Parameter")))
 
 
-def is_learnt(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, name: str) -> bool:
+def is_learnt(node: Function, name: str) -> bool:
     """True for an argument that a function asks for its gradient, or hands to an optimizer."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.Attribute) and inner.attr in ("grad", "requires_grad", "requires_grad_", "parameters"):

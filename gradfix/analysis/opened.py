@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gradfix.analysis import effects
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.names import imports_of
-from gradfix.analysis.parameter_writes import writing_names
+from gradfix.analysis.parameter_writes import ParameterWrites
 from gradfix.analysis.rounds import Rounds
 from gradfix.analysis.state import State
 from gradfix.analysis.summaries import (
@@ -148,7 +148,7 @@ class OpenModule:
     index: dict[str, Definition] = field(default_factory=dict)  # a qualified name: imported
     star_names: list[str] = field(default_factory=list)
     _started: tuple[Machine, State] | None = None
-    _writing: frozenset[str] | None = None
+    _writing: ParameterWrites | None = None
     _own: Imports | None = None
 
     def __post_init__(self) -> None:
@@ -189,8 +189,8 @@ class OpenModule:
         if isinstance(self.index.get(name, ""), str):
             return True
         if self._writing is None:
-            self._writing = writing_names(self.tree)
-        return name in self._writing
+            self._writing = ParameterWrites(self.tree)
+        return self._writing.may_write(name)
 
     def qualified(self, node: ast.expr) -> str:
         """What an expression of the top level names."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from gradfix import torch_ops
-from gradfix.analysis.names import walk_scope
+from gradfix.analysis.names import nodes_of
+from gradfix.analysis.write_spellings import leads
 from gradfix.torch_ops import ViewKind
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_LOOPS = (ast.For, ast.AsyncFor, ast.comprehension)
 _FLAGS = frozenset({"requires_grad_", "share_memory_", "retain_grad_", "rename_", "coalesce_"})  # write nothing
 _SAME = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
 _SHARING = frozenset(
@@ -18,20 +22,45 @@ _SHARING = frozenset(
 _STEPS = 3  # names that stand for a parameter through other names
 
 
-def writing_names(tree: ast.Module) -> frozenset[str]:
-    """Functions that may write to an argument, and classes whose objects may do so when called."""
-    functions, classes = _definitions(tree)
-    found = {name for name, node in functions.items() if _writes(node, skip=0)}
-    passing = {name: _handed_on(node) for name, node in functions.items() if name not in found}
-    while gained := {name for name, called in passing.items() if name not in found and not called.isdisjoint(found)}:
-        found |= gained
-    for name, node in classes.items():
-        methods = {s.name: s for s in node.body if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))}
+class ParameterWrites:
+    """The functions and classes of a module by name; each is looked at when it is asked for."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._functions, self._classes = _definitions(tree)
+        self._known: dict[str, bool] = {}
+
+    def may_write(self, name: str) -> bool:
+        """Whether a function may write to an argument, or objects of a class may when they are called."""
+        if name not in self._known:
+            self._known[name] = self._class_may(name) or leads(name, self._writes_itself, self._handed_on)
+        return self._known[name]
+
+    def _writes_itself(self, name: str) -> bool:
+        return name in self._functions and _writes(self._functions[name], skip=0)
+
+    def _handed_on(self, name: str) -> frozenset[str]:
+        return _handed_on(self._functions[name]) if name in self._functions else frozenset()
+
+    def _class_may(self, name: str) -> bool:
+        node = self._classes.get(name)
+        methods = {} if node is None else {s.name: s for s in node.body if isinstance(s, _FUNCTIONS)}
         called = [methods[m] for m in ("forward", "__call__") if m in methods]
-        layers = _layers_that_write(node) if called else frozenset()
-        if any(_writes(m, skip=1) or not _handed_on(m, layers).isdisjoint(found | layers) for m in called):
-            found.add(name)
-    return frozenset(found)
+        if node is None or not called:
+            return False
+        layers = _layers_that_write(node)
+        handed = frozenset[str]().union(*(_handed_on(m, layers) for m in called))
+        if any(_writes(m, skip=1) for m in called) or not handed.isdisjoint(layers):
+            return True
+        return any(leads(other, self._writes_itself, self._handed_on) for other in handed)
+
+
+_TELLING = frozenset({ast.Call, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr, *_LOOPS})
+
+
+@lru_cache(maxsize=64)
+def _telling(function: _Function) -> Sequence[ast.AST]:
+    """What writes, binds or hands on, of the nodes of a function."""
+    return [node for node in nodes_of(function) if node.__class__ in _TELLING]
 
 
 def _definitions(tree: ast.Module) -> tuple[dict[str, _Function], dict[str, ast.ClassDef]]:
@@ -40,7 +69,7 @@ def _definitions(tree: ast.Module) -> tuple[dict[str, _Function], dict[str, ast.
     todo: list[ast.stmt] = list(tree.body)
     while todo:
         statement = todo.pop()
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(statement, _FUNCTIONS):
             functions[statement.name] = statement
         elif isinstance(statement, ast.ClassDef):
             classes[statement.name] = statement
@@ -51,8 +80,7 @@ def _definitions(tree: ast.Module) -> tuple[dict[str, _Function], dict[str, ast.
 
 
 def _writes(node: _Function, *, skip: int) -> bool:
-    nodes = list(walk_scope(node.body))
-    places = [(root, getattr(inner, "lineno", 0)) for inner in nodes for root in written(inner)]
+    places = [(root, getattr(inner, "lineno", 0)) for inner in _telling(node) for root in written(inner)]
     if not places:
         return False
     names = _names_of_parameters(node, skip)
@@ -92,7 +120,7 @@ def written(node: ast.AST) -> Iterator[str]:
 
 def _handed_on(node: _Function, layers: frozenset[str] = frozenset()) -> frozenset[str]:
     """The functions called by name, and those of the `layers`, that get a parameter as it came."""
-    calls = [(n, name) for n in walk_scope(node.body) if isinstance(n, ast.Call) and (name := _called(n, layers))]
+    calls = [(n, name) for n in _telling(node) if isinstance(n, ast.Call) and (name := _called(n, layers))]
     if not calls:
         return frozenset()
     names = _names_of_parameters(node, 0)
@@ -116,7 +144,7 @@ def _names_of_parameters(node: _Function, skip: int) -> set[str]:
     arguments = node.args
     names = {a.arg for a in [*arguments.posonlyargs, *arguments.args][skip:] + arguments.kwonlyargs}
     names |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None}
-    bound = [pair for inner in walk_scope(node.body) for pair in bindings(inner)]
+    bound = [pair for inner in _telling(node) for pair in bindings(inner)]
     for _ in range(_STEPS):
         gained = {name for name, root in bound if root in names} - names
         if not gained:
@@ -129,7 +157,7 @@ def bindings(node: ast.AST) -> Iterator[tuple[str, str | None]]:
     """(name, name at the root of what it is bound to)."""
     if isinstance(node, ast.Assign):
         pairs = [(target, node.value) for target in node.targets]
-    elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
+    elif isinstance(node, _LOOPS):
         pairs = [(node.target, node.iter)]
     elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
         pairs = [(node.target, node.value)]

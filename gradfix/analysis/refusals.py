@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
-from gradfix.analysis.names import walk_scope
+from gradfix.analysis.names import nodes_of
 
 
 def refused(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
@@ -19,7 +19,7 @@ def refused(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozen
     found = {name for call in _out_calls(node.body) for name in _names(_operands(call))}
     if not found:
         return frozenset()
-    made = [(set(_names(targets)), set(_names([value]))) for targets, value in _assignments(node.body)]
+    made = [(set(_names(targets)), set(_names([value]))) for targets, value in _assignments(node)]
     while grown := {n for targets, values in made if targets & found for n in values} - found:
         found |= grown
     return frozenset(found)
@@ -44,8 +44,10 @@ def _operands(call: ast.Call) -> list[ast.expr]:
     return [*call.args, *(k.value for k in call.keywords)]
 
 
-def _assignments(body: list[ast.stmt]) -> Iterator[tuple[list[ast.expr], ast.expr]]:
-    for node in walk_scope(body):
+def _assignments(
+    function: ast.FunctionDef | ast.AsyncFunctionDef,
+) -> Iterator[tuple[list[ast.expr], ast.expr]]:
+    for node in nodes_of(function):
         if isinstance(node, ast.Assign):
             yield node.targets, node.value
         elif isinstance(node, (ast.AugAssign, ast.AnnAssign)) and node.value is not None:

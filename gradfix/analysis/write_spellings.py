@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 _DEFINITION = re.compile(r"^(?:async[ \t]+def|def|class)[ \t]+(\w+)|^@", re.MULTILINE)
 _WRITE = re.compile(r"\w_\(|[-+*/%@&|^]=|\]\s*(?:,[^=\n]*)?=(?!=)|inplace|\bout\s*=|[(,]\s*True\b")
@@ -24,15 +25,27 @@ class WriteSpellings:
 
     def may_write(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it writes; of other names nothing is known."""
-        if name not in self._blocks:
-            return True
         if name not in self._known:
-            self._known[name] = False  # what calls itself writes if something else in it does
-            self._known[name] = any(self._spells(start, end) for start, end in self._blocks[name])
+            self._known[name] = name not in self._blocks or leads(name, self._spells_one, self._called)
         return self._known[name]
 
-    def _spells(self, start: int, end: int) -> bool:
-        if _WRITE.search(self._text, start, end):
+    def _spells_one(self, name: str) -> bool:
+        return any(_WRITE.search(self._text, start, end) for start, end in self._blocks[name])
+
+    def _called(self, name: str) -> set[str]:
+        spans = self._blocks[name]
+        called = {match[1] for start, end in spans for match in _CALLED.finditer(self._text, start, end)}
+        return called & self._blocks.keys()
+
+
+def leads(name: str, writes: Callable[[str], bool], called: Callable[[str], Iterable[str]]) -> bool:
+    """Whether `name`, or one of those it leads to by what is `called`, is one that `writes`."""
+    todo, seen = [name], {name}
+    while todo:
+        at = todo.pop()
+        if writes(at):
             return True
-        called = {match[1] for match in _CALLED.finditer(self._text, start, end)}
-        return any(name in self._blocks and self.may_write(name) for name in called)
+        found = [other for other in called(at) if other not in seen]
+        seen.update(found)
+        todo += found
+    return False
