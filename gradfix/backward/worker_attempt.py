@@ -8,15 +8,16 @@ import random
 import signal
 import sys
 import types
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from gradfix.backward.worker_call import as_inputs, consumed, drive, left_behind, prepared, tensors_of
-from gradfix.backward.worker_vary import Leaves, Plan
+from gradfix.backward.worker_vary import Leaves, Plan, has_graph
 
 SECONDS = 1.0  # one try
 RAISED, RAN, DIFFERENTIABLE, FAILED = range(4)  # how far a call came; the last one shows the symptom of a hazard
@@ -32,6 +33,7 @@ class Outcome:
     finite: bool = True
     result: Any = None
     passes: int = 0  # backward passes that the call makes itself
+    tracked: bool = True  # something that needs gradients took part; only looked at when asked
 
     @property
     def progress(self) -> float:
@@ -52,6 +54,12 @@ class Trials:
     def expects(self) -> bool:
         """Whether an error is looked for."""
         return bool(self._stems)
+
+    def looked_into(self, text: str) -> Outcome:
+        """Run it, and see whether anything that needs gradients takes part."""
+        with _Graphs() as graphs:
+            outcome = self.run(text)
+        return replace(outcome, tracked=graphs.met)
 
     def run(self, text: str) -> Outcome:
         """Make the call and drive backward over what it returns."""
@@ -124,6 +132,21 @@ class Trials:
             yield passes
         finally:
             torch.autograd.backward, torch.autograd.grad = own, own_grad
+
+
+class _Graphs(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed
+    """Sees whether a tensor that needs gradients goes into a function of torch, or comes out of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met = False
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.met = self.met or has_graph([*args, *(kwargs or {}).values(), result])
+        return result
 
 
 class _TooLong(BaseException):

@@ -118,7 +118,8 @@ class Search:
     def _narrow(self, call: Call) -> None:
         """What is more like a real call, where it does as well.
 
-        Who differentiates by himself is given data; batches are no squares, since equal sizes hide what is swapped.
+        Who differentiates something of his own is given data; batches are no squares, since equal sizes hide what is
+        swapped.
         """
         own = self._outcomes[call.text].passes
         for change in (*((_as_data,) if own and self._trials.knows("data") else ()), _as_batch):
@@ -126,8 +127,8 @@ class Search:
             kept = {number: one for number, one in self._found.items() if one.text == call.text}
             if other == call or not kept:
                 continue
-            outcome = self._trials.run(other.text)
-            reached = all(self._targets[number] & outcome.executed for number in kept)
+            outcome = (self._trials.looked_into if change is _as_data else self._trials.run)(other.text)
+            reached = outcome.tracked and all(self._targets[number] & outcome.executed for number in kept)
             if reached and outcome.finite and all(outcome.level >= one.level for one in kept.values()):
                 self._found.update({number: replace(one, text=other.text) for number, one in kept.items()})
                 call = other

@@ -208,7 +208,7 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
         stop = _STOPS.get(_known(function))
         if stop is not None and not _called_from_inside(sys._getframe(2)):
             self._leaves.stops.add(stop)
-        if _known(function) in _TO_NUMBERS and torch.is_grad_enabled() and any(map(_has_graph, args)):
+        if _known(function) in _TO_NUMBERS and torch.is_grad_enabled() and any(map(has_graph, args)):
             self._leaves.stops.add(NUMBERS)
         if getattr(function, "__name__", "") == "_set_grad_enabled" and args and args[0] is False:
             if not _called_from_inside(sys._getframe(2)):
@@ -220,9 +220,10 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
                 self._leaves.stops.add(".data")
 
 
-def _has_graph(value: Any) -> bool:
+def has_graph(value: Any) -> bool:
+    """Whether a tensor, or one in a sequence, needs gradients."""
     if isinstance(value, (list, tuple)):
-        return any(map(_has_graph, value))
+        return any(map(has_graph, value))
     return isinstance(value, torch.Tensor) and value.requires_grad
 
 

@@ -229,6 +229,24 @@ def test_the_same_file_gives_the_same_call(checker: Checker) -> None:
     assert one.calls == other.calls != (None,)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [  # the first has a leaf of its own, the second a module; the third differentiates what it is given
+        ("def f(x):\n    x = x.clone().requires_grad_()\n    (x * x).sum().backward()  # <-", "f(data(randn(5, 4)))"),
+        ("def f(net: nn.Linear, x):\n    net(x).exp().sum().backward()  # <-", "f(nn.Linear(4, 4), data(randn(5, 4)))"),
+        ("def f(x):\n    (x * x).sum().backward()  # <-", "f(randn(5, 4))"),
+        ("def f(x):\n    torch.tensor(float(x.sum()) * 2).backward()  # <-", "f(randn(5, 4))"),
+    ],
+)
+def test_only_what_differentiates_something_of_its_own_is_given_data(
+    text: str, expected: str, checker: Checker
+) -> None:
+    kinds = frozenset({HazardKind.DISCONNECTED})
+    text = f"import torch\nfrom torch import nn\n{text}\n"
+    line = next(n for n, one in enumerate(text.splitlines(), 1) if "# <-" in one)
+    assert checker.find_calls(PATH, text, "f", [line], [frozenset({line})], kinds).calls == (expected,)
+
+
 def test_why_there_is_no_call_is_told(checker: Checker) -> None:
     importing = sought(checker, "import torch\nimport nowhere_to_be_found\ndef f(x):\n    x += 1  # <-\n    return x\n")
     assert importing.calls == (None,)
