@@ -19,6 +19,7 @@ from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.protocol import Conflict, Plan, Request, Run
 from gradfix.backward.symptoms import Cure
+from gradfix.backward.together import Together
 from gradfix.findings import Cost, HazardKind, Judgement, Shown, Verdict
 
 _ONE = Plan()
@@ -38,6 +39,7 @@ class CaseJudge:
         self._make, self._subject, self._limits = make, subject, limits
         self._evidence = Evidence()
         self._lines = Lines.of(subject)
+        self._together = Together(make, 0.0)
         self._differed = False  # central differences agreed, along every direction
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
 
@@ -118,6 +120,7 @@ class CaseJudge:
         if plain and obstacle is not None:
             raise UncheckedError(obstacle)
         if plain:
+            self._together = Together(self._make, before.seconds)
             self._repeat(first, before)
         after = self._make(second)
         self._count_lines(before, after)
@@ -212,19 +215,38 @@ class CaseJudge:
         """
         evidence = self._evidence
         try:
-            self._same_without_gradients(first, second, Agreement(slack=evidence.agreement.slack))
-            _add(evidence.oracles, self._differences(first, second, None))
+            _add(evidence.oracles, self._differences(first, second, None, Agreement(slack=evidence.agreement.slack)))
             evidence.corrected += 1
         except NoOracleError as why:
             if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
                 raise difference from why
             _add(evidence.unjudged, str(why))
 
-    def _differences(self, first: Request, second: Request, failure: Failure | None) -> str:
-        """Along every direction in the first pair that comes to it, along one in the others: each takes four runs."""
-        name = oracle.differences(self._make, first, second, failure, 1 if self._differed else oracle.DIRECTIONS)
+    def _differences(
+        self, first: Request, second: Request, failure: Failure | None, local: Agreement | None = None
+    ) -> str:
+        """What central differences say, and with `local` what both compute without gradients.
+
+        Along every direction in the first pair that comes to it, along one in the others: each takes four runs.
+        """
+        enough, together = 1 if self._differed else oracle.DIRECTIONS, self._together
+        together.ahead(*oracle.ahead(first, second, enough))
+        try:
+            name = self._agreed(first, second, failure, enough, local)
+        except (DiffersError, NoOracleError):
+            if not together.alone():
+                raise
+            name = self._agreed(first, second, failure, enough, local)
+        together.settle()
         self._differed = True
         return name
+
+    def _agreed(
+        self, first: Request, second: Request, failure: Failure | None, enough: int, local: Agreement | None
+    ) -> str:
+        if local is not None:
+            self._same_without_gradients(first, second, local)
+        return oracle.differences(self._together, first, second, failure, enough)
 
     def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
         evidence = self._evidence
@@ -257,8 +279,7 @@ class CaseJudge:
                 raise NoOracleError(
                     f"no oracle for {failure.symptom.short!r}" + (" after a first pass" * bool(failure.index))
                 )
-            self._same_without_gradients(first, second, local)
-            _add(evidence.oracles, self._differences(first, second, failure))
+            _add(evidence.oracles, self._differences(first, second, failure, local))
             local.passes += 1
             return
         reference, name = oracle.run_cured(self._make, first, failure)
@@ -271,7 +292,7 @@ class CaseJudge:
 
     def _same_without_gradients(self, first: Request, second: Request, local: Agreement) -> None:
         """What both compute up to their first backward, where nothing is tracked and so nothing raises."""
-        before, after = (oracle.forward(self._make, request) for request in (first, second))
+        before, after = (oracle.forward(self._together, request) for request in (first, second))
         same_roots(before.events[0], after.events[0], local)
         self._same_arguments(before, after, local)
         if self._evidence.prints:

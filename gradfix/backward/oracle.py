@@ -19,6 +19,7 @@ from gradfix.backward.symptoms import Cure, Symptom, symptom_of
 
 DIRECTIONS = 2
 STEP = 1e-5
+STEPS = (STEP, -STEP, STEP / 2, -STEP / 2)
 SMOOTH = 1e-4  # relative change of a difference when the step is halved; beyond it there is a kink
 CLOSE = 1e-6  # relative agreement asked of a directional derivative
 
@@ -81,7 +82,7 @@ def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]
 
 def forward(make: Make, request: Request) -> Run:
     """What a text computes up to its first backward, with gradients off. Raises `NoOracleError` when that can't run."""
-    run = make(replace(request, ones=True, backwards=1, lines=(), plan=replace(request.plan, direction=0)))
+    run = make(_untracked(request))
     if not run.events:
         why = f" ({run.ended.error})" if run.ended is not None and run.ended.error is not None else ""
         raise NoOracleError(f"no oracle: the forward doesn't run without gradients{why}")
@@ -96,20 +97,18 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
     oracle's name.
     Raises `DiffersError` when gradient and differences disagree, `NoOracleError` when differences don't apply.
     """
-    plan = replace(before.plan, double=True)
     if failure is not None:
-        again = failure_of(make(replace(before, plan=plan, lines=(), backwards=1)))
+        again = failure_of(make(_double(before)))
         if again is None or again.symptom != failure.symptom:
             raise NoOracleError("no oracle: in float64 the original takes another way")
-    claimed = make(replace(after, plan=plan, directions=DIRECTIONS, ones=True, backwards=1))
+    claimed = make(_claiming(after))
     if not claimed.events or claimed.events[0].error is not None:
         raise NoOracleError("no oracle: the rewritten text doesn't run in float64")
     event = claimed.events[0]
     if event.unmoved:
         raise NoOracleError("no oracle: central differences can't reach every leaf")
-    forward = replace(before, ones=True, backwards=1, lines=())
     undone = _DELIBERATE - set(event.stops) if failure is not None else frozenset()
-    loss = _objective(make, replace(forward, plan=replace(plan, direction=0)), 0.0, undone)
+    loss = _objective(make, _moved(before, 0, 0.0), undone)
     size = abs(loss)
     if event.objective is not None and not math.isfinite(event.objective) and not math.isfinite(loss):
         raise NoOracleError("no oracle: the loss isn't finite here")
@@ -119,7 +118,7 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
     for number, derivative in enumerate(event.derivatives):
         if compared == enough:
             break
-        slope = _slope(make, replace(forward, plan=replace(plan, direction=number)), size, undone)
+        slope = _slope(make, before, number, size, undone)
         if slope is None:
             continue
         compared += 1
@@ -132,18 +131,42 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
     return Cure.DIFFERENCES.value
 
 
-def _slope(make: Make, request: Request, size: float, undone: frozenset[str]) -> float | None:
-    """Slope of the objective, which is as large as `size`, along the request's direction; None at a kink."""
-    wide = (_objective(make, request, STEP, undone) - _objective(make, request, -STEP, undone)) / (2 * STEP)
-    narrow = (_objective(make, request, STEP / 2, undone) - _objective(make, request, -STEP / 2, undone)) / STEP
+def ahead(before: Request, after: Request, enough: int) -> tuple[list[Request], list[Request]]:
+    """The runs of each text that `forward` and `differences` ask for where the forward is smooth."""
+    steps = [_moved(before, number, step) for number in range(enough) for step in STEPS]
+    return [_untracked(before), _moved(before, 0, 0.0), *steps, _double(before)], [_untracked(after), _claiming(after)]
+
+
+def _untracked(request: Request) -> Request:
+    return replace(request, ones=True, backwards=1, lines=(), plan=replace(request.plan, direction=0))
+
+
+def _double(request: Request) -> Request:
+    return replace(request, backwards=1, lines=(), plan=replace(request.plan, double=True))
+
+
+def _claiming(request: Request) -> Request:
+    return replace(_double(request), ones=True, directions=DIRECTIONS)
+
+
+def _moved(request: Request, number: int, step: float) -> Request:
+    """The forward with every leaf moved along a direction."""
+    double = _double(request)
+    return replace(double, ones=True, plan=replace(double.plan, direction=number, step=step))
+
+
+def _slope(make: Make, before: Request, number: int, size: float, undone: frozenset[str]) -> float | None:
+    """Slope of the objective, which is as large as `size`, along direction `number`; None at a kink."""
+    up, down, half_up, half_down = (_objective(make, _moved(before, number, step), undone) for step in STEPS)
+    wide, narrow = (up - down) / (2 * STEP), (half_up - half_down) / STEP
     if not abs(wide - narrow) <= SMOOTH * max(abs(wide), abs(narrow)) + 1e-8 * max(1.0, size):
         return None
     return (4 * narrow - wide) / 3
 
 
-def _objective(make: Make, request: Request, step: float, undone: frozenset[str]) -> float:
-    """The loss of the original's forward at `step`; `undone` are stops that the rewritten text does without."""
-    run = make(replace(request, plan=replace(request.plan, step=step)))
+def _objective(make: Make, request: Request, undone: frozenset[str]) -> float:
+    """The loss of the original's forward; `undone` are stops that the rewritten text does without."""
+    run = make(request)
     if not run.events or run.events[0].objective is None:
         why = f" ({run.ended.error})" if run.ended is not None and run.ended.error is not None else ""
         raise NoOracleError(f"no oracle: the original's forward doesn't run in float64 without gradients{why}")

@@ -6,11 +6,12 @@ import base64
 import json
 import sys
 from array import array
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 Message = dict[str, Any]  # a JSON object
-PROTOCOL = 4
+PROTOCOL = 5
+BETWEEN = "\x1e\x1e\x1e\n"  # in what a process prints: here the next of its runs begins
 
 
 class ProtocolError(ValueError):
@@ -76,10 +77,14 @@ class Request:
     unchecked: bool = False  # torch's version check is off: what it would raise is computed, wrongly
     measure: bool = False  # time and memory instead of what is computed
     trace: bool = False  # every conflict of the run; nothing that autograd forbids stops it
+    further: tuple[Request, ...] = ()  # of the same file and text, made after this one in the same process
 
     def message(self, number: int) -> Message:
-        """The request as the child reads it."""
-        return {"id": number, **asdict(self)}
+        """The request as the child reads it; of those that follow, what is different."""
+        own = asdict(self)
+        others = [asdict(one) for one in self.further]
+        further = [{name: value for name, value in one.items() if value != own[name]} for one in others]
+        return {"id": number, **own, "further": [{**one, "further": []} for one in further]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +208,7 @@ class Run:
     output: str
     errors: str
     found: Found | None = None  # of a search
+    further: tuple[Run, ...] = ()  # what came of those that followed in the same process
 
     @property
     def executed(self) -> frozenset[int]:
@@ -222,8 +228,24 @@ def message_of(line: bytes) -> Message:
     return message
 
 
-def run_of(said: list[Message], end: Message) -> Run:
-    """Put a run together from the child's messages and the server's last one. Raises `ProtocolError`."""
+def run_of(said: list[Message], end: Message, further: int = 0) -> Run:
+    """Put a run, and so many that followed it, together from the child's messages and the server's last one.
+
+    Raises `ProtocolError`.
+    """
+    if not further:
+        return _run_of(said, end)
+    parts: list[list[Message]] = [[]]
+    for message in said:
+        parts[-1].append(message)
+        if "ended" in message:
+            parts.append([])
+    outputs = str(end.get("output")).split(BETWEEN)
+    runs = [_run_of(part, {**end, "output": output}) for part, output in zip(parts, outputs, strict=False)]
+    return replace(runs[0], further=tuple(runs[1 : further + 1]))
+
+
+def _run_of(said: list[Message], end: Message) -> Run:
     try:
         ended = [_ended(message["ended"]) for message in said if "ended" in message]
         found = [_found(message["found"]) for message in said if "found" in message]

@@ -107,7 +107,7 @@ class Server:
                     return self.run(request)
                 if end.get("end") != self._number:
                     raise LostError(str(end.get("refused", "it lost count")))
-                return run_of([message_of(one) for one in said], end)
+                return run_of([message_of(one) for one in said], end, len(request.further))
             said.append(line)
         raise LostError("it closed the line")
 

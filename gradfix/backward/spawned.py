@@ -62,7 +62,7 @@ class Spawned:
             json.dumps({**request.message(self._number), "place": str(place)}), encoding="utf-8"
         )
         process = self._started(place)
-        watch = _Watch(process, place, self._limits, request.seconds)
+        watch = _Watch(process, place, self._limits, request)
         try:
             while process.poll() is None and watch.killed is None:
                 if self._hung_up:
@@ -99,9 +99,9 @@ class Spawned:
 class _Watch:
     """The bounds of one run, as far as they can be seen from outside, and what it left to read."""
 
-    def __init__(self, process: subprocess.Popen[bytes], place: Path, limits: Limits, seconds: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], place: Path, limits: Limits, request: Request) -> None:
         self.killed: str | None = None  # the bound it broke
-        self._process, self._place, self._limits, self._seconds = process, place, limits, seconds
+        self._process, self._place, self._limits, self._request = process, place, limits, request
         self._started = time.monotonic()
         self._begun: float | None = None  # when it had torch and came to the user's code
 
@@ -111,7 +111,7 @@ class _Watch:
         if self._begun is None and reported:
             self._begun = now
         begun = self._begun
-        if now > self._started + self._limits.start if begun is None else now > begun + self._seconds:
+        if now > self._started + self._limits.start if begun is None else now > begun + self._request.seconds:
             self.killed = "time"
         elif self._size("output") + self._size("errors") > self._limits.output:
             self.killed = f"it printed more than {self._limits.output >> 20} MiB"
@@ -135,7 +135,7 @@ class _Watch:
             "output": self._read("output", KEPT_OUTPUT).decode("utf-8", "replace"),
             "errors": self._read("errors", KEPT_OUTPUT).decode("utf-8", "replace"),
         }
-        return run_of(said, end)
+        return run_of(said, end, len(self._request.further))
 
     def _size(self, name: str) -> int:
         with contextlib.suppress(OSError):

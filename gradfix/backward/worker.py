@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 if TYPE_CHECKING:
     from gradfix.backward.worker_server import Prepare, Runner, Server
 
-PROTOCOL = 4  # the same number is in server.py; the two refuse to talk otherwise
+PROTOCOL = 5  # the same number is in server.py; the two refuse to talk otherwise
 OLDEST_PYTHON, OLDEST_TORCH = (3, 9), (2, 4)
 
 

@@ -11,6 +11,7 @@ import ast
 import importlib
 import importlib.machinery
 import importlib.util
+import itertools
 import os
 import sys
 import types
@@ -27,6 +28,13 @@ def shadow(path: str, code: Code, copy: str) -> None:
         return code if os.path.realpath(self.path) in shadowed else plain(self, fullname)
 
     importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
+
+
+def forget(path: str, known: int) -> None:
+    """The next import of the file runs it again. It isn't among the first `known` modules that were imported."""
+    for name in list(itertools.islice(reversed(sys.modules), max(0, len(sys.modules) - known))):
+        if _is_of(sys.modules[name], path):
+            del sys.modules[name]
 
 
 def package_of(path: str) -> tuple[str, str]:

@@ -1,0 +1,149 @@
+"""Several runs in one process: only where that was shown to give the same, never the last word against a rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gradfix.backward.cases import DeclaredCall
+from gradfix.backward.checker import Checker
+from gradfix.backward.protocol import BETWEEN, Ended, Event, Message, Plan, Request, Run, run_of
+from gradfix.backward.together import Together
+from gradfix.findings import HazardKind, Verdict
+
+BARE = Request(path="/f.py", text="", cwd="/", seconds=1.0, backwards=1)
+GROUP = [replace(BARE, plan=Plan(direction=0, step=step)) for step in (0.0, 1.0, -1.0)]
+ENDED = Ended(None, True, frozenset(), frozenset(), "", (), (), (), "")
+EVENT = Event("backward", None, "", (), (), None, ())
+
+
+class Maker:
+    """Gives each request an objective: `alone` in a process of its own, `later` for those that follow in one."""
+
+    def __init__(self, alone: float, later: float, *, stopped: bool = True) -> None:
+        self.made: list[Request] = []
+        self._alone, self._later, self._stopped = alone, later, stopped
+
+    def __call__(self, request: Request) -> Run:
+        self.made.append(request)
+        further = tuple(self._run(self._later) for _ in request.further)
+        return replace(self._run(self._alone), further=further)
+
+    def _run(self, objective: float) -> Run:
+        event, ended = replace(EVENT, objective=objective), replace(ENDED, stopped=self._stopped)
+        return Run((event,), ended, 0.1, None, 0, 0, "", "")
+
+
+def asked(together: Together, *, settle: bool = True) -> list[float | None]:
+    together.ahead(GROUP)
+    found = [together(request).events[0].objective for request in GROUP]
+    if settle:
+        together.settle()
+    return found
+
+
+def test_what_agrees_the_first_time_counts_from_then_on() -> None:
+    make = Maker(1.0, 1.0)
+    together = Together(make, 0.1)
+    assert asked(together) == [1.0] * 3
+    assert len(make.made) == 1 + 3
+    assert asked(together) == [1.0] * 3
+    assert len(make.made) == 1 + 3 + 1
+
+
+def test_what_differs_is_asked_of_processes_of_their_own() -> None:
+    make = Maker(1.0, 2.0)
+    together = Together(make, 0.1)
+    assert asked(together) == asked(together) == [1.0] * 3
+    assert len(make.made) == 1 + 3 + 3
+
+
+def test_what_was_not_compared_counts_for_nothing() -> None:
+    make = Maker(1.0, 2.0)
+    together = Together(make, 0.1)
+    together.ahead(GROUP)
+    assert not together.alone()
+    assert asked(together) == [1.0] * 3
+
+
+def test_what_speaks_against_a_rewrite_is_asked_again() -> None:
+    make = Maker(1.0, 1.0)
+    together = Together(make, 0.1)
+    asked(together)
+    assert together.alone()
+    assert not together.alone()
+    assert asked(together) == [1.0] * 3
+
+
+def test_what_could_not_be_stopped_is_made_again() -> None:
+    make = Maker(1.0, 2.0, stopped=False)
+    together = Together(make, 0.1)
+    assert asked(together) == asked(together) == [1.0] * 3
+
+
+def test_slow_runs_are_made_one_by_one() -> None:
+    make = Maker(1.0, 2.0)
+    assert asked(Together(make, 5.0)) == [1.0] * 3
+    assert make.made == GROUP
+
+
+def test_each_run_of_a_process_has_its_own_report_and_output() -> None:
+    raised = {"type": "E", "message": "m", "line": 1}
+    end: Message = {"seconds": 1, "killed": None, "status": 0, "left": 0, "output": f"a{BETWEEN}b", "errors": ""}
+    ended = {"error": None, "stopped": True, "executed": [], "executable": [], "rng": "", "stops": [], "conflicts": []}
+    rest = {"arguments": [], "results": [], "scalars": "", "seconds": 0, "memory": 0}
+    first, second = {**ended, **rest}, {**ended, **rest, "error": raised}
+    run = run_of([{"ended": first}, {"ended": second}], end, 1)
+    assert (run.output, [one.output for one in run.further]) == ("a", ["b"])
+    assert [one.ended is not None and str(one.ended.error) for one in run.further] == ["E: m"]
+
+
+MEMO = "known = {}\ndef once(key, value):\n    return known.setdefault(key, value)\n"
+SWALLOWED = """\
+import torch
+def f(x):
+    loss = torch.tensor(float((x.exp() * x).sum()))
+    try:
+        loss.backward()
+    except BaseException as error:
+        if "grad" in str(error):
+            raise
+    return x
+"""
+REMEMBERED = """\
+import torch
+from memo import once
+def f(x):
+    y = once("y", x.exp())
+    return torch.tensor(float((y * y).sum()))
+"""
+CALL = DeclaredCall("f(randn(3))")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Checker]]:
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "memo.py").write_text(MEMO)
+    with Checker(cwd=folder) as checker:
+        yield folder, checker
+
+
+@pytest.mark.parametrize("text", [SWALLOWED, REMEMBERED], ids=["swallowed", "remembered"])
+@pytest.mark.parametrize(
+    ("new", "verdict"), [("{}", Verdict.FIXED), ("{0}.detach() + 0 * {0}", Verdict.REJECTED)], ids=["right", "cut"]
+)
+def test_runs_that_disturb_each_other_are_judged_one_by_one(
+    text: str, new: str, verdict: Verdict, project: tuple[Path, Checker]
+) -> None:
+    folder, checker = project
+    cut = "torch.tensor(float({}))"
+    inner = "(x.exp() * x).sum()" if cut.format("(x.exp() * x).sum()") in text else "(y * y).sum()"
+    after = text.replace(cut.format(inner), new.format(inner))
+    assert after != text
+    line = frozenset({n for n, one in enumerate(text.splitlines(), 1) if "torch.tensor" in one})
+    kinds = frozenset({HazardKind.DISCONNECTED})
+    judgement = checker.judge(folder / "user.py", text, after, CALL, line, line, kinds=kinds)
+    assert judgement.verdict is verdict, judgement
