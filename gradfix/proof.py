@@ -179,10 +179,17 @@ class Proof:
                 list(dict.fromkeys(lines)),
                 targets,
                 frozenset(r.finding.hazard.kind for r in own if r.finding.hazard is not None),
+                [self._writes(r) for r in own],
             )
             answers = zip(own, calls.calls, strict=True)
             self._calls[name] = {r.finding.identity: (call, calls.reason) for r, call in answers}
         return self._calls[name]
+
+    def _writes(self, result: Result) -> frozenset[int]:
+        """The lines of the write that a fix cures, where it is in the text as it was read."""
+        hazard = result.finding.hazard
+        here = hazard is not None and result.source is self._source
+        return lines_of(self._source, (), [hazard.write.span]) if here and hazard is not None else frozenset()
 
     def _own(self, result: Result, after: FixResult) -> Own:
         """The lines of one fix, in both texts, and what it is to cure."""
@@ -191,11 +198,10 @@ class Proof:
         if name != _MODULE:  # lines outside, as of an import, run without it
             body = _lines_of_function(source.text, name)
             spans = [span for span in spans if body.intersection(_lines_at(source, span))] or spans
-        writes = [hazard.write.span] if hazard is not None and result.source is source else []
         return Own(
             before=lines_of(source, (), spans),
             after=lines_of(source, after.edits, spans),
-            causes=lines_of(source, (), writes).union(*(_lines_at(source, span) for span in spans)),
+            causes=self._writes(result).union(*(_lines_at(source, span) for span in spans)),
             kind=None if hazard is None else hazard.kind,
             predicted=_certain(result),
         )

@@ -156,10 +156,12 @@ class Checker:
         lines: Sequence[int],
         targets: Sequence[frozenset[int]],
         kinds: frozenset[HazardKind],
+        writes: Sequence[frozenset[int]] = (),
     ) -> Calls:
         """Look for calls of `function`, or of what else leads to `lines`, that reach one line of each target.
 
-        Such that show a hazard of the `kinds` are preferred. Nothing is judged.
+        Such that show a hazard of the `kinds`, and run one of the `writes` of the target, are preferred. Nothing is
+        judged.
         """
         nothing = (None,) * len(targets)
         if self._budget.left < 0:
@@ -171,7 +173,7 @@ class Checker:
             cwd=self._cwd,
             seconds=min(self._limits.search, max(1.0, self._budget.left)),
             backwards=0,
-            search=search_for(lines, targets, kinds),
+            search=search_for(lines, targets, kinds, writes),
         )
         try:
             return calls_of(self._run(request), targets, function)

@@ -39,7 +39,9 @@ class Search:
 
     lines: tuple[int, ...]  # in the functions that are called, or that others of the file call
     targets: tuple[tuple[int, ...], ...]  # lines, of which one has to run for each
+    writes: tuple[tuple[int, ...], ...]  # for each target, lines that make the predicted error; () where none does
     stems: tuple[str, ...]  # what the predicted errors contain; calls that show one of them are better
+    akin: tuple[str, ...]  # the same of other errors that a write makes: the next best
     leaves: bool  # one of them is about leaves
 
 

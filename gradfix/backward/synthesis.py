@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradfix.backward.protocol import Run, Search
-from gradfix.backward.symptoms import SYMPTOMS
+from gradfix.backward.symptoms import SYMPTOMS, Cure
 from gradfix.findings import HazardKind
 
 _OF_LEAVES = frozenset({HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN})
+_OF_WRITES = frozenset(
+    {HazardKind.SAVED_THEN_WRITTEN, HazardKind.MULTI_VIEW_WRITTEN, HazardKind.NO_GRAD_VIEW_WRITTEN, *_OF_LEAVES}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,23 @@ class Calls:
     reached: int = 0  # targets of which a line ran
 
 
-def search_for(lines: Sequence[int], targets: Sequence[frozenset[int]], kinds: frozenset[HazardKind]) -> Search:
-    """What to look for: calls that show the symptom of a hazard, where it has one."""
+def search_for(
+    lines: Sequence[int],
+    targets: Sequence[frozenset[int]],
+    kinds: frozenset[HazardKind],
+    writes: Sequence[frozenset[int]] = (),
+) -> Search:
+    """What to look for: calls that run the writes and show the symptom of a hazard, where it has one."""
     stems = tuple(symptom.stem for symptom in SYMPTOMS if symptom.kind in kinds)
-    return Search(tuple(lines), tuple(tuple(sorted(one)) for one in targets), stems, bool(kinds & _OF_LEAVES))
+    akin = tuple(s.stem for s in SYMPTOMS if s.kind in _OF_WRITES and s.cure is not Cure.NONE) if stems else ()
+    return Search(
+        lines=tuple(lines),
+        targets=tuple(tuple(sorted(one)) for one in targets),
+        writes=tuple(tuple(sorted(one)) for one in (writes or [frozenset[int]()] * len(targets))),
+        stems=stems,
+        akin=akin,
+        leaves=bool(kinds & _OF_LEAVES),
+    )
 
 
 def calls_of(run: Run, targets: Sequence[object], function: str) -> Calls:

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import CodeType, FrameType, TracebackType
@@ -19,8 +20,8 @@ from torch.overrides import TorchFunctionMode
 from gradfix.backward.worker_call import as_inputs, consumed, drive, left_behind, prepared, tensors_of
 from gradfix.backward.worker_vary import Leaves, Plan, has_graph
 
-SECONDS = 1.0  # one try
-RAISED, RAN, DIFFERENTIABLE, FAILED = range(4)  # how far a call came; the last one shows the symptom of a hazard
+SECONDS = 1.0  # of the processor, for one try
+RAISED, RAN, DIFFERENTIABLE, AKIN, FAILED = range(5)  # how far a call came; the last shows the symptom of the hazard
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,23 @@ class Outcome:
     finite: bool = True
     result: Any = None
     passes: int = 0  # backward passes that the call makes itself
+    again: int = 0  # times that lines ran once more
     tracked: bool = True  # something that needs gradients took part; only looked at when asked
 
     @property
     def progress(self) -> float:
         """Larger for a call that came further."""
-        return self.level * 1000.0 + min(len(self.executed), 900) - 400.0 * (not self.finite)
+        lines = min(len(self.executed), 900) + min(self.again, 20)
+        return self.level * 1000.0 + lines - 400.0 * (not self.finite)
 
 
 class Trials:
     """Makes tries in this process, one after the other."""
 
-    def __init__(self, module: types.ModuleType, path: str, stems: tuple[str, ...]) -> None:
-        """`stems` are in the messages of the errors that are looked for."""
+    def __init__(self, module: types.ModuleType, path: str, stems: tuple[str, ...], akin: tuple[str, ...]) -> None:
+        """`stems` are in the messages of the errors that are looked for, `akin` in those of others that writes make."""
         self.module = module
-        self._path, self._stems = path, stems
+        self._path, self._stems, self._akin = path, stems, akin
         self.made = 0
 
     @property
@@ -64,24 +67,31 @@ class Trials:
     def run(self, text: str) -> Outcome:
         """Make the call and drive backward over what it returns."""
         self.made += 1
-        lines: set[int] = set()
+        lines: Counter[int] = Counter()
         state: list[Any] = [RAISED, None, True, 0]
         error = self._raised(text, state, lines)
-        if error is not None and any(stem in str(error) for stem in self._stems):
+        shown = RAISED if error is None else self._shown(str(error))
+        if shown:
             hidden = self._hidden(text, lines) if state[0] == RAISED and not state[3] else None
             error = hidden or error
-            state[0] = RAISED if hidden else FAILED
+            state[0] = RAISED if hidden else shown
         torch.set_grad_enabled(True)
-        return Outcome(state[0], frozenset(lines), error, state[2], state[1], state[3])
+        again = sum(lines.values()) - len(lines)
+        return Outcome(state[0], frozenset(lines), error, state[2], state[1], state[3], again)
 
-    def _hidden(self, text: str, lines: set[int]) -> BaseException | None:
+    def _shown(self, message: str) -> int:
+        if any(stem in message for stem in self._stems):
+            return FAILED
+        return AKIN if any(stem in message for stem in self._akin) else RAISED
+
+    def _hidden(self, text: str, lines: Counter[int]) -> BaseException | None:
         """What a call that autograd stops half-way would raise after that: without a graph it goes on."""
         state: list[Any] = [RAISED, None, True, 0]
         with torch.no_grad():
             error = self._raised(text, state, lines)
         return error if state[0] == RAISED and not state[3] else None
 
-    def _raised(self, text: str, state: list[Any], lines: set[int]) -> BaseException | None:
+    def _raised(self, text: str, state: list[Any], lines: Counter[int]) -> BaseException | None:
         torch.manual_seed(0)
         random.seed(0)
         with _bounded(), _traced(self._path, lines), contextlib.redirect_stdout(io.StringIO()):
@@ -156,30 +166,42 @@ class _TooLong(BaseException):
         return f"it takes more than {SECONDS:g} s"
 
 
+_CLOCKS = (("PROF", "SIGPROF", SECONDS), ("REAL", "SIGALRM", 4 * SECONDS))
+
+
 @contextlib.contextmanager
 def _bounded() -> Iterator[None]:
+    """By the processor's time, and less tightly by the clock: a busy machine isn't the call's fault.
+
+    Windows has no such clocks.
+    """
+
     def stop(number: int, frame: FrameType | None) -> None:
         raise _TooLong
 
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    clocks = [(getattr(signal, f"ITIMER_{c}"), getattr(signal, n), s) for c, n, s in _CLOCKS if hasattr(signal, n)]
+    previous = [(number, signal.signal(number, stop)) for _, number, _ in clocks]
+    for clock, _, seconds in clocks:
+        signal.setitimer(clock, seconds)
     try:
         yield
     except _TooLong:
         pass  # it rang between two statements of ours
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        for clock, _, _ in clocks:
+            signal.setitimer(clock, 0)
+        for number, handler in previous:
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def _traced(path: str, lines: set[int]) -> Iterator[None]:
+def _traced(path: str, lines: Counter[int]) -> Iterator[None]:
     def enter(frame: FrameType, event: str, arg: Any) -> Any:
         return step if frame.f_code.co_filename == path else None
 
     def step(frame: FrameType, event: str, arg: Any) -> Any:
         if event == "line":
-            lines.add(frame.f_lineno)
+            lines[frame.f_lineno] += 1
         return step
 
     sys.settrace(enter)

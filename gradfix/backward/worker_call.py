@@ -43,10 +43,9 @@ def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Ob
     else:
         function, args, keywords = _replayed(request["recorded"], request["call"], module, leaves)
         given = tensors_of([args, keywords])
-    owner = getattr(function, "__self__", None)
-    if isinstance(owner, torch.nn.Module) and leaves.plan.double:
-        for parameter in owner.parameters():
-            leaves.follow_parameter(parameter)
+    owner = getattr(function, "__self__", function)
+    for one in _modules_in([owner, *args, *keywords.values()]):
+        _watch_parameters(one, leaves)
     before = observer.events
     observer.clock.start()
     result = consumed(function(*args, **keywords))
@@ -59,6 +58,36 @@ def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Ob
     differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
     if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
         drive(differentiable, leaves)
+
+
+def _modules_in(values: list[Any]) -> list[torch.nn.Module]:
+    """Modules among values, and in lists, tuples and dicts of them."""
+    found: list[torch.nn.Module] = []
+    for value in values:
+        if isinstance(value, torch.nn.Module):
+            found.append(value)
+        elif type(value) in (list, tuple, dict):
+            found += _modules_in(list(value.values()) if type(value) is dict else list(value))
+    return found
+
+
+def _watch_parameters(module: torch.nn.Module, leaves: Leaves) -> None:
+    """Take a module's parameters into account as leaves; where leaves are fed as `leaf * 1`, the module holds that."""
+    if leaves.plan.double:
+        for parameter in module.parameters():
+            if parameter.requires_grad and not leaves.is_tracked(parameter):
+                leaves.follow_parameter(parameter)
+    if not leaves.plan.fresh_leaves:
+        return
+    derived: dict[int, torch.Tensor] = {}
+    for part in module.modules():
+        for name, parameter in list(part._parameters.items()):
+            if parameter is not None and parameter.requires_grad:
+                del part._parameters[name]  # else only a parameter may be assigned there
+                if id(parameter) not in derived:
+                    derived[id(parameter)] = parameter * 1
+                    leaves.keep(derived[id(parameter)], parameter)
+                part.__dict__[name] = derived[id(parameter)]
 
 
 def consumed(result: Any) -> Any:

@@ -50,8 +50,10 @@ def statement_at(function: ast.AST, line: int) -> ast.AST | None:
 
 
 def guards(function: ast.AST, line: int) -> Iterator[ast.expr]:
-    """The conditions on the way to a line, and those before it that may leave early."""
+    """The conditions and loops on the way to a line, and conditions before it that may leave early."""
     for node in ast.walk(function):
+        if isinstance(node, (ast.For, ast.AsyncFor)) and node.lineno < line <= (node.end_lineno or node.lineno):
+            yield node.iter
         if isinstance(node, (ast.If, ast.While)):
             inside = node.lineno <= line <= (node.end_lineno or node.lineno)
             if inside or (node.lineno < line and any(isinstance(c, (ast.Return, ast.Raise)) for c in ast.walk(node))):

@@ -48,13 +48,20 @@ def tensors(call: Call, failure: Failure) -> list[tuple[Path, str, Tensor]]:
 
 
 def reshaped(call: Call, failure: Failure, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Iterator[Call]:
-    """Each tensor with another shape, then all of them."""
+    """Each tensor with another shape, those of a list first together, then all of them."""
+
+    def changed(value: Value) -> Value:
+        if isinstance(value, Several):
+            return replace(value, items=tuple(map(changed, value.items)))
+        shape = change(value.shape) if isinstance(value, Tensor) else ()
+        fits = isinstance(value, Tensor) and all(size <= _LARGEST for size in shape)
+        return replace(value, shape=shape) if fits and isinstance(value, Tensor) else value
+
     whole = call
-    for path, _, value in tensors(call, failure):
-        shape = change(value.shape)
-        if shape != value.shape and all(size <= _LARGEST for size in shape):
-            yield call.at(path, replace(value, shape=shape))
-            whole = whole.at(path, replace(value, shape=shape))
+    for path, _, value in places(call, failure):
+        if isinstance(value, (Tensor, Several)) and changed(value) != value:
+            yield call.at(path, changed(value))
+            whole = whole.at(path, changed(value))
     if whole != call:
         yield whole
 
@@ -96,10 +103,14 @@ def to_rank(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call
 
 
 def to_named_ranks(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
-    """The ranks that are expected, as in "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got …"."""
+    """The ranks that are expected, as in "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got …".
+
+    Of two the larger one comes first, which has a batch; of more the smallest.
+    """
     expected = re.split(r"\b(?:but )?got\b", failure.message)[0]
-    ranks = re.findall(r"\b(\d)-?D\b", expected) or re.findall(r"\b(\d)-?D\b", failure.message)
-    for rank in sorted({int(rank) for rank in ranks if int(rank) <= 5}, reverse=True):
+    names = re.findall(r"\b(\d)-?D\b", expected) or re.findall(r"\b(\d)-?D\b", failure.message)
+    ranks = {int(name) for name in names if int(name) <= 5}
+    for rank in sorted(ranks, reverse=len(ranks) < 3):
         yield from reshaped(call, failure, lambda shape, rank=rank: of_rank(shape, rank))  # type: ignore[misc]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gradfix.backward import worker_routes
-from gradfix.backward.worker_attempt import DIFFERENTIABLE, FAILED, RAISED, RAN, Outcome, Trials, where
+from gradfix.backward.worker_attempt import AKIN, DIFFERENTIABLE, FAILED, RAISED, RAN, Outcome, Trials, where
 from gradfix.backward.worker_guesses import SIZE
 from gradfix.backward.worker_messages import repairs
 from gradfix.backward.worker_modules import imported
@@ -28,7 +28,7 @@ from gradfix.backward.worker_values import Call, Tensor, Value
 Message = dict[str, Any]
 TRIES = 400  # of all ways together
 BATCH = 5  # rows of a batch: more values than few rows have, and no square
-EXTRA = 60  # further tries once a call runs that doesn't show the predicted error
+EXTRA = 60  # further tries once a call runs that doesn't show the predicted error; twice as many for its write
 SECONDS = 2.5  # of the processor, for all tries
 
 
@@ -39,10 +39,11 @@ class Found:
     text: str
     level: int
     finite: bool
+    wrote: bool = True  # a line that makes the error ran
 
     @property
-    def worth(self) -> tuple[bool, int]:
-        return self.finite, self.level
+    def worth(self) -> tuple[bool, bool, int]:
+        return self.finite, self.wrote, self.level
 
 
 def execute(request: Message, code: types.CodeType, report: Callable[[Message], None]) -> Message:
@@ -50,11 +51,27 @@ def execute(request: Message, code: types.CodeType, report: Callable[[Message], 
     about = request["search"]
     module = imported(request["path"], code, request["cwd"])
     tree = ast.parse(request["text"])
-    trials = Trials(module, request["path"], tuple(about["stems"]))
-    targets = [frozenset(lines) for lines in about["targets"]]
+    trials = Trials(module, request["path"], tuple(about["stems"]), tuple(about["akin"]))
+    targets = [Target(frozenset(lines), frozenset(writes)) for lines, writes in zip(about["targets"], about["writes"])]
     search = Search(tree, trials, targets, lines=about["lines"], leaves=about["leaves"], report=report)
     search.run()
     return search.message()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a call has to reach."""
+
+    lines: frozenset[int]  # one of them
+    writes: frozenset[int]  # better also one of these
+
+    def reached(self, outcome: Outcome) -> bool:
+        """Whether it is."""
+        return bool(self.lines & outcome.executed)
+
+    def written(self, outcome: Outcome) -> bool:
+        """Whether also the write ran, if there is one."""
+        return not self.writes or bool(self.writes & outcome.executed)
 
 
 @dataclass
@@ -65,12 +82,14 @@ class Node:
     outcome: Outcome
     following: Iterator[Call]
     depth: int
+    misses: bool = False  # it ran, but past all that is to be reached
     taken: int = 0
 
     @property
     def key(self) -> float:
         """Smaller for what is worked on first: what came further, then what was worked on less."""
-        return -self.outcome.progress + 0.2 * self.taken + 1.5 * self.depth
+        came = len(self.outcome.executed) if self.misses else self.outcome.progress
+        return -came + 0.2 * self.taken + 1.5 * self.depth
 
 
 class Search:
@@ -80,7 +99,7 @@ class Search:
         self,
         tree: ast.Module,
         trials: Trials,
-        targets: list[frozenset[int]],
+        targets: list[Target],
         *,
         lines: Sequence[int],
         leaves: bool,
@@ -102,7 +121,7 @@ class Search:
         self._last: tuple[float, str] = (-1.0, "nothing could be tried")
         self._left = TRIES
         self._until = time.process_time() + SECONDS
-        self._extra = EXTRA
+        self._extra: float = EXTRA
 
     def run(self) -> None:
         """Try one way after the other until every target has its call."""
@@ -128,7 +147,7 @@ class Search:
             if other == call or not kept:
                 continue
             outcome = (self._trials.looked_into if change is _as_data else self._trials.run)(other.text)
-            reached = outcome.tracked and all(self._targets[number] & outcome.executed for number in kept)
+            reached = outcome.tracked and all(self._targets[number].reached(outcome) for number in kept)
             if reached and outcome.finite and all(outcome.level >= one.level for one in kept.values()):
                 self._found.update({number: replace(one, text=other.text) for number, one in kept.items()})
                 call = other
@@ -148,7 +167,8 @@ class Search:
             return True
         if len(self._found) < len(self._targets) or not all(one.finite for one in self._found.values()):
             return False
-        return not self._fails or self._extra <= 0 or all(one.level == FAILED for one in self._found.values())
+        enough = FAILED if self._fails else RAN
+        return self._extra <= 0 or all(one.wrote and one.level >= enough for one in self._found.values())
 
     def _way(self, way: Route, stop: int) -> None:
         heap: list[tuple[float, int, Node]] = []
@@ -179,13 +199,14 @@ class Search:
         self._seen.add(text)
         self._left -= 1
         if len(self._found) == len(self._targets):
-            self._extra -= 1
+            self._extra -= 1 if all(one.wrote for one in self._found.values()) else 0.5
         outcome = self._trials.run(text)
         self._note(call, outcome)
         further = self._further(call, outcome)
         if further is not None:
             yield from self._tried(further, depth)
-        yield Node(call, replace(outcome, result=None), self._following(call, outcome), depth)
+        misses = outcome.level >= RAN and not any(one.written(outcome) for one in self._targets)
+        yield Node(call, replace(outcome, result=None), self._following(call, outcome), depth, misses)
 
     def _further(self, call: Call, outcome: Outcome) -> Call | None:
         """The call of a function that a call returned, where its lines are wanted."""
@@ -197,16 +218,17 @@ class Search:
 
     def _note(self, call: Call, outcome: Outcome) -> None:
         """Keep it where it is the best for a target."""
-        if outcome.error is not None and outcome.level != FAILED and outcome.progress >= self._last[0]:
+        if outcome.error is not None and outcome.level < AKIN and outcome.progress >= self._last[0]:
             self._last = (outcome.progress, f"{type(outcome.error).__name__}: {outcome.error}".partition("\n")[0])
         if outcome.level < DIFFERENTIABLE:
             return
         found = Found(call.text, outcome.level, outcome.finite)
         better = self._ran is None or found.worth > self._ran.worth
         self._ran = found if better else self._ran
-        for number, lines in enumerate(self._targets):
+        for number, target in enumerate(self._targets):
             known = self._found.get(number)
-            if lines & outcome.executed and (known is None or found.worth > known.worth):
+            found = replace(found, wrote=target.written(outcome))
+            if target.reached(outcome) and (known is None or found.worth > known.worth):
                 self._found[number] = found
                 self._calls[call.text], self._outcomes[call.text] = call, replace(outcome, result=None)
                 better = True
@@ -241,10 +263,11 @@ class Search:
 
     def _guarding(self, outcome: Outcome) -> frozenset[str]:
         """Arguments that decide whether targets that weren't reached are."""
-        missed = [lines for lines in self._targets if lines and not lines & outcome.executed]
+        wanted = [lines for one in self._targets for lines in (one.lines, one.writes)]
         names: set[str] = set()
-        for lines in missed:
-            names |= self._signatures.guarding(min(lines))
+        for lines in wanted:
+            if lines and not lines & outcome.executed:
+                names |= self._signatures.guarding(min(lines))
         return frozenset(names)
 
 

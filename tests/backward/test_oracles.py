@@ -209,6 +209,40 @@ def test_a_written_leaf_is_fed_as_its_product_with_one(judge: Judge, leaf: str, 
     assert judgement.oracle == "the original with leaves fed as `leaf * 1`"
 
 
+WRITTEN_PARAMETER = """\
+class Padded(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.randn(4, 3))
+        self.head = torch.nn.Linear(3, 4, bias=False)
+        self.head.weight = self.table
+        self.scale = torch.nn.Parameter(torch.ones(3), requires_grad=False)
+    def forward(self, x):
+        self.table[0] = 0
+        self.table *= self.table.abs()
+        return self.head(x * self.scale)
+"""
+OWN_TABLE = "table = self.table.clone(); table[0] = 0\n        table = table * table.abs()\n        return "
+
+
+@pytest.mark.parametrize(
+    ("returned", "verdict"),
+    [
+        ("torch.nn.functional.linear(x * self.scale, table)", Verdict.FIXED),
+        ("torch.nn.functional.linear(x * self.scale, table.detach() + 0 * self.table)", Verdict.REJECTED),
+        ("self.head(x * self.scale)", Verdict.REJECTED),  # it shares the parameter, and no longer sees the writes
+    ],
+)
+def test_a_module_with_a_written_parameter_holds_its_product_with_one(
+    judge: Judge, returned: str, verdict: Verdict
+) -> None:
+    case = DeclaredCall("Padded()(randn(2, 3))")
+    old = "self.table[0] = 0\n        self.table *= self.table.abs()\n        return self.head(x * self.scale)"
+    judgement = judge(WRITTEN_PARAMETER, old, OWN_TABLE + returned, case)
+    assert judgement.verdict is verdict, judgement
+    assert verdict is Verdict.REJECTED or judgement.oracle == "the original with leaves fed as `leaf * 1`"
+
+
 def test_parameters_are_reached_by_differences_from_their_module_on(judge: Judge) -> None:
     text = """\
 torch.manual_seed(3)

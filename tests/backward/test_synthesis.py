@@ -189,6 +189,51 @@ def test_shapes_kinds_and_settings_are_found(checker: Checker) -> None:
     assert "'tokens': randint(" in call
 
 
+IN_A_LOOP = """
+import torch
+from torch import nn
+def f(z, n_steps):
+    y = z.new_zeros(n_steps, 2)  # <-
+    y[0] = z
+    for t in range(1, n_steps):
+        a, b = y[t - 1]
+        y[t] = torch.stack([a * b, a - b])
+    return y
+"""
+DOWN_A_PYRAMID = """
+import torch
+from torch import nn
+class Pyramid(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv1d(c, c, 1) for _ in range(3))
+    def forward(self, levels):
+        feats = [conv(x).exp() for conv, x in zip(self.lateral, levels)]  # <-
+        for i in range(len(feats) - 1, 0, -1):
+            feats[i - 1] += nn.functional.interpolate(feats[i], scale_factor=2)
+        return feats
+"""
+
+
+@pytest.mark.parametrize(("text", "write"), [(IN_A_LOOP, "y[t] ="), (DOWN_A_PYRAMID, "feats[i - 1] +=")])
+def test_a_call_is_large_enough_for_the_write_to_run(text: str, write: str, checker: Checker) -> None:
+    numbered = list(enumerate(text.splitlines(), 1))
+    target, writes = (frozenset(n for n, line in numbered if mark in line) for mark in ("# <-", write))
+    (call,) = checker.find_calls(PATH, text, "f", [min(target)], [target], SAVED, [writes]).calls
+    assert call is not None
+    after = text.replace("return", "feats = None\n    return", 1)
+    judgement = checker.judge(PATH, text, after, DeclaredCall(call), writes, writes)
+    assert judgement.error_before is not None
+    assert "inplace" in judgement.error_before
+
+
+def test_what_is_in_one_list_changes_together() -> None:
+    call = Call("f", (Stage("", (Argument("xs", Several((Tensor((4, 4)),) * 2)), Argument("y", Tensor((4, 4))))),))
+    failure = Failure("RuntimeError", "Only 3D, 4D and 5D input Tensors supported (got 2D)", frozenset({"xs"}))
+    first = next(iter(worker_messages.repairs(call, failure)))
+    assert first.text == "f([randn(4, 4, 4), randn(4, 4, 4)], randn(4, 4))"
+
+
 def test_a_closure_a_private_helper_and_a_coroutine_are_reached(checker: Checker) -> None:
     closure = """\
         import torch
@@ -258,7 +303,15 @@ def test_why_there_is_no_call_is_told(checker: Checker) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["async_forward", "closure_over_buffer", "gcn_self_loops", "transformer_layer_norm_first"]
+    "name",
+    [
+        "async_forward",
+        "closure_over_buffer",
+        "gcn_self_loops",
+        "lotka_volterra_states",
+        "parameter_mask_pruned",
+        "transformer_layer_norm_first",
+    ],
 )
 def test_labelled_files_are_proven_without_a_declared_call(name: str, checker: Checker) -> None:
     """`python -m tests.synthesis.measure` does it for all of them."""
