@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gradfix.backward.cases import Program
@@ -32,18 +34,17 @@ def verdict(checker: Checker) -> str:
     return checker.judge(Path("program.py"), BEFORE, AFTER, Program(), line, line).verdict.value
 
 
-def runs_a_second() -> float:
-    """Guarded runs of the program above in a warm server, one after the other."""
+def runs_a_second(servers: int) -> float:
+    """Guarded runs of the program above a second, in so many warm servers side by side."""
     request = Request(path="program.py", text=BEFORE, cwd=str(Path.cwd()), seconds=10.0, backwards=8)
-    server = Server(sys.executable, Limits(), trust=False)
-    try:
-        server.run(request)
-        start = time.perf_counter()
-        for _ in range(RUNS):
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(servers) as threads:
+        each = [Server(sys.executable, Limits(), trust=False) for _ in range(servers)]
+        for server in each:
+            stack.callback(server.close)
             server.run(request)
-        return RUNS / (time.perf_counter() - start)
-    finally:
-        server.close()
+        start = time.perf_counter()
+        list(threads.map(lambda server: [server.run(request) for _ in range(RUNS)], each))
+        return servers * RUNS / (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -66,7 +67,12 @@ def main() -> None:
         f"median ratio {statistics.median(ratios):.2f}"
     )
     print(f"warm: {statistics.median(warm):.1f} verdicts a second, of 8 pairs of runs and their oracles each")
-    print(f"warm: {runs_a_second():.1f} guarded runs a second")
+    one, two = zip(*((runs_a_second(1), runs_a_second(2)) for _ in range(ROUNDS)), strict=True)
+    ratio = statistics.median(b / a for a, b in zip(one, two, strict=True))
+    print(
+        f"warm: {statistics.median(one):.1f} guarded runs a second in one server (best {max(one):.1f}), "
+        f"{statistics.median(two):.1f} in two (best {max(two):.1f}), median ratio {ratio:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from gradfix.backward.worker_values import Argument, Code, Fields, Plain, Severa
 
 SIZE = 4  # of every dimension and width at first: what must agree does
 LARGE = 64  # a default beyond this is made smaller
+DEEP = 6  # layers that a default may have
+WIDE = 32  # what a large width becomes: groups and heads by default divide it
 FUNCTIONS = ("tanh", "nn.Tanh()", "nn.Linear(4, 4)", "lambda *args: sum(args)", "nn.functional.mse_loss", "nn.ReLU")
 TEXTS = ("relu", "mean", "none", "gelu", "same", "zeros")
 _COUNTS = re.compile(
@@ -20,6 +22,7 @@ _COUNTS = re.compile(
 _ONES = re.compile(r"stride|dilation|padding|axis|\w*start\w*|expand_ratio|expansion|offset")
 _WINDOWS = re.compile(r"\w*kernel(_size)?|window(_size)?|ks|\w*patch(_size)?")
 _SMALL = re.compile(r"lr|dt|dx|dy|eps\w*|step_size|\w*eps|step|learning_rate|\w*decay")
+_REPEATED = re.compile(r"\w*(layers?|depths?|repeats|blocks|res_units)(_per_\w+)?")
 _CHANCES = re.compile(r"p|\w*drop\w*|prob\w*")
 
 
@@ -53,6 +56,30 @@ def _near(default: Any, name: str, clue: Clue) -> list[Value]:
     if isinstance(default, str):
         return [Plain(choice) for choice in clue.choices if choice != default]
     return []
+
+
+def is_heavy(default: Any, name: str) -> bool:
+    """Whether a constructor takes long with such a default."""
+    if type(default) in (list, tuple):
+        return any(is_heavy(item, name) for item in default) or (
+            _REPEATED.fullmatch(name) is not None and all(type(n) is int for n in default) and sum(default) > 2 * DEEP
+        )
+    return type(default) is int and default > (DEEP if _REPEATED.fullmatch(name) else 4 * LARGE)
+
+
+def small(default: Any, name: str, *, widths: bool = True) -> Value | None:
+    """Like a default of a constructor that would take long: each part once, and widths of `WIDE`; None for others."""
+    if type(default) in (list, tuple):
+        items = [small(item, name, widths=widths) for item in default]
+        if not any(items) or not all(isinstance(item, (int, float)) for item in default):
+            return None
+        made = (new or Plain(item) for new, item in zip(items, default))
+        return Several(tuple(made), is_list=isinstance(default, list))
+    if type(default) is not int:
+        return None
+    if _REPEATED.fullmatch(name):
+        return Plain(1) if default > 1 else None
+    return Plain(WIDE) if widths and default > LARGE else None
 
 
 def guesses(name: str, clue: Clue, context: Context) -> list[Value]:

@@ -16,7 +16,7 @@ import torch
 
 from gradfix.backward import worker_clues, worker_origins
 from gradfix.backward.worker_clues import Clue
-from gradfix.backward.worker_guesses import SIZE, Context, argument, guesses
+from gradfix.backward.worker_guesses import SIZE, Context, argument, guesses, is_heavy, small
 from gradfix.backward.worker_origins import Function
 from gradfix.backward.worker_routes import Route
 from gradfix.backward.worker_values import Argument, Call, Code, Fields, Plain, Several, Stage, Tensor, Value
@@ -34,6 +34,8 @@ class Signatures:
         self._trees: dict[str, ast.Module | None] = {self.path: tree}
         self._tables = _tables(tree)
         self._ways: dict[tuple[str, int, str], list[Argument]] = {}  # other ways to give each argument of each stage
+        self._small: tuple[dict[tuple[str, str], Value], ...] = ({}, {})  # of the same, with and without the widths
+        self._heavy: set[str] = set()  # classes with large defaults
         self._constructors: list[Function] = []
 
     def starts(self, way: Route) -> Iterator[Call]:
@@ -67,12 +69,24 @@ class Signatures:
         else:
             stages.append(self._stage(way.head, 0, "", head, of_class=False))
         call = Call(way.head, tuple(stages))
+        yield from self._smaller(call)
         yield call
         for rank in (3, 1, 4, 0):
             yield call.map(lambda v, r=rank: replace(v, shape=(SIZE,) * r) if isinstance(v, Tensor) else v)  # type: ignore[misc]
         yield call.map(
             lambda v: Plain(8) if isinstance(v, Plain) and v.value == SIZE and type(v.value) is int else v
         ).map(lambda v: replace(v, shape=tuple(8 for _ in v.shape)) if isinstance(v, Tensor) else v)
+
+    def _smaller(self, call: Call) -> Iterator[Call]:
+        """The call with smaller values for large defaults of a constructor: all of them, then without the widths."""
+        for table in self._small if call.head in self._heavy else ():
+            made = call
+            for index, one in enumerate(call.stages[0].arguments):
+                value = table.get((call.head, one.name))
+                if value is not None and one.left_out:
+                    made = made.at((0, index), value)
+            if made != call:
+                yield made
 
     def extended(self, call: Call, function: Callable[..., Any]) -> Call:
         """The call of what a call returns."""
@@ -150,6 +164,12 @@ class Signatures:
             if ways:
                 arguments.append(ways[0])
                 self._ways[head, number, parameter.name] = ways[1:]
+            for table, widths in zip(self._small, (True, False)) if of_class else ():
+                value = small(parameter.default, parameter.name, widths=widths)
+                if value is not None:
+                    table[head, parameter.name] = value
+            if of_class and is_heavy(parameter.default, parameter.name):
+                self._heavy.add(head)
         required = [one for one in arguments if not one.left_out]
         if not required:  # nothing but *args, perhaps
             arguments = [replace(one, left_out=False) if one.star == "*" else one for one in arguments]
