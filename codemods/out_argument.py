@@ -2,7 +2,8 @@
 
 ## What it does
 Finds `torch.mul(a, b, out=y)` where an operand or `y` certainly requires grad, and assigns the result instead. What
-merely may require grad isn't found: such code would have raised the first time that it does.
+merely may require grad isn't found: such code would have raised the first time that it does. With gradients off it finds
+what overwrites a value that backward needs.
 
 ## Why does backward fail?
 Functions with `out=` have no derivative. With gradients on, torch raises as soon as something that requires grad comes
@@ -61,9 +62,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradfix.analysis.facts import ModuleFacts
+from gradfix.analysis.facts import ModuleFacts, WriteForm
 from gradfix.codemod import codemod
-from gradfix.findings import Applicability, Finding, HazardKind
+from gradfix.findings import Applicability, Finding
 from gradfix.rewrite import assign_result
 from gradfix.source import Source
 
@@ -84,6 +85,6 @@ def out_argument(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
         "out-argument",
         source,
         facts,
-        lambda write: any(hazard.kind is HazardKind.OUT_WRITTEN for hazard in write.hazards),
+        lambda write: write.form is WriteForm.OUT and bool(write.hazards),
         lambda write: assign_result(source, write),
     )

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradfix.analysis import classes, cuts, learned, objects, operators, python_values
+from gradfix.analysis import classes, cuts, dictionaries, itertools_calls, learned, objects, operators, python_values
 from gradfix.analysis import items as item_access
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.machine import Machine
@@ -59,6 +59,8 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
         return namespace
     if name == "collections.namedtuple" and (info := classes.named_tuple(args, state)) is not None:
         return Class(info, m.scope.frames)
+    if name.startswith("itertools.") and (known := itertools_calls.call(m, state, name[10:], args, keywords, at)):
+        return known
     if name == "functools.reduce" and len(args) > 1:
         return _reduced(m, state, args, at)
     if name in _AWAITING and args:
@@ -107,6 +109,8 @@ def _builtin(
         return _reduction(m, state, name, args, keywords, at)
     if name == "dict":
         return _dict(m, state, args, keywords, at, None)
+    if name == "dict.fromkeys" and args:
+        return dictionaries.of_keys(state, item_access.iterated(m, state, first, at), args[1] if args[1:] else NONE)
     if name in ("staticmethod", "classmethod"):
         return first
     if name == "isinstance" and len(args) == 2 and isinstance(args[1], Symbol):
@@ -243,14 +247,14 @@ def _dict(
     m: Machine, state: State, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call, default: Value | None
 ) -> Container:
     """`dict(…)` and its relatives: of another one, of pairs, of keywords."""
+    if args and isinstance(args[0], Container) and args[0].kind in ("dict", "modules"):
+        return dictionaries.copied(state, args[0], keywords, default)
     made = Container("dict", default)
     keys: list[object] = []
     values: list[Value] = []
     exact = True
     source = state.items.get(args[0]) if args and isinstance(args[0], Container) else None
-    if source is not None and isinstance(args[0], Container) and args[0].kind == "dict":
-        keys, values, exact = list(source.keys or ()), list(source.values), source.exact
-    elif args:
+    if args:
         for pair in item_access.iterated(m, state, args[0], at).values:
             items = item_access.iterated(m, state, pair, at)
             key = items.values[0] if items.exact and len(items.values) == 2 else UNKNOWN

@@ -12,6 +12,7 @@ from gradfix.analysis import (
     custom_functions,
     cuts,
     foreign,
+    hooks,
     losses,
     nn_layers,
     optimizers,
@@ -118,18 +119,32 @@ def call_value(
         return call_function(m, state, callee, args, keywords, at)
     if isinstance(callee, Class):
         return classes.instantiate(m, state, callee, args, keywords, at)
-    if isinstance(callee, Layer):
-        return nn_layers.call_layer(m, state, callee, args, keywords, at)
-    if isinstance(callee, Container) and callee.kind == "layers":
-        return _sequential(m, state, callee, args, at)
-    if isinstance(callee, Instance):
-        return _call_instance(m, state, callee, args, keywords, at)
+    if isinstance(callee, (Layer, Instance)) or (isinstance(callee, Container) and callee.kind == "layers"):
+        module = callee
+        return hooks.around(
+            m, state, module, args, at, lambda given: _call_module(m, state, module, given, keywords, at)
+        )
     if isinstance(callee, Partial):
         return call_value(m, state, callee.callee, [*callee.args, *args], {**dict(callee.keywords), **keywords}, at)
     if isinstance(callee, Choice):
         return _call_one_of(m, state, callee, args, keywords, at)
     may_save = isinstance(callee, Tensor) and isinstance(at.func, ast.Attribute)
     return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save)
+
+
+def _call_module(
+    m: Machine,
+    state: State,
+    callee: Layer | Instance | Container,
+    args: Sequence[Value],
+    keywords: dict[str, Value],
+    at: ast.Call,
+) -> Value:
+    if isinstance(callee, Layer):
+        return nn_layers.call_layer(m, state, callee, args, keywords, at)
+    if isinstance(callee, Instance):
+        return _call_instance(m, state, callee, args, keywords, at)
+    return _sequential(m, state, callee, args, at)
 
 
 def _imported(
@@ -231,6 +246,8 @@ def _method(
         return torch_calls.tensor_method(m, state, receiver, callee.name, args, keywords, at)
     if isinstance(receiver, Class) and callee.name == "apply":
         return custom_functions.apply(m, state, receiver.info, args, at)
+    if callee.name in hooks.NAMES and isinstance(receiver, (Layer, Instance, Container)):
+        return hooks.register(m, state, receiver, callee.name, args, keywords)
     if isinstance(receiver, Container):
         return builtin_calls.container_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Instance) and callee.name == "__init__":

@@ -7,7 +7,17 @@ import builtins
 from collections.abc import Callable
 from dataclasses import replace
 
-from gradfix.analysis import bindings, calls, comprehensions, cuts, handed, objects, operators, python_values
+from gradfix.analysis import (
+    bindings,
+    calls,
+    comprehensions,
+    cuts,
+    dictionaries,
+    handed,
+    objects,
+    operators,
+    python_values,
+)
 from gradfix.analysis import items as item_access
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.dtypes import is_floating
@@ -149,6 +159,8 @@ def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at:
 def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Value) -> Value:
     if isinstance(left, Container) and isinstance(right, Container) and symbol == "+":
         return item_access.concatenated(state, left, right)
+    if symbol == "|" and isinstance(left, Container) and isinstance(right, Container) and left.kind == "dict":
+        return dictionaries.united(state, left, right)
     if isinstance(left, Container) and symbol == "*":
         return item_access.repeated(state, left, right)
     if isinstance(right, Container) and symbol == "*":
@@ -257,23 +269,11 @@ def _sequence(m: Machine, state: State, node: ast.Tuple | ast.List | ast.Set) ->
 
 
 def _dict(m: Machine, state: State, node: ast.Dict) -> Value:
-    keys: list[object] = []
-    values: list[Value] = []
-    exact = True
+    entries: list[dictionaries.Entry] = []
     for key, part in zip(node.keys, node.values, strict=True):
-        value = evaluate(m, state, part)
-        if key is None:
-            inner = item_access.iterated(m, state, value, part)
-            values.extend(inner.values)
-            exact = False
-            continue
-        constant = evaluate(m, state, key)
-        exact = exact and isinstance(constant, Const)
-        keys.append(constant.value if isinstance(constant, Const) else None)
-        values.append(value)
-    made = Container("dict")
-    state.items[made] = Items(tuple(values), exact, tuple(keys) if exact else None)
-    return made
+        name = None if key is None else evaluate(m, state, key)
+        entries.append((name, evaluate(m, state, part)))
+    return dictionaries.displayed(state, entries)
 
 
 def _comprehension(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from gradfix.analysis import cuts, gradients
+from gradfix.analysis import cuts, gradients, hooks
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import leaf
@@ -43,6 +43,8 @@ QUIET_METHODS = frozenset(
 )
 # Methods that give numbers, whatever kind of tensor or operator an object is: `operator.size(-1)`.
 COUNTING = frozenset("size dim numel ndimension nelement".split())
+# What a module is told to hold.
+REGISTERING = frozenset({"add_module", "register_module", "register_buffer", "register_parameter"})
 # What people call the object that holds the settings: numbers, names and switches, no tensors.
 _SETTINGS = re.compile(r"(^|[._])(config|cfg|conf|hparams|args|opts?|settings)$")
 # Fields of the named tuples that torch returns: `x.sort().values`, `torch.linalg.qr(a).Q`.
@@ -201,7 +203,7 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return Method(base, name)
     if name in ("parameters", "modules", "children", "buffers", "named_parameters", "train", "eval", "to", "training"):
         return Number("bool") if name == "training" else Method(base, name)
-    if name in ("add_module", "register_module"):
+    if name in REGISTERING or name in hooks.NAMES:
         return Method(base, name)
     if name == "device":
         return DEVICE

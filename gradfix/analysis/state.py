@@ -127,7 +127,7 @@ class State:
 
     def __init__(self) -> None:
         self.variables: Layers[tuple[int, str], Value] = Layers()  # by frame and name
-        self.attributes: Layers[Instance | Tensor, Slots] = Layers()
+        self.attributes: Layers[Instance | Tensor | Layer | Container, Slots] = Layers()
         self.items: Layers[Container, Items] = Layers()
         self.nodes: Layers[Storage, Node | None] = Layers()
         self.saves: Layers[Storage, dict[Save, bool]] = Layers()
@@ -162,7 +162,7 @@ class State:
         for slot in self.__slots__:
             setattr(self, slot, getattr(other, slot))
 
-    def attributes_of(self, owner: Instance | Tensor) -> Slots:
+    def attributes_of(self, owner: Instance | Tensor | Layer | Container) -> Slots:
         """The attributes of an object, to be written."""
         slots = self.attributes[owner] = dict(self.attributes.get(owner) or {})
         return slots

@@ -21,6 +21,7 @@ _FLAGS = frozenset({"requires_grad_", "share_memory_", "retain_grad_", "rename_"
 _OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "setitem"})  # of the module `operator`
 _DUNDERS = frozenset(f"__{name}__" for name in _OPERATORS)
 _CALLING = frozenset({"apply", "checkpoint"})  # call what they are given, or a method of the class they belong to
+_HOOKING = frozenset({"register_forward_hook", "register_forward_pre_hook"})
 # What makes a tensor of the values of others.
 _COPIES = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor new_tensor from_numpy Variable".split())
 _LOSS = re.compile(
@@ -231,6 +232,8 @@ def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
         scope.backward = True
     scope.calls_a_value = scope.calls_a_value or not name or name in _CALLING
     scope.writes = scope.writes or name in _OPERATORS
+    if name in _HOOKING:  # whatever is called may write to what the module got or gives
+        scope.in_place_layer = True
     if _works_in_place(node):
         scope.in_place_layer = True
         scope.writes = scope.writes or not (name[:1].isupper() or not node.args)
