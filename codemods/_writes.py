@@ -188,14 +188,31 @@ def _saver(source: Source, write: Write, hazard: Hazard) -> str:
     named = _SAVER.search(hazard.save.label)
     operation = f"`{named[1]}`" if named else "an operation"
     below = hazard.save.span.start > source.span_of(write.node).end and not _leaves_function(source, write, hazard.save)
-    return f"{operation} (line {line}, one round of the loop before)" if below else f"{operation} (line {line})"
+    when = "one round of the loop before" if _stands_in_loop(source, write) else "in a call before"
+    return f"{operation} (line {line}, {when})" if below else f"{operation} (line {line})"
+
+
+def _stands_in_loop(source: Source, write: Write) -> bool:
+    """Whether a loop of its own function, or of the top level, stands around a write."""
+    indent = write.statement.col_offset
+    for text in reversed(source.text[: source.span_of(write.statement).start].splitlines()):
+        word = text.lstrip()
+        at = len(text) - len(word)
+        if word and not word.startswith("#") and at < indent:
+            indent = at
+            if re.match(r"(?:async\s+)?(?:for|while)\b", word):
+                return True
+            if re.match(r"(?:async\s+)?def\b", word):
+                return False
+    return indent == 0
 
 
 def _leaves_function(source: Source, write: Write, saved: Place) -> bool:
-    """Whether a definition begins between a write and a place below it that the function of the write can't hold."""
+    """Whether something begins between a write and a place below it that the function of the write can't hold."""
     between = source.text[source.span_of(write.node).end : saved.span.start]
     outer = write.statement.col_offset - 1
-    return outer >= 0 and re.search(rf"^[ \t]{{0,{outer}}}(?:async def|def|class)\b", between, re.M) is not None
+    begins = rf"^(?:[ \t]{{0,{outer}}}(?:async def|def|class)\b|[^\s#)\]}}])"
+    return outer >= 0 and re.search(begins, between, re.M) is not None
 
 
 def _one_line(source: Source, node: ast.AST, limit: int = 60) -> str:

@@ -2,7 +2,8 @@
 
 ## What it does
 Finds `y.data[0] = v`, `y.data.clamp_()`, `y.data += v` where an operation saved the values of `y` and backward is still
-to come. Initialising and updating parameters through `.data` isn't found, since nobody has saved them then.
+to come; and writes to a NumPy array that shares the memory of `y`, by `y.detach().numpy()` or `torch.from_numpy`.
+Initialising and updating parameters through `.data` isn't found, since nobody has saved them then.
 
 ## Why does backward fail?
 It doesn't: its result is wrong without a word. `.data` hides the write from autograd, which finds the version counter
@@ -54,7 +55,8 @@ def f(x):
 
 ## Fix safety
 Unsafe: values stay the same, but the gradient changes, from a wrong one to that of the values computed. Refused for
-parameters, whose update belongs behind backward, and where another name of the memory is read afterwards.
+parameters, whose update belongs behind backward, where another name of the memory is read afterwards, and where NumPy
+writes.
 
 ## References
 - <https://pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks>
@@ -66,11 +68,17 @@ from collections.abc import Iterator
 
 from gradfix.analysis.facts import ModuleFacts, WriteForm
 from gradfix.codemod import codemod
-from gradfix.findings import Applicability, Finding
+from gradfix.findings import Applicability, Finding, Refusal, RefusalKind
 from gradfix.rewrite import write_openly
 from gradfix.source import Source
 
 from ._writes import findings_of
+
+_SHARED = Refusal(
+    RefusalKind.MEANING,
+    "NumPy writes to the memory of the tensor",
+    "write to a copy of the array where the tensor shall keep its values, else to the tensor itself",
+)
 
 
 @codemod(
@@ -79,7 +87,7 @@ from ._writes import findings_of
     since="0.2",
     applicability=Applicability.UNSAFE,
     symptom="",
-    needles=(".data",),
+    needles=(".data", "numpy"),
 )
 def data_write(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     return findings_of(
@@ -87,6 +95,6 @@ def data_write(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
         "data-write",
         source,
         facts,
-        lambda write: write.form is WriteForm.DATA and bool(write.hazards),
-        lambda write: write_openly(source, write),
+        lambda write: write.form in (WriteForm.DATA, WriteForm.ARRAY) and bool(write.hazards),
+        lambda write: _SHARED if write.form is WriteForm.ARRAY else write_openly(source, write),
     )

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import replace
 
-from gradfix.analysis import classes, cuts, dictionaries, itertools_calls, learned, objects, operators, python_values
+from gradfix.analysis import (
+    arrays,
+    classes,
+    cuts,
+    dictionaries,
+    iterators,
+    itertools_calls,
+    learned,
+    objects,
+    operators,
+    python_values,
+)
 from gradfix.analysis import items as item_access
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.machine import Machine
@@ -25,7 +35,6 @@ from gradfix.analysis.values import (
     Layer,
     Method,
     Number,
-    Origin,
     Partial,
     Suspended,
     Symbol,
@@ -49,7 +58,7 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
         of_data = any(tensors(value) or (isinstance(value, Number) and value.of_data) for value in args)
         return Number("float", of_data, flows=_number_from(m, state, name, args, at))
     if name == "collections.deque":
-        return _iterator(m, state, "list", args[:1], at)
+        return iterators.iterator(m, state, "list", args[:1], at)
     if name in ("collections.defaultdict", "collections.OrderedDict"):
         default = args[0] if args and name.endswith("defaultdict") else None
         return _dict(m, state, args[1:] if name.endswith("defaultdict") else args, keywords, at, default)
@@ -62,7 +71,7 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
     if name.startswith("itertools.") and (known := itertools_calls.call(m, state, name[10:], args, keywords, at)):
         return known
     if name == "functools.reduce" and len(args) > 1:
-        return _reduced(m, state, args, at)
+        return iterators.reduced(m, state, args, at)
     if name in _AWAITING and args:
         return args[0]  # a coroutine is played where it is made
     if name == "asyncio.gather":
@@ -75,9 +84,11 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
         if isinstance(args[0], Tensor):
             return outside(state, "copy", known=args[0].known)
         return (learned.deep_copy if name == "copy.deepcopy" else learned.shallow_copy)(state, args[0])
-    if name.startswith("numpy.") and (behind := cuts.through(m, state, name.rsplit(".", 1)[-1], args)):
-        return Array(behind)
-    if name.startswith(("numpy.", "random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
+    if name.startswith("numpy."):
+        short = name.rpartition(".")[2]
+        behind = cuts.through(m, state, short, args)
+        return arrays.fresh(state, short, behind, at) or (Array(behind) if behind else PLAIN)
+    if name.startswith(("random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
         return PLAIN
     return m.unknown_call(state, (*args, *keywords.values()), at)
 
@@ -102,7 +113,7 @@ def _builtin(
             else Number(kind, of_data, tensor, _number_from(m, state, name, args, at))
         )
     if name in ("enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "iter", "map", "filter"):
-        return _iterator(m, state, name, args, at)
+        return iterators.iterator(m, state, name, args, at)
     if name == "super":
         return _super(m, state)
     if name in ("sum", "max", "min"):
@@ -156,91 +167,6 @@ def _length(state: State, value: Value) -> Value:
     if isinstance(value, Tensor) and value.shape and value.shape[0] is not None:
         return Const(value.shape[0])
     return Number("int")
-
-
-def _iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast.Call) -> Value:
-    if args and isinstance(args[0], Suspended) and name in ("enumerate", "iter"):
-        return replace(args[0], numbered=args[0].numbered or name == "enumerate")
-    made = Container("tuple" if name == "tuple" else "list")
-    parts = [item_access.iterated(m, state, value, at) for value in args]
-    if name == "enumerate" and parts:
-        state.items[made] = _numbered(state, parts[0])
-    elif name == "zip":
-        state.items[made] = _zipped(state, parts)
-    elif name == "map" and len(args) > 1:
-        state.items[made] = _mapped(m, state, args[0], parts[1:], at)
-    elif name in ("map", "filter"):
-        state.items[made] = Items(parts[-1].values if parts else (UNKNOWN,), False)
-    elif parts:
-        values = tuple(reversed(parts[0].values)) if name == "reversed" else parts[0].values
-        keep = name in ("list", "tuple", "iter")
-        exact = parts[0].exact and (keep or name == "reversed")
-        state.items[made] = Items(values, exact, least=parts[0].least, ordered=parts[0].ordered and keep)
-    else:
-        state.items[made] = Items((), True)
-    return made
-
-
-def _pair(state: State, values: Sequence[Value]) -> Container:
-    made = Container("tuple")
-    state.items[made] = Items(tuple(values), True)
-    return made
-
-
-def _numbered(state: State, items: Items) -> Items:
-    if items.ordered and items.values:
-        last = len(items.values) - 1
-        numbers = [Const(i) if i < last or items.exact else Number("int") for i in range(last + 1)]
-        pairs = tuple(_pair(state, pair) for pair in zip(numbers, items.values, strict=True))
-        return Items(pairs, items.exact, least=items.least, ordered=True)
-    element = items.element()
-    pair = _pair(state, (Number("int"), UNKNOWN if element is None else element))
-    return Items((pair,), False, least=items.least)
-
-
-def _zipped(state: State, parts: Sequence[Items]) -> Items:
-    if parts and all(part.exact for part in parts):
-        rows = zip(*(part.values for part in parts), strict=False)
-        return Items(tuple(_pair(state, row) for row in rows), True)
-    least = min((part.least for part in parts), default=0)
-    if any(part.ordered and part.values for part in parts):
-        length = min(len(part.values) for part in parts if part.ordered and part.values)
-        columns = [_column(state, part, length) for part in parts]
-        rows = zip(*columns, strict=True)
-        return Items(tuple(_pair(state, row) for row in rows), False, least=least, ordered=True)
-    elements = [part.element() for part in parts]
-    pair = _pair(state, [UNKNOWN if e is None else e for e in elements])
-    return Items((pair,), False, least=least)
-
-
-def _column(state: State, items: Items, length: int) -> Sequence[Value]:
-    """The first items, as far as they are known; of something unknown, as many of its items as are asked for."""
-    if items.ordered and items.values:
-        return items.values[:length]
-    element = items.element()
-    if isinstance(element, Tensor) and not element.known and element.storage.origin is Origin.OUTSIDE:
-        return [element, *(outside(state, "item") for _ in range(length - 1))]
-    return [UNKNOWN if element is None else element] * length
-
-
-def _mapped(m: Machine, state: State, function: Value, parts: Sequence[Items], at: ast.Call) -> Items:
-    """`map(function, …)`: called for each item, or for two of many."""
-    rows = list(zip(*(part.values for part in parts), strict=False))
-    exact = all(part.exact for part in parts) and len(rows) <= 6
-    if not all(part.ordered for part in parts) or not rows:
-        elements = [part.element() for part in parts]
-        rows = [tuple(UNKNOWN if e is None else e for e in elements)] * 2
-    values = tuple(m.call_value(state, function, list(row), {}, at) for row in rows[:6])
-    return Items(values, exact, ordered=True)
-
-
-def _reduced(m: Machine, state: State, args: Sequence[Value], at: ast.Call) -> Value:
-    """`functools.reduce(function, items, initial)`."""
-    values = [*args[2:3], *item_access.iterated(m, state, args[1], at).values]
-    result = values[0] if values else UNKNOWN
-    for value in values[1:6]:
-        result = m.call_value(state, args[0], [result, value], {}, at)
-    return result
 
 
 def _dict(
@@ -352,9 +278,9 @@ def _pairs(state: State, items: Items) -> Items:
     """What `items()` of a dict gives."""
     if items.keys is not None:
         rows = zip(map(Const, items.keys), items.values, strict=True)
-        return Items(tuple(_pair(state, row) for row in rows), items.exact)
+        return Items(tuple(iterators.pair(state, row) for row in rows), items.exact)
     element = items.element()
-    pair = _pair(state, (UNKNOWN, UNKNOWN if element is None else element))
+    pair = iterators.pair(state, (UNKNOWN, UNKNOWN if element is None else element))
     return Items((pair,) if items.values else (), items.exact and not items.values)
 
 
@@ -380,7 +306,7 @@ def module_method(
         if not found.values:
             found = Items((Tensor((objects.parameter(state, "parameter"),)),), False)
         if name == "named_parameters":
-            pairs = tuple(_pair(state, (UNKNOWN, each)) for each in found.values)
+            pairs = tuple(iterators.pair(state, (UNKNOWN, each)) for each in found.values)
             found = Items(pairs, False, least=found.least, ordered=found.ordered)
         return _listed(state, found)
     if name == "register_buffer" and len(args) > 1 and isinstance(args[0], Const) and isinstance(receiver, Instance):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from gradfix.analysis import (
+    arrays,
     builtin_calls,
     classes,
     custom_functions,
@@ -262,6 +263,8 @@ def _method(
             return made
     if isinstance(receiver, (Instance, Layer)):
         return builtin_calls.module_method(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, Array) and (kept := arrays.method(m, state, receiver, callee.name, at)) is not None:
+        return kept
     if isinstance(receiver, (Array, Number)) and receiver.flows:
         if callee.name == "backward":
             losses.number_differentiated(m, receiver, at)

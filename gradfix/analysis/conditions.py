@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from gradfix.analysis import bindings, python_values
+from gradfix.analysis import bindings, predicates, python_values
 from gradfix.analysis.expressions import evaluate, look_up
 from gradfix.analysis.facts import ConditionKind, Tracked, ValueFacts
 from gradfix.analysis.graph import Node, NodeKind
@@ -48,7 +48,11 @@ def _kind(value: Value) -> ConditionKind:
 
 
 def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
-    """Use `x is None`, `x is not None` and `not x.requires_grad` behind the test."""
+    """Use `x is None`, `x is not None` and `not x.requires_grad` behind the test, also where a function asks for it."""
+    if isinstance(node, ast.Call) and (asked := predicates.asked(m, state, node)) is not None:
+        if not isinstance(asked, ast.Call):
+            narrow(m, state, asked, positive=positive)
+        return
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         narrow(m, state, node.operand, positive=not positive)
         return
@@ -74,15 +78,17 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
 def _without_grad(m: Machine, state: State, node: ast.expr) -> None:
     """Behind a false `x.requires_grad`, or `torch.is_grad_enabled() and x.requires_grad`, nothing follows `x`."""
     parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
-    asked = [part.value for part in parts if isinstance(part, ast.Attribute) and part.attr == "requires_grad"]
     enabled = [part for part in parts if isinstance(part, ast.Call) and ast.unparse(part.func) in _GRADIENTS_ON]
-    if len(asked) != 1 or len(enabled) != len(parts) - 1:
+    others = [part for part in parts if part not in enabled]
+    if len(others) != 1:
         return
-    value = m.look(state, asked[0])
-    for tensor in (value,) if isinstance(value, Tensor) and tracked(state, value) is Tracked.MAYBE else ():
-        state.reset(tensor)
-        for key in tensor.graph_keys:
-            state.nodes[key] = None
+    either = isinstance(others[0], ast.BoolOp) and isinstance(others[0].op, ast.Or)
+    for part in others[0].values if either and isinstance(others[0], ast.BoolOp) else others:
+        value = m.look(state, part.value) if isinstance(part, ast.Attribute) and part.attr == "requires_grad" else None
+        for tensor in (value,) if isinstance(value, Tensor) and tracked(state, value) is not Tracked.NO else ():
+            state.reset(tensor)
+            for key in tensor.graph_keys:
+                state.nodes[key] = None
 
 
 def note_fills(

@@ -294,7 +294,7 @@ def _written(m: Machine, played: _Played, place: int) -> Written | None:
     off = True
     while stamp is not None:
         record = m.writes.get(stamp.visit.key)
-        if record is not None and record.form is not WriteForm.DATA:
+        if record is not None and record.form not in (WriteForm.DATA, WriteForm.ARRAY):
             certain = not stamp.arms and stamp.visit.certain and len(stamp.visit.storages) == 1
             off = off and stamp.visit.node is None
             if found is None or certain >= found[0]:

@@ -1,7 +1,4 @@
-"""The facts the analysis proves and codemods read.
-
-Facts hold `ast` nodes as addresses into the source; what couldn't be proven is `None`, `MAYBE` or `UNKNOWN`.
-"""
+"""What codemods read: `ast` nodes as addresses into the source; what isn't proven is `None`, `MAYBE` or `UNKNOWN`."""
 
 from __future__ import annotations
 
@@ -97,6 +94,7 @@ class WriteForm(Enum):
     CALL = "call"  # operator.iadd(y, 1), torch.Tensor.add_(y, 1), y.__setitem__(0, v)
     FLAG = "flag"  # F.relu(y, inplace=True), or a call of a module built with inplace=True
     FOREIGN = "foreign"  # add_noise_(y), of a function that stands in another file
+    ARRAY = "array"  # t.numpy()[0] = v
     OUT = "out"  # torch.mul(a, b, out=y)
     DATA = "data"  # through .data: y.data.clamp_(0), y.data[0] = v
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 
 from gradfix.analysis.facts import IndexItem, IndexKind
@@ -11,6 +12,7 @@ from gradfix.analysis.values import Choice, Const, Container, Number, Tensor, Va
 Shape = tuple[int | None, ...]
 
 _BASIC = frozenset({IndexKind.INT, IndexKind.SLICE, IndexKind.ELLIPSIS, IndexKind.NONE})
+_MASK = re.compile(r"(^|_)masks?$")
 _INTEGERS = frozenset({"int64", "int32", "int16", "int8"})
 
 
@@ -71,7 +73,15 @@ def is_basic(items: tuple[IndexItem, ...]) -> bool | None:
         return False
     if any(item.kind is IndexKind.TENSOR and item.ranked for item in items):
         return False
-    return None
+    return False if any(item.kind is IndexKind.UNKNOWN and _calls_itself_mask(item.node) for item in items) else None
+
+
+def _calls_itself_mask(node: ast.expr) -> bool:
+    """What is inverted, and what has the name of a mask, isn't one number."""
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Invert)
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return _MASK.search(name) is not None
 
 
 def is_key(items: tuple[IndexItem, ...]) -> bool:

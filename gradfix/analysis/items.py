@@ -81,6 +81,8 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
         return Number("int") if all(isinstance(v, int) for v in base.value) else UNKNOWN
     if isinstance(base, Method) and base.name == "shape":
         return Number("int")
+    if isinstance(base, Array) and base.memory is not None and is_basic(items) is True:
+        return replace(base)
     if isinstance(base, (Array, Number)) and base.flows:
         return Number(None, True, flows=base.flows)
     return UNKNOWN

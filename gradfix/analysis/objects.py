@@ -115,7 +115,7 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
     if name in known_attributes:
         return known_attributes[name]
     if name == "data" and base.known:
-        return cuts.without_graph(m, state, CutKind.DATA, base, _twin(base, silent=True), node)
+        return cuts.without_graph(m, state, CutKind.DATA, base, twin(base, silent=True), node)
     if name == "grad" and (base.known or tracked(state, base) is Tracked.YES):
         m.grad_read.update(base.storages)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
@@ -142,7 +142,7 @@ _OTHER_METHODS = frozenset(
 )
 
 
-def _twin(base: Tensor, *, silent: bool) -> Tensor:
+def twin(base: Tensor, *, silent: bool) -> Tensor:
     """The same memory without the graph: `.data` (silent) or `.detach()`."""
     return Tensor(
         base.storages,
@@ -163,7 +163,7 @@ def _twin(base: Tensor, *, silent: bool) -> Tensor:
 
 def detached(m: Machine, state: State, base: Tensor, node: ast.AST, kind: CutKind = CutKind.DETACH) -> Tensor:
     """`base.detach()`, or what else shares its memory without its graph."""
-    return cuts.without_graph(m, state, kind, base, _twin(base, silent=False), node)
+    return cuts.without_graph(m, state, kind, base, twin(base, silent=False), node)
 
 
 def shape_value(state: State, base: Tensor) -> Value:

@@ -68,6 +68,7 @@ _PRODUCERS = frozenset("Linear linear matmul @ mm bmm addmm cat stack einsum Con
 _TRANSPOSING = frozenset(
     {BATCHED, "transpose", "permute", "movedim", "swapaxes", "swapdims", "moveaxis", "T", "mT", "t"}
 )
+_SCATTERING = _TRANSPOSING | {"expand", "expand_as", "broadcast_to"}  # their elements don't lie one after the other
 
 
 def bind(
@@ -272,7 +273,7 @@ def output_tensor(
     shape = result_shape(short_name(op), output, operands, arguments)
     bases = [t for name in output.view_of for t in groups.get(name, ())]
     view = output.contiguous_view if bases and all(base.dense for base in bases) else output.view
-    if view is ViewKind.MAYBE and short_name(op) == "contiguous" and bases and _TRANSPOSING & set(bases[0].path[-1:]):
+    if view is ViewKind.MAYBE and short_name(op) == "contiguous" and bases and _SCATTERING & set(bases[0].path[-1:]):
         view = ViewKind.NONE
     view = _sure_view(view, op, arguments)
     if operands and short_name(op) in CONVERSIONS and op.name.startswith("Tensor."):

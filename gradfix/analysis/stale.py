@@ -47,7 +47,7 @@ def _kind(tensor: Tensor) -> HazardKind | None:
 
 def _note(m: Machine, stamp: Stamp, note: HazardNote, *, certain: bool) -> None:
     record = m.writes.get(stamp.visit.key)
-    if record is None or record.form is WriteForm.DATA:
+    if record is None or record.form in (WriteForm.DATA, WriteForm.ARRAY):
         return
     follows = tuple(m.arms) == stamp.arms[: len(m.arms)]  # whoever comes by the write comes by here
     m.note_hazard(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
-from gradfix.analysis import bindings, operators, swaps
+from gradfix.analysis import arrays, bindings, operators, swaps
 from gradfix.analysis import items as item_access
 from gradfix.analysis.expressions import binary, evaluate, symbol_of
 from gradfix.analysis.facts import IndexItem, Tracked, WriteForm
@@ -16,6 +16,7 @@ from gradfix.analysis.python_values import number_type
 from gradfix.analysis.state import Items, State, at_most_twice, merge
 from gradfix.analysis.values import (
     UNKNOWN,
+    Array,
     Choice,
     Const,
     Container,
@@ -78,6 +79,8 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
     for option in options(base):
         if isinstance(option, Container):
             store_item(m, state, option, target.slice, value)
+        elif isinstance(option, Array):
+            arrays.store(m, state, option, items, target.value, value, expression)
         elif isinstance(option, Tensor):
             if not option.known and is_key(items):
                 state.attributes_of(option)[f"[{m.spelling(target.slice)}]"] = value  # may be a dict or a list
@@ -192,6 +195,9 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
     value = evaluate(m, state, node.value)
     m.note_operand(node, node.value, value)
     target = tensor_of(current)
+    if isinstance(current, Array) and current.memory is not None:
+        arrays.store(m, state, current, (), node.target, value, node.value)
+        return
     if target is None or symbol == "@":
         bindings.bind(m, state, node.target, _extended(m, state, symbol, current, value, node))
         return
@@ -256,6 +262,8 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
             site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
             fresh = _write_arithmetic(m, state, site, element, value, symbol)
             rebind(m, state, target, element, fresh)
+        elif isinstance(option, Array):
+            arrays.store(m, state, option, items, target.value, value, node.value)
         elif isinstance(option, Tensor):
             if not option.known and is_key(items) and not any(t.known for t in all_tensors((value,))):
                 continue  # may be a counter in a dict

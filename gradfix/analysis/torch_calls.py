@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis import (
+    arrays,
     autograd_calls,
     cuts,
     factories,
@@ -60,6 +61,8 @@ def torch_function(
     if factories.is_factory(short) and name == f"torch.{short}":
         if short in _KEEPS_GRAPH and args and (source := tensor_of(args[0])) is not None:
             return source
+        if (shared := arrays.as_tensor(state, short, args, keywords)) is not None:
+            return shared
         return new_tensors.made(m, state, short, args, keywords, node, None)
     if name in ("torch.autograd.backward", "torch.autograd.grad"):
         return autograd_calls.run(m, state, name, args, keywords, node)
@@ -184,8 +187,8 @@ def tensor_method(
         return Number(None, True, receiver, cuts.number(m, state, name, (receiver,), node))
     if name in _TO_NUMBER:
         return Number("int" if name in ("numel", "dim", "size") else None, True, receiver)
-    if name == "numpy" and (behind := cuts.flows_of(state, receiver)):
-        return cuts.array(m, behind)
+    if name == "numpy" and (receiver.known or cuts.flows_of(state, receiver)):
+        return arrays.of_tensor(m, state, receiver)
     if factories.is_new(name):
         return new_tensors.made(m, state, name, args, keywords, node, receiver)
     if op is None and receiver.known and name in operators.CONVERSIONS:

@@ -114,9 +114,10 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A NumPy array computed from tensors: nothing but the cuts behind it is followed."""
+    """A NumPy array: the cuts behind it are followed, and the memory it shares with a tensor, or may share."""
 
     flows: Flows
+    memory: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,9 @@ def write(
     if value is not None:
         _carry_cuts(m, state, site, tensor, value)
     certain = tensor.known and not m.uncertain_loop
+    key, same = id(site.target), _changes_nothing(state, site, tensor)
     visit = overwrite_saves(
-        m, state, record, id(site.target), tensor.storages, node, certain=certain, choice=tensor.choice
+        m, state, record, key, tensor.storages, node, certain=certain, choice=tensor.choice, same=same
     )
     _update_nodes(state, tensor, node)
     _obstacles(m, state, record, site, tensor)
@@ -87,6 +88,13 @@ def write(
     fresh = _fresh_object(m, state, visit, tensor)
     views.hand_on(m, state, record, base_of(site.target), tensor, visit)
     return fresh
+
+
+def _changes_nothing(state: State, site: Site, tensor: Tensor) -> bool:
+    """True where this very write was the last to this memory, doing it again gives the same, and no version counts."""
+    stamps = [state.log.get(storage) for storage in tensor.storages]
+    again = all(stamp is not None and stamp.visit.key == id(site.target) for stamp in stamps)
+    return tensor.silent and site.method in _IDEMPOTENT and again
 
 
 def written_by(state: State, fresh: Tensor) -> Node | None:
@@ -149,6 +157,7 @@ def _note_operands(m: Machine, state: State, record: WriteRecord, value: ast.exp
             record.operands[node.id] = facts if known is None else join_written(known, facts)
 
 
+_IDEMPOTENT = frozenset("clamp_ clamp_min_ clamp_max_ clip_ zero_ fill_ relu_ abs_ round_ tril_ triu_".split())
 # Measured (2.13): these write every element that shares the cell, with a warning at most; all others raise.
 _FILLING = frozenset({"fill_", "zero_", "masked_fill_", "index_fill_", "index_put_", "fill_diagonal_"})
 
@@ -224,14 +233,18 @@ def overwrite_saves(
     *,
     certain: bool,
     choice: object = None,
+    same: bool = False,
 ) -> Visit:
-    """What was saved of one of `storages` is overwritten; `node` is what the write made, `key` names its record."""
+    """What was saved of one of `storages` is overwritten, or gets the `same` values again.
+
+    `node` is what the write made, `key` names its record.
+    """
     passage = m.passage()
     record.passages[passage] = record.passages.get(passage, False) or not m.outer_arms
     visit = Visit(key, passage, node, storages, certain, now())
     if node is not None:
         m.visits.append(visit)
-    for storage in storages:
+    for storage in storages if not same else ():
         for save, must in (state.saves.get(storage) or {}).items():
             if not must and len(storages) > 1:
                 continue  # saved on some ways, written on some ways: mostly not the same ones
