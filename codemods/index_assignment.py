@@ -10,22 +10,28 @@ it remembers and raises. Leaves that require grad refuse the write at once.
 
 ## Example
 ```python
+import torch
+
+
 def f(x):
-    y = x.exp()
+    y = x.flatten().exp()
     y[0] = 10
     return y
 ```
 Use instead:
 ```python
+import torch
+
+
 def f(x):
-    y = x.exp()
-    y = y.clone()
-    y[0] = 10
+    y = x.flatten().exp()
+    y = y.index_put((torch.tensor(0),), y.new_tensor(10))
     return y
 ```
-Where the number of dimensions is known, the new tensor is made in one step: `index_put` for elements, `torch.where` for
-masks, `torch.select_scatter` and `torch.slice_scatter` for rows, columns and slices. These also work under
-`torch.func.vmap`. A value that reads `y` is computed before the clone is made.
+The new tensor is made in one step: by `index_put` for elements, `torch.where` for masks, `torch.select_scatter` and
+`torch.slice_scatter` for rows, columns and slices. These also work under `torch.func.vmap`. Where the number of
+dimensions isn't known, or with `--form clone`, `y = y.clone()` stands before the write instead; a value that reads `y`
+is computed before the clone is made.
 
 ## Leaves alone
 ```python

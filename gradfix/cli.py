@@ -73,7 +73,6 @@ _RULES = _group(
     _many("--select", "Codemods to use: codes, prefixes of codes, names, or ALL."),
     _many("--ignore", "Codemods to leave out."),
     click.option("--severity", type=click.Choice(SEVERITIES), help="The lowest that is reported and fixed [warning]."),
-    click.option("--fail-on", type=click.Choice(SEVERITIES), help="The lowest that exits with 1 [what is reported]."),
     click.option("--codemods", multiple=True, metavar="DIR", help="Load your own codemods: runs the code in DIR."),
     click.option(
         "--allow-config-codemods", is_flag=True, help="Load the codemods folder that the configuration names."
@@ -103,11 +102,14 @@ _FILES = _group(
     click.option("--config", metavar="FILE", help="This configuration file instead of the nearest."),
     click.option("--isolated", is_flag=True, help="No configuration file at all."),
 )
+_EXITS = _group(
+    click.option("--fail-on", type=click.Choice(SEVERITIES), help="The lowest that exits with 1 [what is reported]."),
+    click.option("--exit-zero", is_flag=True, help="Exit with 0 though findings are left."),
+)
 _OUTPUT = _group(
     click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="[auto]"),
     click.option("-q", "--quiet", is_flag=True, help="Findings only: no summary, no progress."),
     click.option("-v", "--verbose", is_flag=True, help="More on stderr: what is run, tracebacks of internal errors."),
-    click.option("--exit-zero", is_flag=True, help="Exit with 0 though findings are left."),
 )
 _FORMAT = click.option("--output-format", type=click.Choice(FORMATS), default="full", help="[full]")
 _PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
@@ -131,6 +133,7 @@ def command() -> None:
 @_VERIFY
 @_FORMAT
 @_OUTPUT
+@_EXITS
 @_FILES
 def apply(**given: Any) -> int:
     """Fix files in place, with the backward check before and after.
@@ -148,6 +151,7 @@ def apply(**given: Any) -> int:
 @_RULES
 @_FORMAT
 @_OUTPUT
+@_EXITS
 @_FILES
 def check(**given: Any) -> int:
     """Report what breaks backward. Executes nothing, writes nothing."""
@@ -162,6 +166,7 @@ def check(**given: Any) -> int:
 @_RULES
 @_FORMAT
 @_OUTPUT
+@_EXITS
 @_FILES
 def diff(**given: Any) -> int:
     """Print the patch that `apply --no-verify` would write. Executes nothing, writes nothing."""

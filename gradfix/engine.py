@@ -138,7 +138,8 @@ def _in_passes(
     applied: list[Result] = []
     for number in range(1, MAX_PASSES + 1):
         origins = Origins(edits)
-        options = [work.at_home(r, origins, number) for r in results(current, findings, work.policy)]
+        there = [(result, work.at_home(result, origins, number)) for result in results(current, findings, work.policy)]
+        options = [option for result, option in there if not _is_rest(result, option, times)]
         batch, left = work.sort_out(current, options, patient=number <= PATIENCE)
         if not batch:
             return FixResult(edits, tuple(applied), tuple(left), number, work.cured(applied, left))
@@ -309,6 +310,12 @@ def _option(source: Source, finding: Finding, form: str) -> Result:
     if not fixes:
         return Result(source, finding, Status.FOUND, refusal=refusal)
     return Result(source, finding, Status.FOUND, fixes[0], tuple(fixes[1:]))
+
+
+def _is_rest(here: Result, told: _Option, times: Counter[Identity]) -> bool:
+    """Whether it is the write that a fix left behind where it harms nothing: to a clone, or in a line of the fix."""
+    of_a_fix = bool(times) and (told.identity in times or told.result.source is here.source)
+    return of_a_fix and here.finding.hazard is None and here.fix is None
 
 
 def _storage(option: _Option) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ Shape = tuple[int | None, ...]
 
 _BASIC = frozenset({IndexKind.INT, IndexKind.SLICE, IndexKind.ELLIPSIS, IndexKind.NONE})
 _MASK = re.compile(r"(^|_)masks?$")
+_ADVANCED = frozenset({IndexKind.TENSOR, IndexKind.MASK})
 _INTEGERS = frozenset({"int64", "int32", "int16", "int8"})
 
 
@@ -30,8 +31,10 @@ def _item(node: ast.expr, evaluate: Callable[[ast.expr], Value]) -> IndexItem:
         return IndexItem(IndexKind.SLICE, node)
     value = evaluate(node)
     kind, constant, rank = _kind(value)
+    if isinstance(node, ast.List) and all(_constant(part) is not None for part in node.elts):
+        rank = 1
     proven = kind is IndexKind.TENSOR and isinstance(value, Tensor) and value.known
-    ranked = bool(rank) or (isinstance(value, Tensor) and value.ranked)
+    ranked = bool(rank) or (kind is IndexKind.TENSOR and (not isinstance(value, Tensor) or value.ranked))
     return IndexItem(kind, node, constant, rank, ranked, proven)
 
 
@@ -46,7 +49,11 @@ def _kind(value: Value) -> tuple[IndexKind, int | None, int | None]:
             return IndexKind.BOOL, None, None
         if isinstance(constant, int):
             return IndexKind.INT, constant, None
-        return (IndexKind.TENSOR, None, 1) if isinstance(constant, tuple) else (IndexKind.UNKNOWN, None, None)
+        return (
+            (IndexKind.TENSOR, None, _depth(constant))
+            if isinstance(constant, tuple)
+            else (IndexKind.UNKNOWN, None, None)
+        )
     if isinstance(value, Number):
         known = {"int": IndexKind.INT, "bool": IndexKind.BOOL}
         return known.get(value.type or "", IndexKind.UNKNOWN), None, None
@@ -58,11 +65,16 @@ def _kind(value: Value) -> tuple[IndexKind, int | None, int | None]:
             return IndexKind.TENSOR, None, rank
         return IndexKind.UNKNOWN, None, rank
     if isinstance(value, Container):
-        return IndexKind.TENSOR, None, 1
+        return IndexKind.TENSOR, None, None  # of numbers an index, of tensors or lists one index each
     if isinstance(value, Choice):
         kinds = {_kind(option)[0] for option in value.options}
         return (kinds.pop() if len(kinds) == 1 else IndexKind.UNKNOWN), None, None
     return IndexKind.UNKNOWN, None, None
+
+
+def _depth(constant: tuple[object, ...]) -> int | None:
+    """1 for numbers; lists in a list are an index each, which is as good as unknown."""
+    return None if any(isinstance(item, tuple) for item in constant) else 1
 
 
 def is_basic(items: tuple[IndexItem, ...]) -> bool | None:
@@ -90,27 +102,44 @@ def is_key(items: tuple[IndexItem, ...]) -> bool:
 
 
 def indexed_shape(shape: Shape | None, items: tuple[IndexItem, ...]) -> Shape | None:
-    """Shape of `y[items]` for basic items; None when unknown."""
-    if shape is None or not is_basic(items):
+    """Shape of `y[items]`; None when unknown.
+
+    The dimensions of a tensor, or one for a mask, stand where those were that it indexes. Several of them, which
+    broadcast and may move to the front, aren't told. An int beside a tensor is taken first, unlike in NumPy.
+    """
+    if shape is None or is_basic(items) is None or sum(item.kind in _ADVANCED for item in items) > 1:
         return None
-    used = sum(item.kind in (IndexKind.INT, IndexKind.SLICE) for item in items)
-    if used > len(shape):
+    taken = [_taken(item) for item in items]
+    used = sum(count for count in taken if count is not None)
+    if None in taken or used > len(shape):
         return None
     result: list[int | None] = []
     axis = 0
-    for item in items:
-        if item.kind is IndexKind.INT:
-            axis += 1
-        elif item.kind is IndexKind.NONE:
+    for item, count in zip(items, taken, strict=True):
+        if item.kind is IndexKind.NONE:
             result.append(1)
         elif item.kind is IndexKind.ELLIPSIS:
-            skipped = len(shape) - used
-            result.extend(shape[axis : axis + skipped])
-            axis += skipped
-        else:
+            count = len(shape) - used
+            result.extend(shape[axis : axis + count])
+        elif item.kind is IndexKind.SLICE:
             result.append(_slice_length(item.node, shape[axis]))
-            axis += 1
+        elif item.kind is IndexKind.MASK:
+            result.append(None)
+        elif item.kind is IndexKind.TENSOR:
+            result.extend([None] * (item.rank or 0))
+        axis += count or 0
     return (*result, *shape[axis:])
+
+
+def _taken(item: IndexItem) -> int | None:
+    """How many dimensions an item indexes; None when that can't be told."""
+    if item.kind is IndexKind.MASK:
+        return item.rank or None
+    if item.kind is IndexKind.TENSOR:
+        return None if item.rank is None else 1
+    if item.kind in (IndexKind.INT, IndexKind.SLICE):
+        return 1
+    return 0 if item.kind in (IndexKind.NONE, IndexKind.ELLIPSIS) else None
 
 
 def constant_bounds(node: ast.Slice) -> slice | None:

@@ -99,7 +99,7 @@ def indexed(m: Machine, state: State, base: Tensor, items: tuple[IndexItem, ...]
         for item in items:
             if item.kind in (IndexKind.MASK, IndexKind.TENSOR):
                 save_index(m, state, graph, item.node, node)
-    made = result_tensor(state, graph, node, known=base.known, dtype=base.dtype)
+    made = result_tensor(state, graph, node, known=base.known, dtype=base.dtype, shape=shape)
     if state.cuts or base.flows:
         cuts.put(state, (made,), cuts.flows_of(state, base))
     made.floating = base.floating

@@ -11,6 +11,7 @@ from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph import leaf
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.operations import outside, result_tensor, tracked, view_of
+from gradfix.analysis.shapes import attribute_shape
 from gradfix.analysis.state import Items, State, merge
 from gradfix.analysis.values import (
     DEVICE,
@@ -125,7 +126,7 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
         state.attributes_of(base)["grad"] = grad
         return grad
     if name in _TRANSPOSED and base.known:
-        shape = None if base.shape is None else tuple(reversed(base.shape)) if name in ("T", "H") else None
+        shape = attribute_shape(name, base.shape)
         return view_of(state, base, ViewKind.VIEW, name, node, shape=shape)
     if method(name) is not None or name in _OTHER_METHODS:
         return Method(base, name)

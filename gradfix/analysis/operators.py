@@ -53,6 +53,7 @@ CONVERSIONS: Mapping[str, str | None] = {
     "cuda": None,
     "cpu": None,
 }
+_ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's names, which torch takes as well
 _MOVING = frozenset({"to", "cuda", "cpu", "pin_memory", "type"})
 # Under autocast these give half precision whatever they are fed, and many others float32 for half precision.
 _AUTOCAST = frozenset(
@@ -82,6 +83,7 @@ def bind(
 
     `settings` are kinds known from elsewhere: what the constructor of a module was given.
     """
+    keywords = {_ALIASES.get(name, name): value for name, value in keywords.items()}
     named = {name: kind_of(state, value) for name, value in keywords.items()}
     kinds = [kind_of(state, value) for value in args]
     binding = overloads.bind(op, kinds, named)
@@ -270,7 +272,7 @@ def output_tensor(
     operands = [t for group in groups.values() for t in group]
     known = any(t.known for t in operands) or not operands or not op.name.startswith("Tensor.")
     dtype = result_dtype(output, operands, arguments)
-    shape = result_shape(short_name(op), output, operands, arguments)
+    shape = result_shape(state, short_name(op), output, operands, arguments)
     bases = [t for name in output.view_of for t in groups.get(name, ())]
     view = output.contiguous_view if bases and all(base.dense for base in bases) else output.view
     if view is ViewKind.MAYBE and short_name(op) == "contiguous" and bases and _SCATTERING & set(bases[0].path[-1:]):

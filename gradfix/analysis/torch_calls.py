@@ -218,8 +218,6 @@ def _reshaped(
         result.shape = shape
     if isinstance(result, Tensor) and name in ("transpose", "permute") and _of_batch(args):
         result.path = (*result.path[:-1], operators.BATCHED)
-    elif isinstance(result, Tensor) and receiver.shape is not None and name == "transpose" and len(receiver.shape) == 2:
-        result.shape = (receiver.shape[1], receiver.shape[0])
     return result
 
 
