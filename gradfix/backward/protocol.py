@@ -195,6 +195,7 @@ class Ended:
     code: int | None = None  # exit code of a command
     seconds: float = 0.0  # in the user's code
     memory: int = 0  # bytes at the peak, beyond those before the user's code
+    met: bool = False  # it imported installed modules that the server had not
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,7 @@ def _ended(message: Message) -> Ended:
         code=None if message.get("code") is None else int(message["code"]),
         seconds=float(message["seconds"]),
         memory=int(message["memory"]),
+        met=bool(message.get("used")),
     )
 
 

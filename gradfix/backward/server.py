@@ -21,7 +21,7 @@ from gradfix.backward.protocol import PROTOCOL, ProtocolError, Request, Run, mes
 from gradfix.backward.runner import LostError, RefusedError
 from gradfix.backward.surroundings import environment
 
-GRACE = 10.0  # seconds the server gets beyond a run's own bound before it is given up
+GRACE = 30.0  # seconds the server gets beyond a run's own bound before it is given up: it may import what runs did
 
 
 class Server:
@@ -87,9 +87,16 @@ class Server:
     def run(self, request: Request) -> Run:
         """Make one run.
 
-        A server that can't fork with torch in it starts over without, and is asked again. Raises `LostError` when it is
-        gone, `ProtocolError` when the report is nonsense.
+        One that imported installed modules is made again: from then on the server has them, which may leave other
+        random numbers to the program. Raises `LostError` when the server is gone, `ProtocolError` when the report is
+        nonsense.
         """
+        run = self._run(request)
+        once = request.search is not None or request.command is not None or self.fresh
+        return run if once or run.ended is None or not run.ended.met else self._run(request)
+
+    def _run(self, request: Request) -> Run:
+        """Make one run. A server that can't fork with torch in it starts over without, and is asked again."""
         self._number += 1
         data = memoryview(json.dumps(request.message(self._number)).encode() + b"\n")
         try:
@@ -104,7 +111,7 @@ class Server:
                 end = message_of(line)
                 if end.get("fresh"):
                     self._greet()
-                    return self.run(request)
+                    return self._run(request)
                 if end.get("end") != self._number:
                     raise LostError(str(end.get("refused", "it lost count")))
                 return run_of([message_of(one) for one in said], end, len(request.further))

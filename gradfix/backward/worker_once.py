@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from gradfix.backward import worker_call, worker_tensors
+from gradfix.backward import worker_call, worker_installed, worker_tensors
 from gradfix.backward.worker_departures import departures, seed
 from gradfix.backward.worker_lines import Lines
 from gradfix.backward.worker_modules import run_program
@@ -21,9 +21,6 @@ from gradfix.tracer.trace import Tracer
 
 Message = dict[str, Any]
 Report = Callable[[Message], None]
-
-# Parts of torch that it imports when first used, at a second or less, and that a server learns to import itself.
-LATE_PARTS = ("torch._dynamo", "torch.fx.experimental.symbolic_shapes")
 
 
 class _Enough(BaseException):
@@ -94,7 +91,7 @@ class Once:
                     **self._observer.outcome,
                     "seconds": seconds,
                     "memory": memory,
-                    "used": [part for part in LATE_PARTS if part in sys.modules],
+                    "used": worker_installed.met(self._request["path"], self._request["known"]),
                 }
             }
         )

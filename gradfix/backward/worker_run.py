@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import linecache
 import os
 import re
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
-from gradfix.backward import worker_command, worker_search, worker_tensors
+from gradfix.backward import worker_command, worker_installed, worker_search, worker_tensors
 from gradfix.backward.worker_departures import seed
-from gradfix.backward.worker_modules import forget, shadow
-from gradfix.backward.worker_once import LATE_PARTS, Once
+from gradfix.backward.worker_modules import forget, package_of, shadow
+from gradfix.backward.worker_once import Once
 from gradfix.backward.worker_scratch import furnish, replace_copy
 from gradfix.backward.worker_vary import Departure, Leaves, Plan
 
@@ -52,8 +51,11 @@ def _show_an_error(leaf: torch.Tensor) -> None:
         traceback.format_exc()
 
 
-# What in a text says that it will use one of torch's late parts.
-_HINTS = (re.compile(r"\boptim\b|\bcompile\b|Optimizer"), re.compile(r"backward\(\s*[^)\s]|grad_outputs|gradient="))
+# Parts of torch that it imports when first used, at a second or less; what in a text says that it will use them.
+_LATE_PARTS = {
+    "torch._dynamo": re.compile(r"\boptim\b|\bcompile\b|Optimizer"),
+    "torch.fx.experimental.symbolic_shapes": re.compile(r"backward\(\s*[^)\s]|grad_outputs|gradient="),
+}
 _BETWEEN = b"\x1e\x1e\x1e\n"  # as `protocol.BETWEEN` says it on the other side
 
 _SILENT: Message = {
@@ -73,15 +75,15 @@ _SILENT: Message = {
 }  # what a command has to say besides
 
 
-def prepare(request: Message, used: set[str]) -> None:
-    """Import in the server what this run will make torch import, or what an earlier one did: once, not run by run."""
+def prepare(request: Message, used: Iterable[str]) -> None:
+    """Import in the server what this run will make torch import, or what an earlier one did."""
     called = request["call"] or request["search"]
-    for part, hint in zip(LATE_PARTS, _HINTS):
-        wanted = part in used or hint.search(request["text"]) or (called and part.startswith("torch.fx"))
-        if wanted and part not in sys.modules:
-            importlib.import_module(part)
-            gc.collect()
-            gc.freeze()
+    parts = [
+        part for part, hint in _LATE_PARTS.items() if hint.search(request["text"]) or (called and "torch.fx" in part)
+    ]
+    if worker_installed.learn([*parts, *used]):
+        gc.collect()
+        gc.freeze()
 
 
 def run(request: Message, report: Report) -> None:
@@ -93,22 +95,23 @@ def run(request: Message, report: Report) -> None:
         _search(request, report)
         return
     path, entry = request["path"], request["entry"] or request["path"]
+    _begin(request)
     changes = [{}, *request["further"]]
     runs = [Once({**request, **one}, report, last=number == len(changes)) for number, one in enumerate(changes, 1)]
     furnish(request["place"], request["cwd"], os.path.dirname(entry), os.path.dirname(path))
     code = _compiled(request, runs[0])
     shadow(path, code, replace_copy(path, request["text"]))
-    known = len(sys.modules)
     runs[0].make(code)
     for one in runs[1:]:
         os.write(1, _BETWEEN)
-        forget(path, known)
+        forget(path, request["known"])
         one.make(code)
 
 
 def _search(request: Message, report: Report) -> None:
     """Look for calls; what kept the file from being imported is the error of the run."""
     path, folder = request["path"], os.path.dirname(request["path"])
+    _begin(request)
     furnish(request["place"], request["cwd"], folder, folder)
     error: BaseException | None = None
     try:
@@ -120,7 +123,15 @@ def _search(request: Message, report: Report) -> None:
         error = raised
         traceback.print_exc()
     told = None if error is None else worker_tensors.error(error, path)
-    report({"ended": {**_SILENT, "error": told, "used": [part for part in LATE_PARTS if part in sys.modules]}})
+    report({"ended": {**_SILENT, "error": told, "used": worker_installed.met(path, request["known"])}})
+
+
+def _begin(request: Message) -> None:
+    """The user's own packages come before what the server has imported; what the run imports counts from here."""
+    path, cwd = request["path"], request["cwd"]
+    roots = (os.path.dirname(request["entry"] or path), os.path.dirname(path), package_of(path)[0])
+    worker_installed.leave(path, *roots, cwd, os.path.join(cwd, "src"))
+    request["known"] = len(sys.modules)
 
 
 def _compiled(request: Message, once: Once) -> types.CodeType:

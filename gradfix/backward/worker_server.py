@@ -16,7 +16,7 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from mmap import PAGESIZE
 from typing import Any
@@ -29,7 +29,7 @@ BEGUN = b'{"begun": true}\n'  # what a run says first: its time counts from here
 
 Message = dict[str, Any]  # a JSON object
 Runner = Callable[[Message, Callable[[Message], None]], None]
-Prepare = Callable[[Message, set[str]], None]
+Prepare = Callable[[Message, Iterable[str]], None]
 Begin = Callable[[], Runner]
 
 
@@ -55,7 +55,7 @@ class Server:
     def __init__(self, requests: int, replies: int, *, scratch: str, limits: dict[str, Any], own_pids: bool) -> None:
         self._requests, self._replies = requests, replies
         self._scratch, self._limits, self._own_pids = scratch, limits, own_pids
-        self._used: set[str] = set()  # late parts of torch, as runs reported them
+        self._used: dict[str, None] = {}  # installed modules that runs met, in order
         self._own_proc = own_pids and _process_of_proc() == "1"
 
     def serve(self, begin: Begin, prepare: Prepare | None = None) -> None:
@@ -200,11 +200,11 @@ class Server:
         return True
 
     def _note_used(self, lines: bytes) -> None:
-        """Learn from a run's last message which parts of torch it imported; `prepare` knows the names it accepts."""
+        """Learn from a run's last message what it imported; `prepare` knows the names it accepts."""
         last = lines.rpartition(b"\n")[2]
         if last.startswith(b'{"ended"'):
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                self._used.update(map(str, json.loads(last)["ended"]["used"]))
+                self._used.update(dict.fromkeys(map(str, json.loads(last)["ended"]["used"])))
 
     def _broken_bound(self, deadline: float) -> str | None:
         if time.monotonic() > deadline:
