@@ -46,4 +46,5 @@ def _measuring(request: Request, failure: Failure | None) -> Request:
         fresh_leaves=cure is Cure.FRESH_LEAVES,
         direction=0 if cure in _FORWARD_ONLY else None,
     )
-    return replace(plain, unchecked=True, ones=cure is Cure.ONES, plan=plan)
+    kept, apart = cure is Cure.KEPT, cure is Cure.APART
+    return replace(plain, unchecked=True, ones=cure is Cure.ONES, kept=kept, apart=apart, plan=plan)

@@ -1,7 +1,7 @@
 """Reference gradients for an original that raises: the ladder of oracles, first that applies.
 
 1. The original itself, run so that it doesn't raise: its saved tensors packed as clones, its leaves handed out as
-   `leaf * 1`, a cotangent of ones where torch asks for one.
+   `leaf * 1`, a cotangent of ones where torch asks for one, graphs kept for a second pass, expanded tensors copied.
 2. Float64 central differences of the original's forward along fixed directions, when nothing in it stops gradients on
    purpose: a detach, no_grad, a custom Function, an inner `autograd.grad` or hard-coded float32 make differences
    differ from the gradient that is meant.
@@ -70,6 +70,8 @@ def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]
             lines=(),
             hooks=True,
             ones=Cure.ONES in cures,
+            kept=Cure.KEPT in cures,
+            apart=Cure.APART in cures,
             plan=replace(request.plan, fresh_leaves=Cure.FRESH_LEAVES in cures),
         )
         run = make(cured)

@@ -75,6 +75,8 @@ class Request:
     plan: Plan = field(default_factory=Plan)
     hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
     ones: bool = False  # a cotangent of ones where torch would ask for one
+    kept: bool = False  # every backward keeps its graph
+    apart: bool = False  # what `expand` returns has memory of its own
     directions: int = 0  # directional derivatives to report
     unchecked: bool = False  # torch's version check is off: what it would raise is computed, wrongly
     measure: bool = False  # time and memory instead of what is computed

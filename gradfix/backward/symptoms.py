@@ -18,6 +18,8 @@ class Cure(Enum):
     HOOKS = "clone-packing saved-tensor hooks"
     FRESH_LEAVES = "the original with leaves fed as `leaf * 1`"
     ONES = "the original's autograd with a cotangent of ones"
+    KEPT = "the original with its graphs kept"
+    APART = "the original with expanded tensors copied"
     DIFFERENCES = "float64 central differences"
     NONE = "none"
 
@@ -43,6 +45,8 @@ _KINDS = {
     "a view's base written": HazardKind.MULTI_VIEW_WRITTEN,
     "a no_grad view written": HazardKind.NO_GRAD_VIEW_WRITTEN,
     "out= with gradients": HazardKind.OUT_WRITTEN,
+    "an expanded tensor written": HazardKind.EXPANDED_WRITTEN,
+    "backward a second time": HazardKind.SECOND_BACKWARD,
 }
 SYMPTOMS = tuple(
     Symptom(*row, _KINDS.get(row[1]))
@@ -59,6 +63,7 @@ SYMPTOMS = tuple(
         ("its base or another view of its base has been modified inplace", "a view's base written", Cure.DIFFERENCES),
         ("functions with out=... arguments don't support", "out= with gradients", Cure.DIFFERENCES),
         ("Can't call numpy() on Tensor that requires grad", "numpy() on a tracked tensor", Cure.DIFFERENCES),
+        ("of the written-to tensor refers to a single memory location", "an expanded tensor written", Cure.APART),
         ("refer to a single memory location", "memory overlap in a write", Cure.NONE),
         ("Inplace update to inference tensor", "an inference tensor written", Cure.NONE),
         ("Inference tensors cannot be saved for backward", "an inference tensor saved", Cure.NONE),
@@ -66,7 +71,7 @@ SYMPTOMS = tuple(
         ("vmap: We do not support batching operators", "a write by mask under vmap", Cure.NONE),
         ("data-dependent control flow", "data-dependent control flow under vmap", Cure.NONE),
         ("would mutate a captured Tensor", "a captured tensor written", Cure.NONE),
-        ("backward through the graph a second time", "backward a second time", Cure.NONE),
+        ("backward through the graph a second time", "backward a second time", Cure.KEPT),
     )
 )
 

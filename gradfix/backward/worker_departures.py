@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from gradfix.backward.worker_vary import Departure, Leaves
 from gradfix.tracer.trace import bypassed_checkpoint
 
 Message = dict[str, Any]
+_EXPANDING = (torch.Tensor.expand, torch.Tensor.expand_as, torch.Tensor.broadcast_to, torch.broadcast_to)
 
 
 def seed(number: int) -> None:
@@ -34,6 +36,8 @@ def departures(request: Message, leaves: Leaves) -> Iterator[None]:
         if request["hooks"]:
             stack.enter_context(bypassed_checkpoint())
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t))
+        if request["apart"]:
+            stack.enter_context(_Apart())
         if request["unchecked"]:
             stack.enter_context(bypassed_checkpoint())
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
@@ -49,6 +53,16 @@ def departures(request: Message, leaves: Leaves) -> Iterator[None]:
         if leaves.plan.departs:
             stack.enter_context(Departure(leaves))
         yield
+
+
+class _Apart(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed
+    """Gives every element of an expanded tensor a memory cell of its own."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Message | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        return result.clone() if function in _EXPANDING else result
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ class Observer:
         self.directions = 0  # > 0: report derivatives along so many directions
         self.forward_only = False  # report the objective of the first pass and stop
         self.ones = False  # a cotangent of ones where torch would ask for one
+        self.kept = False  # every pass keeps its graph
         self.quiet = False  # look at nothing: the run is measured
         self.clock = Clock()
         self.executed: set[int] = set()  # of the watched lines; filled by the line tracer
@@ -72,6 +73,7 @@ class Observer:
             inputs, args = args[3], args[:3]
         if inputs is not None:
             keywords["inputs"] = inputs
+        args, keywords = self._keeping(args, keywords)
         if self._inside:
             return _backward(tensors, grad_tensors, *args, **keywords)
         roots, cotangents = _pair(tensors, grad_tensors)
@@ -81,7 +83,14 @@ class Observer:
 
         return self._observe("backward", roots, cotangents, call, ())
 
+    def _keeping(self, args: tuple[Any, ...], keywords: Message) -> tuple[tuple[Any, ...], Message]:
+        """The arguments from `retain_graph` on, as this run has them."""
+        if not self.kept:
+            return args, keywords
+        return ((True, *args[1:]), keywords) if args else (args, {**keywords, "retain_graph": True})
+
     def _observed_grad(self, outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **keywords: Any) -> Any:
+        args, keywords = self._keeping(args, keywords)
         if self._inside or any(wire.plain(root) is None for root in _pair(outputs, None)[0]):
             return _grad(outputs, inputs, grad_outputs, *args, **keywords)
         roots, cotangents = _pair(outputs, grad_outputs)

@@ -39,6 +39,7 @@ class Once:
         observer.directions = request["directions"]
         observer.forward_only = plan.direction is not None
         observer.ones = request["ones"]
+        observer.kept = request["kept"]
         observer.quiet = request["measure"]
         observer.finish = self._finish
         self._lines = Lines(request["path"], frozenset(request["lines"]))

@@ -261,6 +261,41 @@ y.sum().backward()
     assert wrong.verdict is Verdict.REJECTED
 
 
+TWICE = "def f(x):\n    h = x.exp()\n    h.sum().backward()\n    (h * 2).sum().backward()\n"
+GRAD_TWICE = """\
+x = torch.randn(3, requires_grad=True)
+h = x.exp()
+g, = torch.autograd.grad(h.sum(), x)
+(h * 2).sum().backward()
+"""
+EXPANDED = "def f(x):\n    y = x[:1].expand(3)\n    z = torch.zeros(1).expand(3)\n    z += x\n    return z * y\n"
+OF_THREE = DeclaredCall("f(randn(3))")
+GRAPHS, COPIES = "the original with its graphs kept", "the original with expanded tensors copied"
+
+
+@pytest.mark.parametrize(
+    ("text", "case", "old", "new", "oracle"),
+    [
+        (TWICE, OF_THREE, "h.sum().backward()", "h.sum().backward(retain_graph=True)", GRAPHS),
+        (TWICE, OF_THREE, "h.sum().backward()", "h.sum().backward(); h = x.exp()", GRAPHS),
+        (TWICE, OF_THREE, "h.sum().backward()", "h.sum().backward(); h = x.detach().exp() + 0 * x", None),
+        (TWICE, OF_THREE, "(h * 2).sum().backward()", "pass", None),
+        (GRAD_TWICE, None, "(h.sum(), x)", "(h.sum(), x, retain_graph=True)", GRAPHS),
+        (GRAD_TWICE, None, "(h.sum(), x)", "(h.sum(), x, None, True)", GRAPHS),
+        (EXPANDED, OF_THREE, "zeros(1).expand(3)", "zeros(1).expand(3).clone()", COPIES),
+        (EXPANDED, OF_THREE, "z += x", "z = z + x", COPIES),
+        (EXPANDED, OF_THREE, "z += x", "z = z + x.detach() + 0 * x", None),
+        (EXPANDED, OF_THREE, "zeros(1).expand(3)", "ones(1).expand(3).clone()", None),
+    ],
+)
+def test_a_freed_graph_is_kept_and_an_expanded_tensor_copied(
+    judge: Judge, text: str, case: DeclaredCall | None, old: str, new: str, oracle: str | None
+) -> None:
+    judgement = judge(text, old, new, case)
+    expected = Verdict.REJECTED if oracle is None else Verdict.FIXED
+    assert (judgement.verdict, judgement.oracle) == (expected, oracle), judgement
+
+
 def test_errors_without_any_oracle_are_unchecked(judge: Judge) -> None:
     text = "x = torch.randn(4, requires_grad=True)\ny = x * 1\ny[1:] = y[:-1]\ny.sum().backward()\n"
     judgement = judge(text, "y[1:] = y[:-1]", "v = y[:-1].clone(); y = y.clone(); y[1:] = v")
