@@ -117,6 +117,7 @@ class Observer:
                 torch.ones_like(root) if cotangent is None and root.numel() != 1 else cotangent
                 for root, cotangent in zip(roots, cotangents)
             ]
+            self._leaves.note_roots(roots)
             event: Message = {"kind": kind, "line": self._line(), "rng": wire.rng_state()}
             event["roots"] = [self.wire.tensor(root) for root in roots]
             if self.forward_only:

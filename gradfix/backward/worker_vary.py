@@ -28,7 +28,11 @@ _FILLED = {torch.tensor, torch.zeros, torch.ones, torch.full, torch.arange, torc
 _REFILLS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_, torch.Tensor.random_} | {
     function for name, function in vars(torch.nn.init).items() if name.endswith("_") and not name.startswith("_")
 }
-_STOPS = {torch.Tensor.detach: "detach", torch.Tensor.detach_: "detach", torch.detach: "detach"}
+_DETACHING = {torch.Tensor.detach, torch.detach}
+_SHAPES_ONLY = {torch.zeros_like, torch.ones_like, torch.empty_like, torch.rand_like, torch.randn_like} | {
+    getattr(torch.Tensor, name) for name in ("size", "dim", "numel", "stride", "__len__", "is_floating_point")
+}
+_SHAPES = ("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf")
 _TO_NUMBERS = {torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.__float__, torch.Tensor.numpy, torch.tensor}
 NUMBERS = "numbers taken from tensors"  # as `protocol.NUMBERS` says it on the other side
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
@@ -61,6 +65,7 @@ class Leaves:
         self.tracked: list[torch.Tensor] = []
         self.stops: set[str] = set()
         self.scaling = True  # whether what is drawn at random is scaled
+        self.detached: dict[int, torch.Tensor] = {}  # what `detach` returned, by id
         self.ignored: dict[int, torch.Tensor] = {}  # leaves of our own making that stand for nothing of the user's
         self.labels: dict[int, str] = {}  # names of leaves that no variable of the user holds, by id
         self._ordinal: dict[int, int] = {}
@@ -70,6 +75,11 @@ class Leaves:
     def hidden(self) -> dict[int, torch.Tensor]:
         """The leaf behind each tensor that the user holds in its place, by id of the latter."""
         return {id(derived): leaf for derived, leaf in self._derived}
+
+    def note_roots(self, roots: list[torch.Tensor]) -> None:
+        """What backward starts from counts as used."""
+        if any(id(root) in self.detached for root in roots):
+            self.stops.add("detach")
 
     def scale(self, tensor: torch.Tensor) -> None:
         """Multiply a freshly made floating tensor in place, once, without bumping its version."""
@@ -143,12 +153,15 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
         keywords = dict(kwargs or {})
         if self._plan.double:
             self._look_for_stops(function, args)
+            self._look_for_detached(function, [*args, *keywords.values()])
         hashable = _known(function)
         if hashable in _RANDOM or hashable in _FILLED:
             return self._make(function, args, keywords, random=hashable in _RANDOM)
         if hashable in _REFILLS:
             return self._refill(function, args, keywords)
         result = function(*args, **keywords)
+        if hashable in _DETACHING and self._plan.double and not _called_from_inside(sys._getframe(1)):
+            self._leaves.detached[id(result)] = result
         if hashable is torch.Tensor.requires_grad_ and isinstance(result, torch.Tensor) and result.requires_grad:
             return self._new_leaf(result)
         if _setter_name(function) == "requires_grad" and len(args) > 1 and args[1]:
@@ -203,11 +216,17 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
         if self._plan.double and isinstance(result, torch.Tensor) and result.dtype in _NARROW:
             self._leaves.stops.add("float32 written into the code")
 
+    def _look_for_detached(self, function: Function, given: list[Any]) -> None:
+        """A detached tensor stops a gradient where something is computed from its values."""
+        if _known(function) in _SHAPES_ONLY or _getter_name(function) in _SHAPES:
+            return
+        if self._leaves.detached and _is_among(self._leaves.detached, given):
+            self._leaves.stops.add("detach")
+
     def _look_for_stops(self, function: Function, args: tuple[Any, ...]) -> None:
         """Central differences see through whatever stops a gradient on purpose: note that it ran."""
-        stop = _STOPS.get(_known(function))
-        if stop is not None and not _called_from_inside(sys._getframe(2)):
-            self._leaves.stops.add(stop)
+        if _known(function) is torch.Tensor.detach_ and not _called_from_inside(sys._getframe(2)):
+            self._leaves.stops.add("detach")
         if _known(function) in _TO_NUMBERS and torch.is_grad_enabled() and any(map(has_graph, args)):
             self._leaves.stops.add(NUMBERS)
         if getattr(function, "__name__", "") == "_set_grad_enabled" and args and args[0] is False:
@@ -218,6 +237,12 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             written = isinstance(args[0], torch.Tensor) and id(args[0]) in self._data_views
             if not (written and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__")))):
                 self._leaves.stops.add(".data")
+
+
+def _is_among(tensors: dict[int, torch.Tensor], value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_is_among(tensors, item) for item in value)
+    return isinstance(value, torch.Tensor) and id(value) in tensors
 
 
 def has_graph(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import Judge
 
+from gradfix.backward.cases import DeclaredCall
 from gradfix.findings import HazardKind, Verdict
 
 DIFFERENCES = "float64 central differences"
@@ -56,6 +57,29 @@ def test_a_number_that_weighs_another_term_leaves_it_open(judge: Judge) -> None:
     judgement = judge(ADVANTAGE, "torch.tensor", "torch.stack", kinds=CUT)
     assert judgement.verdict is Verdict.UNCHECKED
     assert judgement.reason == "no oracle: numbers taken from tensors, which central differences see through"
+
+
+@pytest.mark.parametrize(
+    ("line", "oracle"),
+    [
+        ("c = torch.zeros_like(a.detach()) + b.detach().dim()", DIFFERENCES),
+        ("c, log = 0.0, [a.detach()]", DIFFERENCES),
+        ("c = a.detach() * 0.5", None),
+        ("c = torch.stack([b, a.detach()]).sum()", None),
+        ("c = b * a.detach().shape.numel() + a.detach().view(())", None),
+    ],
+)
+def test_only_a_detached_tensor_whose_values_count_stops_gradients(judge: Judge, line: str, oracle: str | None) -> None:
+    text = STACKED + f"{line}\nloss = torch.tensor([a + c, b]).prod()\nloss.backward()\n"
+    judgement = judge(text, "torch.tensor", "torch.stack", kinds=CUT)
+    assert judgement.oracle == oracle, judgement
+    assert judgement.verdict is (Verdict.FIXED if oracle else Verdict.UNCHECKED)
+
+
+def test_a_detached_output_stops_gradients(judge: Judge) -> None:
+    text = "def f(x):\n    a = x.exp()\n    return torch.tensor([a.sum(), x.sum()]), a.detach()\n"
+    judgement = judge(text, "torch.tensor", "torch.stack", DeclaredCall("f(randn(3))"), kinds=CUT)
+    assert judgement.verdict is Verdict.UNCHECKED, judgement
 
 
 def test_a_leaf_of_its_own_has_another_gradient(judge: Judge) -> None:
