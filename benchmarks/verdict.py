@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,20 @@ def verdict(checker: Checker) -> str:
     """One verdict on the program above."""
     line = frozenset({4})
     return checker.judge(Path("program.py"), BEFORE, AFTER, Program(), line, line).verdict.value
+
+
+def processor_time() -> float:
+    """Seconds of the processor that a guarded run of the program above takes, with all that its server does for it."""
+    request = Request(path="program.py", text=BEFORE, cwd=str(Path.cwd()), seconds=10.0, backwards=8)
+    spent = []
+    for runs in (1, RUNS + 1):
+        before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+        server = Server(sys.executable, Limits(), trust=False)
+        for _ in range(runs):
+            server.run(request)
+        server.close()
+        spent.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before)
+    return (spent[1] - spent[0]) / RUNS
 
 
 def runs_a_second(servers: int) -> float:
@@ -67,6 +82,7 @@ def main() -> None:
         f"median ratio {statistics.median(ratios):.2f}"
     )
     print(f"warm: {statistics.median(warm):.1f} verdicts a second, of 8 pairs of runs and their oracles each")
+    print(f"a guarded run takes {1e3 * processor_time():.1f} ms of one core")
     one, two = zip(*((runs_a_second(1), runs_a_second(2)) for _ in range(ROUNDS)), strict=True)
     ratio = statistics.median(b / a for a, b in zip(one, two, strict=True))
     print(

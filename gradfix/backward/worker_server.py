@@ -207,11 +207,11 @@ class Server:
                 self._used.update(dict.fromkeys(map(str, json.loads(last)["ended"]["used"])))
 
     def _broken_bound(self, deadline: float) -> str | None:
+        pids = self._descendants()
+        if len(pids) > self._limits["processes"]:  # before the time: on a busy machine they have used that up
+            return f"more than {self._limits['processes']} processes"
         if time.monotonic() > deadline:
             return "time"
-        pids = self._descendants()
-        if len(pids) > self._limits["processes"]:
-            return f"more than {self._limits['processes']} processes"
         own = _resident("self")  # what a child shares with this process isn't its own
         if sum(max(0, _resident(pid) - own) for pid in pids) > self._limits["memory"] or _host_is_short():
             return f"more than {_mib(self._limits['memory'])} of memory"
