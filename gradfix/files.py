@@ -31,7 +31,12 @@ class Stamp:
 
 
 def read(path: Path | str) -> tuple[Source, Stamp]:
-    """The file as a source, and its stamp for `write`. Raises `FileProblem`, also for pipes, folders and devices."""
+    """The file as a source, and its stamp for `write`.
+
+    Raises `FileProblem`, also for pipes, folders, devices and notebooks: their JSON may well parse as Python.
+    """
+    if str(path).endswith(".ipynb"):
+        raise FileProblem(str(path), f"a notebook: export its code (`jupyter nbconvert --to script {Path(path).name}`)")
     try:
         before = os.stat(path)
         if not stat.S_ISREG(before.st_mode):
