@@ -232,7 +232,7 @@ class TestRead:
     @posix_only
     def test_a_notebook_is_refused_though_its_json_parses_as_python(self, tmp_path: Path) -> None:
         (tmp_path / "a.ipynb").write_text('{"cells": [{"execution_count": null}]}')
-        with pytest.raises(FileProblem, match="jupyter nbconvert --to script a.ipynb"):
+        with pytest.raises(FileProblem, match="jupyter nbconvert --to script a"):
             read(tmp_path / "a.ipynb")
 
     def test_a_pipe_is_refused_without_waiting_for_it(self, tmp_path: Path) -> None:
