@@ -17,6 +17,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 _NUMBERS = frozenset("int float bool str len round range isinstance hasattr callable ord repr type format hash".split())
 _OF_ITEMS = frozenset("sum max min abs sorted reversed next iter zip enumerate list tuple set frozenset".split())
 _HOLDERS = frozenset("list tuple set frozenset dict sorted zip enumerate OrderedDict defaultdict Counter deque".split())
+# What no tensor can be changed by: a list, a string, a dict.
+NO_OPERANDS = (ast.JoinedStr, ast.List, ast.ListComp, ast.Tuple, ast.Dict, ast.DictComp, ast.Set, ast.SetComp)
+_SEQUENCES = (ast.List, ast.ListComp, ast.Tuple)
 _PLAIN_METHODS = frozenset(
     "size dim ndimension numel nelement item tolist keys format join startswith endswith".split()
 )
@@ -33,6 +36,7 @@ class Evidence:
         self._modules = modules  # local name of an import -> what it imports
         self._bound: dict[str, list[ast.expr | None]] = {}  # None: anything
         self._put: dict[str, list[ast.expr | None]] = {}  # into what the variable holds
+        self._added: dict[str, list[ast.expr | None]] = {}  # by `op=`
         self._parameters = {a.arg: a.annotation for a in _arguments(function.args)}
         for node in nodes_of(function):
             self._note(node)
@@ -50,6 +54,8 @@ class Evidence:
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 self._bind(target, node.value)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            self._added.setdefault(node.target.id, []).append(node.value)
         elif isinstance(node, (ast.AnnAssign, ast.AugAssign, ast.NamedExpr)) and node.value is not None:
             self._bind(node.target, node.value)
         elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
@@ -104,14 +110,17 @@ class Evidence:
         if (name, deep) in seen:
             return False
         seen.add((name, deep))
-        values = self._bound.get(name)
+        values = self._bound.get(name, [])
+        added = self._added.get(name, [])
         if name in self._parameters:
             if _annotated_tensor(self._parameters[name], deep):
                 return True
-        elif values is None:
+        elif not values:
             return True  # of an enclosing function or the module
-        inside = self._put.get(name, ()) if deep else ()
-        return any(value is None or self._may(value, deep, seen) for value in (*(values or ()), *inside))
+        elif not deep and all(isinstance(value, _SEQUENCES) for value in values):
+            return False  # measured (2.13): a list or tuple that something is added to stays one, or raises
+        inside = self._put.get(name, []) if deep else []
+        return any(value is None or self._may(value, deep, seen) for value in (*values, *added, *inside))
 
     def _call_may(self, node: ast.Call, deep: bool, seen: set[tuple[str, bool]]) -> bool:
         called = node.func
@@ -130,6 +139,11 @@ class Evidence:
         if name in _OF_ITEMS or name in _HOLDERS:
             return any(self._may(part, True, seen) for part in (*node.args, *(k.value for k in node.keywords)))
         return True
+
+
+def is_named(node: ast.Subscript) -> bool:
+    """True for `table["name"]`, which is no part of a tensor."""
+    return isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
 
 
 def _arguments(node: ast.arguments) -> Iterator[ast.arg]:

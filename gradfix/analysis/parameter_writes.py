@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from gradfix import torch_ops
+from gradfix.analysis.evidence import NO_OPERANDS, Evidence, is_named
 from gradfix.analysis.names import nodes_of
 from gradfix.analysis.write_spellings import leads
 from gradfix.torch_ops import ViewKind
@@ -80,12 +81,26 @@ def _definitions(tree: ast.Module) -> tuple[dict[str, _Function], dict[str, ast.
 
 
 def _writes(node: _Function, *, skip: int) -> bool:
-    places = [(root, getattr(inner, "lineno", 0)) for inner in _telling(node) for root in written(inner)]
+    places = [(root, getattr(at, "lineno", 0), at) for at in _telling(node) for root in written(at)]
     if not places:
         return False
     names = _names_of_parameters(node, skip)
     renewed = _renewed(node, names)
-    return any(root in names and line <= renewed.get(root, line) for root, line in places)
+    evidence = Evidence(node, {})
+    return any(
+        root in names and line <= renewed.get(root, line) and _may_hit_tensor(evidence, at) for root, line, at in places
+    )
+
+
+def _may_hit_tensor(evidence: Evidence, node: ast.AST) -> bool:
+    """Whether what is assigned to may be a tensor or a part of one, for all that the function tells."""
+    if isinstance(node, ast.AugAssign):
+        return not isinstance(node.value, NO_OPERANDS) and evidence.is_write(node.target, augmented=True)
+    if isinstance(node, ast.Assign):
+        parts = (inner for target in node.targets for inner in ast.walk(target) if isinstance(inner, ast.Subscript))
+        stored = (part for part in parts if isinstance(part.ctx, ast.Store) and not is_named(part))
+        return any(evidence.is_write(part, augmented=False) for part in stored)
+    return True
 
 
 def _renewed(node: _Function, names: set[str]) -> dict[str, int]:

@@ -11,12 +11,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gradfix.analysis.evidence import Evidence
+from gradfix.analysis.evidence import NO_OPERANDS, Evidence, is_named
 from gradfix.analysis.names import imports_of
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-# What no tensor can be changed by: a list, a string, a dict.
-_NO_OPERANDS = (ast.JoinedStr, ast.List, ast.ListComp, ast.Tuple, ast.Dict, ast.DictComp, ast.Set, ast.SetComp)
 _FLAGS = frozenset({"requires_grad_", "share_memory_", "retain_grad_", "rename_", "coalesce_"})  # write nothing
 _OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "setitem"})  # of the module `operator`
 _DUNDERS = frozenset(f"__{name}__" for name in _OPERATORS)
@@ -207,15 +205,13 @@ def _attribute(found: Survey, scope: Scope, node: ast.Attribute) -> None:
 
 
 def _augmented(found: Survey, scope: Scope, node: ast.AugAssign) -> None:
-    if not isinstance(node.value, _NO_OPERANDS):
+    if not isinstance(node.value, NO_OPERANDS):
         scope.items.append((node.target, True))
 
 
 def _subscript(found: Survey, scope: Scope, node: ast.Subscript) -> None:
-    if isinstance(node.ctx, ast.Store):
-        key = node.slice
-        if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
-            scope.items.append((node, False))
+    if isinstance(node.ctx, ast.Store) and not is_named(node):
+        scope.items.append((node, False))
 
 
 def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
