@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from gradfix.analysis.buffers import gives_metadata, only_reads, sets_gradients
 from gradfix.analysis.facts import FilledBlock, IndexKind, Piece, Tracked, ValueKind, Write, WriteForm
 from gradfix.analysis.machine import Machine
+from gradfix.analysis.nodes import every_node
 from gradfix.analysis.records import WriteRecord
-from gradfix.analysis.scopes import Bindings, Parents, names_in
+from gradfix.analysis.scopes import Bindings, names_in, parents
 from gradfix.analysis.slot_shapes import Cut, Made, Names, SlotShape, cut_of, int_of, operands, unbound_of
 
 _LEAVING = (ast.Break, ast.Continue, ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr)
@@ -57,7 +58,7 @@ class _Finder:
 
     def __init__(self, m: Machine, tree: ast.Module, describe: Describe) -> None:
         self._m = m
-        self._parents = Parents(tree)
+        self._parents = parents(tree)
         self._bindings: dict[int, Bindings] = {}
         self._describe = describe
         self._records = {id(record.statement): record for record in m.writes.values()}
@@ -157,9 +158,9 @@ class _Finder:
         bounds = {name for place in run.places for name in names_in(place.item)}
         if any(node.id in bounds for statement in run.between for node in _stores(statement)):
             return True
-        inside = {id(node) for statement in run.between for node in ast.walk(statement)}
+        inside = {id(node) for statement in run.between for node in every_node(statement)}
         for statement in run.between:
-            for node in ast.walk(statement):
+            for node in every_node(statement):
                 if isinstance(node, _LEAVING) or (isinstance(node, (ast.Name, ast.Attribute)) and sets_gradients(node)):
                     return True
         return any(
@@ -183,7 +184,7 @@ class _Finder:
         metadata = False
         for statement in run.between:
             place = next((p for p in run.places if p.write.statement is statement), None)
-            for node in ast.walk(statement):
+            for node in every_node(statement):
                 if not isinstance(node, ast.Name) or node.id != name:
                     continue
                 around = self._parents.of(node)
@@ -336,7 +337,7 @@ def _named(found: tuple[Cut, ast.expr], run: _Run) -> tuple[object, ...]:
 
 
 def _stores(statement: ast.stmt) -> Iterator[ast.Name]:
-    for node in ast.walk(statement):
+    for node in every_node(statement):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             yield node
 

@@ -10,7 +10,7 @@ from gradfix.analysis import coverage
 from gradfix.analysis.facts import FilledBuffer, IndexItem, IndexKind, SlotAccess, SlotWrite, Write, WriteForm
 from gradfix.analysis.machine import Machine
 from gradfix.analysis.records import WriteRecord
-from gradfix.analysis.scopes import Bindings, Loop, Parents, driving_loop, names_in, stored_in
+from gradfix.analysis.scopes import Bindings, Loop, Parents, driving_loop, names_in, parents, stored_in
 from gradfix.analysis.slots import Chain, access_of, axes_of, chain_of
 from gradfix.analysis.values import Storage
 
@@ -87,7 +87,7 @@ class _Finder:
 
     def __init__(self, m: Machine, tree: ast.Module, describe: Describe) -> None:
         self._m = m
-        self._parents = Parents(tree)
+        self._parents = parents(tree)
         self._bindings: dict[int, Bindings] = {}
         self._describe = describe
         self._writers: dict[Storage, list[WriteRecord]] = {}

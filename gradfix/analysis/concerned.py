@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from gradfix.analysis.machine import Machine
-from gradfix.analysis.names import Function, nodes_of
+from gradfix.analysis.nodes import Function, every_node, nodes_of
 from gradfix.analysis.parameter_writes import bindings, written
 
 _STEPS = 3  # names that stand for a tensor through other names
@@ -58,7 +58,7 @@ def _simple(statement: ast.AST, at: ast.Call) -> ast.AST:
 
 def _spelled(node: ast.AST) -> frozenset[str]:
     found = set[str]()
-    for inner in ast.walk(node):
+    for inner in every_node(node):
         if isinstance(inner, ast.Name):
             found.add(inner.id)
         elif isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "self":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
-from gradfix.analysis.names import nodes_of
+from gradfix.analysis.nodes import nodes_of
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -117,10 +117,25 @@ class Evidence:
                 return True
         elif not values:
             return True  # of an enclosing function or the module
-        elif not deep and all(isinstance(value, _SEQUENCES) for value in values):
-            return False  # measured (2.13): a list or tuple that something is added to stays one, or raises
+        elif not deep and self._is_sequence(ast.Name(name, ast.Load()), set()):
+            return False
         inside = self._put.get(name, []) if deep else []
         return any(value is None or self._may(value, deep, seen) for value in (*values, *added, *inside))
+
+    def _is_sequence(self, node: ast.expr | None, seen: set[str]) -> bool:
+        """Whether it surely is a list or tuple. Measured (2.13): what a tensor is added to stays one, or raises."""
+        if isinstance(node, ast.Name):
+            if node.id in self._parameters or node.id not in self._bound:
+                return False
+            if node.id in seen:
+                return True  # as far as its other values are
+            seen.add(node.id)
+            return all(self._is_sequence(value, seen) for value in self._bound[node.id])
+        if isinstance(node, ast.BinOp):
+            return isinstance(node.op, ast.Add) and self._is_sequence(node.left, seen)
+        if isinstance(node, ast.Subscript):
+            return isinstance(node.slice, ast.Slice) and self._is_sequence(node.value, seen)
+        return isinstance(node, _SEQUENCES)
 
     def _call_may(self, node: ast.Call, deep: bool, seen: set[tuple[str, bool]]) -> bool:
         called = node.func

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gradfix.analysis.alikes import ELEMENTWISE, is_made_floating, is_reduced, same_shape
 from gradfix.analysis.facts import IndexKind, MaskedWrite, Masking, ValueKind, Write, WriteForm
-from gradfix.analysis.scopes import Bindings, Parents
+from gradfix.analysis.scopes import Bindings, parents
 
 _TESTS = frozenset({"isnan", "isinf", "isfinite", "abs"})
 _ALLOWED = (
@@ -72,7 +72,7 @@ class _Finder:
     """The tree, and what is known of its names."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self._parents = Parents(tree)
+        self._parents = parents(tree)
         self._bindings: dict[int, Bindings] = {}
 
     def follows(self, write: Write, other: Write) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 from gradfix.analysis.facts import Spelling
+from gradfix.analysis.nodes import Function, nodes_of
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 SCOPES = (*FUNCTIONS, ast.ClassDef)
@@ -68,48 +68,6 @@ def _after_docstring(tree: ast.Module) -> int:
     return (first.end_lineno or 0) if documented and first is not None else 0
 
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-
-
-@lru_cache(maxsize=512)  # several questions are asked of one function, mostly one after the other
-def nodes_of(function: Function) -> Sequence[ast.AST]:
-    """Every node of a function's body in order, without the bodies of scopes inside, whose own nodes are included."""
-    body: Sequence[ast.AST] = [function.body] if isinstance(function, ast.Lambda) else function.body
-    stack: list[ast.AST | None] = list(reversed(body))
-    found: list[ast.AST] = []
-    while stack:
-        node = stack.pop()
-        if node is None:
-            continue
-        found.append(node)
-        kind = node.__class__
-        fields = _FIELDS.get(kind)
-        for name in _fields_of(kind) if fields is None else fields:
-            part = getattr(node, name, None)
-            if part.__class__ is list:
-                stack.extend(reversed(part))
-            else:
-                stack.append(part)
-    return found
-
-
-# Fields of nodes that hold names, numbers and marks (contexts, operators), no expressions or statements.
-_SAYING_LITTLE = frozenset(
-    "arg asname attr conversion ctx id is_async kind kwd_attrs level module op ops rest simple type_comment".split()
-)
-# Of each kind of node the fields that are walked, last to first.
-_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {
-    **dict.fromkeys((ast.Name, ast.Constant, ast.Global, ast.Nonlocal, ast.MatchSingleton, ast.Lambda), ()),
-    **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef), ("decorator_list",)),
-}
-
-
-def _fields_of(kind: type[ast.AST]) -> tuple[str, ...]:
-    named = {*_SAYING_LITTLE} if kind.__name__ == "TypeAlias" else {*_SAYING_LITTLE, "name"}  # elsewhere it is a string
-    found = _FIELDS[kind] = tuple(name for name in reversed(kind._fields) if name not in named)
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class BodyNames:
     """What the body of a function tells before it runs."""
@@ -118,6 +76,10 @@ class BodyNames:
     is_generator: bool  # calling the function doesn't run its body
     globals: frozenset[str] = frozenset()  # the names it says are the module's
     raises: bool = False  # a `raise` stands in it
+
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+_NAMING = frozenset({*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal})
 
 
 def body_names(node: Function) -> BodyNames:
@@ -129,23 +91,23 @@ def body_names(node: Function) -> BodyNames:
         return BodyNames(frozenset(names), False)
     foreign: set[str] = set()
     of_module: set[str] = set()
-    yields = raises = False
+    kinds = set()
     for inner in nodes_of(node):
-        if isinstance(inner, ast.Name) and isinstance(inner.ctx, (ast.Store, ast.Del)):
-            names.add(inner.id)
-        elif isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(inner.name)
-        elif isinstance(inner, (ast.Import, ast.ImportFrom)):
-            names.update(local for local, _ in imports_of(inner))
-        elif isinstance(inner, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and inner.name:
-            names.add(inner.name)
-        elif isinstance(inner, (ast.Global, ast.Nonlocal)):
-            foreign.update(inner.names)
-            of_module.update(inner.names if isinstance(inner, ast.Global) else ())
-        elif isinstance(inner, (ast.Yield, ast.YieldFrom)):
-            yields = True
-        elif isinstance(inner, ast.Raise):
-            raises = True
+        kind = inner.__class__
+        kinds.add(kind)
+        if kind is ast.Name:
+            if inner.ctx.__class__ is not ast.Load:  # type: ignore[attr-defined]
+                names.add(inner.id)  # type: ignore[attr-defined]
+        elif kind in _NAMING:
+            if isinstance(inner, (ast.Import, ast.ImportFrom)):
+                names.update(local for local, _ in imports_of(inner))
+            elif isinstance(inner, (ast.Global, ast.Nonlocal)):
+                foreign.update(inner.names)
+                of_module.update(inner.names if isinstance(inner, ast.Global) else ())
+            elif inner.name:  # type: ignore[attr-defined]  # of the others
+                names.add(inner.name)  # type: ignore[attr-defined]
+    yields = not kinds.isdisjoint((ast.Yield, ast.YieldFrom))
+    raises = ast.Raise in kinds
     return BodyNames(frozenset(names - foreign), yields, frozenset(of_module), raises)
 
 

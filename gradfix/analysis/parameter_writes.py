@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from gradfix import torch_ops
 from gradfix.analysis.evidence import NO_OPERANDS, Evidence, is_named
-from gradfix.analysis.names import nodes_of
+from gradfix.analysis.nodes import every_node, nodes_of
 from gradfix.analysis.write_spellings import leads
 from gradfix.torch_ops import ViewKind
 
@@ -97,7 +97,7 @@ def _may_hit_tensor(evidence: Evidence, node: ast.AST) -> bool:
     if isinstance(node, ast.AugAssign):
         return not isinstance(node.value, NO_OPERANDS) and evidence.is_write(node.target, augmented=True)
     if isinstance(node, ast.Assign):
-        parts = (inner for target in node.targets for inner in ast.walk(target) if isinstance(inner, ast.Subscript))
+        parts = (inner for target in node.targets for inner in every_node(target) if isinstance(inner, ast.Subscript))
         stored = (part for part in parts if isinstance(part.ctx, ast.Store) and not is_named(part))
         return any(evidence.is_write(part, augmented=False) for part in stored)
     return True
@@ -120,7 +120,7 @@ def written(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.AugAssign):
         targets = [node.target]
     elif isinstance(node, ast.Assign):
-        targets = [inner for target in node.targets for inner in ast.walk(target) if isinstance(inner, ast.Subscript)]
+        targets = [inner for target in node.targets for inner in every_node(target) if isinstance(inner, ast.Subscript)]
     elif isinstance(node, ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name.endswith("_") and not name.endswith("__") and name not in _FLAGS:
@@ -180,7 +180,7 @@ def bindings(node: ast.AST) -> Iterator[tuple[str, str | None]]:
         return
     for target, value in pairs:
         roots = {_root(part) for part in (value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value])}
-        for inner in ast.walk(target):
+        for inner in every_node(target):
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
                 yield from ((inner.id, root) for root in roots)
 
@@ -217,8 +217,8 @@ def _may_share(method: str) -> bool:
 def _layers_that_write(node: ast.ClassDef) -> frozenset[str]:
     """`self.act` of a class that puts a layer there that writes where it is called."""
     found = set[str]()
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Assign) and any(_works_in_place(call) for call in ast.walk(inner.value)):
+    for inner in every_node(node):
+        if isinstance(inner, ast.Assign) and any(_works_in_place(call) for call in every_node(inner.value)):
             found.update(root for target in inner.targets if (root := _root(target)) is not None)
     return frozenset(found)
 

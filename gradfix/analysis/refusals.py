@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
-from gradfix.analysis.names import nodes_of
+from gradfix.analysis.nodes import every_node, nodes_of
 
 
 def refused(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
     """The names of a function whose values go into an `out=` call that nothing in it can avoid."""
     if isinstance(node, ast.Lambda):
+        return frozenset()
+    if not any(inner.__class__ is ast.Call and _gives_out(inner) for inner in nodes_of(node)):
         return frozenset()
     found = {name for call in _out_calls(node.body) for name in _names(_operands(call))}
     if not found:
@@ -31,7 +33,7 @@ def _out_calls(body: Sequence[ast.stmt]) -> Iterator[ast.Call]:
         if isinstance(statement, (ast.For, ast.While)):
             yield from _out_calls(statement.body)
         elif isinstance(statement, (ast.Expr, ast.Assign, ast.AnnAssign, ast.Return)):
-            yield from (n for n in ast.walk(statement) if isinstance(n, ast.Call) and _gives_out(n))
+            yield from (n for n in every_node(statement) if isinstance(n, ast.Call) and _gives_out(n))
 
 
 def _gives_out(call: ast.Call) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from gradfix.analysis.names import FUNCTIONS, SCOPES, body_names
+from gradfix.analysis.nodes import every_node, parents_of
 
 Loop = ast.For | ast.While
 
@@ -15,10 +16,7 @@ class Parents:
     """The way from each node of a tree to the nodes around it."""
 
     def __init__(self, tree: ast.AST) -> None:
-        self._parents: dict[int, ast.AST] = {}
-        for node in ast.walk(tree):
-            for child in ast.iter_child_nodes(node):
-                self._parents[id(child)] = node
+        self._parents = parents_of(tree)
 
     def of(self, node: ast.AST) -> ast.AST | None:
         """The node around `node`."""
@@ -58,7 +56,7 @@ class Bindings:
     def stores(self) -> dict[str, list[ast.Name]]:
         """Each assignment to a name, by name, in the order of the tree."""
         found: dict[str, list[ast.Name]] = {}
-        for node in ast.walk(self.scope):
+        for node in every_node(self.scope):
             if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
                 found.setdefault(node.id, []).append(node)
         return found
@@ -79,7 +77,7 @@ class Bindings:
     @cached_property
     def _shared(self) -> frozenset[str]:
         found: set[str] = set()
-        for node in ast.walk(self.scope):
+        for node in every_node(self.scope):
             if isinstance(node, (ast.Global, ast.Nonlocal)):
                 found.update(node.names)
             elif isinstance(node, FUNCTIONS) and node is not self.scope:
@@ -90,7 +88,7 @@ class Bindings:
     def names(self) -> dict[str, list[ast.Name]]:
         """Every place where a name stands, by name."""
         found: dict[str, list[ast.Name]] = {}
-        for node in ast.walk(self.scope):
+        for node in every_node(self.scope):
             if isinstance(node, ast.Name):
                 found.setdefault(node.id, []).append(node)
         return found
@@ -99,7 +97,7 @@ class Bindings:
     def attributes(self) -> dict[str, list[ast.Attribute]]:
         """Every attribute that is named, by its name."""
         found: dict[str, list[ast.Attribute]] = {}
-        for node in ast.walk(self.scope):
+        for node in every_node(self.scope):
             if isinstance(node, ast.Attribute):
                 found.setdefault(node.attr, []).append(node)
         return found
@@ -109,7 +107,7 @@ class Bindings:
         found = self._outside.get(names)
         if found is None:
             loops = (loop for name in names for loop in self._going_through.get(name, ()))
-            inside = {id(inner) for loop in loops for inner in ast.walk(loop)}
+            inside = {id(inner) for loop in loops for inner in every_node(loop)}
             read = (node for name in names for node in self.names.get(name, ()) if isinstance(node.ctx, ast.Load))
             found = self._outside[names] = [node for node in read if id(node) not in inside]
         return found
@@ -122,7 +120,7 @@ class Bindings:
     def _going_through(self) -> dict[str, list[ast.AST]]:
         """The loops and comprehensions of each of their variables."""
         found: dict[str, list[ast.AST]] = {}
-        for node in ast.walk(self.scope):
+        for node in every_node(self.scope):
             targets = [generator.target for generator in getattr(node, "generators", [])]
             if isinstance(node, (ast.For, ast.comprehension)):
                 targets.append(node.target)
@@ -131,14 +129,20 @@ class Bindings:
         return found
 
 
+@lru_cache(maxsize=1)
+def parents(tree: ast.Module) -> Parents:
+    """The way up in a module; what is asked of one is asked before the next."""
+    return Parents(tree)
+
+
 def names_in(node: ast.AST) -> set[str]:
     """Every name that stands in `node`."""
-    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    return {inner.id for inner in every_node(node) if isinstance(inner, ast.Name)}
 
 
 def stored_in(node: ast.AST) -> set[str]:
     """Every name that is bound in `node`."""
-    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
+    return {inner.id for inner in every_node(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
 
 
 def driving_loop(loops: list[Loop], index: set[str]) -> Loop | None:
@@ -154,7 +158,7 @@ def _with_sources(loop: Loop, names: set[str]) -> set[str]:
     """`names` and those they are computed from in `loop`."""
     known: set[str] = set()
     waiting = set(names)
-    assigned = [node for node in ast.walk(loop) if isinstance(node, ast.Assign)]
+    assigned = [node for node in every_node(loop) if isinstance(node, ast.Assign)]
     while waiting:
         known |= waiting
         found = {n for node in assigned if stored_in_targets(node) & waiting for n in names_in(node.value)}
@@ -181,7 +185,7 @@ def _driver(loops: list[Loop], name: str) -> Loop | None:
 
 def _carries(loop: Loop, name: str) -> bool:
     """Whether `name` goes on from round to round of `loop`, never set anew: `i += 1`, `i = i + 1`."""
-    for node in ast.walk(loop):
+    for node in every_node(loop):
         if isinstance(node, ast.Assign) and name in stored_in_targets(node) and name not in names_in(node.value):
             return False
         if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)) and name in stored_in(node.target):

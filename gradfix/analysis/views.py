@@ -14,8 +14,9 @@ from functools import cached_property
 from gradfix.analysis.facts import WriteForm
 from gradfix.analysis.graph import Visit
 from gradfix.analysis.machine import Machine
+from gradfix.analysis.nodes import every_node
 from gradfix.analysis.records import WriteRecord
-from gradfix.analysis.scopes import Parents, names_in, stored_in
+from gradfix.analysis.scopes import Parents, names_in, parents, stored_in
 from gradfix.analysis.state import State
 from gradfix.analysis.values import Symbol, Tensor
 from gradfix.analysis.view_facts import NamedView
@@ -152,12 +153,12 @@ def _arguments(view: NamedView) -> Iterator[ast.AST]:
 def _is_package(call: ast.Call, view: NamedView) -> bool:
     """`torch.diagonal(y)`: what is viewed is the first argument."""
     assert isinstance(call.func, ast.Attribute)
-    return not any(inner is view.base for inner in ast.walk(call.func))
+    return not any(inner is view.base for inner in every_node(call.func))
 
 
 def _is_item(node: ast.AST, view: NamedView) -> bool:
     """`k[0]` in `y[k[0]]`: an item of a list or dict, none of a shape."""
-    if not isinstance(node, ast.Subscript) or any(inner is view.base for inner in ast.walk(node)):
+    if not isinstance(node, ast.Subscript) or any(inner is view.base for inner in every_node(node)):
         return False
     asked = node.value.func if isinstance(node.value, ast.Call) else node.value
     return not (isinstance(asked, ast.Attribute) and asked.attr in _SIZES | {"size"})
@@ -171,13 +172,13 @@ class Steadiness:
 
     @cached_property
     def _parents(self) -> Parents:
-        return Parents(self._tree)
+        return parents(self._tree)
 
     @cached_property
     def _moving(self) -> frozenset[str]:
         """Names of attributes that are assigned outside of constructors."""
         found = set()
-        for node in ast.walk(self._tree):
+        for node in every_node(self._tree):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
                 scope = self._parents.scope(node)
                 if not isinstance(scope, ast.FunctionDef) or scope.name != "__init__":
@@ -197,7 +198,7 @@ class Steadiness:
         named = names_in(view.view)
         changed = set[str]().union(*(stored_in(node) for node in between))
         scope = self._parents.scope(taken)
-        shared = {n for node in ast.walk(scope) if isinstance(node, (ast.Global, ast.Nonlocal)) for n in node.names}
+        shared = {n for node in every_node(scope) if isinstance(node, (ast.Global, ast.Nonlocal)) for n in node.names}
         return replace(view, taken=taken, until=between[-1]) if named.isdisjoint(changed | shared) else None
 
     def _taken(self, view: NamedView) -> ast.Assign | None:
