@@ -75,10 +75,16 @@ def check_source(
     Raises `FileProblem` when the text can't be parsed or is nested too deeply.
     """
     with torch_tables.of_torch(torch), paused():
-        facts = _facts(source, imports)
-        severe = reaches(facts, least)
-        telling = [codemod for codemod in codemods if severe or not codemod.is_builtin]
-        found = [finding for codemod in telling for finding in codemod.find(source, facts)]
+        return _findings(source, codemods, least, imports)
+
+
+def _findings(
+    source: Source, codemods: Sequence[Codemod], least: Severity, imports: Imports | None
+) -> tuple[Finding, ...]:
+    facts = _facts(source, imports)
+    severe = reaches(facts, least)
+    telling = [codemod for codemod in codemods if severe or not codemod.is_builtin]
+    found = [finding for codemod in telling for finding in codemod.find(source, facts)]
     if not found:
         return ()
     found = _leading(found)

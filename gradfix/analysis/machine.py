@@ -26,6 +26,7 @@ from gradfix.analysis.records import (
 from gradfix.analysis.state import Items, State
 from gradfix.analysis.summaries import Imports
 from gradfix.analysis.values import (
+    Choice,
     ClassInfo,
     Function,
     FunctionInfo,
@@ -314,6 +315,8 @@ class Machine:
 
     def note_operand(self, at: ast.AST, expression: ast.expr, value: Value) -> None:
         """Remember which memory `expression`, an operand of `at` or `at` itself, stands for."""
+        if value.__class__ is not Tensor and value.__class__ is not Choice:
+            return
         for tensor in tensors(value):
             held = self.operands.setdefault(id(at), {})
             held.setdefault(id(expression), (expression, set()))[1].update(tensor.storages)

@@ -68,7 +68,7 @@ class OpenFunction:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenClass:
+class OpenClass(Described):
     """A class of an open module."""
 
     module: OpenModule

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from gradfix.analysis import cuts, overloads, stale
 from gradfix.analysis.dtypes import dtype_name, makes_floats, may_convert, result_dtype
@@ -33,7 +34,7 @@ from gradfix.analysis.values import (
     is_whole,
     tensors,
 )
-from gradfix.torch_ops import Condition, Gradient, Operator, Output, ViewKind, operator
+from gradfix.torch_ops import Condition, Gradient, Operator, Output, Saved, ViewKind, operator
 
 Arguments = Mapping[str, Value]
 
@@ -65,6 +66,7 @@ _AUTOCAST = frozenset(
 _KEEPING = frozenset(
     {"+", "-", "*", "add", "sub", "mul", "neg", "clone", "index_select", "masked_fill", "flip", "roll"}
 )
+_EXPANDING = frozenset({"expand", "expand_as", "broadcast_to", "broadcast_tensors"})
 _PRODUCERS = frozenset("Linear linear matmul @ mm bmm addmm cat stack einsum Conv1d Conv2d Conv3d".split())
 _TRANSPOSING = frozenset(
     {BATCHED, "transpose", "permute", "movedim", "swapaxes", "swapdims", "moveaxis", "T", "mT", "t"}
@@ -144,8 +146,12 @@ def members(state: State, value: Value) -> list[Tensor]:
 
 def short_name(op: Operator) -> str:
     """The name users know: `exp` of `torch.exp`."""
-    name = op.name.removeprefix("module ").removesuffix(" inplace").rsplit(".", 1)[-1]
-    return name.split(" ")[0]
+    return _short(op.name)
+
+
+@cache
+def _short(name: str) -> str:
+    return name.removeprefix("module ").removesuffix(" inplace").rsplit(".", 1)[-1].split(" ")[0]
 
 
 def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.AST) -> Value:
@@ -194,13 +200,21 @@ def operator_node(state: State, op: Operator, groups: Mapping[str, Sequence[Tens
 
 def condition_level(state: State, condition: Condition, groups: Mapping[str, Sequence[Tensor]]) -> Tracked:
     """Whether a value is saved, given who has a graph."""
-    levels = {name: [tracked(state, t) for t in group] for name, group in groups.items()}
+    return _level(condition, groups, *_requiring(state, groups))
+
+
+def _requiring(state: State, groups: Mapping[str, Sequence[Tensor]]) -> tuple[set[str], set[str]]:
+    """The parameters of which a tensor surely has a graph, and those of which one may have one."""
+    levels = {name: [tracked(state, t) for t in group] for name, group in groups.items() if group}
     sure = {name for name, group in levels.items() if Tracked.YES in group}
-    likely = {name for name, group in levels.items() if any(level is not Tracked.NO for level in group)}
+    return sure, sure | {name for name, group in levels.items() if Tracked.MAYBE in group}
+
+
+def _level(condition: Condition, groups: Mapping[str, Sequence[Tensor]], sure: set[str], likely: set[str]) -> Tracked:
     if condition.holds(sure):
         return Tracked.YES
     alone = {name for name in condition.across if len(groups.get(name, ())) < 2}
-    likely -= alone  # `torch.einsum("ijj->i", a)`: nothing else in the list that could require grad
+    likely = likely - alone  # `torch.einsum("ijj->i", a)`: nothing else in the list that could require grad
     return Tracked.NO if condition.holds(likely) is False else Tracked.MAYBE
 
 
@@ -208,12 +222,13 @@ def save_arguments(
     state: State, op: Operator, node: Node | None, groups: Mapping[str, Sequence[Tensor]], at: ast.AST
 ) -> None:
     """Note what an operator keeps of its arguments."""
-    if node is None:
+    if node is None or not op.saves:
         return
     flat = _is_flat_product(op, groups)
+    sure, likely = _requiring(state, groups)
     for entry in op.saves:
         held = groups.get(entry.parameter, ())
-        level = _at_most(condition_level(state, entry.condition, groups), node.tracked)
+        level = _at_most(_level(entry.condition, groups, sure, likely), node.tracked)
         for tensor in held:
             if entry.dense_only and not flat and _TRANSPOSING.intersection(tensor.path):
                 if BATCHED in tensor.path:
@@ -242,7 +257,7 @@ def save_output(
     at: ast.AST,
 ) -> None:
     """Note that an operator keeps its result."""
-    if node is None:
+    if node is None or output.saved is Saved.NEVER:
         return
     level = _at_most(condition_level(state, output.condition, groups), node.tracked)
     save(state, node, result, short_name(op), at, level, result=True)
@@ -270,29 +285,31 @@ def output_tensor(
 ) -> Tensor:
     """The tensor an operator returns: over new memory, or a view of an argument."""
     operands = [t for group in groups.values() for t in group]
+    short = short_name(op)
     known = any(t.known for t in operands) or not operands or not op.name.startswith("Tensor.")
     dtype = result_dtype(output, operands, arguments)
-    shape = result_shape(state, short_name(op), output, operands, arguments)
+    shape = result_shape(state, short, output, operands, arguments)
     bases = [t for name in output.view_of for t in groups.get(name, ())]
     view = output.contiguous_view if bases and all(base.dense for base in bases) else output.view
-    if view is ViewKind.MAYBE and short_name(op) == "contiguous" and bases and _SCATTERING & set(bases[0].path[-1:]):
+    if view is ViewKind.MAYBE and short == "contiguous" and bases and _SCATTERING & set(bases[0].path[-1:]):
         view = ViewKind.NONE
-    view = _sure_view(view, op, arguments)
-    if operands and short_name(op) in CONVERSIONS and op.name.startswith("Tensor."):
+    if view is ViewKind.MAYBE:
+        view = _sure_view(short, arguments)
+    if operands and short in CONVERSIONS and op.name.startswith("Tensor."):
         bases = operands[:1]
-        dtype, view = _converted(operands[0], CONVERSIONS[short_name(op)])
+        dtype, view = _converted(operands[0], CONVERSIONS[short])
     if view is not ViewKind.NONE and bases:
         made = [
-            view_of(state, base, view, short_name(op), at, shape=shape, dtype=dtype, expanded=_expands(op))
+            view_of(state, base, view, short, at, shape=shape, dtype=dtype, expanded=short in _EXPANDING)
             for base in bases
         ]
         result = made[0]
-        result.overlapping = _expands(op) and grows(bases[0].shape, arguments.get("size"), state)
+        result.overlapping = short in _EXPANDING and grows(bases[0].shape, arguments.get("size"), state)
         for other in made[1:]:
             result = join_tensors(result, other, None)
-        if dtype_name(arguments.get("dtype")) is None and may_convert(short_name(op), arguments):
+        if dtype_name(arguments.get("dtype")) is None and may_convert(short, arguments):
             result.dtype, result.floating = None, False
-        if short_name(op) == "to":
+        if short == "to":
             result.dtype = _cast(bases[0], arguments)
         if is_whole(result.dtype) and not is_whole(bases[0].dtype):
             return replace(
@@ -305,12 +322,12 @@ def output_tensor(
         if graph is not None:
             graph.tracked = Tracked.MAYBE
     devices = {t.device for t in operands}
-    device = devices.pop() if len(devices) == 1 and short_name(op) not in _MOVING else None
-    if short_name(op) in _AUTOCAST or (dtype is not None and dtype.startswith("?") and short_name(op) not in _KEEPING):
+    device = devices.pop() if len(devices) == 1 and short not in _MOVING else None
+    if short in _AUTOCAST or (dtype is not None and dtype.startswith("?") and short not in _KEEPING):
         dtype = None
     fresh = result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
     fresh.dense = _is_dense(op, output, operands)
-    fresh.floating = makes_floats(short_name(op), output, operands, arguments)
+    fresh.floating = makes_floats(short, output, operands, arguments)
     return fresh
 
 
@@ -331,18 +348,15 @@ def _converted(base: Tensor, target: str | None) -> tuple[str | None, ViewKind]:
     return target, ViewKind.VIEW if base.dtype == target else ViewKind.NONE
 
 
-def _sure_view(view: ViewKind, op: Operator, arguments: Arguments) -> ViewKind:
+def _sure_view(name: str, arguments: Arguments) -> ViewKind:
     """What a MAYBE view is when the arguments tell."""
-    name = short_name(op)
-    if view is not ViewKind.MAYBE:
-        return view
     if name == "narrow":
         return ViewKind.VIEW  # of all of a tensor it may return it as it is: to a write that makes no difference
     if "dropout" in name:
         chance, training = arguments.get("p", Const(0.5)), arguments.get("training", Const(True))
         if training == Const(True) and isinstance(chance, Const) and chance.value:
             return ViewKind.NONE
-    return view
+    return ViewKind.MAYBE
 
 
 def grows(shape: tuple[int | None, ...] | None, wanted: Value | None, state: State) -> bool:
@@ -357,10 +371,6 @@ def grows(shape: tuple[int | None, ...] | None, wanted: Value | None, state: Sta
         return False
     own = [1] * (len(sizes) - len(shape)) + list(shape)
     return any(old == 1 and isinstance(new, int) and new > 1 for old, new in zip(own, sizes, strict=True))
-
-
-def _expands(op: Operator) -> bool:
-    return short_name(op) in ("expand", "expand_as", "broadcast_to", "broadcast_tensors")
 
 
 def arithmetic(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Tensor:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 Constant = bool | int | float | str | None
 Given = tuple[tuple[int, str, Constant], ...]  # (parameter, name of the type, value) of arguments that are constants
@@ -137,23 +137,22 @@ class FunctionSummary:
         return any(variant.written for variant in self.variants)
 
 
-@runtime_checkable
-class Described(Protocol):
+class Described:
     """A class of another file."""
 
-    @property
-    def name(self) -> str:
-        """Its name inside the module."""
+    __slots__ = ()
 
     def is_module(self) -> bool:
         """Whether it derives from `torch.nn.Module`."""
+        raise NotImplementedError
 
     def method(self, name: str) -> Callee | None:
         """A method by name."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class ClassSummary:
+class ClassSummary(Described):
     """A class: the qualified names of its bases, and its methods, of an autograd Function `apply` alone."""
 
     name: str
@@ -219,7 +218,7 @@ class ModuleSummary:
 
     def find(self, name: str) -> Found | None:
         """What a name of the module stands for."""
-        every: tuple[Found, ...] = (*self.functions, *self.classes, *self.exports)
+        every: tuple[FunctionSummary | ClassSummary | Export, ...] = (*self.functions, *self.classes, *self.exports)
         return next((found for found in every if found.name == name), None)
 
     def may_write(self, name: str) -> bool:

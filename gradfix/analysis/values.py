@@ -357,9 +357,9 @@ def options(value: Value) -> tuple[Value, ...]:
 
 def tensors(value: Value) -> tuple[Tensor, ...]:
     """The tensors a value may be."""
-    if isinstance(value, Tensor):
+    if value.__class__ is Tensor:
         return (value,)
-    if isinstance(value, Choice):
+    if value.__class__ is Choice:
         return tuple(option for option in value.options if isinstance(option, Tensor))
     return ()
 
