@@ -90,6 +90,9 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     truth, kind = conditions.test(m, state, node.test)
     if truth is not None:
         return run_block(m, state, node.body if truth else node.orelse)
+    if isinstance(node.body[0], ast.Raise) and not node.orelse:  # checks of arguments: nothing comes back from there
+        conditions.narrow(m, state, node.test, positive=False)
+        return Flow(state)
     other = state.fork()
     conditions.narrow(m, state, node.test, positive=True)
     conditions.narrow(m, other, node.test, positive=False)
