@@ -115,7 +115,7 @@ def _without_cast(node: ast.expr) -> ast.expr | None:
 def _clone_to(template: str) -> Swap:
     def swap(node: ast.expr) -> ast.expr | None:
         call = method("clone")(node)
-        return None if call is None else parsed(template.replace("Y", ast.unparse(call.func.value)))  # type: ignore[attr-defined]
+        return None if call is None else parsed(template.replace("Y", f"({ast.unparse(call.func.value)})"))  # type: ignore[attr-defined]
 
     return swap
 
