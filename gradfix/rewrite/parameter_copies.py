@@ -9,8 +9,9 @@ from gradfix.analysis.facts import Write
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names
+from gradfix.rewrite.expressions import same
 from gradfix.rewrite.places import root_of
-from gradfix.rewrite.scopes import mentions_of
+from gradfix.rewrite.scopes import Mention, mentions_of
 from gradfix.rewrite.sites import site_of
 from gradfix.rewrite.updates import OF_LEAVES
 from gradfix.source import Source, Span
@@ -21,6 +22,12 @@ _KEPT = Refusal(
     "the parameter is assigned, or its memory handled, in the same function",
     "work on a local copy (`w = self.weight.clone()`), or update it under `torch.no_grad()` if that is meant",
 )
+_UNREAD = Refusal(
+    RefusalKind.LEAF,
+    "what reads the parameter after the write isn't spelled in this function, and would miss a local copy",
+    "compute with a changed copy by hand (`F.linear(x, w)`, `torch.func.functional_call`), or update the parameter "
+    "under `torch.no_grad()` if that is meant",
+)
 
 
 def copy_parameter(source: Source, write: Write) -> Rewrite | None:
@@ -28,9 +35,7 @@ def copy_parameter(source: Source, write: Write) -> Rewrite | None:
 
     Unsafe: an update that should last may be meant, which belongs behind backward, under `torch.no_grad()`.
     """
-    root = root_of(write.target)
-    while isinstance(root, ast.Subscript):
-        root = root.value
+    root = _base(write.target)
     if not isinstance(root, ast.Attribute) or not isinstance(root.value, ast.Name):
         return None
     if not any(hazard.kind in OF_LEAVES for hazard in write.hazards):
@@ -56,6 +61,8 @@ def _build(source: Source, *, path: str, attribute: str, statement: ast.stmt) ->
         if any(isinstance(node, ast.JoinedStr) for node in mention.around):
             return _KEPT
         mentions.append(mention)
+    if not _is_read_after(mentions, statement, scope) or _is_read_unseen(scope, path.partition(".")[0], source):
+        return _UNREAD
     first = next((s for s in scope.body if any(s in m.around for m in mentions)), None)
     if first is None:
         return _KEPT
@@ -70,3 +77,51 @@ def _build(source: Source, *, path: str, attribute: str, statement: ast.stmt) ->
     if edits[0].span.start == site.span.start:
         return (Edit(edits[0].span, made + name), *edits[1:])
     return (Edit(Span(site.span.start, site.span.start), made), *edits)
+
+
+def _is_read_after(mentions: list[Mention], statement: ast.stmt, scope: ast.AST) -> bool:
+    """Whether another statement than those that write mentions the parameter behind `statement`, or a loop around it."""
+    for mention in mentions:
+        reader = mention.statement()
+        behind = (reader.lineno, reader.col_offset) > (statement.lineno, statement.col_offset)
+        if (behind or mention.loops(scope)) and not _only_writes(reader, mention.node):
+            return True
+    return False
+
+
+def _only_writes(statement: ast.stmt, parameter: ast.expr) -> bool:
+    """`w[0] = w[0] * 2`, `w.clamp_(0)`: of what the statement reads, nothing is left but the write."""
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, (ast.AugAssign, ast.AnnAssign)):
+        targets = [statement.target]
+    else:
+        targets = [statement.value] if isinstance(statement, ast.Expr) else []
+    return any(same(_base(target), parameter) for target in targets)
+
+
+def _base(target: ast.expr) -> ast.expr:
+    """`w` of `w[0]`, `w.clamp_(0)` and `w[0].mul_(2)`."""
+    root = root_of(target)
+    return _base(root.value) if isinstance(root, ast.Subscript) else root
+
+
+def _is_read_unseen(scope: ast.FunctionDef | ast.AsyncFunctionDef, owner: str, source: Source) -> bool:
+    """Whether the module that has the parameter is called or handed on, so that code elsewhere reads the parameter."""
+    methods = _methods_around(source, scope)
+    for mention in mentions_of(scope, owner):
+        around = mention.around
+        if not isinstance(around[0], ast.Attribute):
+            return not isinstance(around[0], ast.arguments)
+        called = isinstance(around[1], ast.Call) and around[1].func is around[0]
+        if called and (methods is None or around[0].attr in methods):
+            return True
+    return False
+
+
+def _methods_around(source: Source, scope: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str] | None:
+    """The methods of the class that `scope` is a method of, None for a plain function."""
+    for node in ast.walk(names.tree_of(source)):
+        if isinstance(node, ast.ClassDef) and any(inner.lineno == scope.lineno for inner in node.body):
+            return frozenset(inner.name for inner in node.body if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)))
+    return None

@@ -129,6 +129,31 @@ def test_a_parameter_of_a_module_gets_a_local_copy_when_asked() -> None:
     assert result.shown[0].tolist() == [4.0, 4.0, 4.0]  # type: ignore[attr-defined]  # a tensor: d (s² + 1) / ds
 
 
+NET = "import torch\nfrom torch import nn\n\n\n"
+OF_A_LAYER = "layer = nn.Linear(2, 2)\n\n\ndef f(x):\n    layer.weight[0] *= 2\n    return {}\n\n\nf(torch.ones(2)).sum().backward()\n"
+OF_A_MODULE = (
+    "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        self.scale = nn.Parameter(torch.ones(3))\n\n    def scaled(self, x):\n        return x * self.scale\n\n"
+    "    def forward(self, x):\n        self.scale.mul_(2)\n        return {}\n\n\nNet()(torch.ones(3)).sum().backward()\n"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [OF_A_LAYER.format("layer(x)"), OF_A_MODULE.format("self.scaled(x)"), OF_A_MODULE.format("x * self.scaled(x)")],
+    ids=["its-module-is-called", "a-method-reads-it", "only-a-method-reads-it"],
+)
+def test_a_parameter_that_is_read_elsewhere_gets_no_local_copy(text: str) -> None:
+    assert fixed(NET + text, Applicability.UNSAFE) == NET + text
+
+
+def test_a_parameter_of_a_layer_gets_one_where_the_function_spells_what_reads_it() -> None:
+    text = NET + OF_A_LAYER.format("x @ layer.weight.T + layer.bias")
+    made = fixed(text, Applicability.UNSAFE)
+    assert "    weight_copy[0] *= 2\n    return x @ weight_copy.T + layer.bias\n" in made
+    assert run(made).error is None
+
+
 def test_a_write_after_backward_may_be_an_update_and_asks() -> None:
     text = (
         HEAD + LEAF + "loss = (x * x).sum()\ng = torch.autograd.grad(loss, x)[0]\nx.sub_(0.1 * g)\n"
