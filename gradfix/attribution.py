@@ -2,7 +2,8 @@
 
 Autograd reports one conflict at a time, so a program with two hazards still fails when one is cured. Fixes are
 therefore judged together first; the guilty ones are found by what happens when they are left out, and what remains is
-judged fix by fix against the text that has all the others.
+judged fix by fix against the text that has all the others. Of several cuts of one graph that proves nothing: half of
+them undone leaves a loss that misses part of its gradient. So they are judged together, too.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gradfix.engine import FixResult
-from gradfix.findings import Identity, Judgement, Verdict
+from gradfix.findings import Declined, Exclusion, HazardKind, Identity, Judgement, Verdict
 from gradfix.results import Result
 
 EACH = 8  # up to so many fixes of a file each gets a verdict of its own
 
-Fixer = Callable[[frozenset[Identity]], FixResult]  # all fixes but these
+ATTEMPTS = 3  # so many fixes of one finding are tried
+
+Fixer = Callable[[frozenset[Exclusion]], FixResult]  # all fixes but these
 Judge = Callable[[FixResult, FixResult], Judgement]  # the text before against the text after
 Share = Callable[[Result, FixResult], Judgement]  # what the judgement of all fixes says about one of them
 
@@ -51,9 +54,10 @@ def combined(judgements: Sequence[Judgement]) -> Judgement:
 def settle(fixer: Fixer, judge: Judge, share: Share, *, proven: bool = False) -> Settled:
     """Fix, judge, leave out what is rejected, until nothing is: at most one more round than there are fixes.
 
-    With `proven`, whatever isn't `fixed` or `equivalent` is left out too.
+    A finding whose fix is rejected gets its next best one. With `proven`, whatever isn't `fixed` or `equivalent` is
+    left out too.
     """
-    excluded: frozenset[Identity] = frozenset()
+    excluded: frozenset[Exclusion] = frozenset()
     rejected: tuple[Result, ...] = ()
     while True:
         result = fixer(excluded)
@@ -69,7 +73,7 @@ def settle(fixer: Fixer, judge: Judge, share: Share, *, proven: bool = False) ->
             if not guilty:
                 return Settled(result, rejected)
         rejected += tuple(guilty)
-        excluded |= {r.finding.identity for r in guilty}
+        excluded |= {_exclusion(r, rejected) for r in guilty}
 
 
 def smallest(items: Sequence[T], enough: Callable[[Sequence[T]], bool]) -> list[T]:
@@ -93,11 +97,21 @@ def smallest(items: Sequence[T], enough: Callable[[Sequence[T]], bool]) -> list[
     return kept
 
 
+def _exclusion(guilty: Result, rejected: Sequence[Result]) -> Exclusion:
+    """The fix of `guilty` where another one may be right, else the finding."""
+    identity = guilty.finding.identity
+    attempts = sum(r.finding.identity == identity for r in rejected)
+    is_wrong = guilty.judgement is not None and guilty.judgement.verdict is Verdict.REJECTED
+    if guilty.fix is None or not guilty.alternatives or not is_wrong or attempts >= ATTEMPTS:
+        return identity
+    return Declined(identity, guilty.fix.title)
+
+
 def _stays(verdict: Verdict, proven: bool) -> bool:
     return verdict in _PROVEN if proven else verdict is not Verdict.REJECTED
 
 
-def _guilty(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Identity]) -> list[Result]:
+def _guilty(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Exclusion]) -> list[Result]:
     """The fewest fixes without which the rest isn't rejected, each with the judgement of the rest and itself."""
 
     def judged_without(identities: Iterable[Identity]) -> Judgement | None:
@@ -125,13 +139,13 @@ def _shared(share: Share, result: FixResult) -> FixResult:
     return replace(result, applied=tuple(replace(r, judgement=part(r)) for r in result.applied))
 
 
-def _each(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Identity], whole: Judgement) -> FixResult:
+def _each(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Exclusion], whole: Judgement) -> FixResult:
     """`result` with a judgement for every fix: its own against all others."""
     if len(result.applied) == 1:
         return replace(result, applied=(replace(result.applied[0], judgement=whole),))
-    return replace(
-        result,
-        applied=tuple(
-            replace(r, judgement=judge(fixer(excluded | {r.finding.identity}), result)) for r in result.applied
-        ),
-    )
+    judged = [replace(r, judgement=judge(fixer(excluded | {r.finding.identity}), result)) for r in result.applied]
+    cuts = [r for r in judged if r.finding.hazard is not None and r.finding.hazard.kind is HazardKind.DISCONNECTED]
+    if len(cuts) > 1 and any(r.judgement and r.judgement.verdict is Verdict.REJECTED for r in cuts):
+        together = judge(fixer(excluded | {r.finding.identity for r in cuts}), result)
+        judged = [replace(r, judgement=together) if r in cuts else r for r in judged]
+    return replace(result, applied=tuple(judged))

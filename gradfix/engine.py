@@ -17,7 +17,7 @@ from gradfix.codemod import Codemod
 from gradfix.collector import paused
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
-from gradfix.findings import Applicability, Finding, Fix, Identity, Refusal, RefusalKind, Severity
+from gradfix.findings import Applicability, Declined, Exclusion, Finding, Fix, Identity, Refusal, RefusalKind, Severity
 from gradfix.origins import Origins, Taken
 from gradfix.results import Result, Status
 from gradfix.rewrite.line_breaks import broken
@@ -31,6 +31,7 @@ _GRADES = tuple(Applicability)  # safest first
 CLONE = "clone"  # the form of a rewrite that clones the tensor before the write
 # The write after the clone would be as harmless, and be found, as the one before.
 _HARMLESS = Refusal(RefusalKind.HARMLESS, "the write is harmless, and no form without it is known to be equal")
+_REJECTED = Refusal(RefusalKind.REJECTED, "its fix was rejected by the backward check")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +103,15 @@ def fix(
     source: Source,
     codemods: Sequence[Codemod],
     policy: Policy,
-    excluded: frozenset[Identity] = frozenset(),
+    excluded: frozenset[Exclusion] = frozenset(),
     imports: Imports | None = None,
 ) -> FixResult:
     """Apply fixes in passes until none is left to apply.
 
-    Fixes that overlap wait for the next pass, and so do further writes to a storage that a fix renews: mostly they are
-    harmless then, and a copy is saved. A fix whose result Python can't parse is left, with the reason, and so is one
-    after which its finding comes back. Raises `FileProblem` as `check_source`, and when the fixes undo each other or
-    don't settle in `MAX_PASSES` passes.
+    Of a finding with a `Declined` fix the next best one is applied. Fixes that overlap wait for the next pass, and so
+    do further writes to a storage that a fix renews: mostly they are harmless then, and a copy is saved. A fix whose
+    result Python can't parse is left, with the reason, and so is one after which its finding comes back. Raises
+    `FileProblem` as `check_source`, and when the fixes undo each other or don't settle in `MAX_PASSES` passes.
     """
     originals = check_source(source, codemods, policy.torch, policy.severity, imports)
     returning: frozenset[Identity] = frozenset()
@@ -180,7 +181,7 @@ class _Work:
         source: Source,
         originals: Sequence[Finding],
         policy: Policy,
-        excluded: frozenset[Identity],
+        excluded: frozenset[Exclusion],
         returning: frozenset[Identity],
     ) -> None:
         self._source = source
@@ -195,8 +196,9 @@ class _Work:
 
     def at_home(self, result: Result, origins: Origins, number: int) -> _Option:
         """`result` of a later text told in places of the original, where its place wasn't edited."""
-        here = result.fix.edits if result.fix else ()
         original = result.finding if number == 1 else self._original(result.finding, origins)
+        result = self._without_declined(result, (original or result.finding).identity)
+        here = result.fix.edits if result.fix else ()
         if original is None:
             return _Option(replace(result, passes=number), result.finding.identity, here)
         fixes = [_fix_at_home(fix, origins) for fix in (result.fix, *result.alternatives) if fix is not None]
@@ -207,6 +209,15 @@ class _Work:
         best, others = (told[0], tuple(told[1:])) if told else (None, ())
         moved = replace(result, source=self._source, finding=original, fix=best, alternatives=others)
         return _Option(moved, original.identity, here)
+
+    def _without_declined(self, result: Result, identity: Identity) -> Result:
+        """`result` with those of its fixes that aren't declined."""
+        fixes = [fix for fix in (result.fix, *result.alternatives) if fix is not None]
+        left = [fix for fix in fixes if Declined(identity, fix.title) not in self._excluded]
+        if len(left) == len(fixes):
+            return result
+        best, others = (left[0], tuple(left[1:])) if left else (None, ())
+        return replace(result, fix=best, alternatives=others, refusal=None if left else _REJECTED)
 
     def _original(self, finding: Finding, origins: Origins) -> Finding | None:
         """The finding of the original that `finding` is, by code and place: ordinals shift as statements change."""
@@ -249,7 +260,7 @@ class _Work:
 
     def _why_not(self, option: _Option) -> Refusal | None:
         if option.identity in self._excluded:
-            return Refusal(RefusalKind.REJECTED, "its fix was rejected by the backward check")
+            return _REJECTED
         if option.identity in self._returning:
             return Refusal(
                 RefusalKind.NO_FORM,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeAlias
 
 from gradfix.edits import Edit
 from gradfix.source import Source, Span
@@ -88,6 +89,17 @@ class Identity:
 
     def __str__(self) -> str:
         return f"{self.code}:{self.qualname}:{self.fingerprint}:{self.ordinal}"
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """One fix of a finding that isn't to be made; another one of it may be."""
+
+    identity: Identity
+    title: str
+
+
+Exclusion: TypeAlias = "Identity | Declined"  # every fix of a finding, or one
 
 
 @dataclass(frozen=True, slots=True)

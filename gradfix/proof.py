@@ -14,7 +14,7 @@ from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.engine import FixResult, Policy
 from gradfix.files import Stamp
-from gradfix.findings import Identity, Judgement, Severity, Verdict
+from gradfix.findings import Exclusion, Identity, Judgement, Severity, Verdict
 from gradfix.results import Result
 from gradfix.shares import Own, share
 from gradfix.source import Source, Span
@@ -84,11 +84,11 @@ class Proof:
     def __init__(self, rules: Rules, planned: Plan, checker: Checker) -> None:
         self._rules, self._plan, self._checker = rules, planned, checker
         self._source = planned.loaded.source
-        self._fixed: dict[frozenset[Identity], FixResult] = {frozenset(): planned.fixed}
+        self._fixed: dict[frozenset[Exclusion], FixResult] = {frozenset(): planned.fixed}
         self._told: dict[tuple[object, ...], list[Told]] = {}
         self._calls: dict[str, dict[Identity, tuple[str | None, str]]] = {}  # call and reason, by function
 
-    def fix(self, excluded: frozenset[Identity]) -> FixResult:
+    def fix(self, excluded: frozenset[Exclusion]) -> FixResult:
         """All fixes but those."""
         if excluded not in self._fixed:
             imports = self._rules.imports(self._source.path)

@@ -150,9 +150,10 @@ def _concerned(rules: Rules, loaded: Loaded) -> bool:
 def _proved(rules: Rules, planned: Plan, checker: Checker, *, proven: bool) -> FileResult:
     proof = Proof(rules, planned, checker)
     settled = attribution.settle(proof.fix, proof.judge, proof.share, proven=proven)
-    judged = {r.finding.identity: r for r in settled.rejected}
+    judged = {r.finding.identity: r for r in reversed(settled.rejected)}
     left = tuple(_explained(r, judged.get(r.finding.identity)) for r in settled.result.left)
-    result = replace(settled.result, left=left)
+    applied = tuple(_compared(r, judged.get(r.finding.identity)) for r in settled.result.applied)
+    result = replace(settled.result, left=left, applied=applied)
     return FileResult(planned.loaded.path, planned.loaded.source, result.results, result.edits)
 
 
@@ -162,7 +163,17 @@ def _explained(left: Result, judged: Result | None) -> Result:
         return left
     verdict = judged.judgement.verdict
     why = "the backward check rejected its fix" if verdict is Verdict.REJECTED else "`--require-verified` is set"
-    return replace(left, fix=judged.fix, judgement=judged.judgement, refusal=Refusal(RefusalKind.REJECTED, why))
+    asks = left.refusal is not None and left.refusal.kind is RefusalKind.ASKS
+    refusal = Refusal(RefusalKind.REJECTED, why, "`--unsafe-fixes` tries another one" if asks else None)
+    return replace(left, fix=judged.fix, judgement=judged.judgement, refusal=refusal)
+
+
+def _compared(applied: Result, judged: Result | None) -> Result:
+    """A result that was applied, with a note about the fix that was tried before."""
+    if judged is None or judged.judgement is None or judged.fix is None or applied.judgement is None:
+        return applied
+    note = f"another fix was rejected ({judged.fix.title}): {judged.judgement.reason}"
+    return replace(applied, judgement=replace(applied.judgement, notes=(*applied.judgement.notes, note)))
 
 
 def _written(result: FileResult, loaded: Loaded) -> FileResult:

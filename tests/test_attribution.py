@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 from fakes import replacing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gradfix import edits as edit_sets
+from gradfix.analysis.facts import ModuleFacts
 from gradfix.attribution import EACH, NOTHING, Settled, combined, settle, smallest
+from gradfix.codemod import Codemod
 from gradfix.engine import FixResult, Policy, fix
-from gradfix.findings import Identity, Judgement, Verdict
+from gradfix.findings import Finding, Hazard, HazardKind, Identity, Judgement, Place, Verdict
 from gradfix.results import Result
-from gradfix.source import Source
+from gradfix.source import Source, Span
 
 REMAINING = "a hazard is left"
 
@@ -100,6 +105,46 @@ def test_when_nothing_helps_everything_is_left_out() -> None:
     settled = settle(world.fixer, lambda before, after: Judgement(Verdict.REJECTED, "always"), world.share)
     assert settled.result.edits == ()
     assert len(settled.rejected) == 2
+
+
+@pytest.mark.parametrize(
+    ("ways", "made", "tried"),
+    [
+        (("fine1", "good1"), "fine1\n", []),
+        (("wrong", "fine1"), "fine1\n", ["wrong"]),
+        (("wrong", "cure2"), "cure1\n", ["wrong", "cure2"]),
+    ],
+)
+def test_the_next_fix_is_tried_where_one_is_rejected(ways: tuple[str, str], made: str, tried: list[str]) -> None:
+    world = World("cure1\n")
+    world._codemods = [replacing("cure1", ways[0], also=ways[1:])]
+    settled = settle(world.fixer, world.judge, world.share)
+    assert world.text(settled.result) == made
+    assert [r.fix.edits[0].text for r in settled.rejected if r.fix] == tried
+
+
+def _cutting(codemod: Codemod) -> Codemod:
+    """The same, where each finding is a cut."""
+    place = Place(Span(0, 1), "")
+    cut = Hazard(HazardKind.DISCONNECTED, place, place, "")
+
+    def find(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
+        return (replace(finding, hazard=cut) for finding in codemod.find(source, facts))
+
+    return replace(codemod, find=find)
+
+
+def test_cuts_of_one_loss_are_judged_together() -> None:
+    """Each half alone gives the loss part of its gradient, which differs from all of it."""
+    world = World("cure1\ncure2\n")
+    world._codemods = [_cutting(codemod) for codemod in world._codemods]
+
+    def judge(before: FixResult, after: FixResult) -> Judgement:
+        half = "fine" in world.text(before)
+        return Judgement(Verdict.REJECTED, "differs") if half else Judgement(Verdict.FIXED, "same loss")
+
+    settled = settle(world.fixer, judge, world.share)
+    assert _verdicts(settled) == [Verdict.FIXED, Verdict.FIXED]
 
 
 def test_one_wrong_fix_among_many_is_found_with_few_trials() -> None:

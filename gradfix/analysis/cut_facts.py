@@ -91,5 +91,13 @@ def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
         case CutEffect.CONSTANT:
             meant = record.level is not Tracked.YES or record.kind not in CARELESS
             return Severity.INFO if meant else Severity.WARNING
+        case CutEffect.PARTIAL if record.level is Tracked.YES and _is_matrix(record):
+            return Severity.WARNING
         case _:
             return Severity.INFO
+
+
+def _is_matrix(record: CutRecord) -> bool:
+    """`torch.tensor([[c, -s], [s, c]])`: entries put together to compute with, not numbers to weigh something with."""
+    rows = record.argument.elts if isinstance(record.argument, (ast.List, ast.Tuple)) else []
+    return record.kind is CutKind.TENSOR and bool(rows) and all(isinstance(row, (ast.List, ast.Tuple)) for row in rows)

@@ -19,11 +19,16 @@ class DiffersError(Exception):
     """The runs differ; the message says where, with numbers."""
 
 
+class RoundingError(DiffersError):
+    """A gradient differs by what rounding may do to others as large as those of the same pass."""
+
+
 @dataclass(slots=True)
 class Agreement:
     """How well what was compared agrees; filled while comparing."""
 
     slack: float = 1.0  # factor on all tolerances
+    cancels: bool = False  # of terms as large as the largest gradient, only rounding may be left
     bitwise: bool = True
     forward: float = 0.0  # largest difference of losses, against the largest magnitude of its tensor
     largest: float = 0.0  # absolute difference of gradients
@@ -31,6 +36,10 @@ class Agreement:
     gained: dict[str, bool] = field(default_factory=dict)  # leaf -> whether its new gradient is nonzero
     summed: bool = False  # a loss became its sum
     passes: int = 0  # compared, losses and gradients
+
+    def fresh(self) -> Agreement:
+        """The same tolerances, nothing compared."""
+        return Agreement(slack=self.slack, cancels=self.cancels)
 
 
 def same_passes(before: Sequence[Event], after: Sequence[Event], agreement: Agreement) -> None:
@@ -83,6 +92,7 @@ def same_gradients(before: Event, after: Event, agreement: Agreement) -> None:
     Leaves only the second pass reaches are noted as gained.
     """
     pairs, lost, gained = match_leaves(before.leaves, after.leaves)
+    size = max((magnitude(leaf.gradient) for leaf in before.leaves if leaf.gradient is not None), default=0.0)
     for leaf in lost:
         if leaf.gradient is not None:
             raise DiffersError(f"{_place(after)}: {name(leaf)} no longer receives a gradient")
@@ -94,7 +104,7 @@ def same_gradients(before: Event, after: Event, agreement: Agreement) -> None:
             continue
         if other.gradient is None:
             raise DiffersError(f"{what} is None after, was {one.gradient}")
-        difference, scale = distance(one.gradient, other.gradient, what, agreement, improve=True)
+        difference, scale = distance(one.gradient, other.gradient, what, agreement, improve=True, size=size)
         agreement.largest = max(agreement.largest, difference)
         agreement.relative = max(agreement.relative, difference / scale if scale else 0.0)
     for leaf in gained:
@@ -139,36 +149,43 @@ def _same_shape(one: Leaf, other: Leaf) -> bool:
     return one.key.partition("#")[0] == other.key.partition("#")[0]
 
 
-def distance(one: Tensor, other: Tensor, what: str, agreement: Agreement, *, improve: bool) -> tuple[float, float]:
+def distance(
+    one: Tensor, other: Tensor, what: str, agreement: Agreement, *, improve: bool, size: float = 0.0
+) -> tuple[float, float]:
     """Largest difference and largest magnitude. Raises `DiffersError` beyond the tolerance of the dtype.
 
-    With `improve`, a number where the first tensor has NaN is accepted.
+    With `improve`, a number where the first tensor has NaN is accepted. Raises `RoundingError` for what is small
+    against `size`: terms as large may have cancelled.
     """
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         raise DiffersError(f"{what} is {one} before, {other} after")
     tolerance = _tolerance(one.dtype, agreement)
     floor = tolerance * ABSOLUTE / RELATIVE
     if one.values is None or other.values is None:
-        return _projected_distance(one, other, what, tolerance, agreement)
+        return _projected_distance(one, other, what, tolerance, agreement, size)
     if one.values == other.values and not improve:
-        return 0.0, max(map(abs, _finite(one.values)), default=0.0)
+        return 0.0, magnitude(one)
     if one.values.tobytes() == other.values.tobytes():
-        return 0.0, max(map(abs, _finite(one.values)), default=0.0)
-    scale = max(map(abs, _finite(one.values)), default=0.0)
+        return 0.0, magnitude(one)
+    scale = magnitude(one)
     largest = 0.0
     for index, (a, b) in enumerate(zip(one.values, other.values, strict=False)):
         if a == b or (a != a and (b != b or improve)):
             continue
         gap = abs(a - b)
         if not gap <= tolerance * max(abs(a), abs(b)) + floor * scale or math.isinf(gap):
-            raise DiffersError(f"{what} is {_number(a)} before, {_number(b)} after{_at(index, one.shape)}")
+            message = f"{what} is {_number(a)} before, {_number(b)} after{_at(index, one.shape)}"
+            if not gap <= floor * size:
+                raise DiffersError(message)
+            if not agreement.cancels:
+                raise RoundingError(message)
         largest = max(largest, gap)
     agreement.bitwise = agreement.bitwise and largest == 0.0
-    return largest, scale
+    return largest, max(scale, size) if agreement.cancels else scale
 
 
 def _projected_distance(
-    one: Tensor, other: Tensor, what: str, tolerance: float, agreement: Agreement
+    one: Tensor, other: Tensor, what: str, tolerance: float, agreement: Agreement, size: float
 ) -> tuple[float, float]:
     if one.digest is not None and one.digest == other.digest:
         return 0.0, one.norm
@@ -177,7 +194,11 @@ def _projected_distance(
     allowed = tolerance * max(one.norm, other.norm)
     gaps = [abs(a - b) for a, b in zip((one.norm, *one.projections), (other.norm, *other.projections), strict=False)]
     if not max(gaps) <= allowed:
-        raise DiffersError(f"{what} differs: norm {one.norm:.9g} before, {other.norm:.9g} after")
+        message = f"{what} differs: norm {one.norm:.9g} before, {other.norm:.9g} after"
+        if not max(gaps) <= tolerance * size:
+            raise DiffersError(message)
+        if not agreement.cancels:
+            raise RoundingError(message)
     agreement.bitwise = False
     return max(gaps), one.norm
 
@@ -188,6 +209,11 @@ def _tolerance(dtype: str, agreement: Agreement) -> float:
 
 def _finite(values: Sequence[float]) -> Iterator[float]:
     return (value for value in values if math.isfinite(value))
+
+
+def magnitude(tensor: Tensor) -> float:
+    """The largest magnitude of an element, or what it is at most."""
+    return tensor.norm if tensor.values is None else max(map(abs, _finite(tensor.values)), default=0.0)
 
 
 def is_nonzero(tensor: Tensor) -> bool:

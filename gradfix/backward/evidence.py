@@ -43,7 +43,7 @@ class Subject:
     @property
     def silent(self) -> bool:
         """A hazard raises nothing, so the original's own gradient is in doubt."""
-        return bool({HazardKind.SILENT_WRITE, HazardKind.DISCONNECTED} & set(self.kinds))
+        return bool({HazardKind.SILENT_WRITE, HazardKind.DISCONNECTED, HazardKind.NON_LEAF_GRAD} & set(self.kinds))
 
 
 @dataclass(slots=True)

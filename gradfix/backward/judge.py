@@ -10,7 +10,15 @@ import time
 from dataclasses import replace
 
 from gradfix.backward import oracle
-from gradfix.backward.compare import Agreement, DiffersError, distance, same_passes, same_print, same_roots
+from gradfix.backward.compare import (
+    Agreement,
+    DiffersError,
+    RoundingError,
+    distance,
+    same_passes,
+    same_print,
+    same_roots,
+)
 from gradfix.backward.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
 from gradfix.backward.costs import cost
 from gradfix.backward.endings import UncheckedError, no_new_end, no_other_error, obstacle_of, same_count
@@ -124,24 +132,46 @@ class CaseJudge:
             self._repeat(first, before)
         after = self._make(second)
         self._count_lines(before, after)
-        failure, again = failure_of(before), failure_of(after)
-        no_new_end(before, after, failure)
+        failure = failure_of(before)
+        no_new_end(before, after, failure, silent=subject.silent)
         compared, proven = evidence.compared, evidence.cured + evidence.corrected
         if obstacle is not None:
             return
         evidence.pairs += 1
         evidence.failed = evidence.failed or failure
-        if failure is None:
-            self._both_ran(first, second, before, after)
-        elif again is None:
-            self._original_failed(first, second, before, after, failure)
-        else:
-            self._both_failed(first, second, before, after, plain=plain)
+        try:
+            self._compare(first, second, before, after, plain=plain)
+        except RoundingError as difference:
+            self._compare_in_double(first, second, failure, difference, plain=plain)
         if evidence.compared > compared:
             ran, ran_after = evidence.counted
             evidence.counted = (ran | before.executed, ran_after | after.executed)
         if evidence.cured + evidence.corrected > proven:
             evidence.failing.setdefault(before.executed, first)
+
+    def _compare(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
+        failure = failure_of(before)
+        if failure is None:
+            self._both_ran(first, second, before, after)
+        elif failure_of(after) is None:
+            self._original_failed(first, second, before, after, failure)
+        else:
+            self._both_failed(first, second, before, after, plain=plain)
+
+    def _compare_in_double(
+        self, first: Request, second: Request, failure: Failure | None, difference: RoundingError, *, plain: bool
+    ) -> None:
+        """Where rounding may be all there is of a gradient, more digits tell. Raises `difference` where none do."""
+        first, second = (replace(r, plan=replace(r.plan, double=True), lines=()) for r in (first, second))
+        before, after = self._make(first), self._make(second)
+        again = failure_of(before)
+        if (again and (again.symptom, again.index)) != (failure and (failure.symptom, failure.index)):
+            raise difference
+        no_new_end(before, after, again, silent=self._subject.silent)
+        self._evidence.agreement.cancels = True
+        self._compare(first, second, before, after, plain=plain)
+        self._evidence.agreement.cancels = False
+        _add(self._evidence.notes, "a gradient that is little more than rounding was compared in float64")
 
     def _repeat(self, request: Request, before: Run) -> None:
         """Find out whether the original agrees with itself, and how closely."""
@@ -178,7 +208,7 @@ class CaseJudge:
 
     def _both_ran(self, first: Request, second: Request, before: Run, after: Run) -> None:
         evidence = self._evidence
-        local = Agreement(slack=evidence.agreement.slack)
+        local = evidence.agreement.fresh()
         try:
             same_count(before, after)
             same_passes(before.events, after.events, local)
@@ -203,7 +233,7 @@ class CaseJudge:
 
     def _same_forward(self, before: Run, after: Run) -> None:
         """Only gradients may differ where the original's are in doubt; what follows from them isn't compared."""
-        local = Agreement(slack=self._evidence.agreement.slack)
+        local = self._evidence.agreement.fresh()
         for one, other in zip(before.events[:1], after.events, strict=False):
             same_roots(one, other, local)
         self._same_arguments(before, after, local)
@@ -215,7 +245,7 @@ class CaseJudge:
         """
         evidence = self._evidence
         try:
-            _add(evidence.oracles, self._differences(first, second, None, Agreement(slack=evidence.agreement.slack)))
+            _add(evidence.oracles, self._differences(first, second, None, evidence.agreement.fresh()))
             evidence.corrected += 1
         except NoOracleError as why:
             if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
@@ -250,7 +280,7 @@ class CaseJudge:
 
     def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
         evidence = self._evidence
-        local = Agreement(slack=evidence.agreement.slack)
+        local = evidence.agreement.fresh()
         same_passes(before.events[: failure.index + 1], after.events, local)
         if len(after.events) <= failure.index < len(before.events):
             raise DiffersError(f"the backward pass at line {before.events[failure.index].line} is never reached")
@@ -314,7 +344,7 @@ class CaseJudge:
         evidence, failure, again = self._evidence, failure_of(before), failure_of(after)
         assert failure is not None
         assert again is not None
-        local = Agreement(slack=evidence.agreement.slack)
+        local = evidence.agreement.fresh()
         same_passes(before.events[: failure.index + 1], after.events[: again.index + 1], local)
         known = self._compared_conflicts(first, second, failure, again)
         if plain:

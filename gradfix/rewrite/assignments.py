@@ -14,8 +14,9 @@ from gradfix.rewrite import ladder, names, replays, sites, tree
 from gradfix.rewrite.dtypes import keeps_dtype
 from gradfix.rewrite.expressions import is_effectless, is_literal_number, mentions
 from gradfix.rewrite.ladder import Form
-from gradfix.rewrite.places import temporary
+from gradfix.rewrite.places import is_unpacked, temporary
 from gradfix.rewrite.tree import Tree
+from gradfix.rewrite.unpacking import one_by_one
 from gradfix.source import Source
 
 Edits = tuple[Edit, ...]
@@ -27,6 +28,9 @@ def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits
     read = tree.read(site, write.statement)
     if isinstance(read, Refusal):
         return read
+    if form is Form.ONE_BY_ONE:
+        lines = one_by_one(source, read, write)
+        return lines if isinstance(lines, Refusal) else sites.replace(site, lines)
     if form is Form.CLONE:
         return _clone(source, site, read, write, spelling)
     line = _FORMS[form](read, write, spelling)
@@ -164,12 +168,9 @@ def _clone(source: Source, site: sites.Site, read: Tree, write: Write, spelling:
         return _clone_augmented_index(source, site, read, write, spelling, clones)
     if not any(_needs_hoist(source, write, value, place, spelling) for place in places):
         return replays.cloned_early(source, write) or sites.prepend(site, clones)
-    if _unpacks(write) and any(mentions(value, place) for place in places):
-        return Refusal(
-            RefusalKind.ORDER,
-            "the values of this multiple assignment read the tensor that it writes",
-            "assign the values to names first, then write them one after the other",
-        )
+    if is_unpacked(write) and any(mentions(value, place) for place in places):
+        lines = one_by_one(source, read, write, clones)
+        return lines if isinstance(lines, Refusal) else sites.replace(site, lines)
     hoist, rest = _hoisted(read, temporary(source))
     return sites.replace(site, [hoist, *clones, rest])
 
@@ -203,12 +204,6 @@ def _whole_value(write: Write) -> ast.expr:
     assert isinstance(write.node, (ast.Assign, ast.AugAssign, ast.AnnAssign))
     assert write.node.value is not None
     return write.node.value
-
-
-def _unpacks(write: Write) -> bool:
-    return isinstance(write.node, ast.Assign) and any(
-        isinstance(target, (ast.Tuple, ast.List)) for target in write.node.targets
-    )
 
 
 def _hoisted(read: Tree, value: str) -> tuple[str, str]:

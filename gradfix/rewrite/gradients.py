@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from functools import partial
 
+from gradfix import torch_ops
 from gradfix.analysis.facts import NonLeafGrad, SecondBackward
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
@@ -13,6 +14,7 @@ from gradfix.rewrite.expressions import is_place, short
 from gradfix.rewrite.scopes import path_to
 from gradfix.rewrite.sites import prepend, replace, site_of
 from gradfix.source import Source, Span
+from gradfix.torch_ops import ViewKind
 
 _ROUNDS = Refusal(
     RefusalKind.MEANING,
@@ -24,6 +26,7 @@ _NOT_MADE = Refusal(
     "nothing shows where the tensor is computed",
     "call `retain_grad()` on it there, or ask for the gradient of its leaf",
 )
+_DEVICES = frozenset({"cuda", "xpu", "ipu", "mtia"})
 _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 
 
@@ -69,8 +72,23 @@ def _leaf_last(source: Source, made: ast.expr, leaf: ast.expr) -> list[Rewrite]:
         return []
     if not any(keyword.arg == "requires_grad" for keyword in leaf.keywords):
         return []
+    made = _with_moves(source, made)
     build = partial(_build_last, made=made, leaf=leaf)
     return [Rewrite(f"Make `{short(source, made)}` the leaf", Applicability.UNSAFE, build, "leaf-last")]
+
+
+def _with_moves(source: Source, made: ast.expr) -> ast.expr:
+    """`made` with the calls behind it that may give back another tensor: `.to(device)`, `.cuda()`."""
+    around = path_to(names.tree_of(source), made)
+    for attribute, call in zip(around[::2], around[1::2], strict=False):
+        if not (isinstance(attribute, ast.Attribute) and isinstance(call, ast.Call) and call.func is attribute):
+            break
+        operator = torch_ops.method(attribute.attr)
+        same = operator is not None and operator.view in (ViewKind.MAYBE, ViewKind.SELF)
+        if not same and attribute.attr not in _DEVICES:
+            break
+        made = call
+    return made
 
 
 def _spans(node: ast.expr, leaf: ast.expr) -> bool:

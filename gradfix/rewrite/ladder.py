@@ -33,6 +33,7 @@ class Form(Enum):
     INDEX_PUT = "index_put"  # y = y.index_put((i,), v)
     SCATTER = "scatter"  # y = torch.select_scatter(y, v, dim, i), torch.slice_scatter(y, v, dim, a, b)
     REPLAY = "replay"  # y = torch.diagonal_scatter(y, v), of y.diagonal()[:] = v
+    ONE_BY_ONE = "one-by-one"  # hs_value, cs_value = f(hs, cs); hs[t] = hs_value; …: each write is then cured by itself
     CLONE = "clone"  # y = y.clone(); y[i] = v
 
 

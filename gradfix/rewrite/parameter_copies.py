@@ -80,7 +80,7 @@ def _build(source: Source, *, path: str, attribute: str, statement: ast.stmt) ->
 
 
 def _is_read_after(mentions: list[Mention], statement: ast.stmt, scope: ast.AST) -> bool:
-    """Whether another statement than those that write mentions the parameter behind `statement`, or a loop around it."""
+    """Whether a statement that doesn't only write mentions the parameter, behind `statement` or in a loop."""
     for mention in mentions:
         reader = mention.statement()
         behind = (reader.lineno, reader.col_offset) > (statement.lineno, statement.col_offset)
@@ -123,5 +123,7 @@ def _methods_around(source: Source, scope: ast.FunctionDef | ast.AsyncFunctionDe
     """The methods of the class that `scope` is a method of, None for a plain function."""
     for node in ast.walk(names.tree_of(source)):
         if isinstance(node, ast.ClassDef) and any(inner.lineno == scope.lineno for inner in node.body):
-            return frozenset(inner.name for inner in node.body if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)))
+            return frozenset(
+                inner.name for inner in node.body if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef))
+            )
     return None

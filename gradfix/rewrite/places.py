@@ -93,12 +93,18 @@ def is_single_assignment(write: Write) -> bool:
     return isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript)
 
 
+def is_unpacked(write: Write) -> bool:
+    """Whether the write is one of several targets that share a value."""
+    node = write.node
+    return isinstance(node, ast.Assign) and any(isinstance(target, (ast.Tuple, ast.List)) for target in node.targets)
+
+
 def swaps(write: Write) -> Refusal | None:
     """`y[0], y[1] = y[1], y[0]`: the right side are views, so the second value written is already overwritten."""
     node = write.node
     if not isinstance(node, ast.Assign) or write.form is not WriteForm.INDEX or write.value is None:
         return None
-    unpacked = any(isinstance(target, (ast.Tuple, ast.List)) for target in node.targets)
+    unpacked = is_unpacked(write)
     values = node.value.elts if isinstance(node.value, (ast.Tuple, ast.List)) else []
     views = [value for value in values if isinstance(value, ast.Subscript) and ast.dump(value.value) == _loaded(write)]
     if not unpacked or not views:

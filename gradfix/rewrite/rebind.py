@@ -10,9 +10,9 @@ from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import chains, ladder, names, obstacles, replays, twins
 from gradfix.rewrite.dtypes import keeps_dtype
-from gradfix.rewrite.expressions import enclosing, is_container_item, is_effectless, short
+from gradfix.rewrite.expressions import enclosing, is_container_item, is_effectless, mentions, short
 from gradfix.rewrite.ladder import Form
-from gradfix.rewrite.places import is_single_assignment, place_of, swaps, writes_through_view
+from gradfix.rewrite.places import is_single_assignment, is_unpacked, place_of, swaps, writes_through_view
 from gradfix.source import Source
 
 _CALLS = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG, WriteForm.FOREIGN)
@@ -90,12 +90,20 @@ def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...]
             return (Form.ARITHMETIC,)
         return ladder.augmented_index_forms(write, spelling)
     if write.form is WriteForm.INDEX:
-        return ladder.index_forms(write, spelling) if is_single_assignment(write) else (Form.CLONE,)
+        if is_single_assignment(write):
+            return ladder.index_forms(write, spelling)
+        return (Form.ONE_BY_ONE, Form.CLONE) if _takes_apart(write) else (Form.CLONE,)
     if write.form is WriteForm.CALL:
         return _UNUSUAL
     return Refusal(
         RefusalKind.HELD, "a write through `.data` is hidden from autograd", "write to the tensor itself, out of place"
     )
+
+
+def _takes_apart(write: Write) -> bool:
+    """A multiple assignment whose values read the tensor that it writes."""
+    value, place = getattr(write.node, "value", None), place_of(write)
+    return is_unpacked(write) and value is not None and place is not None and mentions(value, place)
 
 
 def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
@@ -153,6 +161,8 @@ def _title(source: Source, write: Write, form: Form) -> str:
     match form:
         case Form.ARITHMETIC | Form.PLAIN:
             return f"Write `{short(source, write.node)}` as an assignment of a new tensor"
+        case Form.ONE_BY_ONE:
+            return f"Give the values names first, then write to `{name}`"
         case Form.REPLAY:
             return f"Assign `{name}` a tensor that has the write"
         case Form.TWIN if write.method is not None:

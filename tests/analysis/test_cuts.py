@@ -133,3 +133,21 @@ def test_of_several_cuts_the_careless_one_is_blamed() -> None:
 def test_the_same_cut_in_two_losses_speaks_for_the_worse() -> None:
     (cut,) = cuts("z = torch.tensor([y, y])\n(z * net(data).mean()).sum().backward()\nz.sum().backward()")
     assert (cut.effect.value, cut.elsewhere) == ("no-graph", True)
+
+
+@pytest.mark.parametrize(
+    ("entries", "severity"),
+    [
+        ("[[c, -s], [s, c]]", "warning"),
+        ("((c, 0.0), (0.0, 1.0))", "warning"),
+        ("[c, s]", "info"),  # may be weights
+        ("[row for row in (c, s)]", "info"),
+    ],
+)
+def test_a_matrix_of_entries_is_computed_with(entries: str, severity: str) -> None:
+    body = f"c, s = y.cos(), y.sin()\nturn = torch.tensor({entries})\n(y * turn.sum() + y).backward()\n"
+    assert told(body) == [(severity, "tensor", "partial")]
+
+
+def test_a_matrix_of_what_has_no_graph_cuts_nothing() -> None:
+    assert told("c = data.mean()\nturn = torch.tensor([[c, 1.0], [0.0, c]])\n(y * turn.sum()).backward()\n") == []

@@ -7,7 +7,15 @@ from array import array
 
 import pytest
 
-from gradfix.backward.compare import Agreement, DiffersError, distance, match_leaves, same_passes, same_print
+from gradfix.backward.compare import (
+    Agreement,
+    DiffersError,
+    RoundingError,
+    distance,
+    match_leaves,
+    same_passes,
+    same_print,
+)
 from gradfix.backward.protocol import Event, Leaf, ProtocolError, Tensor, run_of
 
 
@@ -91,6 +99,23 @@ def test_a_lost_gradient_differs_and_a_gained_one_is_noted() -> None:
     assert agreement.gained == {"`x`": False}
     same_passes([event(loss)], [event(loss, leaf(gradient, "x"))], agreement)
     assert agreement.gained == {"`x`": True}
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_what_is_small_against_the_largest_gradient_may_be_rounding(cancels: bool) -> None:
+    loss, large = tensor(1.0), leaf(tensor(100.0), "w")
+    pair = [[event(loss, large, leaf(tensor(small), "b", key="float32[1]#2"))] for small in (1e-6, 2e-6)]
+    agreement = Agreement(cancels=cancels)
+    if cancels:
+        same_passes(*pair, agreement)
+        assert not agreement.bitwise
+    else:
+        with pytest.raises(RoundingError, match="gradient of `b`"):
+            same_passes(*pair, agreement)
+    far = [[event(loss, large, leaf(tensor(small), "b", key="float32[1]#2"))] for small in (1e-6, 2e-3)]
+    with pytest.raises(DiffersError) as found:
+        same_passes(*far, Agreement(cancels=cancels))
+    assert not isinstance(found.value, RoundingError)
 
 
 def test_other_random_numbers_differ() -> None:

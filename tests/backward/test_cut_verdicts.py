@@ -10,6 +10,7 @@ from gradfix.findings import HazardKind, Verdict
 
 DIFFERENCES = "float64 central differences"
 CUT = frozenset({HazardKind.DISCONNECTED})
+WRITTEN = frozenset({HazardKind.SAVED_THEN_WRITTEN})
 
 STACKED = "x = torch.randn(3, requires_grad=True)\na = x.exp().sum()\nb = (x * x).sum()\n"
 TERMS = STACKED + "loss = torch.tensor([a, b]).prod()\nloss.backward()\n"
@@ -91,3 +92,27 @@ def test_a_leaf_of_its_own_has_another_gradient(judge: Judge) -> None:
 def test_a_gradient_changed_in_a_program_that_runs_needs_differences(judge: Judge) -> None:
     text = STACKED + "loss = a + b.detach()\nloss.backward()\n"
     assert judge(text, "b.detach()", "b", kinds=CUT).verdict is Verdict.REJECTED
+
+
+UNSEEN = (
+    STACKED + "loss = torch.tensor((a * b).item(), requires_grad=True)\nloss.backward()\nassert x.grad is not None\n"
+)
+
+
+def test_an_error_that_comes_of_a_missing_gradient_may_go(judge: Judge) -> None:
+    judgement = judge(UNSEEN, "torch.tensor((a * b).item(), requires_grad=True)", "a * b", kinds=CUT)
+    assert judgement.verdict is Verdict.UNCHECKED
+    judgement = judge(UNSEEN, "torch.tensor((a * b).item(), requires_grad=True)", "a * b", kinds=WRITTEN)
+    assert judgement.verdict is Verdict.REJECTED
+
+
+def test_a_gradient_of_rounding_is_compared_in_float64(judge: Judge) -> None:
+    text = (
+        "net = torch.nn.Linear(3, 4)\np = torch.softmax(net(torch.randn(2, 3)).t(), 1)\nq = p * 1\n"
+        "q *= q.max()\n(q * torch.arange(8.0).view(4, 2)).sum().backward()\n"
+    )
+    judgement = judge(text, "q *= q.max()", "q = q * (q.max() * 3) / 3", kinds=WRITTEN)
+    assert judgement.verdict is Verdict.FIXED
+    assert "a gradient that is little more than rounding was compared in float64" in judgement.notes
+    wrong = judge(text, "q *= q.max()", "q = q * q.max() + net.bias.sum() * 1e-8", kinds=WRITTEN)
+    assert wrong.verdict is Verdict.REJECTED

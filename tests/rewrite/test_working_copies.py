@@ -130,11 +130,15 @@ def test_a_parameter_of_a_module_gets_a_local_copy_when_asked() -> None:
 
 
 NET = "import torch\nfrom torch import nn\n\n\n"
-OF_A_LAYER = "layer = nn.Linear(2, 2)\n\n\ndef f(x):\n    layer.weight[0] *= 2\n    return {}\n\n\nf(torch.ones(2)).sum().backward()\n"
+OF_A_LAYER = (
+    "layer = nn.Linear(2, 2)\n\n\ndef f(x):\n    layer.weight[0] *= 2\n    return {}\n\n\n"
+    "f(torch.ones(2)).sum().backward()\n"
+)
 OF_A_MODULE = (
     "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
     "        self.scale = nn.Parameter(torch.ones(3))\n\n    def scaled(self, x):\n        return x * self.scale\n\n"
-    "    def forward(self, x):\n        self.scale.mul_(2)\n        return {}\n\n\nNet()(torch.ones(3)).sum().backward()\n"
+    "    def forward(self, x):\n        self.scale.mul_(2)\n        return {}\n\n\n"
+    "Net()(torch.ones(3)).sum().backward()\n"
 )
 
 

@@ -1,0 +1,45 @@
+"""Multiple assignments whose values read what they write: `one_by_one` takes them apart, and each write is cured."""
+
+from __future__ import annotations
+
+import pytest
+from programs import assert_cured, fixed
+
+pytest.importorskip("torch")
+
+HEAD = (
+    "import torch\n\n\ndef both(a, b):\n    return torch.tanh(a * b), a.exp() + b\n\n\n"
+    "x = torch.randn(3, 2, requires_grad=True)\nh = x.sigmoid()\nc = x.cos()\n"
+)
+END = "show(h, c)\n(h * h * c).sum().backward()\n"
+
+PROGRAMS = {
+    "two slots of one buffer": ("h[0], h[1] = both(h[1], h[2])\n", "h_value, h_value2 = both(h[1], h[2])"),
+    "a name beside the write": ("h[0], c = both(h[1], h[2])\n", "h_value, c = both(h[1], h[2])"),
+    "a name in the other index": ("i = 0\nh[i], i = both(h[1], h[2])[0], h[0].argmin()\n", "h_value, i_value = "),
+    "an attribute": (
+        "class S: pass\ns = S()\ns.h = h\ns.h[0], c[1] = both(s.h[1], c[0])\nh = s.h\n",
+        "h_value, c_value = ",
+    ),
+    "a list of targets": ("[h[0], h[1]] = both(h[1], h[2])\n", "[h_value, h_value2] = both(h[1], h[2])"),
+    "the name is taken": ("h_value = 2\nh[0], h[1] = both(h[1], h_value * h[2])\n", "h_value2, h_value3 = "),
+    "a loop that carries two states": (
+        "for t in range(1, 3):\n    h[t], c[t] = both(h[t - 1], c[t - 1])\n",
+        "h_value, c_value = both(h_list[t - 1], c_list[t - 1])",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "made"), PROGRAMS.values(), ids=PROGRAMS)
+def test_the_values_get_names_and_each_write_is_cured(body: str, made: str) -> None:
+    text = HEAD + body + END
+    assert made in fixed(text)
+    in_another_order = body.startswith("for")  # the sums of backward, then
+    assert_cured(text, "modified by an inplace operation", "x", by_differences=in_another_order)
+
+
+@pytest.mark.parametrize("targets", ["h[0], (h[1], h[2])", "h[0], *c", "d = h[0], h[1]"])
+def test_what_is_nested_starred_or_chained_stays(targets: str) -> None:
+    value = "both(h[1], h[2])" if "(" not in targets else "(h[0], both(h[1], h[2]))"
+    text = f"{HEAD}{targets} = {value}\n{END}"
+    assert f"{targets} = {value}\n" in fixed(text)
