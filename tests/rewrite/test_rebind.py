@@ -408,7 +408,7 @@ REFUSED = {
         "may share one memory cell",
     ),
     "swap": (case("y[0], y[1] = y[1], y[0]\n"), "no swap"),
-    "values read the tensor": (case("y[0], y[1] = f(y)\n"), "read the tensor that it writes"),
+    "nested values read the tensor": (case("y[0], (a, b) = f(y)\n"), "read the tensor that it writes"),
     "storage method": (case("y.resize_(3)\n"), "changes the storage"),
     "graph method": (case("y.detach_()\n"), "changes what autograd does"),
     "head of a compound statement": (case("while y.relu_().sum() > 0:\n    pass\n"), "head of a compound statement"),
