@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 import libcst as cst
 
@@ -10,7 +11,7 @@ from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite import names, replays, sites, tree
-from gradfix.rewrite.chains import Chain, Use, chain_of, is_forgotten, use_of
+from gradfix.rewrite.chains import Chain, Use, chain_of, is_forgotten, reads_between, use_of
 from gradfix.rewrite.expressions import is_effectless, mentions, same
 from gradfix.rewrite.ladder import Form
 from gradfix.rewrite.places import place_of, temporary
@@ -36,13 +37,31 @@ def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits
         return _clone(source, site, read, write, spelling, call)
     place = place_of(write)
     holder = None if place is None else tree.name(source.span_of(place).text(source.text))
-    result = out_of_place_call(read, call, chain, holder)
+    before: list[str] = []
+    if holder is not None and reads_between(source, write, chain, spelling):
+        before, result = _link_by_link(read, call, chain, holder)
+    else:
+        result = out_of_place_call(read, call, chain, holder)
     if result is None:
         return _NOT_FOUND
-    lines = _statements(source, read, write, chain, call, result, holder)
+    lines = [*before, *_statements(source, read, write, chain, call, result, holder)]
     if not tree.keeps_comments(read, *lines):
         return Refusal(RefusalKind.SPELLING, "a comment inside the statement would be lost", "the clone form keeps it")
     return sites.replace(site, lines) + names.import_torch(source, spelling, " ".join(lines))
+
+
+def _link_by_link(
+    read: Tree, call: cst.Call, chain: Chain, holder: cst.BaseExpression
+) -> tuple[list[str], cst.BaseExpression | None]:
+    """The statements of all links but the outermost, each of which `holder` keeps, and the twin of the outermost."""
+    if not isinstance(call.func, cst.Attribute) or not isinstance(call.func.value, cst.Call) or len(chain.twins) < 2:
+        return [], out_of_place_call(read, call, chain, holder)
+    lines, result = _link_by_link(read, call.func.value, chain.below(), holder)
+    if result is None:
+        return [], None
+    lines.append(read.line("{y} = {result}", y=holder, result=tree.alone(read, result)))
+    outermost = call.with_changes(func=call.func.with_changes(value=holder))
+    return lines, out_of_place_call(read, outermost, replace(chain, twins=chain.twins[:1]), holder)
 
 
 def _statements(

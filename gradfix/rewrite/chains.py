@@ -8,8 +8,16 @@ from enum import Enum
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.rewrite import names, twins
-from gradfix.rewrite.expressions import enclosing, is_place, same, subexpressions_before
-from gradfix.rewrite.places import inner_link, is_writing
+from gradfix.rewrite.expressions import (
+    enclosing,
+    is_effectless,
+    is_literal_number,
+    is_place,
+    mentions,
+    same,
+    subexpressions_before,
+)
+from gradfix.rewrite.places import inner_link, is_writing, place_of
 from gradfix.rewrite.twins import Twin
 from gradfix.source import Source
 
@@ -63,6 +71,22 @@ def links_of(call: ast.Call) -> list[ast.Call]:
     while isinstance(inner := _callee(links[-1]), ast.Call) and inner_link(inner) is not None:
         links.append(inner)
     return links
+
+
+def later_values(chain: Chain) -> list[ast.expr]:
+    """What all links but the innermost take, numbers left out."""
+    values = [argument for link in links_of(chain.top)[:-1] for argument in _arguments(link)]
+    return [value for value in values if not is_literal_number(value)]
+
+
+def reads_between(source: Source, write: Write, chain: Chain, spelling: Spelling) -> bool:
+    """Whether a link may see what those before it wrote: in `y.mul_(2).add_(y[i])`, `y[i]` is doubled."""
+    place = place_of(write)
+    later = later_values(chain)
+    if place is None or not later:
+        return False
+    seen = names.visible_to_calls(source, write.statement, place)
+    return any(mentions(a, place) or (seen and not is_effectless(a, spelling)) for a in later)
 
 
 def use_of(statement: ast.stmt, call: ast.Call, place: ast.expr) -> Use:

@@ -32,6 +32,11 @@ _UNUSUAL = Refusal(
     "the write is spelled as a call of something else than a method of the tensor",
     "write it as a method or a statement: `y.add_(1)`, `y[0] = v`",
 )
+_SEEN_BETWEEN = Refusal(
+    RefusalKind.ORDER,
+    "a link of the chain may take a view of the tensor that the links before it have written",
+    "make a statement of each link",
+)
 _BURIED = Refusal(
     RefusalKind.SPELLING,
     "the chain of writing calls stands in the middle of an expression",
@@ -125,7 +130,10 @@ def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form,
             return _NO_CAST
         return tuple(forms) if used and forms else _NO_PLACE
     use = chains.use_of(write.statement, chain.top, place)
-    if use is chains.Use.STATEMENT and _is_replayed(write, chain, spelling):
+    if len(chain.twins) > 1 and replays.replay_of(write) and chains.later_values(chain):
+        return _SEEN_BETWEEN
+    between = chains.reads_between(source, write, chain, spelling)
+    if use is chains.Use.STATEMENT and not between and _is_replayed(write, chain, spelling):
         forms.append(Form.REPLAY)
     buried = use is chains.Use.BURIED
     if buried and forms and isinstance(place, ast.Name) and not replays.replay_of(write):
