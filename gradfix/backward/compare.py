@@ -41,6 +41,16 @@ class Agreement:
         """The same tolerances, nothing compared."""
         return Agreement(slack=self.slack, cancels=self.cancels)
 
+    def merge(self, other: Agreement) -> None:
+        """Take in what another comparison has found."""
+        self.bitwise &= other.bitwise
+        self.forward = max(self.forward, other.forward)
+        self.largest = max(self.largest, other.largest)
+        self.relative = max(self.relative, other.relative)
+        self.summed |= other.summed
+        for leaf, nonzero in other.gained.items():
+            self.gained[leaf] = self.gained.get(leaf, False) or nonzero
+
 
 def same_passes(before: Sequence[Event], after: Sequence[Event], agreement: Agreement) -> None:
     """Losses and gradients of passes that belong together are equal, as many as both have. Raises `DiffersError`.

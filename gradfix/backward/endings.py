@@ -91,3 +91,11 @@ def same_count(before: Run, after: Run) -> None:
     ended = all(run.killed is None and (run.ended is None or run.ended.error is None) for run in (before, after))
     if ended and len(before.events) != len(after.events):
         raise DiffersError(f"{len(before.events)} backward passes before, {len(after.events)} after")
+
+
+def ends_in_leaf_of_its_own(before: Run, after: Run) -> bool:
+    """Whether a leaf of the original's first pass is none in the rewritten text: differences move it, too."""
+    if not before.events or not after.events:
+        return False
+    kept = {leaf.names for leaf in after.events[0].leaves}
+    return any(leaf.names not in kept for leaf in before.events[0].leaves)

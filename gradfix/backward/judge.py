@@ -21,11 +21,19 @@ from gradfix.backward.compare import (
 )
 from gradfix.backward.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
 from gradfix.backward.costs import cost
-from gradfix.backward.endings import UncheckedError, no_new_end, no_other_error, obstacle_of, same_count
+from gradfix.backward.endings import (
+    UncheckedError,
+    ends_in_leaf_of_its_own,
+    no_new_end,
+    no_other_error,
+    obstacle_of,
+    same_count,
+)
 from gradfix.backward.evidence import Evidence, Subject, conclude, judged
 from gradfix.backward.limits import Limits
 from gradfix.backward.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.protocol import Conflict, Plan, Request, Run
+from gradfix.backward.repeats import repeat
 from gradfix.backward.symptoms import Cure
 from gradfix.backward.together import Together
 from gradfix.findings import Cost, HazardKind, Judgement, Shown, Verdict
@@ -37,7 +45,6 @@ PAIRS = (  # seeds and plans
     *((3, Plan(scale=scale, weights=4.0)) for scale in (3.0, -3.0)),
 )
 CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
-NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
 
 
 class CaseJudge:
@@ -129,7 +136,7 @@ class CaseJudge:
             raise UncheckedError(obstacle)
         if plain:
             self._together = Together(self._make, before.seconds)
-            self._repeat(first, before)
+            repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
         after = self._make(second)
         self._count_lines(before, after)
         failure = failure_of(before)
@@ -173,30 +180,6 @@ class CaseJudge:
         self._evidence.agreement.cancels = False
         _add(self._evidence.notes, "a gradient that is little more than rounding was compared in float64")
 
-    def _repeat(self, request: Request, before: Run) -> None:
-        """Find out whether the original agrees with itself, and how closely."""
-        evidence = self._evidence
-        if before.seconds > self._limits.case / 8:
-            evidence.notes.append("the original is too slow to be run twice: its determinism is unknown")
-            return
-        again = self._make(request)
-        evidence.prints = same_print(before.output, again.output, prefix=False) is None
-        if before.left:
-            evidence.notes.append(f"the program left {before.left} of its processes running; they were ended")
-        spread = Agreement(slack=1e9)
-        try:
-            if len(before.events) != len(again.events):
-                raise DiffersError(f"{len(before.events)} passes, then {len(again.events)}")
-            same_passes(before.events, again.events, spread)
-        except DiffersError as difference:
-            raise UncheckedError(f"two runs of the original differ: {difference}") from None
-        apart = max(spread.relative, spread.forward)
-        if apart > NOISE:
-            raise UncheckedError(f"two runs of the original differ, by {apart:.1e} of the largest value")
-        if not spread.bitwise:
-            evidence.agreement.slack = 1.0 + 4 * apart / (100 * 2.0**-23)
-            evidence.notes.append(f"two runs of the original differ by {apart:.1e}: so may the rewritten one")
-
     def _count_lines(self, before: Run, after: Run) -> None:
         evidence, subject = self._evidence, self._subject
         for run, changed in ((before, subject.changed_before), (after, subject.changed_after)):
@@ -216,7 +199,7 @@ class CaseJudge:
         except DiffersError as difference:
             if not self._subject.silent:
                 raise
-            if _ends_in_leaf_of_its_own(before, after):
+            if ends_in_leaf_of_its_own(before, after):
                 _add(evidence.unjudged, "no oracle: the original differentiates a leaf that isn't one any more")
                 return
             self._same_forward(before, after)
@@ -229,7 +212,7 @@ class CaseJudge:
         else:
             evidence.same += 1
             _add(evidence.oracles, "the original's own autograd")
-        self._merge(local)
+        self._evidence.agreement.merge(local)
 
     def _same_forward(self, before: Run, after: Run) -> None:
         """Only gradients may differ where the original's are in doubt; what follows from them isn't compared."""
@@ -297,7 +280,7 @@ class CaseJudge:
                 return
             evidence.cured += 1
             _add(evidence.cures, failure.symptom.short)
-            self._merge(local)
+            self._evidence.agreement.merge(local)
         except NoOracleError as why:
             no_other_error(before, after)
             _add(evidence.unjudged, str(why))
@@ -360,7 +343,7 @@ class CaseJudge:
             _add(evidence.unjudged, str(why))
             return
         _add(evidence.oracles, name)
-        self._merge(local)
+        self._evidence.agreement.merge(local)
         if not local.passes:
             evidence.blank += 1
         elif known.cured:
@@ -404,24 +387,6 @@ class CaseJudge:
         difference = same_print(before.output, after.output, prefix=prefix)
         if difference is not None:
             raise DiffersError(difference)
-
-    def _merge(self, local: Agreement) -> None:
-        total = self._evidence.agreement
-        total.bitwise &= local.bitwise
-        total.forward = max(total.forward, local.forward)
-        total.largest = max(total.largest, local.largest)
-        total.relative = max(total.relative, local.relative)
-        total.summed |= local.summed
-        for leaf, nonzero in local.gained.items():
-            total.gained[leaf] = total.gained.get(leaf, False) or nonzero
-
-
-def _ends_in_leaf_of_its_own(before: Run, after: Run) -> bool:
-    """Whether a leaf of the original's first pass is none in the rewritten text: differences move it, too."""
-    if not before.events or not after.events:
-        return False
-    kept = {leaf.names for leaf in after.events[0].leaves}
-    return any(leaf.names not in kept for leaf in before.events[0].leaves)
 
 
 def _add(items: list[str], item: str) -> None:

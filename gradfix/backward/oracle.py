@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gradfix.backward.compare import DiffersError
-from gradfix.backward.protocol import NUMBERS, Raised, Request, Run
+from gradfix.backward.protocol import NARROW, NUMBERS, Raised, Request, Run
 from gradfix.backward.symptoms import Cure, Symptom, symptom_of
 
 DIRECTIONS = 2
@@ -127,6 +127,8 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
         if not abs(slope - derivative) <= CLOSE * max(abs(slope), abs(derivative)) + 1e-8 * max(1.0, size):
             if NUMBERS in event.stops:
                 raise NoOracleError(f"no oracle: {NUMBERS}, which central differences see through")
+            if NARROW in event.stops:
+                raise NoOracleError(f"no oracle: {NARROW}, which central differences are too fine for")
             raise DiffersError(f"its directional derivative is {derivative:.9g}, central differences give {slope:.9g}")
     if not compared:
         raise NoOracleError("no oracle: the forward isn't smooth here")

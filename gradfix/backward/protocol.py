@@ -18,6 +18,7 @@ class ProtocolError(ValueError):
     """The child said something that is no answer. The program may have written to its descriptors."""
 
 
+NARROW = "float32 written into the code"  # less exact than the differences it would be held against
 NUMBERS = "numbers taken from tensors"  # among what stopped gradients; often only to be printed
 
 
