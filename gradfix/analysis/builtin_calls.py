@@ -26,7 +26,6 @@ from gradfix.analysis.values import (
     NONE,
     PLAIN,
     UNKNOWN,
-    Array,
     Class,
     Const,
     Container,
@@ -87,7 +86,8 @@ def call(m: Machine, state: State, name: str, args: Sequence[Value], keywords: d
     if name.startswith("numpy."):
         short = name.rpartition(".")[2]
         behind = cuts.through(m, state, short, args)
-        return arrays.fresh(state, short, behind, at) or (Array(behind) if behind else PLAIN)
+        computed = cuts.array(m, behind)
+        return arrays.fresh(state, short, behind, at) or (computed if behind else PLAIN)
     if name.startswith(("random.", "os.", "sys.", "time.", "logging.", "json.", "re.")):
         return PLAIN
     return m.unknown_call(state, (*args, *keywords.values()), at)

@@ -10,7 +10,7 @@ from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.facts import Cut, ModuleFacts, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
-from gradfix.rewrite import arrays, plain_values, stacking
+from gradfix.rewrite import arrays, modes, plain_values, stacking
 from gradfix.rewrite.expressions import enclosing, short
 from gradfix.source import Source
 
@@ -22,6 +22,7 @@ _TITLES = {
     CutKind.NUMBER: "Compute with the tensor behind `{text}`",
     CutKind.DATA: "Leave out `.data` in `{text}`",
     CutKind.DETACH: "Leave out the detach in `{text}`",
+    CutKind.GRADIENTS_OFF: "Compute what the loss needs with gradients on",
     CutKind.PARAMETER: "Use the tensor inside `{text}`",
 }
 _DETOUR = "Compute in torch what NumPy computes from `{text}`"
@@ -35,6 +36,8 @@ def reconnect(source: Source, cut: Cut, facts: ModuleFacts) -> tuple[Rewrite, ..
     Safe only where backward raises today, nothing else stands between the leaves and the loss that would be left, and
     the values stay the same bit for bit.
     """
+    if cut.kind is CutKind.NUMBER and cut.through_numpy:
+        return _FOR_NUMPY
     build = _way(cut)
     if build is None:
         return _REFUSALS[cut.kind]
@@ -58,20 +61,22 @@ def _way(cut: Cut) -> _Build | None:
             return plain_values.reconnected
         case CutKind.DATA | CutKind.DETACH:
             return arrays.reconnected if cut.through_numpy else plain_values.reconnected
+        case CutKind.GRADIENTS_OFF:
+            return modes.reconnected
         case _:
             return None
 
 
+_FOR_NUMPY = Refusal(
+    RefusalKind.UNKNOWN,
+    "the number goes into a function of NumPy, which takes no tensor with a graph",
+    "collect the tensors themselves, and compute with torch: `torch.stack(losses).mean()`",
+)
 _REFUSALS = {
     CutKind.PARAMETER: Refusal(
         RefusalKind.LEAF,
         "an `nn.Parameter` is a leaf: what it was computed from gets no gradient",
         "make parameters in `__init__`, and compute with them as they are",
-    ),
-    CutKind.GRADIENTS_OFF: Refusal(
-        RefusalKind.LEAF,
-        "what is computed with gradients off has no graph",
-        "compute what the loss needs outside of it",
     ),
     CutKind.DISCRETE: Refusal(RefusalKind.NO_FORM, "the result is discrete, there is no gradient to have"),
     CutKind.FLAT: Refusal(RefusalKind.NO_FORM, "the function is flat, its gradient is zero"),

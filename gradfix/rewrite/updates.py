@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import partial
 
-from gradfix.analysis.facts import Spelling, Write
+from gradfix.analysis.facts import Spelling, Tracked, ValueKind, Write
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite import names
@@ -15,19 +16,22 @@ from gradfix.rewrite.sites import replace, site_of
 from gradfix.source import Source
 
 OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
+_INITIAL = re.compile(r"_?(reset|init|initiali[sz]e)_(parameters|weights|params)")
 _BACKWARD = ("backward", "autograd.grad")
 
 
 def update_quietly(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
     """Put the write of a leaf that is an update under `torch.no_grad()`; None where nothing shows that it is one.
 
-    Safe where it is made of the leaf's own gradient. Unsafe where it merely comes after a backward: it may be meant.
+    Safe where it is made of the leaf's own gradient, or gives a parameter its first values.
+    Unsafe where it merely comes after a backward: it may be meant.
     """
     if not any(hazard.kind in OF_LEAVES for hazard in write.hazards) or not names.can_spell_torch(spelling):
         return None
-    if not uses_own_gradient(write) and not follows_backward(source, write):
+    meant = uses_own_gradient(write) or initialises(write)
+    if not meant and not follows_backward(source, write):
         return None
-    grade = Applicability.SAFE if uses_own_gradient(write) else Applicability.UNSAFE
+    grade = Applicability.SAFE if meant else Applicability.UNSAFE
     title = f"Update `{short(source, _root(write))}` under `torch.no_grad()`"
     return Rewrite(title, grade, partial(_build, write=write, spelling=spelling), "no-grad")
 
@@ -39,6 +43,18 @@ def uses_own_gradient(write: Write) -> bool:
         isinstance(node, ast.Attribute) and node.attr == "grad" and ast.unparse(node.value) == name
         for node in ast.walk(write.statement)
     )
+
+
+def initialises(write: Write) -> bool:
+    """`self.weight.uniform_(-1, 1)` where a module is made: nobody differentiates by what is overwritten there."""
+    *_, name = write.function.split(".")
+    root = _root(write)
+    own = isinstance(root, ast.Attribute) and isinstance(root.value, ast.Name) and root.value.id == "self"
+    value = write.written
+    plain = value.kind in (ValueKind.NUMBER, ValueKind.NOTHING) or (
+        value.tensor is not None and value.tensor.tracked is Tracked.NO
+    )
+    return own and plain and (name == "__init__" or _INITIAL.fullmatch(name) is not None)
 
 
 def follows_backward(source: Source, write: Write) -> bool:

@@ -129,6 +129,26 @@ def test_a_parameter_of_a_module_gets_a_local_copy_when_asked() -> None:
     assert result.shown[0].tolist() == [4.0, 4.0, 4.0]  # type: ignore[attr-defined]  # a tensor: d (s² + 1) / ds
 
 
+@pytest.mark.parametrize("method", ["__init__", "reset_parameters", "_init_weights"])
+def test_the_first_values_of_a_parameter_are_given_without_gradients(method: str) -> None:
+    make = "        self.w = nn.Parameter(torch.empty(3))\n"
+    first = "        self.w.uniform_(-1, 1)\n        self.w[0] = 0.5\n"
+    later = f"        self.{method}()\n\n    def {method}(self):\n" if method != "__init__" else ""
+    text = (
+        "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        f"        super().__init__()\n{make}{later}{first}\nnet = Net()\nshow(net.w)\nnet.w.sum().backward()\n"
+    )
+    made = assert_no_error(text)
+    assert "        with torch.no_grad():\n            self.w.uniform_(-1, 1)\n" in made
+
+
+def assert_no_error(text: str) -> str:
+    assert "leaf Variable" in (run(text).error or "")
+    made = fixed(text)
+    assert run(made).error is None
+    return made
+
+
 NET = "import torch\nfrom torch import nn\n\n\n"
 OF_A_LAYER = (
     "layer = nn.Linear(2, 2)\n\n\ndef f(x):\n    layer.weight[0] *= 2\n    return {}\n\n\n"
