@@ -77,6 +77,7 @@ class Save:
     at: ast.AST
     certain: bool  # False: only when an operand requires grad
     choice: object = None  # of a value that is one of several: which
+    branch: ast.AST | None = None  # the statement that decided which
 
 
 @dataclass(frozen=True, slots=True)

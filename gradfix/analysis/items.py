@@ -17,6 +17,7 @@ from gradfix.analysis.records import join_index
 from gradfix.analysis.state import Items, State, at_most_twice, merge
 from gradfix.analysis.values import (
     UNKNOWN,
+    WHOLE_ARGUMENT,
     Array,
     Choice,
     Class,
@@ -59,6 +60,8 @@ def index_value(m: Machine, state: State, part: ast.expr) -> Value:
             node = state.nodes.get(storage)
             if node is not None and node.tracked is Tracked.MAYBE:
                 state.nodes[storage] = None
+    if isinstance(value, Tensor) and value.dtype is None:
+        value.dtype = f"{WHOLE_ARGUMENT}index"
     return value
 
 

@@ -48,6 +48,8 @@ COUNTING = frozenset("size dim numel ndimension nelement".split())
 REGISTERING = frozenset({"add_module", "register_module", "register_buffer", "register_parameter"})
 # What people call the object that holds the settings: numbers, names and switches, no tensors.
 _SETTINGS = re.compile(r"(^|[._])(config|cfg|conf|hparams|args|opts?|settings)$")
+# Parameters of the layers of torch.nn.
+_PARAMETER = re.compile(r"weight|bias|in_proj_(weight|bias)|(weight|bias)_(ih|hh)(_l\d+)?(_reverse)?")
 # Fields of the named tuples that torch returns: `x.sort().values`, `torch.linalg.qr(a).Q`.
 _FIELDS = {
     **dict.fromkeys(("values", "eigenvalues", "Q", "U", "P", "solution", "sign", "min"), 0),
@@ -233,7 +235,7 @@ def _learns(info: ClassInfo) -> bool:
 
 
 def _layer_attribute(state: State, base: Layer, name: str) -> Value:
-    if name in ("weight", "bias", "in_proj_weight", "in_proj_bias") and base.weights:
+    if base.weights and _PARAMETER.fullmatch(name):
         storage = base.weights[0] if name != "bias" else base.weights[-1]
         if storage not in state.nodes:
             state.nodes[storage] = leaf(name)

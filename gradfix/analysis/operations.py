@@ -88,8 +88,9 @@ def save(state: State, node: Node, tensor: Tensor, op: str, at: ast.AST, level: 
     certain = level is Tracked.YES and tensor.known
     node.keeps = strongest([node.keeps, level])
     choice = object() if tensor.choice is None and len(tensor.storages) > 1 else tensor.choice
+    branch = tensor.made_by if len(tensor.storages) > 1 and isinstance(tensor.made_by, ast.If) else None
     for storage in tensor.storages:
-        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice)] = True
+        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice, branch)] = True
 
 
 def graph_node(state: State, op: str, operands: Sequence[Tensor], at: ast.AST) -> Node | None:

@@ -295,6 +295,10 @@ def output_tensor(
         view = ViewKind.NONE
     if view is ViewKind.MAYBE:
         view = _sure_view(short, arguments)
+    if view is ViewKind.MAYBE and short == "to" and bases:
+        wanted = _cast(bases[0], arguments)
+        if wanted is not None and not is_whole(wanted) and _converted(bases[0], wanted)[1] is ViewKind.NONE:
+            dtype, view = wanted, ViewKind.NONE
     if operands and short in CONVERSIONS and op.name.startswith("Tensor."):
         bases = operands[:1]
         dtype, view = _converted(operands[0], CONVERSIONS[short])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, replace
 
-from gradfix.analysis import cuts, handed, stale, views
+from gradfix.analysis import arms, cuts, handed, stale, views
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.facts import (
     IndexItem,
@@ -248,6 +248,8 @@ def overwrite_saves(
         for save, must in (state.saves.get(storage) or {}).items():
             if not must and len(storages) > 1:
                 continue  # saved on some ways, written on some ways: mostly not the same ones
+            if save.branch is not None and arms.replaces(save.branch, m.statement):
+                continue
             conflict = (save, key)
             sure = certain and must and save.certain and save.choice in (None, choice)
             if conflict not in state.conflicts or sure:
