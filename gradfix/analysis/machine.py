@@ -163,6 +163,7 @@ class Machine:
         self.doubtful: set[int] = set()  # operands that may be something else than a tensor
         self.in_place: dict[int, set[bool]] = {}  # of calls of layers: whether those called work in place
         self.hooked: dict[tuple[int, str, int], ast.Call] = {}  # calls of hooks, by that of their module
+        self.distributions: set[Storage] = set()  # what stands for objects of torch.distributions
         self.unfollowed: set[int] = set()  # calls that nothing is known of
         self.steps = 0
         self.later_round = 0  # inside a second or later round of a loop

@@ -87,6 +87,8 @@ def torch_function(
         return DEVICE
     if name == "torch.detach" and args and (source := tensor_of(args[0])) is not None:
         return objects.detached(m, state, source, node)
+    if name.startswith("torch.distributions.") and short[:1].isupper():
+        return _distribution(m, state, short, args, keywords, node)
     op = function(name)
     made = factory(name)
     if made is not None and made.tracked in ("", "no") and not made.shares:
@@ -104,6 +106,15 @@ def torch_function(
         flagged = inplace_flag(name) or op
         return write_call(m, state, WriteForm.FLAG, flagged, target, node.args[0], args, keywords, node)
     return operators.apply(m, state, narrowed, bound, node)
+
+
+def _distribution(
+    m: Machine, state: State, short: str, args: Sequence[Value], keywords: Keywords, node: ast.AST
+) -> Value:
+    made = _unlisted(state, short, args, keywords, node)
+    if isinstance(made, Tensor):
+        m.distributions.update(made.storages)
+    return made
 
 
 def _initialise(m: Machine, state: State, args: Sequence[Value], node: ast.Call) -> Value:
@@ -169,6 +180,10 @@ def tensor_method(
         return NONE
     if name == "detach":
         return objects.detached(m, state, receiver, node)
+    if name in ("sample", "sample_n") and m.distributions.issuperset(receiver.storages):
+        drawn = result_tensor(state, None, node)  # gradients are off while it draws
+        cuts.put(state, (drawn,), cuts.UNSURE)
+        return drawn
     if name in ("retain_grad", "register_hook"):
         m.grad_read.update(receiver.storages)
         gradients.retain(m, [receiver])
