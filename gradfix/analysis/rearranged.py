@@ -16,6 +16,8 @@ def _permuted(given: Given) -> Shape | None:
     shape, dims = given.shape("input", "self"), given.numbers("dims")
     if dims is None:
         return None
+    if shape is not None and len(shape) != len(dims):
+        return None
     axes = [axis_of(dim, len(dims)) for dim in dims]
     return tuple(None if shape is None or axis is None else shape[axis] for axis in axes)
 

@@ -132,3 +132,17 @@ def test_shapes_of_all_operators_of_the_table() -> None:
     pairs = list(real(dict.fromkeys(calls()), *REFUSED))
     assert len(pairs) > 1_000
     assert disagreements(pairs) == []
+
+
+def test_calls_that_torch_refuses_are_analysed_all_the_same() -> None:
+    texts = """
+        m.permute(2, 0, 1); x.permute(1, 0); x.transpose(0, 5); x.select(7, 0); v.flatten(1, 3); x.unbind(4); x.view(7)
+        m.movedim(4, 0); x.squeeze(9); x.unsqueeze(9); m.repeat(2); x.expand(3); x.narrow(5, 0, 1); x.chunk(2, 6)
+        x.diagonal(0, 3, 4); x.unflatten(5, (2, 2)); v.mT; x.matmul(v[:2]); torch.cat([x, m], 5); x.split(2, 5)
+        x.unfold(6, 2, 1); x.index_select(8, i); x.gather(4, idx2); x.flip(7); x.roll(1, 9); torch.stack([x, m], 7)
+        x.mean(9); x.sum((0, 8)); sc.permute(0)
+    """
+    expressions = [one.strip() for line in texts.splitlines() for one in line.split(";") if one.strip()]
+    assert len(expressions) == 29
+    assert [one for one, _ in real(expressions, *REFUSED)] == []
+    claimed(expressions)
