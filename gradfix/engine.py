@@ -20,7 +20,7 @@ from gradfix.errors import EditError, FileProblem
 from gradfix.findings import Applicability, Declined, Exclusion, Finding, Fix, Identity, Refusal, RefusalKind, Severity
 from gradfix.origins import Origins, Taken
 from gradfix.results import Result, Status
-from gradfix.rewrite.line_breaks import broken
+from gradfix.rewrite.text.line_breaks import broken
 from gradfix.source import Source, Span
 from gradfix.suppress import suppressions
 

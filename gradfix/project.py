@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import cached_property
 
 from gradfix import syntax
+from gradfix.analysis.across.rounds import Rounds
 from gradfix.analysis.analyse import opened
-from gradfix.analysis.rounds import Rounds
 from gradfix.analysis.summaries import Found, Imports, Module, Modules, ModuleSummary
-from gradfix.analysis.write_spellings import WriteSpellings
+from gradfix.analysis.text.write_spellings import WriteSpellings
 from gradfix.errors import FileProblem
 from gradfix.modules import INSTALLED, file_of, name_of, root_of
 from gradfix.source import Source

@@ -12,7 +12,7 @@ import pytest
 from operator_calls import Row, lines, row, spellings
 
 from gradfix import torch_ops, torch_tables
-from gradfix.analysis.overloads import bind
+from gradfix.analysis.operators.overloads import bind
 from gradfix.torch_ops import Gradient, Operator, Saved, ViewKind
 from gradfix.torch_tables import MINORS
 

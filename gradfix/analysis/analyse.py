@@ -10,32 +10,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gradfix import syntax
-from gradfix.analysis import (
-    calls,
-    expressions,
-    generators,
-    gradient_facts,
-    optimizers,
-    outcome,
-    statements,
-    stores,
-    swaps,
-)
-from gradfix.analysis.blocks import blocks_of
-from gradfix.analysis.buffers import buffers_of
-from gradfix.analysis.candidates import Candidates, candidates
-from gradfix.analysis.cut_facts import facts_of_cuts
+from gradfix.analysis.across.opened import OpenModule
+from gradfix.analysis.across.rounds import Rounds
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.records import WriteRecord
+from gradfix.analysis.domain.state import State
 from gradfix.analysis.facts import ModuleFacts, Write
-from gradfix.analysis.machine import Machine
-from gradfix.analysis.masked import maskings_of
-from gradfix.analysis.names import spelling_of
-from gradfix.analysis.opened import OpenModule
-from gradfix.analysis.records import WriteRecord
-from gradfix.analysis.roots import run_functions, run_module
-from gradfix.analysis.rounds import Rounds
-from gradfix.analysis.state import State
+from gradfix.analysis.hazards import swaps
+from gradfix.analysis.hazards.blocks import blocks_of
+from gradfix.analysis.hazards.buffers import buffers_of
+from gradfix.analysis.hazards.views import Steadiness
+from gradfix.analysis.interpreter import calls, expressions, generators, statements, stores
+from gradfix.analysis.interpreter.roots import run_functions, run_module
+from gradfix.analysis.operators import optimizers
+from gradfix.analysis.outcome import gradient_facts, outcome
+from gradfix.analysis.outcome.cut_facts import facts_of_cuts
 from gradfix.analysis.summaries import Imports, Modules, ModuleSummary
-from gradfix.analysis.views import Steadiness
+from gradfix.analysis.text.candidates import Candidates, candidates
+from gradfix.analysis.text.masked import maskings_of
+from gradfix.analysis.text.names import spelling_of
 from gradfix.source import Source
 
 # Gradients that are read, and optimizers that are given something, concern files that write nothing.

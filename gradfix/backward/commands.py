@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradfix.backward.oracle import Make
 from gradfix.backward.protocol import Request, Run
+from gradfix.backward.verdict.oracle import Make
 from gradfix.findings import Judgement, Shown, Verdict
 
 _SHOWN = 100  # characters of what the command said last

@@ -24,7 +24,7 @@ NUMBERS = "numbers taken from tensors"  # among what stopped gradients; often on
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a run departs from the plain one; the twin of `worker_vary.Plan`."""
+    """How a run departs from the plain one; the twin of `worker.vary.Plan`."""
 
     scale: float = 1.0  # factor on random inputs and on leaves
     weights: float = 1.0  # factor on what is filled at random in place, as modules do with their parameters

@@ -23,6 +23,8 @@ from gradfix.backward.surroundings import environment
 
 GRACE = 30.0  # seconds the server gets beyond a run's own bound before it is given up: it may import what runs did
 
+_WORKER = Path(__file__).resolve().parent / "worker" / "start.py"
+
 
 class Server:
     """A guarded server process. Close it, or leave the `with`: nothing it started survives."""
@@ -49,7 +51,7 @@ class Server:
         }
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(__file__).resolve().with_name("worker.py")), json.dumps(config)],
+                [sys.executable, "-I", "-S", str(_WORKER), json.dumps(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -79,7 +79,7 @@ class Spawned:
             "report": str(place / "report"),
             "limits": asdict(self._limits),
         }
-        worker = Path(__file__).resolve().with_name("worker.py")
+        worker = Path(__file__).resolve().parent / "worker" / "start.py"
         with open(place / "output", "wb") as output, open(place / "errors", "wb") as errors:
             try:
                 return subprocess.Popen(

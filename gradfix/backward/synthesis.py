@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradfix.backward.protocol import Run, Search
-from gradfix.backward.symptoms import SYMPTOMS, Cure
+from gradfix.backward.verdict.symptoms import SYMPTOMS, Cure
 from gradfix.findings import HazardKind
 
 _OF_LEAVES = frozenset({HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN})

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.findings import Applicability, Refusal, Rewrite
-from gradfix.rewrite.flags import drop_flags
-from gradfix.rewrite.handed_back import hand_back
-from gradfix.rewrite.parameter_copies import copy_parameter
-from gradfix.rewrite.plain_views import split_plainly
-from gradfix.rewrite.rebind import rebind
-from gradfix.rewrite.replays import replay_of
-from gradfix.rewrite.saved_copies import copy_saved
-from gradfix.rewrite.updates import update_quietly
-from gradfix.rewrite.working_copies import WORKING_COPY, work_on_copy
+from gradfix.rewrite.callers.handed_back import hand_back
+from gradfix.rewrite.views.plain_views import split_plainly
+from gradfix.rewrite.views.replays import replay_of
+from gradfix.rewrite.writes.flags import drop_flags
+from gradfix.rewrite.writes.parameter_copies import copy_parameter
+from gradfix.rewrite.writes.rebind import rebind
+from gradfix.rewrite.writes.saved_copies import copy_saved
+from gradfix.rewrite.writes.updates import update_quietly
+from gradfix.rewrite.writes.working_copies import WORKING_COPY, work_on_copy
 from gradfix.source import Source
 
 _BETTER = (Applicability.UNSAFE, Applicability.SAFE)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gradfix.analysis.analyse import analyse_tree
-from gradfix.analysis.candidates import candidates, every_function
 from gradfix.analysis.facts import ModuleFacts
-from gradfix.analysis.survey import FUNCTIONS
+from gradfix.analysis.text.candidates import candidates, every_function
+from gradfix.analysis.text.survey import FUNCTIONS
 from gradfix.findings import Severity
 from gradfix.source import Source
 

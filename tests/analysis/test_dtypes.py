@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gradfix.analysis.analyse import analyse
-from gradfix.analysis.dtypes import FLOATS_ONLY
+from gradfix.analysis.domain.dtypes import FLOATS_ONLY
 from gradfix.source import Source
 
 torch = pytest.importorskip("torch")

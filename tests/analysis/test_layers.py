@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from gradfix.analysis.layers import Layers
+from gradfix.analysis.domain.layers import Layers
 
 _Twins = tuple[Layers[int, int], dict[int, int]]
 

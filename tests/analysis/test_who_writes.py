@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from gradfix.analysis.parameter_writes import ParameterWrites
-from gradfix.analysis.write_spellings import WriteSpellings
+from gradfix.analysis.text.parameter_writes import ParameterWrites
+from gradfix.analysis.text.write_spellings import WriteSpellings
 
 RING = """
 def a(x):

@@ -7,7 +7,8 @@ from array import array
 
 import pytest
 
-from gradfix.backward.compare import (
+from gradfix.backward.protocol import Event, Leaf, ProtocolError, Tensor, run_of
+from gradfix.backward.verdict.compare import (
     Agreement,
     DiffersError,
     RoundingError,
@@ -16,7 +17,6 @@ from gradfix.backward.compare import (
     same_passes,
     same_print,
 )
-from gradfix.backward.protocol import Event, Leaf, ProtocolError, Tensor, run_of
 
 
 def tensor(*values: float, dtype: str = "float32") -> Tensor:

@@ -229,7 +229,7 @@ def test_the_first_verdict_comes_soon_and_the_next_ones_sooner(tmp_path: Path) -
 
 def _servers(folder: Path) -> list[int]:
     """Processes of the check whose scratch directory lies in the folder."""
-    return [pid for pid in _marked("worker.py") if str(folder) in _command(pid)]
+    return [pid for pid in _marked("worker/start.py") if str(folder) in _command(pid)]
 
 
 def _marked(marker: str) -> list[int]:

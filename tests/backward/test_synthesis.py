@@ -13,12 +13,14 @@ from labelled_corpus import load
 pytest.importorskip("torch")
 
 from gradfix import registry, run
-from gradfix.backward import worker_clues, worker_messages, worker_routes
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
 from gradfix.backward.synthesis import Calls
-from gradfix.backward.worker_repairs import Failure
-from gradfix.backward.worker_values import Argument, Call, Fields, Plain, Several, Stage, Tensor
+from gradfix.backward.worker.synthesis import clues as worker_clues
+from gradfix.backward.worker.synthesis import messages as worker_messages
+from gradfix.backward.worker.synthesis import routes as worker_routes
+from gradfix.backward.worker.synthesis.repairs import Failure
+from gradfix.backward.worker.synthesis.values import Argument, Call, Fields, Plain, Several, Stage, Tensor
 from gradfix.engine import Policy
 from gradfix.findings import Applicability, HazardKind, Judgement, Severity, Verdict
 from gradfix.proof import Loaded, Plan, Rules

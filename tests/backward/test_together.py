@@ -11,7 +11,7 @@ import pytest
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
 from gradfix.backward.protocol import BETWEEN, Ended, Event, Message, Plan, Request, Run, run_of
-from gradfix.backward.together import Together
+from gradfix.backward.verdict.together import Together
 from gradfix.findings import HazardKind, Verdict
 
 BARE = Request(path="/f.py", text="", cwd="/", seconds=1.0, backwards=1)

@@ -11,7 +11,7 @@ import pytest
 from gradfix import edits, engine, registry
 from gradfix.edits import Edit
 from gradfix.findings import Applicability
-from gradfix.rewrite.line_breaks import broken
+from gradfix.rewrite.text.line_breaks import broken
 from gradfix.source import Source, Span
 
 LONG = (

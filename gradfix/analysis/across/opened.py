@@ -1,0 +1,270 @@
+"""A module of the project as other files see it: what its names stand for, told from its text; effects when asked."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from gradfix.analysis.across import effects
+from gradfix.analysis.across.rounds import Rounds
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.summaries import (
+    Callee,
+    ClassSummary,
+    Constant,
+    Described,
+    Effects,
+    Export,
+    Found,
+    FunctionSummary,
+    Given,
+    Imports,
+    Modules,
+    ModuleSummary,
+    Parameter,
+    usual,
+)
+from gradfix.analysis.text.names import imports_of
+from gradfix.analysis.text.parameter_writes import ParameterWrites
+
+MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
+_FLAGS = 3  # switches of a function that its summary tells apart
+
+Run = Callable[[Imports], "tuple[Machine, State]"]  # the interpreter, after it has run the top level
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFunction:
+    """A function of an open module, whose effects are computed when they are asked for."""
+
+    module: OpenModule
+    name: str
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def file(self) -> str:
+        """The name of its file, for the reader."""
+        return self.module.file
+
+    def effects(self, given: Given) -> Effects | None:
+        """What a call with these constants does; None where nothing is known."""
+        module = self.module
+        return module.rounds.value((module.file, self.name, given), lambda: module.computed(self, given))
+
+    def may_write(self) -> bool:
+        """False where it surely writes to no argument, as far as its text tells."""
+        return self.module.may_write(self.name.partition(".")[0])
+
+    def closed(self) -> FunctionSummary:
+        """The same as a value."""
+        defaults = usual(self.parameters)
+        flags = [i for i, (_, kind, _) in enumerate(defaults) if kind == "bool"][:_FLAGS]
+        sets = [defaults] if defaults else []
+        sets += [(*defaults[:i], (defaults[i][0], "bool", not defaults[i][2]), *defaults[i + 1 :]) for i in flags]
+        found = (self.effects(given) for given in (*sets, ()))
+        return FunctionSummary(self.name, self.file, self.parameters, tuple(e for e in found if e is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClass(Described):
+    """A class of an open module."""
+
+    module: OpenModule
+    node: ast.ClassDef
+
+    @property
+    def name(self) -> str:
+        """Its name inside the module."""
+        return self.node.name
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Qualified names, of classes of the same module their plain ones."""
+        return tuple(self.module.qualified(base) for base in self.node.bases)
+
+    def is_module(self) -> bool:
+        """Whether it derives from `torch.nn.Module`."""
+        return self._derives(MODULE_CLASSES, set())
+
+    def method(self, name: str) -> Callee | None:
+        """The method of that name, inherited from classes of the same module included."""
+        if name == "apply" and any(base.endswith("autograd.Function") for base in self.bases):
+            forward = self._own("forward", set())
+            return None if forward is None else self._opened(forward, name)
+        found = self._own(name, set())
+        return None if found is None else self._opened(found, name)
+
+    def closed(self) -> ClassSummary:
+        """The same as a value."""
+        own = [s.name for s in self.node.body if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        names = dict.fromkeys(["apply", "forward", *own])
+        methods = (self.method(name) for name in names if not name.startswith("__") or name == "__call__")
+        known = tuple(m.closed() for m in methods if isinstance(m, OpenFunction))
+        return ClassSummary(self.name, self.bases, self.is_module(), known)
+
+    def _opened(self, node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> OpenFunction:
+        marks = {ast.unparse(decorator) for decorator in node.decorator_list}
+        bare = name != "apply" and "staticmethod" in marks
+        return OpenFunction(self.module, f"{self.name}.{name}", parameters_of(node)[0 if bare else 1 :])
+
+    def _own(self, name: str, seen: set[str]) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        for statement in self.node.body:
+            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == name:
+                return statement
+        for base in self._parents(seen):
+            if (found := base._own(name, seen)) is not None:
+                return found
+        return None
+
+    def _parents(self, seen: set[str]) -> Iterator[OpenClass]:
+        for base in self.bases:
+            known = self.module.index.get(base)
+            if isinstance(known, ast.ClassDef) and base not in seen:
+                seen.add(base)
+                yield OpenClass(self.module, known)
+
+    def _derives(self, names: tuple[str, ...], seen: set[str]) -> bool:
+        if any(base in names for base in self.bases) or any(p._derives(names, seen) for p in self._parents(seen)):
+            return True
+        others = (self.module.own.find(base) for base in self.bases if "." in base and not base.startswith("torch."))
+        return any(isinstance(other, Described) and other.is_module() for other in others)
+
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | str
+
+
+@dataclass(slots=True)
+class OpenModule:
+    """A parsed module, with what is known of its names so far."""
+
+    name: str
+    is_package: bool
+    tree: ast.Module
+    run: Run
+    modules: Modules
+    rounds: Rounds
+    index: dict[str, Definition] = field(default_factory=dict)  # a qualified name: imported
+    star_names: list[str] = field(default_factory=list)
+    _started: tuple[Machine, State] | None = None
+    _writing: ParameterWrites | None = None
+    _own: Imports | None = None
+
+    def __post_init__(self) -> None:
+        self._note(self.tree.body)
+
+    @property
+    def file(self) -> str:
+        """The path of the file from where imports start."""
+        return self.name.replace(".", "/") + ("/__init__.py" if self.is_package else ".py")
+
+    @property
+    def own(self) -> Imports:
+        """What its imports lead to."""
+        if self._own is None:
+            self._own = Imports(self.modules, self.name, self.is_package, follows_all=True)
+        return self._own
+
+    @property
+    def stars(self) -> tuple[str, ...]:
+        """The modules whose names it takes over with `import *`."""
+        return tuple(self.star_names)
+
+    def imports(self, modules: Modules) -> Imports:
+        """What its imports lead to, whoever asks."""
+        return self.own
+
+    def find(self, name: str) -> Found | None:
+        """What a name of the module stands for."""
+        known = self.index.get(name)
+        if isinstance(known, str):
+            return Export(name, known)
+        if isinstance(known, ast.ClassDef):
+            return OpenClass(self, known)
+        return None if known is None else OpenFunction(self, name, parameters_of(known))
+
+    def may_write(self, name: str) -> bool:
+        """False where the module itself defines the name, and calling it surely writes to no tensor."""
+        if isinstance(self.index.get(name, ""), str):
+            return True
+        if self._writing is None:
+            self._writing = ParameterWrites(self.tree)
+        return self._writing.may_write(name)
+
+    def qualified(self, node: ast.expr) -> str:
+        """What an expression of the top level names."""
+        first, _, rest = ast.unparse(node).partition(".")
+        known = self.index.get(first)
+        start = known if isinstance(known, str) else first
+        return f"{start}.{rest}" if rest else start
+
+    def computed(self, function: OpenFunction, given: Given) -> Effects | None:
+        """The effects of a function, played on tensors; None where it can't be followed."""
+        if self._started is None:
+            self._started = self.run(self.own)
+        m, end = self._started
+        return effects.of_function(m, end, function.name, function.parameters, given)
+
+    def closed(self) -> ModuleSummary:
+        """Everything that others can know of it, as a value; names with an underscore before them are its own."""
+        public = [found for name in self.index if (found := self.find(name)) and not name.startswith("_")]
+        return ModuleSummary(
+            self.name,
+            self.is_package,
+            tuple(f.closed() for f in public if isinstance(f, OpenFunction)),
+            tuple(f.closed() for f in public if isinstance(f, OpenClass)),
+            tuple(f for f in public if isinstance(f, Export)),
+            self.stars,
+        )
+
+    def _note(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                self.index[statement.name] = statement
+            elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+                self.index.update(imports_of(statement))
+                self.star_names += stars_of(statement)
+            elif isinstance(statement, ast.Assign) and isinstance(statement.value, (ast.Name, ast.Attribute)):
+                for target in statement.targets:
+                    if isinstance(target, ast.Name):
+                        self._alias(target.id, statement.value)
+            for part in ("body", "orelse", "handlers", "finalbody"):
+                if isinstance(statement, (ast.If, ast.Try, ast.ExceptHandler)):
+                    self._note(getattr(statement, part, []))
+
+    def _alias(self, name: str, value: ast.expr) -> None:
+        known = self.index.get(value.id) if isinstance(value, ast.Name) else self.qualified(value)
+        if known is not None:
+            self.index[name] = known
+
+
+def stars_of(statement: ast.Import | ast.ImportFrom) -> list[str]:
+    """The module whose names an `import *` takes over."""
+    if isinstance(statement, ast.Import) or all(alias.name != "*" for alias in statement.names):
+        return []
+    return ["." * statement.level + (statement.module or "")]
+
+
+def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[Parameter, ...]:
+    """The parameters of a function, without `*rest` and `**more`."""
+    arguments = node.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [*[None] * (len(positional) - len(arguments.defaults)), *arguments.defaults]
+    found = [
+        _parameter(a, d, by_position=True, by_name=a not in arguments.posonlyargs)
+        for a, d in zip(positional, defaults, strict=True)
+    ]
+    found += [
+        _parameter(a, d, by_position=False, by_name=True)
+        for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ]
+    return tuple(found)
+
+
+def _parameter(node: ast.arg, default: ast.expr | None, *, by_position: bool, by_name: bool) -> Parameter:
+    value: Constant = None
+    constant = isinstance(default, ast.Constant) and isinstance(default.value, (bool, int, float, str, type(None)))
+    if constant:
+        value = default.value  # type: ignore[union-attr]  # one of these
+    return Parameter(node.arg, by_position, by_name, default is not None, constant, value)

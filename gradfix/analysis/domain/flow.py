@@ -1,0 +1,48 @@
+"""The ways out of a block of statements."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from gradfix.analysis.domain.joins import join
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import Value
+
+
+@dataclass(slots=True)
+class Flow:
+    """The ways out of a block."""
+
+    after: State | None
+    breaks: list[State] = field(default_factory=list)
+    continues: list[State] = field(default_factory=list)
+    returns: list[tuple[State, Value]] = field(default_factory=list)
+
+    def absorb(self, other: Flow) -> None:
+        """Add the exits of an inner block, except its normal end."""
+        self.breaks.extend(other.breaks)
+        self.continues.extend(other.continues)
+        self.returns.extend(other.returns)
+
+    def ends(self) -> Iterator[State]:
+        """The state at every way out."""
+        if self.after is not None:
+            yield self.after
+        yield from self.breaks
+        yield from self.continues
+        yield from (state for state, _ in self.returns)
+
+    @property
+    def leaves(self) -> bool:
+        """True when some way doesn't lead to the statement that follows."""
+        return bool(self.returns or self.breaks or self.continues)
+
+
+def join_all(states: Sequence[State], branch: ast.stmt | None) -> State | None:
+    """What holds when any of the states may have been reached."""
+    result: State | None = None
+    for state in states:
+        result = state if result is None else join(result, state, branch)
+    return result

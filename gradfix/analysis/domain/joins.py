@@ -1,0 +1,185 @@
+"""Two states become one: what holds when either may have been reached."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gradfix.analysis.domain.graph import Node, Save, Visit, phi
+from gradfix.analysis.domain.layers import Layers
+from gradfix.analysis.domain.state import Items, Stamp, State, at_most_twice, merge
+from gradfix.analysis.domain.values import NO_FLOWS, UNKNOWN, Storage, Tensor, Value, now, options
+from gradfix.analysis.facts import Tracked
+
+
+def join(a: State, b: State, branch: ast.stmt | None) -> State:
+    """What holds when either of two states may have been reached; `branch` decides which."""
+    result = State.__new__(State)
+    result.written = a.written
+    result.grad = a.grad if a.grad is b.grad else Tracked.MAYBE
+    result.autocast = a.autocast or b.autocast
+    result.quiet = a.quiet
+    result.off_at = a.off_at if a.off_at is not None else b.off_at
+    cut, result.cuts = a.cuts.changed(b.cuts)
+    for storage in cut:
+        result.cuts[storage] = (a.cuts.get(storage) or NO_FLOWS) | (b.cuts.get(storage) or NO_FLOWS)
+    result.nodes = join_nodes(a.nodes, b.nodes, branch)
+    result.saves = _join_saves(a, b)
+    result.conflicts = _join_conflicts(a, b)
+    freed, result.spent = a.spent.changed(b.spent)
+    for node in freed:
+        result.spent[node] = _either_spent(a.spent.get(node), b.spent.get(node))
+    passed, result.passed = a.passed.changed(b.passed)
+    for node in passed:
+        result.passed[node] = bool(a.passed.get(node)) and bool(b.passed.get(node))
+    keys, result.late = a.late.changed(b.late)
+    for tensor in keys:
+        result.late[tensor] = (a.late.get(tensor) or frozenset()) | (b.late.get(tensor) or frozenset())
+    handed, result.given = a.given.changed(b.given)
+    for tensor in handed:
+        result.given[tensor] = a.given.get(tensor) or b.given.get(tensor) or {}
+    logged, result.log = a.log.changed(b.log)
+    for storage in logged:
+        result.log[storage] = _join_logs(a.log.get(storage), b.log.get(storage))
+    choices, result.chosen = a.chosen.changed(b.chosen)
+    for choice in choices:
+        written = a.chosen.get(choice)
+        result.chosen[choice] = written if written == b.chosen.get(choice) else None
+    merger = _Merger(result, a, b, branch)
+    names, result.variables = a.variables.changed(b.variables)
+    for name in names:
+        held, others = a.variables.get(name), b.variables.get(name)
+        result.variables[name] = held if held is others and held is not None else merger.value(held, others)
+    owners, result.attributes = a.attributes.changed(b.attributes)
+    for owner in owners:
+        mine, other = a.attributes.get(owner) or {}, b.attributes.get(owner) or {}
+        result.attributes[owner] = {k: merger.value(mine.get(k), other.get(k)) for k in {**mine, **other}}
+    containers, result.items = a.items.changed(b.items)
+    for container in containers:
+        result.items[container] = merger.items(a.items.get(container), b.items.get(container))
+    return result
+
+
+class _Merger:
+    """Merges the values of two states; equal pairs give one and the same value."""
+
+    def __init__(self, result: State, a: State, b: State, branch: ast.stmt | None) -> None:
+        self._result, self._a, self._b, self._branch = result, a, b, branch
+        self._pairs: dict[tuple[int, int], Value] = {}
+
+    def value(self, mine: Value | None, other: Value | None) -> Value:
+        """The value of a variable that holds one or the other; a missing one leaves the other."""
+        if mine is None or other is None:
+            found = other if mine is None else mine
+            return UNKNOWN if found is None else found
+        if mine is other:
+            return mine
+        pair = (id(mine), id(other))
+        if pair not in self._pairs:
+            merged = self._pairs[pair] = merge(mine, other, self._branch)
+            if isinstance(merged, Tensor) and merged is not mine and merged is not other:
+                sides = ((self._a, options(mine)), (self._b, options(other)))
+                before = _stale(*sides[0]) | _stale(*sides[1])
+                if before:
+                    self._result.late[merged] = before
+                    self._result.given[merged] = _handed(before, sides)
+                if isinstance(mine, Tensor) and isinstance(other, Tensor) and mine.choice is not merged.choice:
+                    graphs = (self._a.node_of(mine), self._b.node_of(other))
+                    self._result.chosen[merged.choice] = (phi(graphs, self._branch), now())
+        return self._pairs[pair]
+
+    def items(self, mine: Items | None, other: Items | None) -> Items:
+        """The items of a container that holds one or the other."""
+        if mine is None or other is None or mine is other:
+            return other if mine is None and other is not None else mine if mine is not None else Items((), False)
+        if mine.exact and other.exact and len(mine.values) == len(other.values) and mine.keys == other.keys:
+            values = tuple(self.value(m, o) for m, o in zip(mine.values, other.values, strict=True))
+            return Items(values, True, mine.keys)
+        longer, shorter = (mine, other) if len(mine.values) > len(other.values) else (other, mine)
+        grown = longer.ordered and shorter.ordered and longer.values[: len(shorter.values)] == shorter.values
+        values = longer.values if grown else at_most_twice(mine.values, other.values)
+        return Items(values, False, ordered=grown)
+
+
+def _either_spent(a: tuple[ast.Call, bool] | None, b: tuple[ast.Call, bool] | None) -> tuple[ast.Call, bool]:
+    """Freed for certain where both freed it."""
+    either = a or b
+    assert either is not None
+    return either[0], bool(a and b and a[1] and b[1])
+
+
+def _join_logs(a: Stamp | None, b: Stamp | None) -> Stamp | None:
+    """The writes of both, newest first."""
+    newer: list[Stamp] = []
+    while a is not b:
+        if b is None or (a is not None and a.tick > b.tick):
+            assert a is not None
+            newer.append(a)
+            a = a.before
+        else:
+            newer.append(b)
+            b = b.before
+    for stamp in reversed(newer):
+        a = replace(stamp, before=a)
+    return a
+
+
+def _stale(state: State, parts: Iterable[Value]) -> frozenset[Visit]:
+    found: frozenset[Visit] = frozenset()
+    for part in parts:
+        if isinstance(part, Tensor):
+            found |= state.missed(part)
+    return found
+
+
+def _handed(missed: Iterable[Visit], sides: Iterable[tuple[State, Iterable[Value]]]) -> dict[int, str]:
+    """Of the writes missed, those that every part which misses them is given by the same name."""
+    parts = [(state, part) for state, values in sides for part in values if isinstance(part, Tensor)]
+    found: dict[int, str] = {}
+    for visit in missed:
+        names = {(state.given.get(part) or {}).get(visit.key) for state, part in parts if visit in state.missed(part)}
+        name = names.pop() if len(names) == 1 else None
+        if name is not None:
+            found[visit.key] = name
+    return found
+
+
+def join_nodes(
+    a: Layers[Storage, Node | None], b: Layers[Storage, Node | None], branch: ast.stmt | None
+) -> Layers[Storage, Node | None]:
+    """The graphs behind each memory when either of two states may have been reached."""
+    keys, result = a.changed(b)
+    memo: dict[tuple[int, int], Node | None] = {}
+    for storage in keys:
+        if storage not in a or storage not in b:
+            result[storage] = a.get(storage) if storage in a else b.get(storage)
+            continue
+        mine, node = a.get(storage), b.get(storage)
+        key = (id(mine), id(node))
+        if key not in memo:
+            memo[key] = mine if mine is node else phi((mine, node), branch)
+        result[storage] = memo[key]
+    return result
+
+
+def _join_saves(a: State, b: State) -> Layers[Storage, dict[Save, bool]]:
+    keys, result = a.saves.changed(b.saves)
+    for storage in keys:
+        mine, other = a.saves.get(storage) or {}, b.saves.get(storage) or {}
+        absent = not (storage in a.nodes and storage in b.nodes)  # made on one side only: nothing to contradict it
+        result[storage] = {save: mine.get(save, absent) and other.get(save, absent) for save in {**mine, **other}}
+    return result
+
+
+def _join_conflicts(a: State, b: State) -> Layers[tuple[Save, int], tuple[Visit, bool]]:
+    keys, result = a.conflicts.changed(b.conflicts)
+    for key in keys:
+        mine, other = a.conflicts.get(key), b.conflicts.get(key)
+        if mine is None or other is None:
+            found = other if mine is None else mine
+            if found is not None:
+                result[key] = found
+        else:
+            result[key] = (mine[0], mine[1] or other[1])
+    return result

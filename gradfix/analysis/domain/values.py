@@ -1,0 +1,370 @@
+"""The values of the abstract interpreter: what an expression of the user's program may hold.
+
+Identity matters for storages, tensors, instances and containers, as it does in the program they stand for.
+What changes while the program runs (nodes, saves, attributes, items) lives in `state.State`.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from enum import Enum
+from itertools import count
+
+from gradfix.analysis.summaries import Described
+from gradfix.analysis.text.names import BodyNames, body_names, stands_for_others
+from gradfix.torch_ops import ViewKind
+
+NAMED_TUPLES = ("typing.NamedTuple",)
+_CLOCK = count(1)
+
+# Where a value lost its graph, by id of the expression that cut it; True: it has been added and scaled since, no more.
+Flows = frozenset[tuple[int, bool]]
+NO_FLOWS: Flows = frozenset()
+
+
+def now() -> int:
+    """The next tick of the clock that orders tensor objects and writes."""
+    return next(_CLOCK)
+
+
+class Origin(Enum):
+    """Where a storage came from."""
+
+    FRESH = "fresh"  # made by an operation of this function
+    ARGUMENT = "argument"  # came in through a parameter of the function analysed
+    PARAMETER = "parameter"  # an nn.Parameter
+    OUTSIDE = "outside"  # an attribute, a global, the result of an unknown call
+
+
+@dataclass(eq=False, slots=True)
+class Storage:
+    """One piece of memory."""
+
+    origin: Origin
+    name: str | None = None  # the first name the user gave it
+    made_by: ast.AST | None = None  # the expression that allocated it, where that is of this file
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """A tensor object over one storage, or over one of several when the analysis can't tell which."""
+
+    storages: tuple[Storage, ...]
+    known: bool = True  # False: nothing proves that this is a tensor at all
+    dtype: str | None = None
+    floating: bool = False  # of a floating or complex dtype, whichever it is
+    shape: tuple[int | None, ...] | None = None
+    view: ViewKind = ViewKind.NONE
+    path: tuple[str, ...] = ()  # ops that led from the base to this view, first to last
+    detached: bool = False  # shares the storage but not the graph
+    own: Storage | None = None  # of a detached one: stands for the graph it may get for itself
+    silent: bool = False  # writes through it don't bump the version (`.data`, NumPy)
+    no_grad_view: bool = False  # a view made while gradients were off
+    expanded: bool = False
+    overlapping: bool = False  # for certain: several of its elements share one memory cell
+    ranked: bool = False  # has dimensions for certain, even if `shape` can't tell how many
+    dense: bool = False  # surely contiguous in memory
+    device: str | None = None  # "default" of factories without `device=`; None: unknown
+    made_by: ast.AST | None = None
+    split_by: ast.AST | None = None  # of a MULTI view: the operation or loop that split the base
+    choice: object = None  # which of several memories is meant; equal choices mean the same
+    part: tuple[int, int] | None = None  # of one split into several views: which split, and which of its parts
+    module_call: bool = False  # the result of a call the analysis couldn't follow
+    flows: Flows = NO_FLOWS  # cuts between the graph and this object; those of its memory are in the state
+    lineage: tuple[object, ...] = ()  # which part of its memory: the base, and each view on the way to this one
+    born: int = 0  # on the clock that writes are stamped with too
+
+    def __post_init__(self) -> None:
+        self.born = next(_CLOCK)
+        self.lineage = self.lineage or (object(),)
+
+    @property
+    def storage(self) -> Storage:
+        """The first candidate."""
+        return self.storages[0]
+
+    @property
+    def graph_keys(self) -> tuple[Storage, ...]:
+        """What its graph is kept under."""
+        return self.storages if not self.detached else () if self.own is None else (self.own,)
+
+    @property
+    def is_view(self) -> bool:
+        """True when it is certainly or possibly a view of another tensor."""
+        return self.view in (ViewKind.VIEW, ViewKind.MULTI, ViewKind.MAYBE)
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A Python constant, or a tuple of them."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A Python number that isn't known."""
+
+    type: str | None = None  # "int", "float", "bool" or None
+    of_data: bool = False  # taken from a tensor's data: `.item()`, `float(t)`
+    source: Tensor | None = None
+    flows: Flows = NO_FLOWS  # cuts on its way from the tensors it was computed from
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A NumPy array: the cuts behind it are followed, and the memory it shares with a tensor, or may share."""
+
+    flows: Flows
+    memory: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """An importable object, by its qualified name: "torch.nn.functional.relu"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method taken from a value."""
+
+    receiver: Value
+    name: str
+
+
+@dataclass(eq=False, slots=True)
+class FunctionInfo:
+    """A function, method or lambda of this file."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    qualname: str
+    owner: ClassInfo | None = None
+    _body: BodyNames | None = None  # most functions of a file are never entered
+    _abstract: bool | None = None
+
+    @property
+    def local_names(self) -> frozenset[str]:
+        """The names Python treats as local to it."""
+        return self._names.local
+
+    @property
+    def is_generator(self) -> bool:
+        """True when calling it doesn't run its body."""
+        return self._names.is_generator
+
+    @property
+    def global_names(self) -> frozenset[str]:
+        """The names it says are the module's."""
+        return self._names.globals
+
+    @property
+    def may_not_return(self) -> bool:
+        """True where a `raise` may be the end of every way through it."""
+        return self._names.raises
+
+    @property
+    def stands_for_others(self) -> bool:
+        """Whether it is a method that only stands for those of subclasses."""
+        if self._abstract is None:
+            of_class = None if self.owner is None or isinstance(self.node, ast.Lambda) else self.node
+            self._abstract = of_class is not None and stands_for_others(of_class)
+        return self._abstract
+
+    @property
+    def _names(self) -> BodyNames:
+        if self._body is None:
+            self._body = body_names(self.node)
+        return self._body
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of positional and keyword parameters, in order."""
+        arguments = self.node.args
+        return tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ClassInfo:
+    """A class of this file."""
+
+    node: ast.ClassDef
+    qualname: str
+    bases: tuple[ClassInfo | str, ...]  # classes of this file, or qualified names
+    methods: dict[str, FunctionInfo]
+
+    def method(self, name: str) -> FunctionInfo | None:
+        """The method as attribute look-up would find it among the classes of this file."""
+        if name in self.methods:
+            return self.methods[name]
+        for base in self.bases:
+            if isinstance(base, ClassInfo) and (found := base.method(name)):
+                return found
+        return None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the fields of its objects can't be assigned: a named tuple, or a frozen dataclass."""
+        frozen = any("frozen=True" in ast.unparse(decorator) for decorator in self.node.decorator_list)
+        inherited = any(isinstance(base, ClassInfo) and base.is_frozen for base in self.bases)
+        return frozen or inherited or self.derives_from(*NAMED_TUPLES)
+
+    def descends_from(self, other: ClassInfo) -> bool:
+        """True when another class of this file is a base, near or far."""
+        return any(isinstance(b, ClassInfo) and (b is other or b.descends_from(other)) for b in self.bases)
+
+    def derives_from(self, *names: str) -> bool:
+        """True when a base, near or far, has one of these qualified names."""
+        return any(base.derives_from(*names) if isinstance(base, ClassInfo) else base in names for base in self.bases)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Function:
+    """A function of this file with the frames it closes over, innermost first."""
+
+    info: FunctionInfo
+    frames: tuple[int, ...]
+    receiver: Value | None = None
+    defaults: tuple[tuple[str, Value], ...] = ()
+    no_grad: bool = False  # decorated so
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """A class of this file, as a value."""
+
+    info: ClassInfo
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Instance:
+    """An object whose attributes live on the heap; `info` is its class when that stands in this file."""
+
+    info: ClassInfo | None
+    foreign: Described | None = None  # its class, when that stands in another file of the project
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Layer:
+    """A module of torch.nn."""
+
+    name: str  # "ReLU"
+    inplace: bool = False
+    weights: tuple[Storage, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()  # kinds of the constructor's arguments
+    chance: Value = Const(1.0)  # how often a dropout layer changes anything
+    made_by: ast.AST | None = None
+    width: int | None = None  # features that a Linear gives
+    doubtful: bool = False  # whether it works in place is for the caller of a constructor to say
+
+    def saves_as(self, other: Layer) -> bool:
+        """True when a call of either keeps the same for backward."""
+        alike = (self.name, self.inplace, self.settings, self.chance, bool(self.weights))
+        same = (other.name, other.inplace, other.settings, other.chance, bool(other.weights))
+        return self.made_by is other.made_by or alike == same
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Optimizer:
+    """An optimizer of torch.optim over this memory."""
+
+    parameters: tuple[Storage, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Container:
+    """A list, tuple, set or dict; items live on the heap."""
+
+    kind: str  # "list", "tuple", "dict", "set", "layers" (Sequential), "modules" (ModuleList, ModuleDict)
+    default: Value | None = None  # of a defaultdict: what makes an item that is missing
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several values of different kinds."""
+
+    options: tuple[Value, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Partial:
+    """`functools.partial(callee, …)`, or `Class.apply` of an autograd Function."""
+
+    callee: Value
+    args: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Suspended:
+    """A generator that hasn't begun: its body runs where it is consumed."""
+
+    callee: Function
+    args: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+    at: ast.AST
+    numbered: bool = False  # under `enumerate`
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something that is certainly not followed as a tensor: strings, modules, files."""
+
+    plain: bool = False  # certainly nothing with a graph: what NumPy, the clock or a file gives
+
+
+UNKNOWN = Unknown()
+PLAIN = Unknown(plain=True)
+NONE = Const(None)
+DEVICE = Symbol("device")  # some torch.device
+
+Value = (
+    Tensor
+    | Const
+    | Number
+    | Array
+    | Symbol
+    | Method
+    | Function
+    | Class
+    | Instance
+    | Layer
+    | Optimizer
+    | Container
+    | Partial
+    | Suspended
+    | Choice
+    | Unknown
+)
+
+
+_WHOLE = frozenset("bool uint8 int8 int16 int32 int64".split())
+WHOLE_ARGUMENT = "?int "  # how the unknown dtype of an argument begins whose name tells of integers
+
+
+def is_whole(dtype: str | None) -> bool:
+    """True for integers and bools: such a tensor never requires grad, whatever is written into it."""
+    return dtype is not None and (dtype in _WHOLE or dtype.startswith(WHOLE_ARGUMENT))
+
+
+def options(value: Value) -> tuple[Value, ...]:
+    """The values a value may be."""
+    return value.options if isinstance(value, Choice) else (value,)
+
+
+def tensors(value: Value) -> tuple[Tensor, ...]:
+    """The tensors a value may be."""
+    if value.__class__ is Tensor:
+        return (value,)
+    if value.__class__ is Choice:
+        return tuple(option for option in value.options if isinstance(option, Tensor))
+    return ()
+
+
+def tensor_of(value: Value) -> Tensor | None:
+    """The tensor a value is or may be; of several, the first."""
+    found = tensors(value)
+    return found[0] if found else None

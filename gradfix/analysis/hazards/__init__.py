@@ -1,0 +1,1 @@
+"""What goes wrong: writes that meet a save, stale views, cuts, gradients that never arrive, buffers filled in place."""

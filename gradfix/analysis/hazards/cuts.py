@@ -1,0 +1,251 @@
+"""Cuts: where a value goes on without the graph behind it, and what it becomes on its way to a loss."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain.graph import Node
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import strongest, tracked, value_facts
+from gradfix.analysis.domain.records import CutRecord, join_written
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import (
+    NO_FLOWS,
+    PLAIN,
+    Array,
+    Choice,
+    Const,
+    Container,
+    Flows,
+    Number,
+    Tensor,
+    Unknown,
+    Value,
+    tensors,
+)
+from gradfix.analysis.facts import Tracked, ValueFacts
+from gradfix.torch_ops import Gradient, Operator
+
+UNSURE: Flows = frozenset({(0, False)})  # of what may be a tensor with a graph, though nothing shows it
+_DEPTH = 3  # containers in containers
+_MOST = 24  # cuts followed at once
+# Sums, means, copies and rearrangements: nothing that goes in is multiplied with anything that has a graph.
+_LINEAR = frozenset(
+    "+ - neg add sub subtract rsub sum mean nansum stack cat concat concatenate hstack vstack dstack clone contiguous "
+    "to float double half bfloat16 cpu cuda view reshape squeeze unsqueeze flatten expand expand_as repeat permute "
+    "transpose t getitem index select narrow index_select unbind split chunk view_as reshape_as type type_as "
+    "new_tensor tensor as_tensor asarray from_numpy Tensor FloatTensor DoubleTensor numpy item tolist float "
+    "detach detach_ data Variable Parameter".split()
+)
+_SCALING = {"*": (0, 1), "mul": (0, 1), "multiply": (0, 1), "/": (0,), "div": (0,), "divide": (0,), "true_divide": (0,)}
+_GRAPHLESS = {"detach": CutKind.DETACH, "data": CutKind.DATA}
+# Operators whose results tell of a tensor rather than being computed from its values.
+_ABOUT = frozenset(
+    "zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_empty_strided new_full "
+    "new_ones new_zeros new_empty resize_ resize_as_".split()
+)
+_NOT_FLAT = frozenset({"angle", "sgn"})  # of complex numbers they have a gradient
+_OPERANDS = frozenset({"left", "right", "other"})
+# Parameters that choose among values without being one.
+_CHOOSING = frozenset("index indices mask condition dim dims size shape input_lengths target_lengths offsets".split())
+
+
+def flows_of(state: State, value: Value, depth: int = _DEPTH) -> Flows:
+    """The cuts behind a value."""
+    if isinstance(value, Tensor):
+        found = value.flows
+        for storage in value.graph_keys:
+            here = state.cuts.get(storage)
+            if here:
+                found = found | here if found else here
+        return found
+    if isinstance(value, (Number, Array)):
+        return value.flows
+    if isinstance(value, Const) or value == PLAIN:
+        return NO_FLOWS
+    if isinstance(value, Container) and depth and (items := state.items.get(value)):
+        if not items.values and not items.exact:
+            return UNSURE
+        return NO_FLOWS.union(*(flows_of(state, item, depth - 1) for item in items.values))
+    if isinstance(value, Choice):
+        return NO_FLOWS.union(*(flows_of(state, option, depth) for option in value.options))
+    return UNSURE
+
+
+def through(m: Machine, state: State, op: str, operands: Sequence[Value]) -> Flows:
+    """The cuts behind the result of `op`, and whether what they left is still only added and scaled."""
+    parts = [flows_of(state, value) for value in operands]
+    present = [i for i, part in enumerate(parts) if part]
+    if not present:
+        return NO_FLOWS
+    if op in _LINEAR:
+        found = NO_FLOWS.union(*parts)
+    else:
+        linear = [i for i in _SCALING.get(op, ()) if present == [i] and not _has_graph(state, operands, i)]
+        found = NO_FLOWS.union(*(part if i in linear else _used(part) for i, part in enumerate(parts)))
+    return found if len(found) <= _MOST else frozenset(sorted(found)[:_MOST])
+
+
+def _has_graph(state: State, operands: Sequence[Value], but: int) -> bool:
+    others = [t for i, value in enumerate(operands) if i != but for t in tensors(value)]
+    return any(tracked(state, t) is not Tracked.NO for t in others)
+
+
+def _used(flows: Flows) -> Flows:
+    return frozenset((key, False) for key, _ in flows)
+
+
+def carry(
+    m: Machine, state: State, name: str, op: Operator, arguments: Mapping[str, Value], results: Iterable[Tensor]
+) -> None:
+    """Let the results of an operator remember the cuts behind its arguments."""
+    operands = [
+        value
+        for key, value in arguments.items()
+        if key in op.tracked or key in _OPERANDS or (key not in _CHOOSING and _is_known(value))
+    ]
+    put(state, results, through(m, state, name, operands))
+
+
+def _is_known(value: Value) -> bool:
+    return isinstance(value, (Tensor, Number, Array, Const, Container, Choice))
+
+
+def follow(
+    m: Machine,
+    state: State,
+    name: str,
+    op: Operator,
+    arguments: Mapping[str, Value],
+    groups: Mapping[str, Sequence[Tensor]],
+    node: Node | None,
+    results: Sequence[Tensor],
+    at: ast.AST,
+) -> None:
+    """What an operator does to the graph besides extending it: it cuts, flattens, or hands on what others cut."""
+    carry(m, state, name, op, arguments, results)
+    operands = [t for key, group in groups.items() if key not in _CHOOSING for t in group]
+    for output, result in zip(op.outputs, results, strict=True):
+        if output.gradient is Gradient.NO or result.detached:
+            if name not in _ABOUT:
+                put(state, (result,), cut(m, state, _GRAPHLESS.get(name, CutKind.DISCRETE), name, at, operands))
+        elif node is None and state.grad is Tracked.NO:
+            put(state, (result,), cut(m, state, CutKind.GRADIENTS_OFF, name, at, operands))
+        elif node is None or name in _NOT_FLAT:
+            continue
+        elif output.gradient is Gradient.ZERO and (graph := state.node_of(result)) is not None:
+            cut(m, state, CutKind.FLAT, name, at, operands)
+            if (record := m.cuts.get(id(at))) is not None:
+                m.flat[id(graph)] = record
+                m.keep.append(graph)
+
+
+def number(m: Machine, state: State, op: str, tensors: Sequence[Tensor], at: ast.AST) -> Flows:
+    """`t.item()`: the cuts behind the number."""
+    argument = at.func.value if isinstance(at, ast.Call) and isinstance(at.func, ast.Attribute) else None
+    return cut(m, state, CutKind.NUMBER, op, at, tensors, argument=argument)
+
+
+def array(m: Machine, behind: Flows) -> Array:
+    """`t.detach().numpy()`, `np.mean(numbers)`: the cut in front of it was made for the sake of the array."""
+    for key in {key for key, _ in behind if key}:
+        m.cuts[key].through_numpy = True
+    return Array(behind)
+
+
+def among_numbers(m: Machine, state: State, op: str, operands: Sequence[Value]) -> Flows:
+    """`through` for arithmetic of Python numbers, which rounds otherwise than that of tensors."""
+    found = through(m, state, op, operands)
+    for key, _ in found:
+        if key:
+            m.cuts[key].in_numbers = True
+    return found
+
+
+def with_flows(value: Value, flows: Flows) -> Value:
+    """`value`, computed from numbers or arrays, with the cuts behind it."""
+    if not flows or flows == UNSURE or not isinstance(value, (Number, Unknown)):
+        return value
+    return replace(value, flows=flows) if isinstance(value, Number) else Array(flows)
+
+
+def put(state: State, results: Iterable[Tensor], flows: Flows) -> None:
+    """Let tensors over memory of their own remember cuts."""
+    if flows:
+        for tensor in results:
+            for storage in tensor.graph_keys:
+                state.cuts[storage] = flows | (state.cuts.get(storage) or NO_FLOWS)
+
+
+def cut(
+    m: Machine,
+    state: State,
+    kind: CutKind,
+    op: str,
+    at: ast.AST,
+    values: Sequence[Value],
+    *,
+    argument: ast.expr | None = None,
+    parts: tuple[ValueFacts, ...] = (),
+) -> Flows:
+    """`at`, which computes `op`, hands on `values` without their graph: the cuts behind what it gives, old and new."""
+    behind = through(m, state, op, values)
+    level = strongest([tracked(state, t) for value in values for t in _members(state, value)])
+    if level is Tracked.NO or state.quiet:
+        return behind
+    if state.grad is Tracked.NO:
+        if state.off_at is None:
+            return behind
+        kind, at, argument, parts = CutKind.GRADIENTS_OFF, state.off_at, None, ()
+    facts = next((value_facts(state, v) for v in values if tensors(v)), None)
+    record = m.cuts.get(id(at))
+    if record is None:
+        m.keep.append(at)
+        record = m.cuts[id(at)] = CutRecord(kind, op, at, m.statement, m.scope.qualname, argument, facts, parts, level)
+    else:
+        record.level = strongest((record.level, level))
+        record.value = join_written(record.value, facts) if record.value is not None and facts is not None else facts
+        same = len(record.parts) == len(parts)
+        record.parts = tuple(map(join_written, record.parts, parts)) if same else ()
+    return behind | {(id(at), True)}
+
+
+def _members(state: State, value: Value, depth: int = _DEPTH) -> list[Tensor]:
+    if isinstance(value, Container) and depth:
+        items = state.items.get(value)
+        return [t for item in (items.values if items else ()) for t in _members(state, item, depth - 1)]
+    return list(tensors(value))
+
+
+def without_graph(m: Machine, state: State, kind: CutKind, tensor: Tensor, twin: Tensor, at: ast.AST) -> Tensor:
+    """`twin`, the same memory as `tensor` without its graph: `.detach()`, `.data`."""
+    argument = at.value if isinstance(at, ast.Attribute) else None
+    if isinstance(at, ast.Call) and isinstance(at.func, ast.Attribute):
+        argument = at.args[0] if at.args else at.func.value
+    elif isinstance(at, ast.Call) and at.args:
+        argument = at.args[0]
+    name = "Variable" if kind is CutKind.TENSOR else kind.value
+    flows = twin.flows | cut(m, state, kind, name, at, (tensor,), argument=argument)
+    put(state, (twin,), flows)
+    return replace(twin, flows=flows)
+
+
+def parts_of(state: State, nodes: Sequence[ast.expr], value: Value) -> tuple[ValueFacts, ...]:
+    """What is known of each item written out in `nodes`; of any item where `value` is a list made elsewhere."""
+    items = state.items.get(value) if isinstance(value, Container) else None
+    if items is None or not items.values:
+        return ()
+    if nodes and items.exact and len(nodes) == len(items.values):
+        found: list[ValueFacts] = []
+        for node, item in zip(nodes, items.values, strict=True):
+            inner = node.elts if isinstance(node, (ast.List, ast.Tuple)) else ()
+            found.extend(parts_of(state, inner, item) if inner else (value_facts(state, item),))
+        return tuple(found)
+    joined: ValueFacts | None = None
+    for item in items.values:
+        facts = value_facts(state, item)
+        joined = facts if joined is None else join_written(joined, facts)
+    return () if joined is None else (joined,)

@@ -1,0 +1,90 @@
+"""Gradients that never arrive: `.grad` of what was computed, and backward through a graph that is gone.
+
+Measured (2.13): backward frees what the nodes it passes have saved, unless it is told to retain the graph or to make a
+graph of itself; a later backward raises at the first of these nodes. Nodes that saved nothing may be passed again.
+`.grad` of a tensor that isn't a leaf stays None but after `retain_grad`; an optimizer refuses such a tensor.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+from gradfix.analysis.domain.graph import Node, NodeKind, reachable
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.records import AgainRecord, GradRecord
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import Tensor
+from gradfix.analysis.facts import Tracked
+from gradfix.findings import HazardKind
+
+# Save what isn't a tensor of the program: a number, a mask, places.
+_OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
+_OTHERS = frozenset("* / mul div where masked_fill dropout topk sort".split())
+
+
+def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call) -> None:
+    """Backward from `root` uses up the graph; a part that was used up before is noted."""
+    passed = list(reachable(state.node_of(root)))
+    straight = root.known and not any(node.kind is NodeKind.PHI for node in passed)  # no branch decides on the way
+    if not straight or m.uncertain_loop:
+        return  # what another branch or another round computed looks the same
+    for node in [node for node in passed if _keeps(m, node)]:
+        spent = state.spent.get(node)
+        if spent is not None and spent[1] and (spent[0] is not call or node.tracked is Tracked.YES):
+            certain = node.tracked is Tracked.YES and (node.keeps is Tracked.YES or node.op in _OTHERS)
+            record = m.again.get(id(call))
+            if record is None or (certain and not record.certain):
+                m.again[id(call)] = AgainRecord(call, m.statement, m.scope.qualname, spent[0], certain)
+        if not retains(call):
+            state.spent[node] = (call, True)
+
+
+def _keeps(m: Machine, node: Node) -> bool:
+    """Whether an operation of torch saved something, as far as it has a graph."""
+    return node.op in _OTHERS or (node.keeps is not Tracked.NO and id(node.at) not in m.unfollowed)
+
+
+def retains(call: ast.Call) -> bool:
+    """Whether the call keeps the graph, or may: a setting that isn't written out."""
+    given = [k.value for k in call.keywords if k.arg in ("retain_graph", "create_graph", None)]
+    if len(call.args) > 1:
+        return True
+    return any(not (isinstance(value, ast.Constant) and not value.value) for value in given)
+
+
+def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: ast.expr, *, by_optimizer: bool) -> None:
+    """`.grad` of `base` is read, or an optimizer gets it."""
+    graph = state.node_of(base)
+    if graph is None or graph.kind is not NodeKind.OP or not base.known or base.detached or state.quiet:
+        return
+    if _is_written_leaf(m, state, base):
+        return
+    if graph.tracked is not Tracked.YES or not m.retained.isdisjoint(base.storages) or len(base.storages) > 1:
+        return
+    ends = [n for n in reachable(graph) if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)]
+    leaf = ends[0].at if len(ends) == 1 and ends[0].kind is NodeKind.LEAF else None
+    made = base.storage.made_by
+    m.alarms += 1
+    m.grads.setdefault(
+        id(node), GradRecord(node, m.statement, m.scope.qualname, target, made, leaf, by_optimizer, not base.is_view)
+    )
+
+
+def _is_written_leaf(m: Machine, state: State, base: Tensor) -> bool:
+    """True for a leaf that only a write, which autograd forbids, would have made something computed."""
+    stamp = state.log.get(base.storage)
+    while stamp is not None:
+        record = m.writes.get(stamp.visit.key)
+        if record is not None and any(note.kind in _OF_LEAVES for note in record.hazards):
+            return True
+        stamp = stamp.before
+    return False
+
+
+def retain(m: Machine, tensors: Iterable[Tensor]) -> None:
+    """These keep their gradient, though they were computed."""
+    for tensor in tensors:
+        m.retained.update(tensor.storages)
+        for storage in tensor.storages:
+            m.grads = {key: r for key, r in m.grads.items() if r.made is not storage.made_by}

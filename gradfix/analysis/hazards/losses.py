@@ -1,0 +1,151 @@
+"""Where a loss is met: which cuts stand between it and the leaves, and what they do to it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+
+from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.domain.graph import Node, NodeKind, reachable
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import tracked
+from gradfix.analysis.domain.records import CutRecord, LossNote
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import Array, Flows, FunctionInfo, Number, Storage, Tensor
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.hazards import cuts
+from gradfix.analysis.text.survey import names_a_loss
+
+_EFFECTS = tuple(CutEffect)
+# Made for another reason than to stop gradients; whoever writes the others may mean it.
+CARELESS = frozenset({CutKind.TENSOR, CutKind.NUMBER, CutKind.DATA, CutKind.PARAMETER})
+
+
+def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr, call: ast.AST) -> None:
+    """`root` is differentiated, by `call`."""
+    flows = cuts.flows_of(state, root)
+    node = state.node_of(root)
+    if node is not None or not root.known or flows:
+        m.connected.add(id(call))
+    elif isinstance(call, ast.Call):
+        _note(m, CutEffect.NO_GRAPH, [_leafless(m, call)], expression, call)
+        return
+    if node is None:
+        blamed = _blamed(m, flows) if cuts.UNSURE.isdisjoint(flows) else []
+        _note(m, CutEffect.NO_GRAPH, blamed, expression, call, sure=root.known)
+        _note(m, CutEffect.PARTIAL, _others(m, flows, blamed), expression, call)
+        return
+    passed = list(reachable(node)) if flows or m.flat else []
+    ends = [n for n in passed if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)]
+    made = _leaves_of_cuts(state) if flows else {}
+    if made and ends and all(id(n) in made for n in ends):
+        straight = [r for r in _straight(m, flows) if r.kind in CARELESS or r.kind is CutKind.DETACH]
+        unused = node.kind is NodeKind.LEAF or all(made[id(n)].name is None for n in ends)
+        _note(m, CutEffect.NEW_LEAF, straight, expression, call, sure=unused or all(r.parts for r in straight))
+        for record in straight:
+            record.leaves.update(made[id(n)] for n in ends)
+        return
+    if m.flat and ends and not _reaches_leaf_smoothly(m, node):
+        flat = [m.flat[id(n)] for n in passed if id(n) in m.flat]
+        _note(m, CutEffect.ZERO, flat, expression, call)
+    straight = [r for r in _straight(m, flows) if r.kind in CARELESS or r.through_numpy]
+    _note(m, CutEffect.CONSTANT, straight, expression, call)
+    _note(m, CutEffect.PARTIAL, _others(m, flows, straight), expression, call)
+
+
+def _leafless(m: Machine, call: ast.Call) -> CutRecord:
+    """The record of a loss that nothing with a graph goes into."""
+    record = m.cuts.get(id(call))
+    if record is None:
+        record = CutRecord(CutKind.NO_LEAF, "backward", call, m.statement, m.scope.qualname, None, None, (), Tracked.NO)
+        m.cuts[id(call)] = record
+    return record
+
+
+def number_differentiated(m: Machine, root: Number | Array, call: ast.Call) -> None:
+    """`total.backward()` where `total` is a Python number or an array."""
+    expression = call.func.value if isinstance(call.func, ast.Attribute) else call.func
+    _note(m, CutEffect.NUMBER, _blamed(m, root.flows), expression, call)
+
+
+def returned(m: Machine, state: State, tensors: Sequence[Tensor], info: FunctionInfo, *, forward: bool) -> None:
+    """A function returns: of a module's forward, or of what calls itself a loss, a graph is expected."""
+    if not m.cuts or not tensors or any(not t.known or tracked(state, t) is not Tracked.NO for t in tensors):
+        return
+    name = f"{info.owner.node.name if info.owner is not None else ''} {getattr(info.node, 'name', '')}"
+    is_loss = any(map(names_a_loss, name.split()))
+    flows: Flows = frozenset().union(*(cuts.flows_of(state, t) for t in tensors))
+    blamed = [r for r in _blamed(m, flows) if r.kind in CARELESS or r.through_numpy]
+    sure = [r for r in blamed if is_loss or (forward and r.level is Tracked.YES)]
+    _note(m, CutEffect.RETURNED, sure, None, info.node)
+
+
+def _reaches_leaf_smoothly(m: Machine, root: Node) -> bool:
+    """Whether some way to a leaf avoids the operations whose gradient is zero."""
+    seen: set[int] = set()
+    stack: list[Node | None] = [root]
+    while stack:
+        node = stack.pop()
+        if node is None or id(node) in seen or id(node) in m.flat:
+            continue
+        seen.add(id(node))
+        if node.kind in (NodeKind.LEAF, NodeKind.ASSUMED):
+            return True
+        stack.extend(node.inputs)
+    return False
+
+
+def _records(m: Machine, flows: Flows) -> list[CutRecord]:
+    return [m.cuts[key] for key in dict.fromkeys(key for key, _ in sorted(flows)) if key]
+
+
+def _leaves_of_cuts(state: State) -> dict[int, Storage]:
+    """Leaves that hold what a cut handed on, by id of the node: `torch.tensor(loss, requires_grad=True)`."""
+    held = ((state.nodes.get(storage), storage) for storage, flows in state.cuts.items() if flows != cuts.UNSURE)
+    return {id(node): storage for node, storage in held if node is not None and node.kind is NodeKind.LEAF}
+
+
+def _others(m: Machine, flows: Flows, but: list[CutRecord]) -> list[CutRecord]:
+    """The other cuts that a rewrite could undo."""
+    found = [r for r in _records(m, flows) if r.kind in CARELESS or r.kind is CutKind.DETACH]
+    return [record for record in found if all(record is not other for other in but)]
+
+
+def _straight(m: Machine, flows: Flows) -> list[CutRecord]:
+    """Cuts of what is only added to the loss."""
+    return [record for record in _records(m, flows) if (id(record.node), False) not in flows]
+
+
+def _blamed(m: Machine, flows: Flows) -> list[CutRecord]:
+    """The cuts to undo for the loss to have a graph; of several kinds, those that were hardly meant."""
+    records = _records(m, flows)
+    for rank in range(4):
+        found = [record for record in records if _rank(record) == rank]
+        straight = [record for record in found if (id(record.node), False) not in flows]
+        if found:
+            return straight or found
+    return []
+
+
+def _rank(record: CutRecord) -> int:
+    if record.kind in CARELESS or (record.kind is CutKind.DETACH and record.through_numpy):
+        return 0
+    return {CutKind.DETACH: 1, CutKind.GRADIENTS_OFF: 2, CutKind.DISCRETE: 3}.get(record.kind, 4)
+
+
+def _note(
+    m: Machine,
+    effect: CutEffect,
+    records: Iterable[CutRecord],
+    root: ast.expr | None,
+    at: ast.AST,
+    *,
+    sure: bool = True,
+) -> None:
+    found = list(dict.fromkeys(map(id, records)))
+    by_id = {id(record): record for record in records}
+    for key in found:
+        record = by_id[key]
+        before = record.losses.get(id(at))
+        if before is None or _EFFECTS.index(effect) < _EFFECTS.index(before.effect):
+            record.losses[id(at)] = LossNote(effect, at, root, m.scope.qualname, len(found) == 1, sure)

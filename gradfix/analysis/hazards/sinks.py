@@ -1,0 +1,102 @@
+"""Where gradients are asked for: every overwritten save and every missing graph behind that point is a hazard."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+from gradfix.analysis.domain.graph import Node, NodeKind, Visit, must_reach, reachable, tracked_when
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import facts_of
+from gradfix.analysis.domain.records import BackwardRecord, HazardNote, WriteRecord
+from gradfix.analysis.domain.state import MAX_STORAGES, State
+from gradfix.analysis.domain.values import Origin, Storage, Tensor
+from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.hazards import gradients, losses
+from gradfix.findings import HazardKind
+
+_Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several memories, those surely saved
+
+
+def backward(
+    m: Machine, state: State, root: Tensor, expression: ast.expr, call: ast.Call, *, has_gradient: bool
+) -> None:
+    """`root.backward()` or one of its other spellings."""
+    m.saw_backward = True
+    m.alarms += 1
+    facts = facts_of(state, root)
+    sizes = facts.shape
+    many = not has_gradient and sizes is not None and any(size is not None and size > 1 for size in sizes)
+    open_sizes = bool(sizes) and not has_gradient and all(size is None or size == 1 for size in sizes or ())
+    doubtful = many or (open_sizes and None in (sizes or ()))
+    record = m.backwards.get(id(call))
+    if record is None:
+        m.backwards[id(call)] = BackwardRecord(
+            call, m.statement, m.scope.qualname, expression, facts, has_gradient, many, doubtful
+        )
+    else:
+        record.non_scalar = record.non_scalar and many
+        record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
+    gradients.note_backward(m, state, root, call)
+    losses.differentiated(m, state, root, expression, call)
+    reach(m, state, [root], certain=True, total=True)
+    if ast.unparse(call.func).endswith("backward"):
+        retains = gradients.retains(call)
+        for node in reachable(state.node_of(root)):
+            if node.kind is NodeKind.LEAF or not retains:
+                state.passed[node] = True
+
+
+def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, total: bool) -> None:
+    """Gradients flow back from `roots`. `certain`: they surely do; `total`: they are all that is differentiated."""
+    covered: _Covered = {}
+    for root in roots:
+        node = state.node_of(root)
+        passed = {id(n): n for n in reachable(node)}
+        _overwritten(m, state, node, passed, covered, certain=certain and root.known)
+        _disconnected(m, node, passed, total=total)
+    for visit, notes in covered.items():
+        if 1 < len(visit.storages) < MAX_STORAGES and notes.keys() >= set(visit.storages):
+            for note in notes.values():  # whichever it hits was saved
+                m.writes[visit.key].add_hazard(note, visit.passage, True)
+
+
+def _overwritten(
+    m: Machine, state: State, root: Node | None, passed: dict[int, Node], covered: _Covered, *, certain: bool
+) -> None:
+    branching = any(node.kind is NodeKind.PHI for node in passed.values())
+    for visit in m.visits:
+        if id(visit.node) in passed and (met := m.writes.get(visit.key)) is not None:
+            met.differentiated.add(visit.passage)
+    for (save, key), (visit, sure) in state.conflicts.items():
+        if id(save.node) not in passed:
+            continue
+        record = m.writes.get(key) or m.updates.get(key)
+        if record is None or (save.storage.origin is Origin.PARAMETER and state.passed.get(save.node)):
+            continue  # freed by a backward before: what is updated between two of them is cut off in between
+        data = isinstance(record, WriteRecord) and record.form in (WriteForm.DATA, WriteForm.ARRAY)
+        silent = visit.node is None and state.grad is not Tracked.NO and data
+        kind = HazardKind.SILENT_WRITE if silent else HazardKind.SAVED_THEN_WRITTEN
+        proven = certain and sure and save.node.tracked is Tracked.YES
+        if proven and branching:
+            one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
+            proven = must_reach(root, save.node, visit.node if one else None)
+        holders = m.holders(save.at, save.storage)
+        note = HazardNote(kind, save.op, save.at, save.result, holders)
+        record.add_hazard(note, visit.passage, proven and len(visit.storages) == 1)
+        if proven:
+            covered.setdefault(visit, {})[save.storage] = note
+
+
+def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, total: bool) -> None:
+    open_ends = {key: n for key, n in passed.items() if n.kind is NodeKind.PHI and None in n.inputs and key in m.phis}
+    if not open_ends:
+        return
+    branches = frozenset(id(branch) for key, node in open_ends.items() for branch in (node.branch, m.phis[key].branch))
+    bare = tracked_when(root, branches, taken=False)
+    if bare is tracked_when(root, branches, taken=True):
+        return  # the loss is as connected without the branch
+    for key in open_ends:
+        fill = m.phis[key]
+        fill.reached = True
+        fill.only_connection = fill.only_connection and total and bare is Tracked.NO

@@ -1,0 +1,367 @@
+"""Calls: of functions and classes of this file, of containers, builtins and torch; and of what nobody knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from gradfix.analysis.domain.annotations import counted, promised
+from gradfix.analysis.domain.graph import assumed, operation
+from gradfix.analysis.domain.joins import join
+from gradfix.analysis.domain.machine import DEPTH, Machine, Scope
+from gradfix.analysis.domain.operations import all_tensors, graph_node, outside, result_tensor, save
+from gradfix.analysis.domain.state import Items, State, merge
+from gradfix.analysis.domain.values import (
+    NONE,
+    UNKNOWN,
+    Array,
+    Choice,
+    Class,
+    Const,
+    Container,
+    Function,
+    FunctionInfo,
+    Instance,
+    Layer,
+    Method,
+    Number,
+    Optimizer,
+    Origin,
+    Partial,
+    Storage,
+    Suspended,
+    Symbol,
+    Tensor,
+    Value,
+    is_whole,
+)
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.hazards import cuts, losses
+from gradfix.analysis.hazards.writes import read
+from gradfix.analysis.interpreter import builtin_calls, classes, foreign
+from gradfix.analysis.interpreter import items as item_access
+from gradfix.analysis.operators import arrays, custom_functions, hooks, nn_layers, optimizers, spellings, torch_calls
+from gradfix.analysis.summaries import Described
+
+MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
+CUSTOM_FUNCTIONS = ("torch.autograd.Function", "torch.autograd.function.Function")
+# What people call elementwise functions of the caller's choice: half of those of torch keep their result.
+_ACTIVATION = re.compile(r"(?:^|[._])(?:act|activation|activate|nonlin|nonlinearity|non_linearity)(?:_?fn|_?func)?\d*$")
+LIGHTNING = ("pytorch_lightning.LightningModule", "lightning.LightningModule", "lightning.pytorch.LightningModule")
+
+
+def call(m: Machine, state: State, node: ast.Call) -> Value:
+    """A call expression."""
+    m.steps += 1
+    callee = m.evaluate(state, node.func)
+    args: list[Value] = []
+    for part in node.args:
+        if isinstance(part, ast.Starred) and isinstance(callee, Symbol) and callee.name.startswith("torch.nn."):
+            args.append(m.evaluate(state, part.value))  # `nn.Sequential(*layers)` knows a list when it gets one
+        elif isinstance(part, ast.Starred):
+            args.extend(item_access.iterated(m, state, m.evaluate(state, part.value), part).values)
+        else:
+            args.append(m.evaluate(state, part))
+    keywords = {k.arg: m.evaluate(state, k.value) for k in node.keywords if k.arg is not None}
+    _note_operands(m, callee, args, keywords, node)
+    for k in node.keywords:
+        spread = m.evaluate(state, k.value) if k.arg is None else UNKNOWN
+        if isinstance(spread, Container) and (held := state.items.get(spread)) and held.exact and held.keys:
+            keywords.update((str(key), value) for key, value in zip(held.keys, held.values, strict=True))
+    if state.log:
+        for value, part in zip(args, node.args, strict=False):
+            if isinstance(value, (Container, Instance)):
+                read(m, state, value, part, m.spelling(part))
+    result = call_value(m, state, callee, args, keywords, node)
+    m.note_operand(node, node, result)
+    return result
+
+
+def _note_operands(
+    m: Machine, callee: Value, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.Call
+) -> None:
+    if isinstance(callee, Method) and isinstance(callee.receiver, Tensor) and isinstance(node.func, ast.Attribute):
+        m.note_operand(node, node.func.value, callee.receiver)
+    if not any(isinstance(part, ast.Starred) for part in node.args):
+        for part, value in zip(node.args, args, strict=False):
+            m.note_operand(node, part, value)
+    for keyword in node.keywords:
+        if keyword.arg is not None:
+            m.note_operand(node, keyword.value, keywords[keyword.arg])
+
+
+def call_value(
+    m: Machine, state: State, callee: Value, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    """Call any value."""
+    if isinstance(callee, Symbol):
+        if (made := spellings.called(m, state, callee.name, args, keywords, at)) is not None:
+            return made
+        if callee.name.startswith("torch."):
+            return torch_calls.torch_function(m, state, callee.name, args, keywords, at)
+        if m.imports is not None and (made := _imported(m, state, callee.name, args, keywords, at)) is not None:
+            return made
+        return builtin_calls.call(m, state, callee.name, args, keywords, at)
+    if isinstance(callee, Method):
+        return _method(m, state, callee, args, keywords, at)
+    if isinstance(callee, Function):
+        return call_function(m, state, callee, args, keywords, at)
+    if isinstance(callee, Class):
+        return classes.instantiate(m, state, callee, args, keywords, at)
+    if isinstance(callee, (Layer, Instance)) or (isinstance(callee, Container) and callee.kind == "layers"):
+        module = callee
+        return hooks.around(
+            m, state, module, args, at, lambda given: _call_module(m, state, module, given, keywords, at)
+        )
+    if isinstance(callee, Partial):
+        return call_value(m, state, callee.callee, [*callee.args, *args], {**dict(callee.keywords), **keywords}, at)
+    if isinstance(callee, Choice):
+        return _call_one_of(m, state, callee, args, keywords, at)
+    may_save = isinstance(callee, Tensor) and isinstance(at.func, ast.Attribute)
+    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save)
+
+
+def _call_module(
+    m: Machine,
+    state: State,
+    callee: Layer | Instance | Container,
+    args: Sequence[Value],
+    keywords: dict[str, Value],
+    at: ast.Call,
+) -> Value:
+    if isinstance(callee, Layer):
+        return nn_layers.call_layer(m, state, callee, args, keywords, at)
+    if isinstance(callee, Instance):
+        return _call_instance(m, state, callee, args, keywords, at)
+    return _sequential(m, state, callee, args, at)
+
+
+def _imported(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value | None:
+    """Call what stands in another file of the project; None where that isn't known."""
+    found = m.imports.find(name) if m.imports is not None and not name.startswith("builtins.") else None
+    if found is None:
+        return None
+    if not isinstance(found, Described):
+        return foreign.call(m, state, found, args, keywords, at)
+    if not found.is_module():
+        return None
+    made = Instance(None, found)
+    state.attributes[made] = {}
+    return made
+
+
+def _method_elsewhere(
+    m: Machine,
+    state: State,
+    receiver: Instance,
+    name: str,
+    args: Sequence[Value],
+    keywords: dict[str, Value],
+    at: ast.Call,
+) -> Value | None:
+    """Call a method of an object whose class stands in another file; None where that isn't known."""
+    found = receiver.foreign.method(name) if receiver.foreign is not None else None
+    return None if found is None else foreign.call(m, state, found, args, keywords, at)
+
+
+def _call_one_of(
+    m: Machine, state: State, callee: Choice, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    callable_options = [o for o in callee.options if not isinstance(o, (Const, Number))]
+    end: State | None = None
+    result: Value = UNKNOWN
+    arms = len(m.arms)
+    for option in callable_options:
+        branch = state.fork()
+        m.enter_arm()
+        value = call_value(m, branch, option, args, keywords, at)
+        m.leave_arms(arms)
+        result = value if end is None else merge(result, value, m.statement)
+        end = branch if end is None else join(end, branch, m.statement)
+    if end is not None:
+        state.adopt(end)
+    return result
+
+
+def _call_instance(
+    m: Machine, state: State, callee: Instance, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    info = callee.info
+    if info is not None:
+        for name in ("forward", "__call__"):
+            if (found := info.method(name)) is not None:
+                return call_function(m, state, m.bound(found, callee), args, keywords, at)
+    layer = classes.layer_of(state, callee)
+    if layer is not None:
+        return call_value(m, state, layer, args, keywords, at)
+    for name in ("forward", "__call__"):
+        if (made := _method_elsewhere(m, state, callee, name, args, keywords, at)) is not None:
+            return made
+    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True)
+
+
+def _sequential(m: Machine, state: State, callee: Container, args: Sequence[Value], at: ast.Call) -> Value:
+    items = state.items.get(callee)
+    if items is None or not args:
+        return unknown_call(m, state, args, at, may_save=True)
+    if not items.exact:  # built in a loop: neither number nor order of the layers is known
+        return _layers_in_some_order(m, state, items, args, at)
+    value = args[0]
+    for part in items.values:
+        value = call_value(m, state, part, [value], {}, at)
+    return value
+
+
+def _layers_in_some_order(m: Machine, state: State, items: Items, args: Sequence[Value], at: ast.Call) -> Value:
+    weights = [Tensor((w,)) for part in items.values if isinstance(part, Layer) for w in part.weights]
+    graph = graph_node(state, "Sequential", [*all_tensors(args), *weights], at)
+    if graph is not None:
+        for tensor in all_tensors(args):
+            save(state, graph, tensor, "Sequential", at, Tracked.MAYBE, result=False)
+    made = result_tensor(state, graph, at)
+    cuts.put(state, (made,), cuts.UNSURE)
+    return made
+
+
+def _method(
+    m: Machine, state: State, callee: Method, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
+) -> Value:
+    receiver = callee.receiver
+    if isinstance(receiver, Tensor):
+        if (made := spellings.bound(m, state, receiver, callee.name, args, keywords, at)) is not None:
+            return made
+        return torch_calls.tensor_method(m, state, receiver, callee.name, args, keywords, at)
+    if isinstance(receiver, Class) and callee.name == "apply":
+        return custom_functions.apply(m, state, receiver.info, args, at)
+    if callee.name in hooks.NAMES and isinstance(receiver, (Layer, Instance, Container)):
+        return hooks.register(m, state, receiver, callee.name, args, keywords)
+    if isinstance(receiver, Container):
+        return builtin_calls.container_method(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, Instance) and callee.name == "__init__":
+        return classes.begin_layer(state, receiver, args, keywords, at)
+    if isinstance(receiver, Instance) and callee.name == "forward" and (layer := classes.layer_of(state, receiver)):
+        return call_value(m, state, layer, args, keywords, at)
+    if isinstance(receiver, Optimizer):
+        return _optimizer_method(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, Instance) and receiver.foreign is not None:
+        made = _method_elsewhere(m, state, receiver, callee.name, args, keywords, at)
+        if made is not None:
+            return made
+    if isinstance(receiver, (Instance, Layer)):
+        return builtin_calls.module_method(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, Array) and (kept := arrays.method(m, state, receiver, callee.name, at)) is not None:
+        return kept
+    if isinstance(receiver, (Array, Number)) and receiver.flows:
+        if callee.name == "backward":
+            losses.number_differentiated(m, receiver, at)
+        return Array(cuts.through(m, state, callee.name, (receiver, *args)))
+    return UNKNOWN
+
+
+def _optimizer_method(
+    m: Machine, state: State, receiver: Optimizer, name: str, args: Sequence[Value], at: ast.Call
+) -> Value:
+    if name == "step":
+        loss = call_value(m, state, args[0], [], {}, at) if args and isinstance(args[0], Function) else NONE
+        optimizers.step(m, state, receiver, at)
+        return loss
+    if name == "zero_grad":
+        optimizers.zero_grad(state, receiver)
+    return UNKNOWN
+
+
+def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *, may_save: bool = False) -> Value:
+    """A call that can't be followed: it may return anything, and a module may keep its arguments for backward."""
+    m.unfollowed.add(id(at))
+    operands = all_tensors(args)
+    nodes = [state.node_of(t) for t in operands]
+    graph = operation("call", (*nodes, assumed("call")), at) if state.grad is not Tracked.NO else None
+    if graph is not None and may_save:
+        label = m.spelling(at.func) if isinstance(at, ast.Call) else "call"
+        for tensor in operands:
+            save(state, graph, tensor, label, at, Tracked.MAYBE, result=False)
+    storage = Storage(Origin.OUTSIDE)
+    state.nodes[storage] = graph
+    result = Tensor((storage,), known=False, made_by=at, module_call=True)
+    if graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(m.spelling(at.func)):
+        result.known = True
+        save(state, graph, result, m.spelling(at.func), at, Tracked.MAYBE, result=True)
+    return result
+
+
+def call_function(
+    m: Machine, state: State, callee: Function, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
+) -> Value:
+    """Follow a call of a function of this file."""
+    info = callee.info
+    if info.is_generator:
+        return Suspended(callee, tuple(args), tuple(keywords.items()), at)
+    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others:
+        return unknown_call(m, state, (*args, *keywords.values()), at)
+    m.covered.add(info)
+    m.steps += 1
+    frame = m.new_frame()
+    receiver = [callee.receiver] if callee.receiver is not None and not isinstance(info.node, ast.Lambda) else []
+    bind_parameters(m, state, info, frame, [*receiver, *args], keywords, callee)
+    grad, off_at = state.grad, state.off_at
+    if callee.no_grad:
+        state.grad, state.off_at = Tracked.NO, info.node
+    scope = Scope(info.qualname, (frame, *callee.frames), info)
+    with m.called(at, info), m.inside(scope):
+        result = m.run_body(state, info)
+    state.grad, state.off_at = grad, off_at
+    return result
+
+
+def bind_parameters(
+    m: Machine,
+    state: State,
+    info: FunctionInfo,
+    frame: int,
+    args: Sequence[Value],
+    keywords: Mapping[str, Value],
+    callee: Function,
+    missing: Callable[[str], Value] | None = None,
+) -> None:
+    """Put arguments into the frame of a call; `missing` gives what neither the call nor a default does."""
+    arguments = info.node.args
+    slots: dict[str, Value] = {}
+    positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
+    slots.update(zip(positional, args, strict=False))
+    if arguments.vararg is not None:
+        rest = Container("tuple")
+        state.items[rest] = Items(tuple(args[len(positional) :]), True)
+        slots[arguments.vararg.arg] = rest
+    names = set(info.parameters)
+    slots.update({k: v for k, v in keywords.items() if k in names})
+    if arguments.kwarg is not None and missing is None:
+        named = {k: v for k, v in keywords.items() if k not in names}
+        gathered = Container("dict")
+        state.items[gathered] = Items(tuple(named.values()), True, tuple(named))
+        slots[arguments.kwarg.arg] = gathered
+    elif arguments.kwarg is not None:
+        slots[arguments.kwarg.arg] = outside(state, arguments.kwarg.arg)
+    defaults = dict(callee.defaults)
+    for name in info.parameters:
+        if name not in slots:
+            slots[name] = (
+                defaults[name]
+                if name in defaults and missing is None
+                else (missing(name) if missing is not None else outside(state, name))
+            )
+    annotations = {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    for name, value in slots.items():
+        state.variables[frame, name] = _as_annotated(state, name, value, annotations.get(name))
+
+
+def _as_annotated(state: State, name: str, value: Value, annotation: ast.expr | None) -> Value:
+    """`value`, or what the annotation says where nothing shows a tensor with a graph: `width: int`, `LongTensor`."""
+    if annotation is None or not isinstance(value, Tensor):
+        return value
+    promise = promised(state, name, annotation)
+    if isinstance(promise, Tensor) and is_whole(promise.dtype) and (value.dtype is None or value.dtype[0] == "?"):
+        return promise
+    return promise if promise is not None and not value.known and counted(promise) else value

@@ -1,0 +1,176 @@
+"""Tests of branches: what they are made of, what holds behind them, and which buffers only a branch connects."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.domain import python_values
+from gradfix.analysis.domain.graph import Node, NodeKind
+from gradfix.analysis.domain.layers import Layers
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import facts_of, tracked
+from gradfix.analysis.domain.records import FillRecord
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import Choice, Const, Number, Storage, Tensor, Value, tensor_of, tensors
+from gradfix.analysis.facts import ConditionKind, Tracked, ValueFacts
+from gradfix.analysis.hazards.writes import base_of
+from gradfix.analysis.interpreter import bindings, predicates
+from gradfix.analysis.interpreter.expressions import evaluate, look_up
+
+_GRADIENTS_ON = ("torch.is_grad_enabled", "is_grad_enabled")
+_ORDER = (ConditionKind.PYTHON, ConditionKind.ITEM, ConditionKind.TENSOR)
+
+
+def test(m: Machine, state: State, node: ast.expr) -> tuple[bool | None, ConditionKind]:
+    """The truth of a test where it is certain, and what it is made of."""
+    if isinstance(node, ast.BoolOp):
+        kinds: list[ConditionKind] = []
+        stop = isinstance(node.op, ast.Or)
+        result: bool | None = not stop
+        for part in node.values:
+            truth, kind = test(m, state, part)
+            kinds.append(kind)
+            if truth is stop:
+                return stop, max(kinds, key=_ORDER.index)
+            if truth is None:
+                result = None
+        return result, max(kinds, key=_ORDER.index)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        truth, kind = test(m, state, node.operand)
+        return (None if truth is None else not truth), kind
+    value = evaluate(m, state, node)
+    return python_values.truth(value), _kind(value)
+
+
+def _kind(value: Value) -> ConditionKind:
+    if tensors(value):
+        return ConditionKind.TENSOR
+    return ConditionKind.ITEM if isinstance(value, Number) and value.of_data else ConditionKind.PYTHON
+
+
+def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
+    """Use `x is None`, `x is not None` and `not x.requires_grad` behind the test, also where a function asks for it."""
+    if isinstance(node, ast.Call) and (asked := predicates.asked(m, state, node)) is not None:
+        if not isinstance(asked, ast.Call):
+            narrow(m, state, asked, positive=positive)
+        return
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        narrow(m, state, node.operand, positive=not positive)
+        return
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) == positive:
+        for part in node.values:
+            narrow(m, state, part, positive=positive)
+        return
+    if not positive:
+        _without_grad(m, state, node)
+    if not (isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and len(node.ops) == 1):
+        return
+    right = node.comparators[0]
+    if not (isinstance(right, ast.Constant) and right.value is None and isinstance(node.ops[0], (ast.Is, ast.IsNot))):
+        return
+    is_none = isinstance(node.ops[0], ast.Is) == positive
+    value = look_up(m, state, node.left.id)
+    if isinstance(value, Choice):
+        left = tuple(o for o in value.options if (isinstance(o, Const) and o.value is None) == is_none)
+        if left:
+            bindings.bind(m, state, node.left, left[0] if len(left) == 1 else Choice(left))
+
+
+def _without_grad(m: Machine, state: State, node: ast.expr) -> None:
+    """Behind a false `x.requires_grad`, or `torch.is_grad_enabled() and x.requires_grad`, nothing follows `x`."""
+    parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
+    enabled = [part for part in parts if isinstance(part, ast.Call) and ast.unparse(part.func) in _GRADIENTS_ON]
+    others = [part for part in parts if part not in enabled]
+    if len(others) != 1:
+        return
+    either = isinstance(others[0], ast.BoolOp) and isinstance(others[0].op, ast.Or)
+    for part in others[0].values if either and isinstance(others[0], ast.BoolOp) else others:
+        value = m.look(state, part.value) if isinstance(part, ast.Attribute) and part.attr == "requires_grad" else None
+        for tensor in (value,) if isinstance(value, Tensor) and tracked(state, value) is not Tracked.NO else ():
+            state.reset(tensor)
+            for key in tensor.graph_keys:
+                state.nodes[key] = None
+
+
+def note_fills(
+    m: Machine, joined: State, branch: ast.If | ast.While, kind: ConditionKind, before: Layers[Storage, Node | None]
+) -> None:
+    """Remember buffers that had no graph before the branch and have one only on some of its ways."""
+    for storage, node in list(joined.nodes.own.items()):  # looking a value up may add to them
+        if node is None or node.kind is not NodeKind.PHI or node.branch is not branch:
+            continue
+        if before.get(storage, node) is not None:
+            continue
+        open_ends = _open_ends(node, branch)
+        if not open_ends:
+            continue
+        holder = _holder(m, joined, storage)
+        keys = [key for key, record in m.writes.items() if storage in record.storages and _within(branch, record.node)]
+        if holder is None or not keys or any(_without_graph(m.writes[key].written) for key in keys):
+            continue  # a branch that writes something constant leaves the buffer without a graph on purpose
+        name, tensor = holder
+        record = m.fills.get((id(branch), keys[0]))
+        if record is None:
+            record = FillRecord(
+                branch,
+                m.scope.qualname,
+                storage,
+                storage.made_by,
+                kind,
+                keys,
+                facts_of(joined, tensor),
+                name,
+                _sources(m, joined, branch),
+            )
+            m.fills[(id(branch), keys[0])] = record
+        for inner in open_ends:
+            replaced = m.phis.get(id(inner))
+            if replaced is not None and replaced is not record:
+                m.fills = {key: fill for key, fill in m.fills.items() if fill is not replaced}
+            m.phis[id(inner)] = record
+            m.keep.append(inner)
+
+
+def _open_ends(node: Node, branch: ast.If | ast.While) -> list[Node]:
+    """The PHI of this branch and of branches inside it that may leave the tensor without a graph."""
+    found = [node] if None in node.inputs else []
+    for inner in node.inputs:
+        if (
+            inner is not None
+            and inner.kind is NodeKind.PHI
+            and inner.branch is not None
+            and _within(branch, inner.branch)
+        ):
+            found.extend(_open_ends(inner, branch))
+    return found
+
+
+def _without_graph(written: ValueFacts) -> bool:
+    return written.tensor is not None and written.tensor.tracked is Tracked.NO
+
+
+def _within(branch: ast.If | ast.While, node: ast.AST) -> bool:
+    first, last = branch.lineno, branch.end_lineno or branch.lineno
+    return first <= getattr(node, "lineno", 0) <= last
+
+
+def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tensor] | None:
+    for record in list(m.writes.values()):
+        if storage in record.storages and record.function == m.scope.qualname:
+            target = base_of(record.target)
+            if not isinstance(target, (ast.Name, ast.Attribute)):
+                continue
+            tensor = tensor_of(m.look(state, target))
+            if tensor is not None and tensor.storages == (storage,) and not tensor.is_view:
+                return target, tensor
+    return None
+
+
+def _sources(m: Machine, state: State, branch: ast.If | ast.While) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(branch):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in names:
+            value = state.variables.get((m.scope.frames[0], node.id))
+            if isinstance(value, Tensor) and value.known and tracked(state, value) is not Tracked.NO:
+                names.append(node.id)
+    return tuple(names)

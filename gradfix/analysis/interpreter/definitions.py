@@ -1,0 +1,127 @@
+"""Functions and classes of the file as values, and the contexts and decorators that switch gradients."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import (
+    NONE,
+    Class,
+    ClassInfo,
+    Const,
+    Function,
+    FunctionInfo,
+    Instance,
+    Symbol,
+    Value,
+)
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.interpreter.expressions import evaluate
+
+
+def grad_mode(value: Value) -> Tracked | None:
+    """The grad mode a context manager sets; None when it sets none."""
+    if not isinstance(value, Symbol) or not value.name.startswith("torch.") or "(" not in value.name:
+        return None
+    if autocast(value) is not None:
+        return None
+    argument = value.name[value.name.index("(") + 1 : -1]
+    if argument not in ("True", "False"):
+        return Tracked.MAYBE
+    return Tracked.YES if argument == "True" else Tracked.NO
+
+
+def autocast(value: Value) -> bool | None:
+    """Whether a context manager turns autocast on; None when it is another one."""
+    known = isinstance(value, Symbol) and value.name.startswith("torch.autocast(")
+    return value == Symbol("torch.autocast(True)") if known else None
+
+
+def turns_grad_off(m: Machine, state: State, decorators: list[ast.expr]) -> bool:
+    """True for `@torch.no_grad()`, `@torch.inference_mode()` and their bare forms."""
+    for decorator in decorators:
+        bare = decorator.func if isinstance(decorator, ast.Call) else decorator
+        value = evaluate(m, state, bare) if isinstance(bare, (ast.Name, ast.Attribute)) else None
+        if isinstance(value, Symbol) and value.name in ("torch.no_grad", "torch.inference_mode"):
+            return True
+    return False
+
+
+def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
+    """A `def` as a value; its defaults are evaluated now, as Python does."""
+    info = FunctionInfo(node, qualified(m, node.name))
+    m.functions[info] = (m.scope.frames, None)
+    return _decorated(m, state, _closed(m, state, info), node.decorator_list)
+
+
+def _decorated(m: Machine, state: State, made: Function, decorators: list[ast.expr]) -> Function:
+    """What stands under the name in the end, where the decorators are functions of this file."""
+    for decorator in reversed(decorators):
+        bare = decorator.func if isinstance(decorator, ast.Call) else decorator
+        wrapper = evaluate(m, state, bare) if isinstance(bare, (ast.Name, ast.Attribute)) else None
+        if isinstance(wrapper, Function) and isinstance(decorator, ast.Call):
+            wrapper = evaluate(m, state, decorator)
+        if isinstance(wrapper, Function):
+            result = m.call_function(state, wrapper, [made], {}, decorator)
+            made = result if isinstance(result, Function) else made
+    return made
+
+
+def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
+    arguments = info.node.args
+    decorators = [] if isinstance(info.node, ast.Lambda) else info.node.decorator_list
+    positional = [*arguments.posonlyargs, *arguments.args]
+    pairs = list(zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True))
+    pairs += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]
+    defaults = tuple((a.arg, evaluate(m, state, d)) for a, d in pairs)
+    off = turns_grad_off(m, state, decorators)
+    return Function(info, m.scope.frames, None, defaults, off)
+
+
+def qualified(m: Machine, name: str) -> str:
+    """The dotted name of something defined here."""
+    return name if m.scope.qualname == "<module>" else f"{m.scope.qualname}.{name}"
+
+
+def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
+    """A `class` as a value."""
+    bases: list[ClassInfo | str] = []
+    for base in node.bases:
+        value = evaluate(m, state, base)
+        if isinstance(value, Class):
+            bases.append(value.info)
+        elif isinstance(value, Symbol):
+            bases.append(value.name)
+    info = ClassInfo(node, qualified(m, node.name), tuple(bases), {})
+    for statement in node.body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", info)
+            info.methods[statement.name] = method
+            m.functions[method] = (m.scope.frames, info)
+            closed = m.closed[method] = _closed(m, state, method)
+            decorated = _decorated(m, state, closed, statement.decorator_list)
+            if decorated is not closed:
+                m.decorated[method] = decorated
+    _run_body(m, state, info)
+    return Class(info, m.scope.frames)
+
+
+def _run_body(m: Machine, state: State, info: ClassInfo) -> None:
+    """What a class body assigns. Switches are left open: others set them."""
+    holder = m.statics[info] = Instance(None)
+    state.attributes[holder] = {}
+    for statement in info.node.body:
+        value = statement.value if isinstance(statement, (ast.Assign, ast.AnnAssign)) else None
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if value is None:
+            continue
+        held = evaluate(m, state, value)
+        for target in targets:
+            if isinstance(target, ast.Name) and held != NONE and not _is_switch(held):
+                state.attributes_of(holder)[target.id] = held
+
+
+def _is_switch(value: Value) -> bool:
+    return isinstance(value, Const) and isinstance(value.value, bool)

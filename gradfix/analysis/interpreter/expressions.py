@@ -1,0 +1,363 @@
+"""Expressions: from syntax to abstract values."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Callable
+from dataclasses import replace
+
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain import dictionaries, python_values
+from gradfix.analysis.domain.dtypes import is_floating
+from gradfix.analysis.domain.indexing import broadcast
+from gradfix.analysis.domain.joins import join
+from gradfix.analysis.domain.machine import MODULE, Machine
+from gradfix.analysis.domain.operations import all_tensors, graph_node, outside, result_tensor
+from gradfix.analysis.domain.state import Items, State, merge
+from gradfix.analysis.domain.values import (
+    NONE,
+    UNKNOWN,
+    Array,
+    Choice,
+    Const,
+    Container,
+    Function,
+    FunctionInfo,
+    Instance,
+    Number,
+    Suspended,
+    Symbol,
+    Tensor,
+    Value,
+    options,
+    tensor_of,
+)
+from gradfix.analysis.hazards import cuts, handed
+from gradfix.analysis.hazards.writes import read
+from gradfix.analysis.interpreter import bindings, calls, comprehensions
+from gradfix.analysis.interpreter import items as item_access
+from gradfix.analysis.operators import objects, operators
+
+_BUILTINS = frozenset(dir(builtins))
+_SYMBOLS: dict[type[ast.AST], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+    ast.MatMult: "@",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.BitAnd: "&",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.USub: "-",
+    ast.Invert: "~",
+}
+
+
+def evaluate(m: Machine, state: State, node: ast.expr) -> Value:
+    """The abstract value of an expression; its effects happen in `state`."""
+    handler = _HANDLERS.get(type(node))
+    if handler is None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                evaluate(m, state, child)
+        return UNKNOWN
+    return handler(m, state, node)
+
+
+def symbol_of(op: ast.AST) -> str:
+    """The spelling of an operator: "+"."""
+    return _SYMBOLS[type(op)]
+
+
+def _constant(m: Machine, state: State, node: ast.Constant) -> Value:
+    return Const(node.value)
+
+
+def look_up(m: Machine, state: State, name: str) -> Value:
+    """The value of a variable, through the enclosing functions, the module and the builtins."""
+    for frame in m.scope.frames:
+        value = state.variables.get((frame, name))
+        if value is not None:
+            return value
+    if name in _BUILTINS:
+        return Symbol(f"builtins.{name}")
+    value = state.variables[MODULE, name] = outside(state, name)
+    return value
+
+
+def _name(m: Machine, state: State, node: ast.Name) -> Value:
+    value = look_up(m, state, node.id)
+    if state.log:
+        read(m, state, value, node, node.id)
+        return handed.renewed(m, state, value, node)
+    return value
+
+
+def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
+    if isinstance(node.value, ast.Name) and (node.attr in objects.METADATA or node.attr in objects.QUIET_METHODS):
+        base = look_up(m, state, node.value.id)  # asking for a shape reads no values
+    else:
+        base = _owner(m, state, node.value)
+    value = objects.attribute(m, state, base, node.attr, node)
+    if state.log and isinstance(value, Tensor):
+        read(m, state, value, node, m.spelling(node))
+        return handed.renewed(m, state, value, node)
+    return value
+
+
+def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
+    base = _owner(m, state, node.value)
+    value = item_access.subscript(m, state, base, node, lambda part: item_access.index_value(m, state, part))
+    if state.log and isinstance(base, Container) and isinstance(value, Tensor):
+        read(m, state, value, node, m.spelling(node))
+        return handed.renewed(m, state, value, node)
+    return value
+
+
+def _owner(m: Machine, state: State, node: ast.expr) -> Value:
+    """What an attribute or item is taken of; that of an object or container says nothing of the others it has."""
+    known = look_up(m, state, node.id) if isinstance(node, ast.Name) else None
+    return known if isinstance(known, (Instance, Container)) else evaluate(m, state, node)
+
+
+def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Value:
+    """`left symbol right`, out of place."""
+    operands = all_tensors((left, right))
+    if not operands:
+        plain = _plain_binary(m, state, symbol, left, right)
+        return cuts.with_flows(plain, cuts.among_numbers(m, state, symbol, (left, right)))
+    known = any(t.known for t in operands)
+    result = operators.arithmetic(m, state, symbol, left, right, at)
+    result.known = known
+    result.dtype = python_values.promoted(symbol, left, right)
+    numbers = "float" in (python_values.number_type(left), python_values.number_type(right))
+    result.floating = symbol == "/" or numbers or any(is_floating(t) for t in operands)
+    parts = [o for o in (*options(left), *options(right)) if python_values.number_type(o) is not None]
+    numbers_possible = isinstance(left, Choice) and isinstance(right, (Const, Number)) and bool(parts)
+    return merge(result, Number()) if numbers_possible else result
+
+
+def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Value) -> Value:
+    if isinstance(left, Container) and isinstance(right, Container) and symbol == "+":
+        return item_access.concatenated(state, left, right)
+    if symbol == "|" and isinstance(left, Container) and isinstance(right, Container) and left.kind == "dict":
+        return dictionaries.united(state, left, right)
+    if isinstance(left, Container) and symbol == "*":
+        return item_access.repeated(state, left, right)
+    if isinstance(right, Container) and symbol == "*":
+        return item_access.repeated(state, right, left)
+    if isinstance(left, Const) and isinstance(right, Const):
+        return python_values.fold(symbol, left.value, right.value)
+    kinds = [python_values.number_type(value) for value in (left, right)]
+    if None in kinds:
+        return UNKNOWN
+    of_data = any(isinstance(value, Number) and value.of_data for value in (left, right))
+    whole = all(kind == "int" for kind in kinds) and symbol != "/"
+    return Number("int" if whole else "float" if "float" in kinds or symbol == "/" else None, of_data)
+
+
+def _binop(m: Machine, state: State, node: ast.BinOp) -> Value:
+    left = evaluate(m, state, node.left)
+    right = evaluate(m, state, node.right)
+    m.note_operand(node, node.left, left)
+    m.note_operand(node, node.right, right)
+    result = binary(m, state, symbol_of(node.op), left, right, node)
+    m.note_operand(node, node, result)
+    return result
+
+
+def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
+    value = evaluate(m, state, node.operand)
+    if isinstance(node.op, ast.Not):
+        truth = python_values.truth(value)
+        of_data = (isinstance(value, Number) and value.of_data) or isinstance(value, Tensor)
+        return Number("bool", of_data) if truth is None else Const(not truth)
+    if isinstance(node.op, ast.UAdd):
+        return value
+    tensor = tensor_of(value)
+    if tensor is not None:
+        graph = graph_node(state, "neg", (tensor,), node) if isinstance(node.op, ast.USub) else None
+        made = result_tensor(state, graph, node, known=tensor.known, dtype=tensor.dtype, shape=tensor.shape)
+        cuts.put(state, (made,), cuts.through(m, state, "neg", (tensor,)))
+        made.floating = tensor.floating
+        return made
+    if isinstance(value, Const) and isinstance(value.value, (int, float)):
+        return Const(-value.value if isinstance(node.op, ast.USub) else ~int(value.value))
+    return value if isinstance(value, (Number, Array)) else UNKNOWN
+
+
+def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
+    values = [evaluate(m, state, part) for part in (node.left, *node.comparators)]
+    if len(node.ops) == 1 and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+        return python_values.identity(values[0], values[1], negated=isinstance(node.ops[0], ast.IsNot))
+    if any(isinstance(op, (ast.In, ast.NotIn, ast.Is, ast.IsNot)) for op in node.ops):
+        return Number("bool")
+    operands = all_tensors(values)
+    if operands:
+        known = any(t.known for t in operands)
+        shape = broadcast([t.shape for t in operands])
+        made = result_tensor(state, None, node, known=known, dtype="bool", shape=shape)
+        cuts.put(state, (made,), cuts.cut(m, state, CutKind.DISCRETE, "compare", node, operands))
+        return made
+    if len(values) == 2 and all(isinstance(value, Const) for value in values):
+        return python_values.fold_compare(symbol_of(node.ops[0]), values[0], values[1])
+    return Number("bool", any(isinstance(value, Number) and value.of_data for value in values))
+
+
+def _boolop(m: Machine, state: State, node: ast.BoolOp) -> Value:
+    result: Value | None = None
+    for part in node.values:
+        value = evaluate(m, state, part)
+        truth = python_values.truth(value)
+        if truth is not None and truth == isinstance(node.op, ast.Or):
+            return value if result is None else merge(result, value)
+        if truth is None or part is node.values[-1]:
+            result = value if result is None else merge(result, value)
+    return UNKNOWN if result is None else result
+
+
+def _ifexp(m: Machine, state: State, node: ast.IfExp) -> Value:
+    truth = python_values.truth(evaluate(m, state, node.test))
+    if truth is not None:
+        return evaluate(m, state, node.body if truth else node.orelse)
+    other = state.fork()
+    arms = len(m.arms)
+    m.enter_arm()
+    first = evaluate(m, state, node.body)
+    m.leave_arms(arms)
+    m.enter_arm()
+    second = evaluate(m, other, node.orelse)
+    m.leave_arms(arms)
+    state.adopt(join(state, other, m.statement))
+    return merge(first, second, m.statement)
+
+
+def _sequence(m: Machine, state: State, node: ast.Tuple | ast.List | ast.Set) -> Value:
+    values: list[Value] = []
+    exact = True
+    for part in node.elts:
+        if isinstance(part, ast.Starred):
+            inner = item_access.iterated(m, state, evaluate(m, state, part.value), part)
+            values.extend(inner.values)
+            exact = exact and inner.exact
+        else:
+            values.append(evaluate(m, state, part))
+    if isinstance(node, ast.Tuple) and exact and all(isinstance(value, Const) for value in values):
+        return Const(tuple(value.value for value in values if isinstance(value, Const)))
+    made = Container(type(node).__name__.lower())
+    state.items[made] = Items(tuple(values), exact)
+    return made
+
+
+def _dict(m: Machine, state: State, node: ast.Dict) -> Value:
+    entries: list[dictionaries.Entry] = []
+    for key, part in zip(node.keys, node.values, strict=True):
+        name = None if key is None else evaluate(m, state, key)
+        entries.append((name, evaluate(m, state, part)))
+    return dictionaries.displayed(state, entries)
+
+
+def _comprehension(
+    m: Machine, state: State, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
+) -> Value:
+    frame = m.new_frame()
+    scope = m.scope
+    inner = replace(scope, frames=(frame, *scope.frames), comprehensions=scope.comprehensions + 1)
+    made = Container("dict" if isinstance(node, ast.DictComp) else "list")
+    statement = m.statement
+    with m.inside(inner):
+        m.statement = statement
+        state.items[made] = comprehensions.items(m, state, node)
+    return made
+
+
+def _lambda(m: Machine, state: State, node: ast.Lambda) -> Value:
+    info = FunctionInfo(node, f"{m.scope.qualname}.<lambda>")
+    return Function(info, m.scope.frames)
+
+
+def _named(m: Machine, state: State, node: ast.NamedExpr) -> Value:
+    value = evaluate(m, state, node.value)
+    around = replace(m.scope, frames=m.scope.frames[m.scope.comprehensions :], comprehensions=0)
+    statement = m.statement
+    with m.inside(around):
+        m.statement = statement
+        bindings.bind(m, state, node.target, value)
+    return value
+
+
+def _call(m: Machine, state: State, node: ast.Call) -> Value:
+    return calls.call(m, state, node)
+
+
+def _await(m: Machine, state: State, node: ast.Await | ast.Starred) -> Value:
+    return evaluate(m, state, node.value)
+
+
+def _yield(m: Machine, state: State, node: ast.Yield) -> Value:
+    value = NONE if node.value is None else evaluate(m, state, node.value)
+    if m.yield_to is not None:
+        m.yield_to(state, value)
+    return UNKNOWN
+
+
+def _yield_from(m: Machine, state: State, node: ast.YieldFrom) -> Value:
+    value = evaluate(m, state, node.value)
+    to = m.yield_to
+    if to is None:
+        return UNKNOWN
+    if isinstance(value, Suspended):
+        m.run_generator(state, value, to)
+    else:
+        for item in item_access.iterated(m, state, value, node.value).values:
+            to(state, item)
+    return UNKNOWN
+
+
+def _text(m: Machine, state: State, node: ast.JoinedStr) -> Value:
+    for part in node.values:
+        if isinstance(part, ast.FormattedValue):
+            evaluate(m, state, part.value)
+    return UNKNOWN
+
+
+Handler = Callable[[Machine, State, ast.expr], Value]
+_HANDLERS: dict[type[ast.AST], Handler] = {
+    ast.Constant: _constant,  # type: ignore[dict-item]  # each handler takes the node type of its key
+    ast.Name: _name,  # type: ignore[dict-item]
+    ast.Attribute: _attribute,  # type: ignore[dict-item]
+    ast.Subscript: _subscript,  # type: ignore[dict-item]
+    ast.BinOp: _binop,  # type: ignore[dict-item]
+    ast.UnaryOp: _unary,  # type: ignore[dict-item]
+    ast.Compare: _compare,  # type: ignore[dict-item]
+    ast.BoolOp: _boolop,  # type: ignore[dict-item]
+    ast.IfExp: _ifexp,  # type: ignore[dict-item]
+    ast.Tuple: _sequence,  # type: ignore[dict-item]
+    ast.List: _sequence,  # type: ignore[dict-item]
+    ast.Set: _sequence,  # type: ignore[dict-item]
+    ast.Dict: _dict,  # type: ignore[dict-item]
+    ast.ListComp: _comprehension,  # type: ignore[dict-item]
+    ast.SetComp: _comprehension,  # type: ignore[dict-item]
+    ast.GeneratorExp: _comprehension,  # type: ignore[dict-item]
+    ast.DictComp: _comprehension,  # type: ignore[dict-item]
+    ast.Lambda: _lambda,  # type: ignore[dict-item]
+    ast.NamedExpr: _named,  # type: ignore[dict-item]
+    ast.Call: _call,  # type: ignore[dict-item]
+    ast.Await: _await,  # type: ignore[dict-item]
+    ast.Starred: _await,  # type: ignore[dict-item]
+    ast.YieldFrom: _yield_from,  # type: ignore[dict-item]
+    ast.Yield: _yield,  # type: ignore[dict-item]
+    ast.JoinedStr: _text,  # type: ignore[dict-item]
+}

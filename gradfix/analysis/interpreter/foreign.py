@@ -1,0 +1,228 @@
+"""Calls of what stands in other files of the project: their summaries, done to the arguments at hand."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gradfix.analysis.domain.graph import Node, leaf, operation, phi
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import result_tensor, save, strongest, tracked, view_of
+from gradfix.analysis.domain.state import Items, State, merge
+from gradfix.analysis.domain.values import (
+    UNKNOWN,
+    Const,
+    Container,
+    Number,
+    Origin,
+    Storage,
+    Tensor,
+    Value,
+    tensor_of,
+    tensors,
+)
+from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.hazards import cuts
+from gradfix.analysis.hazards.writes import Site, write
+from gradfix.analysis.interpreter.concerned import is_concerned
+from gradfix.analysis.summaries import Callee, Effects, Given, Graph, Kept, Parameter, Returned, Written
+from gradfix.torch_ops import ViewKind
+
+
+def call(
+    m: Machine, state: State, callee: Callee, args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
+) -> Value | None:
+    """What the call gives, after its effects; None where nothing is known of it."""
+    bound = _bound(callee.parameters, args, keywords, at)
+    if bound is None or not any(t.known for value in bound.values() for t in tensors(value)):
+        return None  # of what isn't known to be a tensor nothing is said anyway
+    if not callee.may_write() and not is_concerned(m, at):
+        return None  # what it saves is overwritten by nobody here
+    effects = callee.effects(_constants(callee.parameters, bound))
+    if effects is None:
+        return None
+    return _Call(m, state, callee, effects, bound, at).result()
+
+
+def _bound(
+    parameters: Sequence[Parameter], args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
+) -> dict[int, Value] | None:
+    """The arguments by the places of their parameters; None where they don't fit, or can't be told apart."""
+    if any(isinstance(part, ast.Starred) for part in at.args) or any(k.arg is None for k in at.keywords):
+        return None
+    places = [place for place, parameter in enumerate(parameters) if parameter.by_position]
+    named = {parameter.name: place for place, parameter in enumerate(parameters) if parameter.by_name}
+    if len(args) > len(places) or not keywords.keys() <= named.keys():
+        return None
+    bound = dict(zip(places, args, strict=False))
+    bound.update((named[name], value) for name, value in keywords.items())
+    missing = (place for place in range(len(parameters)) if place not in bound)
+    return bound if all(parameters[place].has_default for place in missing) else None
+
+
+def _constants(parameters: Sequence[Parameter], bound: Mapping[int, Value]) -> Given:
+    found = []
+    for place, parameter in enumerate(parameters):
+        value = bound.get(place)
+        constant = value.value if isinstance(value, Const) else parameter.default
+        known = isinstance(value, Const) if value is not None else parameter.is_constant
+        if known and isinstance(constant, (bool, int, float, str, type(None))):
+            found.append((place, type(constant).__name__, constant))
+    return tuple(found)
+
+
+def _expression(at: ast.Call, parameters: Sequence[Parameter], place: int) -> ast.expr | None:
+    """What was handed over for a parameter."""
+    for keyword in at.keywords:
+        if keyword.arg == parameters[place].name:
+            return keyword.value
+    return at.args[place] if parameters[place].by_position and place < len(at.args) else None
+
+
+class _Call:
+    """One call, with what it has made so far."""
+
+    def __init__(
+        self, m: Machine, state: State, callee: Callee, effects: Effects, bound: dict[int, Value], at: ast.Call
+    ) -> None:
+        self.m, self.state, self.callee, self.effects, self.at = m, state, callee, effects, at
+        self._bound = bound
+        self._tensors = {place: tensor for place, value in bound.items() if (tensor := tensor_of(value)) is not None}
+        self._levels = {place: tracked(state, tensor) for place, tensor in self._tensors.items()}
+        self._nodes = {place: state.node_of(tensor) for place, tensor in self._tensors.items()}
+        self._kept: dict[int, Node | None] = {}
+        self._memories: dict[int, Storage] = {}
+
+    def result(self) -> Value:
+        """Play the effects in their order."""
+        self.m.steps += 1
+        graphs = dict(self.effects.graphs)
+        for written in self.effects.written:
+            self._write(written, graphs.get(written.parameter))
+        value = self._returned(self.effects.returned)
+        if self.state.grad is not Tracked.NO:
+            for number, kept in enumerate(self.effects.kept):
+                self._keep(number, kept)
+        return value
+
+    def _write(self, written: Written, graph: Graph | None) -> None:
+        tensor = self._tensors.get(written.parameter)
+        target = _expression(self.at, self.callee.parameters, written.parameter)
+        if tensor is None or target is None:
+            return
+        m, state = self.m, self.state
+        grad = state.grad
+        if written.gradients_off:
+            state.grad = Tracked.NO
+        node = None if state.grad is Tracked.NO else self._graph(graph)
+        place = f"`{written.text}` in {self.callee.file}, line {written.line}"
+        site = Site(WriteForm.FOREIGN, self.at, target, method=place)
+        m.uncertain_loop += not written.certain
+        hit = view_of(state, tensor, ViewKind.VIEW, "call", self.at) if written.through_view else tensor
+        fresh = write(m, state, site, hit, None, node)
+        m.uncertain_loop -= not written.certain
+        state.grad = grad
+        fresh = replace(tensor, born=0) if written.through_view else fresh
+        m.rebind(state, target, tensor, fresh)
+        self._tensors[written.parameter] = fresh
+        if isinstance(self._bound[written.parameter], Tensor):
+            self._bound[written.parameter] = fresh
+
+    def _graph(self, graph: Graph | None) -> Node | None:
+        """The node of what the function computed."""
+        if graph is None or self.state.grad is Tracked.NO:
+            return None
+        inputs = [self._sometimes(self._nodes.get(place), certain) for place, certain in graph.parameters]
+        inputs += [self._sometimes(self._kept_node(number), certain) for number, certain in graph.kept]
+        if graph.own != Tracked.NO.value:
+            own = leaf(self.callee.name, self.at)
+            own.tracked = Tracked(graph.own)
+            inputs.append(own)
+        return operation(self.callee.name, inputs, self.at)
+
+    @staticmethod
+    def _sometimes(node: Node | None, certain: bool) -> Node | None:
+        return node if certain or node is None else phi((node, None), None)
+
+    def _kept_node(self, number: int) -> Node | None:
+        """The node that keeps something, over those that its keeping depends on."""
+        if number not in self._kept:
+            kept = self.effects.kept[number]
+            places = self._nodes if kept.when is None else kept.when
+            inputs = [self._nodes.get(place) for place in places]
+            node = operation(self.callee.name, inputs, self.at)
+            if node is None and kept.when is None:
+                node = leaf(self.callee.name, self.at)
+            self._kept[number] = node
+        return self._kept[number]
+
+    def _keep(self, number: int, kept: Kept) -> None:
+        tensor = self._tensors.get(kept.memory) if kept.memory >= 0 else None
+        if kept.memory < 0 and (storage := self._memories.get(~kept.memory)) is not None:
+            tensor = Tensor((storage,))
+        node = self._kept_node(number)
+        if tensor is None or node is None:
+            return
+        bare = kept.memory < 0 and self.state.node_of(tensor) is None  # a mask: whoever writes it knows better
+        levels = [self._levels[place] for place in kept.when or () if place in self._levels]
+        level = Tracked.YES if kept.when is None else strongest(levels)
+        if level is Tracked.YES and not (kept.certain and self.state.grad is Tracked.YES):
+            level = Tracked.MAYBE
+        if bare and level is not Tracked.YES:
+            return
+        save(self.state, node, tensor, self.callee.name, self.at, level, result=kept.memory < 0)
+
+    def _memory(self, number: int) -> Storage:
+        if number not in self._memories:
+            memory = self.effects.memories[number]
+            storage = Storage(Origin.OUTSIDE if memory.outside else Origin.FRESH, made_by=self.at)
+            self._memories[number] = storage
+            self.state.nodes[storage] = self._graph(memory.graph)
+            cuts.put(self.state, (Tensor((storage,)),), cuts.UNSURE)
+        return self._memories[number]
+
+    def _returned(self, returned: Returned) -> Value:
+        if returned.kind == "tensor":
+            return self._tensor(returned)
+        if returned.kind == "number":
+            return Number(returned.type, True)
+        if returned.kind == "constant":
+            return Const(returned.value)
+        if returned.kind in ("tuple", "list"):
+            made = Container(returned.kind)
+            self.state.items[made] = Items(tuple(map(self._returned, returned.items)), True)
+            return made
+        if returned.kind == "one of":
+            several = [self._returned(item) for item in returned.items]
+            value = several[0]
+            for other in several[1:]:
+                value = merge(value, other, self.m.statement)
+            return value
+        return self.m.unknown_call(self.state, list(self._bound.values()), self.at)
+
+    def _tensor(self, returned: Returned) -> Value:
+        found = [self._one(place, returned) for place in returned.memories]
+        value: Value = found[0] if found else UNKNOWN
+        for other in found[1:]:
+            value = merge(value, other, self.m.statement)
+        return value
+
+    def _one(self, place: int, returned: Returned) -> Value:
+        if place < 0:
+            made = result_tensor(self.state, None, self.at, dtype=returned.dtype)
+            tensor = replace(made, storages=(self._memory(~place),))
+            tensor.floating = returned.floating
+            return tensor
+        base = self._tensors.get(place)
+        if base is None:
+            return self._bound.get(place, UNKNOWN)
+        view = ViewKind(returned.view)
+        if view is ViewKind.NONE and not returned.detached:
+            return base
+        kind = ViewKind.MULTI if view is ViewKind.MULTI else ViewKind.VIEW
+        made = view_of(self.state, base, kind, self.callee.name, self.at)
+        if returned.detached:
+            made = replace(made, detached=True, own=Storage(Origin.FRESH))
+            cuts.put(self.state, (made,), cuts.UNSURE)
+        return made

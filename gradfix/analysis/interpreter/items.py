@@ -1,0 +1,224 @@
+"""Items: reading `base[index]`, and what iterating a value gives."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+
+from gradfix.analysis.domain.graph import Node
+from gradfix.analysis.domain.indexing import constant_bounds, index_items, indexed_shape, is_basic, is_key
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import graph_node, outside, result_tensor, save, view_of
+from gradfix.analysis.domain.records import join_index
+from gradfix.analysis.domain.state import Items, State, at_most_twice, merge
+from gradfix.analysis.domain.values import (
+    UNKNOWN,
+    WHOLE_ARGUMENT,
+    Array,
+    Choice,
+    Class,
+    Const,
+    Container,
+    Instance,
+    Method,
+    Number,
+    Suspended,
+    Symbol,
+    Tensor,
+    Value,
+    options,
+)
+from gradfix.analysis.facts import IndexItem, IndexKind, Tracked
+from gradfix.analysis.hazards import cuts
+from gradfix.analysis.interpreter import classes
+from gradfix.torch_ops import ViewKind
+
+_REPEATED = 64  # items of `[y] * n` that are told apart
+
+
+def subscript(
+    m: Machine, state: State, base: Value, node: ast.Subscript, evaluate: Callable[[ast.expr], Value]
+) -> Value:
+    """`base[index]`, read."""
+    if isinstance(base, (Symbol, Class)):
+        return base
+    items = index_items(node.slice, evaluate)
+    result: Value | None = None
+    for option in options(base):
+        value = _item_of(m, state, option, items, node)
+        result = value if result is None else merge(result, value)
+    return UNKNOWN if result is None else result
+
+
+def index_value(m: Machine, state: State, part: ast.expr) -> Value:
+    """What stands in an index. A tensor there holds integers or bools, which have no graph."""
+    value = m.evaluate(state, part)
+    for tensor in (value,) if isinstance(value, Tensor) and value.dtype is None else ():
+        state.reset(tensor)
+        for storage in tensor.storages:
+            node = state.nodes.get(storage)
+            if node is not None and node.tracked is Tracked.MAYBE:
+                state.nodes[storage] = None
+    if isinstance(value, Tensor) and value.dtype is None:
+        value.dtype = f"{WHOLE_ARGUMENT}index"
+    return value
+
+
+def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...], node: ast.Subscript) -> Value:
+    if isinstance(base, Tensor):
+        known = m.picks.get(id(node))
+        m.picks[id(node)] = items if known is None else join_index(known, items)
+        if not base.known and is_key(items):
+            return _memo_item(state, base, node)
+        return indexed(m, state, base, items, node)
+    if isinstance(base, Instance) and (held := classes.items_of(state, base)) is not None:
+        position = held.position(m.look(state, node.slice))
+        return UNKNOWN if position is None else held.values[position]
+    if isinstance(base, Container):
+        return _container_item(m, state, base, node)
+    if isinstance(base, Const) and isinstance(base.value, (tuple, list)):
+        index = items[0].value if len(items) == 1 else None
+        if index is not None and -len(base.value) <= index < len(base.value):
+            return Const(base.value[index])
+        return Number("int") if all(isinstance(v, int) for v in base.value) else UNKNOWN
+    if isinstance(base, Method) and base.name == "shape":
+        return Number("int")
+    if isinstance(base, Array) and base.memory is not None and is_basic(items) is True:
+        return replace(base)
+    if isinstance(base, (Array, Number)) and base.flows:
+        return Number(None, True, flows=base.flows)
+    return UNKNOWN
+
+
+def indexed(m: Machine, state: State, base: Tensor, items: tuple[IndexItem, ...], node: ast.AST) -> Tensor:
+    """`base[items]` of a tensor: a view for basic indices, else a copy."""
+    basic = is_basic(items)
+    shape = indexed_shape(base.shape, items)
+    if basic is not False:
+        return view_of(state, base, ViewKind.VIEW if basic else ViewKind.MAYBE, "getitem", node, shape=shape)
+    graph = graph_node(state, "index", (base,), node)
+    if graph is not None:
+        for item in items:
+            if item.kind in (IndexKind.MASK, IndexKind.TENSOR):
+                save_index(m, state, graph, item.node, node)
+    made = result_tensor(state, graph, node, known=base.known, dtype=base.dtype, shape=shape)
+    if state.cuts or base.flows:
+        cuts.put(state, (made,), cuts.flows_of(state, base))
+    made.floating = base.floating
+    return made
+
+
+def save_index(m: Machine, state: State, graph: Node, index: ast.expr, at: ast.AST) -> None:
+    """The tensor of an advanced index is kept for backward too."""
+    # The index was evaluated already; only names can be written later, and their tensors are found in the frames.
+    if isinstance(index, ast.Name):
+        for frame in m.scope.frames:
+            value = state.variables.get((frame, index.id))
+            if isinstance(value, Tensor) and value.known:
+                m.note_operand(at, index, value)
+                save(state, graph, value, "index", at, graph.tracked, result=False)
+                return
+
+
+def _memo_item(state: State, base: Tensor, node: ast.Subscript) -> Value:
+    """`d[key]` of something unknown: the same key gives the same object; it may be a view of `d`."""
+    key = f"[{ast.unparse(node.slice)}]"
+    slots = state.attributes_of(base)
+    if key not in slots:
+        own = outside(state, ast.unparse(node))
+        slots[key] = Tensor((own.storage, *base.storages), known=False, view=ViewKind.MAYBE, choice=object())
+    return slots[key]
+
+
+def _container_item(m: Machine, state: State, base: Container, node: ast.Subscript) -> Value:
+    held = state.items.get(base)
+    if held is None:
+        return UNKNOWN
+    if isinstance(node.slice, ast.Slice):
+        made = Container(base.kind)
+        bounds = constant_bounds(node.slice) if held.exact else None
+        state.items[made] = Items(held.values, False) if bounds is None else Items(held.values[bounds], True)
+        return made
+    index = m.look(state, node.slice)
+    position = held.position(index)
+    if position is not None:
+        return held.values[position]
+    if base.default is not None and held.exact and isinstance(index, Const):
+        made_item = m.call_value(state, base.default, [], {}, ast.Call(node.value, [], []))
+        state.items[base] = Items((*held.values, made_item), True, (*(held.keys or ()), index.value))
+        return made_item
+    place = index.value if isinstance(index, Const) and type(index.value) is int else None
+    lasting = place is not None and (place >= 0 or (place == -1 and held.least >= len(held.values)))
+    if lasting and held.ordered and len(held.values) > 1:  # one of those that the last stands for
+        last = held.values[-1]
+        if not isinstance(last, Tensor):
+            return last
+        one = replace(last, choice=(id(base), place))
+        if missed := state.missed(last):
+            state.late[one] = missed
+        return one
+    element = held.element()
+    return UNKNOWN if element is None else element
+
+
+def _is_any(item: Tensor) -> bool:
+    """True for an item that was written by a position which may be any."""
+    return item.choice is not None and len(item.storages) == 1
+
+
+def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
+    """What iterating a value gives."""
+    if isinstance(value, Suspended):
+        return m.collected(state, value)
+    if isinstance(value, Instance):
+        return classes.items_of(state, value) or Items((UNKNOWN,), False)
+    if isinstance(value, Container):
+        held = state.items.get(value)
+        if held is None:
+            return Items((), False)
+        if value.kind in ("dict", "modules") and held.keys:
+            return Items(tuple(map(Const, held.keys)), True)
+        whole = tuple(replace(v, choice=None) if isinstance(v, Tensor) and _is_any(v) else v for v in held.values)
+        return held if whole == held.values else Items(whole, held.exact, held.keys, held.least, ordered=held.ordered)
+    if isinstance(value, Const) and isinstance(value.value, (tuple, list, range)):
+        length = len(value.value)
+        first = tuple(Const(v) for v in islice(value.value, 64 if length <= 64 else 3))
+        return Items(first, length == len(first), least=length, ordered=True)
+    if isinstance(value, Tensor) and value.known:
+        shape = None if value.shape is None else value.shape[1:]
+        least = (value.shape[0] or 0) if value.shape else 0
+        return Items((view_of(state, value, ViewKind.MULTI, "unbind", node, shape=shape),), False, least=least)
+    if isinstance(value, Tensor):
+        return Items((outside(state, "item"),), False)
+    if isinstance(value, Method):
+        return Items((UNKNOWN,), False)
+    if isinstance(value, (Array, Number)) and value.flows:
+        return Items((Number(None, True, flows=value.flows),), False)
+    if isinstance(value, Choice):
+        parts = [iterated(m, state, option, node) for option in value.options]
+        return Items(tuple(dict.fromkeys(v for part in parts for v in part.values)), False)
+    return Items((UNKNOWN,), False)
+
+
+def concatenated(state: State, left: Container, right: Container) -> Container:
+    """`left + right` of two sequences."""
+    made = Container(left.kind)
+    a, b = state.items.get(left), state.items.get(right)
+    values = (*(a.values if a else ()), *(b.values if b else ()))
+    ordered = bool(a and b and a.exact and b.ordered)
+    state.items[made] = Items(values, bool(ordered and b and b.exact), ordered=ordered)
+    return made
+
+
+def repeated(state: State, sequence: Container, times: Value) -> Container:
+    """`sequence * times`: the same objects again, so that what is given to one item is missed by the others."""
+    made = Container(sequence.kind)
+    items = state.items.get(sequence) or Items((), False)
+    count = times.value if isinstance(times, Const) else None
+    if items.exact and isinstance(count, int) and len(items.values) * count <= _REPEATED:
+        state.items[made] = Items(items.values * count, True)
+    else:
+        state.items[made] = Items(at_most_twice(items.values * 2), False)
+    return made

@@ -1,0 +1,91 @@
+"""Calls of `itertools`: what they hand on are the very objects that went in."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import Items, State, at_most_twice
+from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Value
+from gradfix.analysis.interpreter import items as item_access
+
+_MOST = 64  # items told apart
+
+
+def call(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
+) -> Value | None:
+    """`itertools.name(…)`; None where nothing is known of it."""
+    parts = [item_access.iterated(m, state, value, at) for value in args] if name in _ITERATING else []
+    if name == "repeat" and args:
+        times = args[1] if len(args) > 1 else keywords.get("times")
+        return _listed(state, _repeated(args[0], times))
+    if name == "chain.from_iterable" and args:
+        inner = item_access.iterated(m, state, args[0], at)
+        parts = [item_access.iterated(m, state, value, at) for value in inner.values]
+        return _listed(state, _joined(parts, whole=inner.exact))
+    if name in _ITERATING and parts:
+        return _listed(state, _ITERATING[name](state, parts))
+    if name == "islice" and args:
+        held = item_access.iterated(m, state, args[0], at)
+        numbers = [value.value for value in args[1:] if isinstance(value, Const)]
+        bounds = [number for number in numbers if number is None or isinstance(number, int)]
+        known = held.exact and len(bounds) == len(args) - 1
+        return _listed(state, Items(held.values[slice(*bounds)], True) if known else _loose(held))
+    return None
+
+
+def _repeated(value: Value, times: Value | None) -> Items:
+    """One object, again and again."""
+    count = times.value if isinstance(times, Const) else None
+    if isinstance(count, int) and count <= _MOST:
+        return Items((value,) * count, True)
+    return Items((value, value), False, ordered=True)
+
+
+def _joined(parts: Sequence[Items], *, whole: bool = True) -> Items:
+    values = tuple(value for part in parts for value in part.values)
+    if whole and all(part.exact for part in parts):
+        return Items(values, True)
+    return Items(at_most_twice(values), False, least=sum(part.least for part in parts))
+
+
+def _loose(items: Items) -> Items:
+    return Items(items.values, False, ordered=items.ordered)
+
+
+def _chained(state: State, parts: Sequence[Items]) -> Items:
+    return _joined(parts)
+
+
+def _cycled(state: State, parts: Sequence[Items]) -> Items:
+    values = parts[0].values
+    return Items(at_most_twice(values, values * 2), False)
+
+
+def _paired(state: State, parts: Sequence[Items]) -> Items:
+    """`zip_longest` and `product` of what is known; rows of anything else aren't told apart."""
+    columns = [part.values or (UNKNOWN,) for part in parts]
+    rows = [_row(state, row) for row in zip_longest(*columns, fillvalue=UNKNOWN)]
+    return Items(tuple(rows), all(part.exact for part in parts))
+
+
+def _row(state: State, values: Sequence[Value]) -> Container:
+    made = Container("tuple")
+    state.items[made] = Items(tuple(values), True)
+    return made
+
+
+def _listed(state: State, items: Items) -> Container:
+    made = Container("list")
+    state.items[made] = items
+    return made
+
+
+_ITERATING: dict[str, Callable[[State, Sequence[Items]], Items]] = {
+    "chain": _chained,
+    "cycle": _cycled,
+    "zip_longest": _paired,
+}

@@ -1,0 +1,264 @@
+"""Where the analysis enters a file: its top level first, then every function nobody in the file led it through."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from gradfix.analysis.domain.annotations import argument, counted, promised
+from gradfix.analysis.domain.graph import in_order
+from gradfix.analysis.domain.machine import MODULE, Machine, Scope
+from gradfix.analysis.domain.operations import outside
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import (
+    DEVICE,
+    NONE,
+    UNKNOWN,
+    Choice,
+    ClassInfo,
+    Const,
+    Container,
+    FunctionInfo,
+    Instance,
+    Number,
+    Origin,
+    Storage,
+    Tensor,
+    Value,
+    tensors,
+)
+from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
+from gradfix.analysis.hazards import losses, sinks
+from gradfix.analysis.interpreter import calls
+from gradfix.analysis.interpreter.statements import run_block
+from gradfix.analysis.operators import objects
+from gradfix.analysis.text import names, refusals
+from gradfix.analysis.text.candidates import Candidates
+from gradfix.analysis.text.names import is_other_annotation
+
+# What people call tensors of integers and bools, which never require grad.
+_DISCRETE = re.compile(r"(^|_)(index|indices|idx|idxs|ids|mask|masks|label|labels|length|lengths|lens)$")
+
+_HEIRS = 3  # classes for which an inherited method is run
+_SHAPE = re.compile(r"(^|_)shapes?$")  # what people call sizes
+
+
+def run_module(m: Machine, tree: ast.Module, name: str = "__main__") -> State:
+    """Run the top level, as `python file.py` would, or importing it under another name."""
+    state = State()
+    state.variables[MODULE, "__name__"] = Const(name)
+    state.variables[MODULE, "__file__"] = UNKNOWN
+    flow = run_block(m, state, tree.body)
+    end = flow.after if flow.after is not None else state
+    if m.saw_backward:
+        m.covered_by_program = frozenset(m.covered)
+    return end
+
+
+def run_functions(m: Machine, end: State, worth: Candidates) -> None:
+    """Run the functions that the top level didn't lead through; those nobody names first."""
+    done = {id(info.node) for info in m.covered_by_program}
+    pending = [info for info in m.functions if id(info.node) in worth.functions and id(info.node) not in done]
+    pending.sort(key=lambda info: (getattr(info.node, "name", "") in worth.named, _order(info)))
+    for info in pending:
+        if id(info.node) not in done:
+            _run_with_nested(m, end.fork(), info, done, worth.functions)
+
+
+def _run_with_nested(m: Machine, state: State, info: FunctionInfo, done: set[int], worth: frozenset[int]) -> None:
+    """Run a function, then those defined inside that it didn't call: they see the variables it left."""
+    known = len(m.functions)
+    m.covered = set()
+    for owner in _owners(m, info):
+        m.steps = 0
+        run_function(m, state if owner is m.functions[info][1] else state.fork(), info, owner)
+    done.add(id(info.node))
+    done.update(id(inner.node) for inner in m.covered if not _is_forward_of_same(inner, info))
+    for inner in list(m.functions)[known:]:
+        if id(inner.node) not in done and id(inner.node) in worth and len(m.functions[inner][0]) > 1:
+            _run_with_nested(m, state.fork(), inner, done, worth)
+
+
+def _is_forward_of_same(covered: FunctionInfo, entry: FunctionInfo) -> bool:
+    """True for the `forward` of the very module whose `predict` was run: that asks for no gradients."""
+    return covered.owner is not None and covered.owner is entry.owner and getattr(covered.node, "name", "") == "forward"
+
+
+def _order(info: FunctionInfo) -> int:
+    name = getattr(info.node, "name", "")
+    return 0 if name == "forward" else 2 if name == "__init__" else 1
+
+
+def _owners(m: Machine, info: FunctionInfo) -> tuple[ClassInfo | None, ...]:
+    """Whose method it is: that of its heirs in the file, where its own class leaves other methods to them."""
+    owner = m.functions[info][1]
+    if owner is None or not any(method.stands_for_others for method in owner.methods.values()):
+        return (owner,)
+    known = dict.fromkeys(kept for _, kept in m.functions.values() if kept is not None and kept.descends_from(owner))
+    name = getattr(info.node, "name", "")
+    heirs = [heir for heir in known if heir.method(name) is info and not _leaves_open(heir)]
+    return tuple(heirs[:_HEIRS]) or (owner,)
+
+
+def _leaves_open(owner: ClassInfo) -> bool:
+    return any((found := owner.method(name)) is not None and found.stands_for_others for name in _names(owner))
+
+
+def _names(owner: ClassInfo) -> frozenset[str]:
+    """Names of the methods of a class and of its bases in the file."""
+    return frozenset(owner.methods).union(*(_names(base) for base in owner.bases if isinstance(base, ClassInfo)))
+
+
+def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo | None) -> None:
+    """Run one function with arguments of which only the signature and the use tell; a method as one of `owner`."""
+    frames, holder = m.functions[info]
+    m.begin(id(info.node if owner is holder or owner is None else owner.node))
+    made: Instance | None = None
+    if owner is not None and info.parameters and not is_static(info):
+        made, state = self_of(m, state, owner)
+        if owner in m.idle and info is owner.method("__init__"):
+            m.covered |= m.idle[owner]  # making the object has run it, and nothing in it can be a hazard
+            _leave(m, state, NONE, [made], proven=False)
+            return
+    is_module = owner is not None and owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING)
+    frame = m.new_frame()
+    closed = m.closed.get(info) or m.bound(info, None)
+    receiver: list[Value] = [] if made is None else [made]
+    missing = _argument_maker(m, state, info, forward=is_module and getattr(info.node, "name", "") == "forward")
+    calls.bind_parameters(m, state, info, frame, receiver, {}, closed, missing)
+    custom = owner is not None and owner.derives_from(*calls.CUSTOM_FUNCTIONS)
+    if closed.no_grad or custom:  # the methods of an autograd Function run with gradients off
+        state.grad = Tracked.NO
+    m.calls.append(info)
+    try:
+        with m.inside(Scope(info.qualname, (frame, *frames), info)):
+            given: list[Tensor] = []
+            m.yield_to = lambda current, value: given.extend(_graphs(current, value))
+            result = m.run_body(state, info)
+            m.yield_to = None
+            sinks.reach(m, state, given, certain=False, total=False)
+            proven = is_module and getattr(info.node, "name", "") == "forward"
+            _leave(m, state, result, receiver, proven=proven)
+            if state.grad is not Tracked.NO:
+                losses.returned(m, state, _tensors(state, result, 4), info, forward=proven)
+    finally:
+        m.calls.pop()
+
+
+def is_static(info: FunctionInfo) -> bool:
+    """True for a method that isn't given an object."""
+    decorators = getattr(info.node, "decorator_list", [])
+    return any(isinstance(d, ast.Name) and d.id in ("staticmethod", "classmethod") for d in decorators)
+
+
+def self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, State]:
+    """An instance as its constructor leaves it, the arguments unknown, and the state then; made once for a class."""
+    if owner in m.instances:
+        made, after = m.instances[owner]
+        return made, after.fork()
+    made = Instance(owner)
+    state.attributes[made] = {}
+    logged = bool(state.log)
+    init = owner.method("__init__")
+    if init is not None:
+        frame = m.new_frame()
+        frames = m.functions[init][0] if init in m.functions else (MODULE,)
+        missing = _argument_maker(m, state, init, forward=False)
+        calls.bind_parameters(m, state, init, frame, [made], {}, m.bound(init, made), missing)
+        covered, m.covered = m.covered, set()
+        before = _noted(m)
+        with m.called(owner.node, init), m.inside(Scope(init.qualname, (frame, *frames), init)):
+            m.run_body(state, init)
+        if _noted(m) == before and not logged:
+            m.idle[owner] = frozenset(m.covered)
+        m.covered |= covered
+    if m.functions[next(iter(owner.methods.values()))][0] == (MODULE,):  # a class inside a function sees its variables
+        m.instances[owner] = (made, state.fork())
+    return made, state
+
+
+def _noted(m: Machine) -> tuple[int, ...]:
+    """Grows with whatever may become a finding."""
+    return m.alarms, len(m.fills), len(m.swaps), len(m.backwards), len(m.grads), len(m.updates)
+
+
+def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bool) -> Callable[[str], Value]:
+    arguments = info.node.args
+    annotations = {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = dict(
+        zip([a.arg for a in positional[len(positional) - len(arguments.defaults) :]], arguments.defaults, strict=True)
+    )
+    defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
+    shown = m.shown(info)
+    trains = names.trains_leaves_of_its_own(info.node)
+    refused = refusals.refused(info.node)
+
+    def make(name: str) -> Value:
+        value = make_any(name)
+        if name in refused or (trains and not names.is_learnt(info.node, name)):
+            for tensor in tensors(value):
+                state.nodes[tensor.storage] = None  # data
+        return value
+
+    def make_any(name: str) -> Value:
+        annotation, default = annotations.get(name), defaults.get(name)
+        discrete = _DISCRETE.search(name) is not None
+        promise = promised(state, name, annotation, discrete=discrete)
+        if isinstance(promise, Tensor) or (name in shown and (promise is None or not counted(promise))):
+            made = promise if isinstance(promise, Tensor) else argument(state, name, known=True, discrete=discrete)
+            return Choice((made, NONE)) if isinstance(default, ast.Constant) and default.value is None else made
+        if promise is not None:
+            return promise
+        if name == "device":
+            return DEVICE
+        if _SHAPE.search(name):
+            return objects.some_sizes(state)
+        if is_other_annotation(annotation):
+            return outside(state, name)
+        if isinstance(default, ast.Constant) and default.value is not None:
+            kind = type(default.value).__name__
+            return Number(kind) if kind in ("int", "float", "bool") else UNKNOWN
+        if isinstance(default, (ast.Tuple, ast.List, ast.Dict)):
+            return UNKNOWN
+        made = argument(state, name, known=forward and name != "self", discrete=discrete)
+        return Choice((made, NONE)) if isinstance(default, ast.Constant) else made
+
+    return make
+
+
+def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, proven: bool) -> None:
+    """The function returns: what it returns may be differentiated, what it stored may be read."""
+    sinks.reach(m, state, _tensors(state, result, 4), certain=proven, total=False)
+    for owner in receiver:
+        if isinstance(owner, Instance):
+            for name, value in (state.attributes.get(owner) or {}).items():
+                for tensor in _tensors(state, value, 2):
+                    _note_stored(m, state, tensor, f"self.{name}")
+
+
+def _graphs(state: State, value: Value) -> list[Tensor]:
+    """Tensors that keep the graph which what is yielded has now: whoever consumes it builds on that."""
+    found = []
+    for tensor in _tensors(state, value, 4):
+        found.append(replace(tensor, storages=(Storage(Origin.OUTSIDE),), detached=False, own=None))
+        state.nodes[found[-1].storage] = state.node_of(tensor)
+    return found
+
+
+def _tensors(state: State, value: Value, depth: int) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if depth and isinstance(value, Container) and (items := state.items.get(value)):
+        return [t for item in items.values for t in _tensors(state, item, depth - 1)]
+    if hasattr(value, "options"):
+        return [t for option in value.options for t in _tensors(state, option, depth)]
+    return []
+
+
+def _note_stored(m: Machine, state: State, tensor: Tensor, name: str) -> None:
+    for visit in in_order(state.missed(tensor)):
+        if (record := m.writes.get(visit.key)) is not None and ast.unparse(record.target) != name:
+            record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))

@@ -1,0 +1,71 @@
+"""NumPy arrays that share memory with tensors: `t.numpy()`, `torch.from_numpy(a)`. Autograd sees no write to them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import NO_FLOWS, Array, Flows, Origin, Storage, Tensor, Value
+from gradfix.analysis.facts import IndexItem, WriteForm
+from gradfix.analysis.hazards import cuts
+from gradfix.analysis.hazards.writes import Site, write
+from gradfix.analysis.operators import objects
+
+_MAKERS = frozenset(
+    "zeros ones empty full array arange linspace eye zeros_like ones_like empty_like full_like copy".split()
+)
+_WRITING = frozenset({"fill", "sort", "put", "partition", "itemset"})
+_VIEWING = frozenset({"reshape", "ravel", "view", "transpose", "squeeze", "swapaxes"})
+_SHARING = frozenset({"from_numpy", "as_tensor", "asarray"})
+
+
+def of_tensor(m: Machine, state: State, tensor: Tensor) -> Array:
+    """`tensor.numpy()`."""
+    behind = cuts.flows_of(state, tensor)
+    return Array(cuts.array(m, behind).flows if behind else NO_FLOWS, objects.twin(tensor, silent=True))
+
+
+def fresh(state: State, name: str, flows: Flows, at: ast.AST) -> Array | None:
+    """What `numpy.name(…)` makes in memory of its own; None where that isn't sure."""
+    if name not in _MAKERS:
+        return None
+    storage = Storage(Origin.FRESH, made_by=at)
+    state.nodes[storage] = None
+    return Array(flows, Tensor((storage,), silent=True, detached=True, made_by=at))
+
+
+def as_tensor(state: State, name: str, args: Sequence[Value], keywords: Mapping[str, Value]) -> Tensor | None:
+    """`torch.from_numpy(array)`: a tensor over the memory of the array; None where it may be a copy."""
+    source = args[0] if len(args) == 1 and name in _SHARING and not keywords else None
+    if not isinstance(source, Array) or source.memory is None:
+        return None
+    made = replace(objects.twin(source.memory, silent=False), silent=False)
+    cuts.put(state, (made,), source.flows)
+    return made
+
+
+def store(
+    m: Machine,
+    state: State,
+    array: Array,
+    items: tuple[IndexItem, ...],
+    target: ast.expr,
+    value: Value | None,
+    expression: ast.expr | None,
+) -> None:
+    """A write to the array, or to `items` of it."""
+    if array.memory is not None:
+        write(m, state, Site(WriteForm.ARRAY, m.statement, target, items, expression), array.memory, value)
+
+
+def method(m: Machine, state: State, receiver: Array, name: str, at: ast.Call) -> Array | None:
+    """`array.fill(v)` and views of an array; None for methods that neither write nor share."""
+    if receiver.memory is None or not isinstance(at.func, ast.Attribute):
+        return None
+    if name in _WRITING:
+        store(m, state, receiver, (), at.func.value, None, None)
+        return receiver
+    return Array(cuts.through(m, state, name, (receiver,)), receiver.memory) if name in _VIEWING else None

@@ -1,0 +1,42 @@
+"""Calls of `torch.autograd.backward` and `torch.autograd.grad`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import graph_node, result_tensor
+from gradfix.analysis.domain.state import Items, State
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Value
+from gradfix.analysis.hazards import cuts, sinks
+from gradfix.analysis.operators import operators
+
+
+def run(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.Call
+) -> Value:
+    """Differentiate; the gradients that `grad` returns have a graph only with `create_graph=True`."""
+    roots = args[0] if args else keywords.get("outputs", keywords.get("tensors", UNKNOWN))
+    gradient = args[2] if len(args) > 2 else keywords.get("grad_outputs", NONE)
+    if name.endswith("backward"):
+        gradient = args[1] if len(args) > 1 else keywords.get("grad_tensors", NONE)
+    expression = node.args[0] if node.args else node.keywords[0].value if node.keywords else node
+    for root in operators.members(state, roots):
+        sinks.backward(m, state, root, expression, node, has_gradient=gradient != NONE)
+    if name.endswith("backward"):
+        return NONE
+    made = Container("tuple")
+    wanted = args[1] if len(args) > 1 else keywords.get("inputs", UNKNOWN)
+    count = len(operators.members(state, wanted)) or 1
+    create = keywords.get("create_graph", args[4] if len(args) > 4 else Const(False))
+    operands = operators.members(state, roots)
+    graph = graph_node(state, "grad", operands, node) if create == Const(True) else None
+    gradients = tuple(result_tensor(state, graph, node) for _ in range(count))
+    if create == Const(False):
+        cuts.put(state, gradients, cuts.cut(m, state, CutKind.DISCRETE, "grad", node, operands))
+    elif graph is None:
+        cuts.put(state, gradients, cuts.UNSURE)
+    state.items[made] = Items(gradients, True)
+    return made

@@ -1,0 +1,110 @@
+"""Hooks that modules call around their forward: what they call may write to what goes in or comes out."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gradfix.analysis.domain.joins import join
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import Items, State
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Instance, Layer, Unknown, Value
+
+Module = Instance | Layer | Container
+_SLOTS = {"register_forward_pre_hook": "<before forward>", "register_forward_hook": "<after forward>"}
+NAMES = frozenset(_SLOTS)
+_BEFORE, _AFTER = _SLOTS.values()
+_PERHAPS = "?"  # after the slot of hooks that not every run registers
+_EVERY = (*_SLOTS.values(), *(slot + _PERHAPS for slot in _SLOTS.values()))
+
+
+def register(
+    m: Machine, state: State, owner: Module, name: str, args: Sequence[Value], keywords: Mapping[str, Value]
+) -> Value:
+    """`owner.register_forward_hook(hook)`."""
+    hook = args[0] if args else keywords.get("hook", UNKNOWN)
+    if keywords.get("with_kwargs", Const(False)) != Const(False) or isinstance(hook, Unknown):
+        return UNKNOWN
+    slots = state.attributes_of(owner)
+    slot = _SLOTS[name] + (_PERHAPS if m.arms else "")
+    held = slots.get(slot)
+    before = state.items.get(held) if isinstance(held, Container) else None
+    slots[slot] = made = Container("list")
+    state.items[made] = Items((*(before.values if before is not None else ()), hook), True)
+    return UNKNOWN
+
+
+def around(
+    m: Machine,
+    state: State,
+    owner: Module,
+    args: Sequence[Value],
+    at: ast.Call,
+    forward: Callable[[Sequence[Value]], Value],
+) -> Value:
+    """Call `forward` on what the hooks before it make of the arguments, and the hooks after it on its result."""
+    slots = state.attributes.get(owner)
+    if slots is None or slots.keys().isdisjoint(_EVERY):
+        return forward(args)
+    for hook in _registered(m, state, owner, _BEFORE, at):
+        args = _taken(state, _run(m, state, hook, [owner, _inputs(state, args)]), args)
+    result = forward(args)
+    for hook in _registered(m, state, owner, _AFTER, at):
+        made = _run(m, state, hook, [owner, _inputs(state, args), result])
+        result = result if made in (NONE, UNKNOWN) else made
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Registered:
+    """A hook, and the call of its own that stands for the module's calling it."""
+
+    hook: Value
+    place: ast.Call
+    certain: bool
+
+
+def _registered(m: Machine, state: State, owner: Module, slot: str, at: ast.Call) -> list[_Registered]:
+    found = []
+    for name in (slot, slot + _PERHAPS):
+        held = (state.attributes.get(owner) or {}).get(name)
+        items = state.items.get(held) if isinstance(held, Container) else None
+        hooks = items.values if items is not None else ()
+        found += [_Registered(hook, _place(m, at, name, i), name == slot) for i, hook in enumerate(hooks)]
+    return found
+
+
+def _run(m: Machine, state: State, registered: _Registered, args: Sequence[Value]) -> Value:
+    if registered.certain:
+        return m.call_value(state, registered.hook, args, {}, registered.place)
+    branch, arms = state.fork(), len(m.arms)
+    m.enter_arm()
+    made = m.call_value(branch, registered.hook, args, {}, registered.place)
+    m.leave_arms(arms)
+    state.adopt(join(state, branch, m.statement))
+    return made
+
+
+def _place(m: Machine, at: ast.Call, slot: str, number: int) -> ast.Call:
+    key = (id(at), slot, number)
+    if key not in m.hooked:
+        m.keep.append(at)
+        m.hooked[key] = ast.copy_location(ast.Call(at.func, [], []), at)
+    return m.hooked[key]
+
+
+def _inputs(state: State, args: Sequence[Value]) -> Container:
+    made = Container("tuple")
+    state.items[made] = Items(tuple(args), True)
+    return made
+
+
+def _taken(state: State, made: Value, args: Sequence[Value]) -> Sequence[Value]:
+    """The arguments that forward gets: what a hook returns, where that is something."""
+    if made in (NONE, UNKNOWN):
+        return args
+    items = state.items.get(made) if isinstance(made, Container) and made.kind == "tuple" else None
+    if items is not None and items.exact:
+        return items.values
+    return [made, *args[1:]]

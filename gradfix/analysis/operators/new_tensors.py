@@ -1,0 +1,78 @@
+"""Tensors made of values: by factories, as parameters, as variables; and which of them leave a graph behind."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain.graph import NodeKind
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import ask_grad
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import UNKNOWN, Const, Tensor, Value, is_whole, tensor_of
+from gradfix.analysis.hazards import cuts
+from gradfix.analysis.operators import factories, objects
+
+Keywords = Mapping[str, Value]
+
+
+def made(
+    m: Machine,
+    state: State,
+    name: str,
+    args: Sequence[Value],
+    keywords: Keywords,
+    node: ast.AST,
+    like: Tensor | None,
+) -> Tensor:
+    """The tensor a factory makes.
+
+    `like` is the tensor whose method it is.
+    """
+    result = factories.make(state, name, args, keywords, node, like)
+    if m.moves_defaults and "dtype" not in keywords:
+        result.dtype = None
+    _note_cut(m, state, name, args, keywords, node, result)
+    return result
+
+
+def _note_cut(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.AST, made: Tensor
+) -> None:
+    """`torch.tensor([a, b])` of tensors with a graph gives one without."""
+    value = args[0] if args else keywords.get("data")
+    if value is None or not factories.is_literal(name) or not isinstance(node, ast.Call):
+        return
+    given = next((k.value for k in node.keywords if k.arg == "data"), node.args[0] if node.args else None)
+    items = given.elts if isinstance(given, (ast.List, ast.Tuple)) else ()
+    parts = cuts.parts_of(state, items, value)
+    kind = CutKind.DISCRETE if is_whole(made.dtype) else CutKind.TENSOR
+    flows = cuts.cut(m, state, kind, name, node, (value,), argument=given, parts=parts)
+    cuts.put(state, (made,), flows)
+
+
+def parameter(m: Machine, state: State, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
+    """`nn.Parameter(t)`: a leaf over memory of its own."""
+    storage = objects.parameter(state, "parameter", node)
+    source = tensor_of(args[0]) if args else None
+    graph = None if source is None else state.node_of(source)
+    if graph is not None and graph.kind is NodeKind.OP:  # handing one parameter on as another is no cut
+        state.cuts[storage] = cuts.cut(m, state, CutKind.PARAMETER, "Parameter", node, args[:1])
+    made = Tensor((storage,), dtype=source.dtype if source else None, shape=source.shape if source else None)
+    made.made_by = node
+    if keywords.get("requires_grad") == Const(False) or Const(False) in args[1:2]:
+        state.nodes[storage] = None
+    return made
+
+
+def variable(m: Machine, state: State, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:
+    """`Variable(t)`: the memory of `t` without its graph; a leaf where asked for."""
+    source = tensor_of(args[0]) if args else None
+    if source is None:
+        return UNKNOWN
+    result = objects.detached(m, state, source, node, CutKind.TENSOR)
+    asked = keywords.get("requires_grad")
+    if asked is not None and asked != Const(False):
+        ask_grad(state, result, asked, node)
+    return result

@@ -1,0 +1,64 @@
+"""Optimizers of torch.optim: `step` writes, in place, every parameter that has got a gradient."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import all_tensors
+from gradfix.analysis.domain.records import StepRecord
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import Container, Optimizer, Tensor, Value
+from gradfix.analysis.hazards.writes import overwrite_saves
+from gradfix.analysis.updates import EarlyStep
+from gradfix.findings import Hazard, HazardKind, Severity
+
+_DEPTH = 3  # groups are dicts in a list
+
+
+def over(state: State, value: Value) -> Optimizer:
+    """The optimizer of what its constructor is given."""
+    return Optimizer(tuple(dict.fromkeys(s for tensor in _given(state, value, _DEPTH) for s in tensor.storages)))
+
+
+def _given(state: State, value: Value, depth: int) -> list[Tensor]:
+    if depth and isinstance(value, Container) and (held := state.items.get(value)) is not None:
+        return [tensor for item in held.values for tensor in _given(state, item, depth - 1)]
+    return all_tensors([value])
+
+
+def step(m: Machine, state: State, optimizer: Optimizer, at: ast.Call) -> None:
+    """`optimizer.step()`."""
+    record = m.updates.setdefault(id(at), StepRecord(at, m.statement, m.scope.qualname))
+    for storage in optimizer.parameters:
+        node = state.nodes.get(storage)
+        if node is not None and state.passed.get(node):
+            overwrite_saves(m, state, record, id(at), (storage,), None, certain=not m.uncertain_loop)
+
+
+def zero_grad(state: State, optimizer: Optimizer) -> None:
+    """`optimizer.zero_grad()`: none has a gradient any more."""
+    for storage in optimizer.parameters:
+        if (node := state.nodes.get(storage)) is not None:
+            state.passed[node] = False
+
+
+def facts_of_steps(m: Machine, ordinals: Mapping[int, int]) -> tuple[EarlyStep, ...]:
+    """Steps over parameters that a later backward needs, in source order."""
+    found = []
+    for record in sorted(m.updates.values(), key=lambda r: (r.node.lineno, r.node.col_offset)):
+        if record.hazards:
+            severity = Severity.ERROR if record.is_proven() else Severity.WARNING
+            hazards = tuple(
+                Hazard(
+                    HazardKind.SAVED_THEN_WRITTEN,
+                    m.place(record.node, "the parameters are updated in place here"),
+                    None if note.save is None else m.place(note.save, f"`{note.op}` saved them for backward here"),
+                    ast.unparse(record.node.func),
+                )
+                for note in sorted(record.hazards, key=lambda note: not any(record.hazards[note].values()))
+            )
+            ordinal = ordinals.get(id(record.statement), 0)
+            found.append(EarlyStep(record.node, record.statement, record.function, ordinal, severity, hazards))
+    return tuple(found)

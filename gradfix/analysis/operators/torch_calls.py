@@ -1,0 +1,306 @@
+"""Calls of torch: functions by qualified name, methods of tensors, layers of torch.nn."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain.graph import Node
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import (
+    DEVICE,
+    NONE,
+    UNKNOWN,
+    Const,
+    Container,
+    Method,
+    Number,
+    Symbol,
+    Tensor,
+    Value,
+    tensor_of,
+    tensors,
+)
+from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.hazards import cuts, gradients, sinks
+from gradfix.analysis.hazards.writes import Site, write, written_by
+from gradfix.analysis.operators import (
+    arrays,
+    autograd_calls,
+    factories,
+    new_tensors,
+    nn_layers,
+    objects,
+    operators,
+    optimizers,
+    out_arguments,
+)
+from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_flag, method
+
+Keywords = Mapping[str, Value]
+_GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
+_KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "DoubleTensor"})  # given a tensor
+_TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
+_LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
+
+
+def torch_function(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
+    """Call `torch…` by its qualified name."""
+    short = name.rsplit(".", 1)[-1]
+    if short == "autocast":
+        return Symbol(f"torch.autocast({keywords.get('enabled', Const(True)) != Const(False)})")
+    if name in _GRAD_MODES:
+        return Symbol(f"{name}({_mode(name, args, keywords)})")
+    if factories.is_factory(short) and name == f"torch.{short}":
+        if short in _KEEPS_GRAPH and args and (source := tensor_of(args[0])) is not None:
+            return source
+        if (shared := arrays.as_tensor(state, short, args, keywords)) is not None:
+            return shared
+        return new_tensors.made(m, state, short, args, keywords, node, None)
+    if name in ("torch.autograd.backward", "torch.autograd.grad"):
+        return autograd_calls.run(m, state, name, args, keywords, node)
+    if name in ("torch.autograd.Variable", "torch.autograd.variable.Variable"):
+        return new_tensors.variable(m, state, args, keywords, node)
+    if name in ("torch.nn.Parameter", "torch.nn.parameter.Parameter"):
+        return new_tensors.parameter(m, state, args, keywords, node)
+    if name.startswith("torch.optim."):
+        for value in (*args, *keywords.values()):
+            _hold(m, state, value, node)
+        given = args[0] if args else keywords.get("params", UNKNOWN)
+        return Method(UNKNOWN, short) if "lr_scheduler" in name else optimizers.over(state, given)
+    if name.endswith("checkpoint.checkpoint") and args:
+        return m.call_value(state, args[0], args[1:], {}, node)
+    if name.startswith("torch.nn.") and short[:1].isupper():
+        return nn_layers.layer(state, short, args, keywords, node)
+    if name.startswith("torch.nn.init.") and short.endswith("_"):
+        return _initialise(m, state, args, node)
+    if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
+        return Number("int")
+    if name == "torch.device":
+        return DEVICE
+    if name == "torch.detach" and args and (source := tensor_of(args[0])) is not None:
+        return objects.detached(m, state, source, node)
+    if name.startswith("torch.distributions.") and short[:1].isupper():
+        return _distribution(m, state, short, args, keywords, node)
+    op = function(name)
+    made = factory(name)
+    if made is not None and made.tracked in ("", "no") and not made.shares:
+        return result_tensor(
+            state, None, node, dtype=made.dtype if made.dtype in ("int64", "bool", "float32") else None
+        )
+    if op is None:
+        return _unlisted(state, short, args, keywords, node)
+    if short.endswith("_") and not short.startswith("_") and args and (target := tensor_of(args[0])) is not None:
+        return write_call(m, state, WriteForm.FUNCTION, op, target, node.args[0], args, keywords, node)
+    if (written := tensor_of(keywords.get("out", UNKNOWN))) is not None:
+        return out_arguments.write_out(m, state, op, written, args, keywords, node)
+    narrowed, bound = operators.bind(state, op, args, keywords)
+    if bound.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
+        flagged = inplace_flag(name) or op
+        return write_call(m, state, WriteForm.FLAG, flagged, target, node.args[0], args, keywords, node)
+    return operators.apply(m, state, narrowed, bound, node)
+
+
+def _distribution(
+    m: Machine, state: State, short: str, args: Sequence[Value], keywords: Keywords, node: ast.AST
+) -> Value:
+    made = _unlisted(state, short, args, keywords, node)
+    if isinstance(made, Tensor):
+        m.distributions.update(made.storages)
+    return made
+
+
+def _initialise(m: Machine, state: State, args: Sequence[Value], node: ast.Call) -> Value:
+    """`nn.init.zeros_(w)`: a write with gradients off."""
+    target = tensor_of(args[0]) if args else None
+    if target is None:
+        return UNKNOWN
+    grad, state.grad = state.grad, Tracked.NO
+    fresh = write(m, state, Site(WriteForm.FUNCTION, node, node.args[0], method="init"), target, None)
+    state.grad = grad
+    m.rebind(state, node.args[0], target, fresh)
+    return fresh
+
+
+def _mode(name: str, args: Sequence[Value], keywords: Keywords) -> str:
+    given = args[0] if args else keywords.get("mode")
+    if name == "torch.set_grad_enabled":
+        return str(given.value) if isinstance(given, Const) else "?"
+    if name == "torch.inference_mode" and given is not None:
+        return str(not given.value) if isinstance(given, Const) else "?"
+    return str(name == "torch.enable_grad")
+
+
+def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
+    """A function of torch that isn't in the table: nothing is known of what it saves."""
+    operands = all_tensors((*args, *keywords.values()))
+    if not operands:
+        return UNKNOWN
+    graph = graph_node(state, short, operands, node)
+    if graph is not None:
+        for tensor in operands:
+            save(state, graph, tensor, short, node, Tracked.MAYBE, result=False)
+    made = result_tensor(state, graph, node)
+    if any(not isinstance(value, (Tensor, Const, Number)) for value in (*args, *keywords.values())):
+        cuts.put(state, (made,), cuts.UNSURE)  # modules, functions and dicts may bring a graph along
+    return made
+
+
+def _hold(m: Machine, state: State, value: Value, at: ast.Call) -> None:
+    for tensor in tensors(value):
+        m.grad_read.update(tensor.storages)
+        gradients.note_grad(m, state, tensor, at, at.args[0] if at.args else at, by_optimizer=True)
+    if isinstance(value, Container) and (items := state.items.get(value)):
+        for item in items.values:
+            _hold(m, state, item, at)
+
+
+def tensor_method(
+    m: Machine, state: State, receiver: Tensor, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
+    """Call `receiver.name(…)`."""
+    target = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+    op = method(name)
+    if name.endswith("_") and not name.startswith("_") and not name.endswith("__"):
+        if name in _LEAVES_ALONE:
+            return _flag_method(m, state, receiver, name, args, keywords, node)
+        if op is not None or receiver.known:
+            receiver.known = receiver.known or op is not None
+            return write_call(m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node)
+    if name == "backward" and (receiver.known or isinstance(node.func, ast.Attribute)):
+        gradient = args[0] if args else keywords.get("gradient", NONE)
+        sinks.backward(m, state, receiver, target, node, has_gradient=gradient != NONE)
+        return NONE
+    if name == "detach":
+        return objects.detached(m, state, receiver, node)
+    if name in ("sample", "sample_n") and m.distributions.issuperset(receiver.storages):
+        drawn = result_tensor(state, None, node)  # gradients are off while it draws
+        cuts.put(state, (drawn,), cuts.UNSURE)
+        return drawn
+    if name in ("retain_grad", "register_hook"):
+        m.grad_read.update(receiver.storages)
+        gradients.retain(m, [receiver])
+        return UNKNOWN
+    if name == "size" and receiver.shape is not None and len(args) == 1 and isinstance(args[0], Const):
+        axis = args[0].value
+        size = (
+            receiver.shape[axis]
+            if isinstance(axis, int) and -len(receiver.shape) <= axis < len(receiver.shape)
+            else None
+        )
+        return Number("int") if size is None else Const(size)
+    if name == "size" and not args and receiver.known:
+        return objects.shape_value(state, receiver)
+    if name in ("item", "tolist", "__float__"):
+        return Number(None, True, receiver, cuts.number(m, state, name, (receiver,), node))
+    if name in _TO_NUMBER:
+        return Number("int" if name in ("numel", "dim", "size") else None, True, receiver)
+    if name == "numpy" and (receiver.known or cuts.flows_of(state, receiver)):
+        return arrays.of_tensor(m, state, receiver)
+    if factories.is_new(name):
+        return new_tensors.made(m, state, name, args, keywords, node, receiver)
+    if op is None and receiver.known and name in operators.CONVERSIONS:
+        return view_of(state, receiver, ViewKind.MAYBE, name, node, shape=receiver.shape)
+    if op is None:
+        return m.unknown_call(state, (receiver, *args), node)
+    receiver.known = receiver.known or name in m.telling
+    op, bound = operators.bind(state, op, (receiver, *args), keywords)
+    if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
+        return _reshaped(m, state, op, receiver, name, args, bound, node)
+    return operators.apply(m, state, op, bound, node)
+
+
+def _reshaped(
+    m: Machine,
+    state: State,
+    op: Operator,
+    receiver: Tensor,
+    name: str,
+    args: Sequence[Value],
+    bound: Mapping[str, Value],
+    node: ast.AST,
+) -> Value:
+    result = operators.apply(m, state, op, bound, node)
+    if isinstance(result, Tensor) and name in ("view", "reshape"):
+        shape = factories.sizes(state, args)
+        result.shape = shape
+    if isinstance(result, Tensor) and name in ("transpose", "permute") and _of_batch(args):
+        result.path = (*result.path[:-1], operators.BATCHED)
+    return result
+
+
+def _of_batch(args: Sequence[Value]) -> bool:
+    """True when the dimensions named prove three or more."""
+    dims = [a.value for a in args if isinstance(a, Const) and type(a.value) is int]
+    return len(dims) >= 3 or any(d >= 2 or d <= -3 for d in dims)
+
+
+def _flag_method(
+    m: Machine, state: State, receiver: Tensor, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
+    if name == "requires_grad_":
+        ask_grad(state, receiver, args[0] if args else keywords.get("requires_grad", Const(True)), node)
+    elif name == "detach_":
+        cuts.put(state, (receiver,), cuts.cut(m, state, CutKind.DETACH, "detach_", node, (receiver,)))
+        state.reset(receiver)
+        for storage in receiver.graph_keys:
+            state.nodes[storage] = None
+    return receiver
+
+
+def write_call(
+    m: Machine,
+    state: State,
+    form: WriteForm,
+    op: Operator | None,
+    target: Tensor,
+    expression: ast.expr,
+    args: Sequence[Value],
+    keywords: Keywords,
+    node: ast.Call,
+) -> Value:
+    """A call that writes to `target`: `y.mul_(2)`, `torch.relu_(y)`, `F.relu(y, inplace=True)`."""
+    form = WriteForm.DATA if target.silent else form
+    others = [*args[1:], *keywords.values()]
+    operands = all_tensors(others)
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else operators.short_name(op) if op else "call"
+    value = node.args[0] if form is WriteForm.METHOD and node.args else None
+    groups: dict[str, Sequence[Tensor]] = {}
+    if op is not None:
+        op, bound = operators.bind(state, op, args, keywords)
+        groups = {key: operators.members(state, v) for key, v in bound.items()}
+        indices = {id(t) for key, group in groups.items() if key not in op.tracked for t in group}
+        operands = [t for t in operands if id(t) not in indices]
+    written = operands[0] if operands else others[0] if others and not all_tensors(others[:1]) else None
+    before = operators.operator_node(state, op, groups, node) if op is not None else None
+    first = op.parameters[0] if op is not None and op.parameters else "self"
+    if op is not None:
+        # backward of an in-place op gets a copy of the old self; only the other operands can be overwritten
+        others_only = {key: group for key, group in groups.items() if key != first}
+        if before is not None and form is not WriteForm.FLAG:
+            _save_others(state, op, before, groups, others_only, node)
+    fresh = write(m, state, Site(form, node, expression, (), value, None, name), target, written, before)
+    if op is not None and op.outputs and state.grad is not Tracked.NO:
+        graph = written_by(state, fresh)
+        operators.save_output(state, op, op.outputs[0], graph, fresh, groups, node)
+    m.rebind(state, expression, target, fresh)
+    return fresh
+
+
+def _save_others(
+    state: State,
+    op: Operator,
+    node: Node,
+    groups: Mapping[str, Sequence[Tensor]],
+    others: Mapping[str, Sequence[Tensor]],
+    at: ast.AST,
+) -> None:
+    for entry in op.saves:
+        level = operators.condition_level(state, entry.condition, groups)
+        for tensor in others.get(entry.parameter, ()):
+            save(state, node, tensor, operators.short_name(op), at, level, result=False)

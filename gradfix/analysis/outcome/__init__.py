@@ -1,0 +1,1 @@
+"""From what the interpreter wrote down to facts with severities and labelled places."""

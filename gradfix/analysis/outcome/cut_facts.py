@@ -1,0 +1,103 @@
+"""From records of cuts to facts: severities and labelled places."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.records import CutRecord, LossNote
+from gradfix.analysis.facts import Cut, Tracked
+from gradfix.analysis.hazards.losses import CARELESS
+from gradfix.findings import Hazard, HazardKind, Severity
+
+_EFFECTS = tuple(CutEffect)
+_LABELS = {
+    CutKind.TENSOR: "the values are copied without their graph here",
+    CutKind.NUMBER: "a Python number is made here, which has no graph",
+    CutKind.DATA: "`.data` leaves the graph behind here",
+    CutKind.DETACH: "`detach` leaves the graph behind here",
+    CutKind.PARAMETER: "a new leaf is made here; gradients end in it",
+    CutKind.GRADIENTS_OFF: "gradients are off here",
+    CutKind.DISCRETE: "the result has no gradient here",
+    CutKind.FLAT: "the gradient is zero here",
+    CutKind.NO_LEAF: "there is nothing to go back to here",
+}
+_LOSS_LABELS = {
+    CutEffect.NO_GRAPH: "{loss} has no graph: backward raises",
+    CutEffect.NUMBER: "{loss} is no tensor: it has no backward",
+    CutEffect.NEW_LEAF: "{loss} is a leaf of its own: its gradient goes nowhere else",
+    CutEffect.ZERO: "every gradient of {loss} is zero",
+    CutEffect.RETURNED: "what is returned has no graph",
+    CutEffect.CONSTANT: "{loss} gets a constant from there",
+    CutEffect.PARTIAL: "{loss} is computed from it",
+}
+
+
+def facts_of_cuts(m: Machine, ordinals: Mapping[int, int]) -> tuple[Cut, ...]:
+    """Cuts that a loss depends on, in source order."""
+    records = [r for r in m.cuts.values() if r.kind is not CutKind.NO_LEAF or id(r.node) not in m.connected]
+    found = [_cut(m, record, ordinals) for record in records if record.losses]
+    return tuple(sorted(found, key=lambda c: (getattr(c.node, "lineno", 0), getattr(c.node, "col_offset", 0))))
+
+
+def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
+    note = min(record.losses.values(), key=lambda n: _EFFECTS.index(n.effect))
+    name = "the loss" if note.root is None else f"`{ast.unparse(note.root)}`"
+    loss = m.place(_head(note.at), _LOSS_LABELS[note.effect].format(loss=name))
+    place = m.place(_head(record.node), _LABELS[record.kind])
+    return Cut(
+        kind=record.kind,
+        op=record.op,
+        node=record.node,
+        statement=record.statement,
+        function=record.function,
+        identity_ordinal=ordinals.get(id(record.statement), 0),
+        argument=record.argument,
+        value=record.value,
+        parts=record.parts,
+        effect=note.effect,
+        loss=loss,
+        same_function=all(n.function == record.function for n in record.losses.values()),
+        alone=note.alone,
+        elsewhere=any(n.effect in (CutEffect.CONSTANT, CutEffect.PARTIAL) for n in record.losses.values()),
+        through_numpy=record.through_numpy,
+        in_numbers=record.in_numbers,
+        severity=_severity(record, note, read=not m.grad_read.isdisjoint(record.leaves)),
+        hazards=(Hazard(HazardKind.DISCONNECTED, place, loss, ""),),
+    )
+
+
+def _head(node: ast.AST) -> ast.AST:
+    """What stands for a node in a report: of a `with` its first item, of a function its first decorator."""
+    if isinstance(node, (ast.With, ast.AsyncWith)):
+        return node.items[0].context_expr
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.decorator_list:
+        return node.decorator_list[0]
+    return node
+
+
+def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
+    match note.effect:
+        case CutEffect.NO_GRAPH | CutEffect.NUMBER:
+            return Severity.ERROR if note.sure else Severity.WARNING
+        case CutEffect.NEW_LEAF:
+            if record.kind not in CARELESS or read or not note.sure:  # its gradient is wanted, or handed on by hand
+                return Severity.INFO
+            return Severity.ERROR if record.level is Tracked.YES else Severity.WARNING
+        case CutEffect.ZERO | CutEffect.RETURNED:
+            return Severity.WARNING
+        case CutEffect.CONSTANT:
+            meant = record.level is not Tracked.YES or record.kind not in CARELESS
+            return Severity.INFO if meant else Severity.WARNING
+        case CutEffect.PARTIAL if record.level is Tracked.YES and _is_matrix(record):
+            return Severity.WARNING
+        case _:
+            return Severity.INFO
+
+
+def _is_matrix(record: CutRecord) -> bool:
+    """`torch.tensor([[c, -s], [s, c]])`: entries put together to compute with, not numbers to weigh something with."""
+    rows = record.argument.elts if isinstance(record.argument, (ast.List, ast.Tuple)) else []
+    return record.kind is CutKind.TENSOR and bool(rows) and all(isinstance(row, (ast.List, ast.Tuple)) for row in rows)

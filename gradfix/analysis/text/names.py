@@ -1,0 +1,205 @@
+"""What names mean before anything runs: imports, local variables of functions, signs that a name holds a tensor."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gradfix.analysis.facts import Spelling
+from gradfix.analysis.text.nodes import Function, nodes_of
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+SCOPES = (*FUNCTIONS, ast.ClassDef)
+
+# Methods and attributes that torch.Tensor shares with ndarray, str, list, dict or set: no sign of a tensor.
+_COMMON = frozenset(
+    """T H mT all any argmax argmin argsort astype base byteswap choose clip compress conj conjugate copy count ctypes
+    cumprod cumsum data diagonal dot dtype dump dumps fill flags flat flatten get getfield imag index item items
+    itemset itemsize keys max mean min nbytes ndim newbyteorder nonzero partition pop prod ptp put ravel real remove
+    repeat reshape resize reverse round searchsorted setfield setflags shape sort split squeeze std strides sum
+    swapaxes take tobytes tofile tolist tostring trace transpose update values var view add clear device to name type
+    format where expand insert extend append values half float long int bool double double apply map map_ apply_
+    type_as cat size is_sparse register_hook eval train cuda cpu detach_ share_memory_ requires_grad_ zero_grad
+    reset_parameters numpy log info""".split()
+)
+
+
+_OF_ARRAYS = frozenset(
+    "sum mean std var prod cumsum cumprod argmax argmin argsort reshape transpose squeeze dot flatten ravel trace "
+    "diagonal any all clip".split()
+)
+
+
+def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    """(local name, qualified name) of each name an import binds. Relative modules keep their leading dots."""
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0], alias.name.split(".")[0])
+        return
+    module = "." * statement.level + (statement.module or "")
+    for alias in statement.names:
+        if alias.name != "*":
+            yield alias.asname or alias.name, f"{module}.{alias.name}"
+
+
+def spelling_of(tree: ast.Module) -> Spelling:
+    """How this module spells torch, from its top-level imports."""
+    bound: dict[str, str] = {}
+    last = None
+    for statement in tree.body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            bound.update(imports_of(statement))
+            last = statement.end_lineno
+    by_name = {qualified: local for local, qualified in bound.items()}
+    package = by_name.get("torch")
+    functional = by_name.get("torch.nn.functional")
+    if functional is None and "torch.nn" in by_name:
+        functional = f"{by_name['torch.nn']}.functional"
+    names = tuple((local, name) for local, name in bound.items() if name.startswith("torch.") and name.count(".") == 1)
+    return Spelling(package, functional, names, last if last is not None else _after_docstring(tree))
+
+
+def _after_docstring(tree: ast.Module) -> int:
+    first = tree.body[0] if tree.body else None
+    documented = (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    )
+    return (first.end_lineno or 0) if documented and first is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class BodyNames:
+    """What the body of a function tells before it runs."""
+
+    local: frozenset[str]  # the names Python treats as local
+    is_generator: bool  # calling the function doesn't run its body
+    globals: frozenset[str] = frozenset()  # the names it says are the module's
+    raises: bool = False  # a `raise` stands in it
+
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+_NAMING = frozenset({*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal})
+
+
+def body_names(node: Function) -> BodyNames:
+    """Read the body of a function, without those of functions inside."""
+    arguments = node.args
+    names = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    names |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None}
+    if isinstance(node, ast.Lambda):
+        return BodyNames(frozenset(names), False)
+    foreign: set[str] = set()
+    of_module: set[str] = set()
+    kinds = set()
+    for inner in nodes_of(node):
+        kind = inner.__class__
+        kinds.add(kind)
+        if kind is ast.Name:
+            if inner.ctx.__class__ is not ast.Load:  # type: ignore[attr-defined]
+                names.add(inner.id)  # type: ignore[attr-defined]
+        elif kind in _NAMING:
+            if isinstance(inner, (ast.Import, ast.ImportFrom)):
+                names.update(local for local, _ in imports_of(inner))
+            elif isinstance(inner, (ast.Global, ast.Nonlocal)):
+                foreign.update(inner.names)
+                of_module.update(inner.names if isinstance(inner, ast.Global) else ())
+            elif inner.name:  # type: ignore[attr-defined]  # of the others
+                names.add(inner.name)  # type: ignore[attr-defined]
+    yields = not kinds.isdisjoint((ast.Yield, ast.YieldFrom))
+    raises = ast.Raise in kinds
+    return BodyNames(frozenset(names - foreign), yields, frozenset(of_module), raises)
+
+
+def stands_for_others(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a method only stands for those of subclasses: it raises, is `...`, or is said to be abstract."""
+    marks = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+    body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+    silent = all(isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and s.value.value is ... for s in body)
+    raises = len(body) == 1 and isinstance(body[0], ast.Raise)
+    return "abstractmethod" in marks or raises or (bool(body) and silent)
+
+
+def is_other_annotation(annotation: ast.expr | None) -> bool:
+    """True for an annotation that names a class of which nothing is known."""
+    return annotation is not None and not (isinstance(annotation, ast.Name) and annotation.id in ("Any", "object"))
+
+
+def tensors_alone(tensor_methods: frozenset[str], *, numpy: bool) -> frozenset[str]:
+    """Those of `tensor_methods` that nothing but a tensor has.
+
+    In a file that doesn't use NumPy (`numpy` False) the methods that arrays have too, as `mean`, tell as much.
+    """
+    return tensor_methods - _COMMON if numpy else (tensor_methods - _COMMON) | _OF_ARRAYS
+
+
+def shown_tensors(node: Function, telling: frozenset[str]) -> frozenset[str]:
+    """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`; `telling`: the methods."""
+    found: set[str] = set()
+    for inner in nodes_of(node):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.value, (ast.Name, ast.BinOp)):
+            name = inner.attr
+            if name in telling or name in ("requires_grad", "grad_fn", "is_leaf"):
+                found.update(_only_operand(inner.value))
+    return frozenset(found)
+
+
+def other_uses(node: Function, tensor_names: frozenset[str]) -> frozenset[str]:
+    """Names a function uses in ways that tensors don't allow: `config.width`, `layer(x)`, `batch["x"]`."""
+    found: set[str] = set()
+    for inner in nodes_of(node):
+        held = getattr(inner, "func" if isinstance(inner, ast.Call) else "value", None)
+        if not isinstance(held, ast.Name):
+            continue
+        if isinstance(inner, ast.Subscript):
+            other = isinstance(inner.slice, ast.Constant) and isinstance(inner.slice.value, str)
+        else:
+            other = isinstance(inner, ast.Call) or (isinstance(inner, ast.Attribute) and inner.attr not in tensor_names)
+        if other:
+            found.add(held.id)
+    return frozenset(found)
+
+
+def _only_operand(node: ast.expr) -> frozenset[str]:
+    """The name whose arithmetic with itself and numbers this is; nothing for any other expression."""
+    names: set[str] = set()
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, ast.BinOp):
+            stack += [part.left, part.right]
+        elif isinstance(part, ast.UnaryOp):
+            stack.append(part.operand)
+        elif isinstance(part, ast.Name):
+            names.add(part.id)
+        elif not isinstance(part, ast.Constant):
+            return frozenset()
+    return frozenset(names) if len(names) == 1 else frozenset()
+
+
+def trains_leaves_of_its_own(node: Function) -> bool:
+    """True for a function that makes a leaf or an optimizer, and calls `backward` itself: its arguments are data."""
+    if isinstance(node, ast.Lambda):
+        return False
+    calls = [inner for inner in nodes_of(node) if isinstance(inner, ast.Call)]
+    called = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
+    made = any(
+        k.arg == "requires_grad" and isinstance(k.value, ast.Constant) and k.value.value is True
+        for call in calls
+        for k in call.keywords
+    )
+    return "backward" in called and (made or not called.isdisjoint(("requires_grad_", "Parameter")))
+
+
+def is_learnt(node: Function, name: str) -> bool:
+    """True for an argument that a function asks for its gradient, or hands to an optimizer."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and inner.attr in ("grad", "requires_grad", "requires_grad_", "parameters"):
+            if isinstance(inner.value, ast.Name) and inner.value.id == name:
+                return True
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
+            optimizes = inner.func.attr[:1].isupper() or inner.func.attr == "grad"
+            held = (part for argument in inner.args for part in ast.walk(argument)) if optimizes else ()
+            if any(isinstance(part, ast.Name) and part.id == name for part in held):
+                return True
+    return False

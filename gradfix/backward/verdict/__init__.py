@@ -1,0 +1,1 @@
+"""From what runs reported to a verdict: comparisons, oracles, evidence, conflicts, costs."""

@@ -1,0 +1,101 @@
+"""How runs end: what keeps a run of the original from showing anything, and what the rewritten text must not do."""
+
+from __future__ import annotations
+
+from gradfix.backward.protocol import Raised, Run
+from gradfix.backward.verdict.compare import DiffersError, same_print
+from gradfix.backward.verdict.oracle import Failure, failure_of
+from gradfix.backward.verdict.symptoms import symptom_of
+
+
+class UncheckedError(Exception):
+    """Nothing can be said; the message is the reason."""
+
+
+def obstacle_of(run: Run, *, call: bool) -> str | None:
+    """Why nothing can be learned from a run of the original."""
+    if run.killed is not None and not (run.killed == "time" and run.events):
+        if run.killed == "time":
+            return "the original reached no backward in time"
+        return f"the original was stopped: {run.killed}"
+    failed = failure_of(run) is not None
+    if run.ended is not None and run.ended.error is not None and not failed and (call or not run.events):
+        return f"the original raises {run.ended.error}"
+    if run.events or failed:
+        return None
+    if run.ended is None and run.killed is None:
+        return f"the original {_departure(run)} before any backward"
+    return "the call returns nothing differentiable" if call else "no backward ran"
+
+
+def _departure(run: Run) -> str:
+    return f"died of signal {-run.status}" if run.status < 0 else f"left the interpreter with code {run.status}"
+
+
+def still_raises(failure: Failure) -> str:
+    """That the rewritten text raises, and where."""
+    line = "" if failure.error.line is None else f" (line {failure.error.line})"
+    return f"still raises {failure.error}{line}"
+
+
+def no_new_end(before: Run, after: Run, failure: Failure | None, *, silent: bool) -> None:
+    """The rewritten text ends no worse than the original, which raised `failure`. Raises `DiffersError`.
+
+    Where the hazard is `silent`, what the original raised may come of it: of a gradient that is None, or of a test for
+    one. Raises `UncheckedError` where only time decides.
+    """
+    again = failure_of(after)
+    if again is not None and failure is None:
+        raise DiffersError(still_raises(again).removeprefix("still "))
+    if after.killed == "time" and before.killed is None:
+        _in_time(before, after, failure)
+    elif after.killed is not None and before.killed is None:
+        raise DiffersError(f"it was stopped: {after.killed}")
+    if after.ended is None and after.killed is None and before.ended is not None:
+        raise DiffersError(f"it {_departure(after)}")
+    if failure is None and not (silent and after.ended is not None and after.ended.error is None):
+        no_other_error(before, after)
+
+
+def _in_time(before: Run, after: Run, failure: Failure | None) -> None:
+    """Whether running out of time speaks against the rewritten text: it has more to do where the original raised."""
+    if failure is not None:
+        if len(after.events) <= failure.index:
+            raise UncheckedError("the rewritten text reached no backward in time")
+    elif before.seconds > 0.4 * after.seconds:
+        raise UncheckedError("the rewritten text didn't end in time; the original took most of it, too")
+    else:
+        raise DiffersError("it didn't end in time")
+
+
+def no_other_error(reference: Run, after: Run) -> None:
+    """Both end with the same error of the user's own, or with none."""
+    one, other = (None if run.ended is None else run.ended.error for run in (reference, after))
+    if one is not None and symptom_of(one.message) is not None:
+        return  # it ended where it failed: how it would have ended isn't known
+    if reference.ended is None or after.ended is None or _same_error(one, other):
+        return
+    if other is None:
+        raise DiffersError(f"no longer raises {one}")
+    raise DiffersError(f"raises {other}" + ("" if other.line is None else f" (line {other.line})"))
+
+
+def _same_error(one: Raised | None, other: Raised | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.type == other.type and same_print(one.message, other.message, prefix=False) is None
+
+
+def same_count(before: Run, after: Run) -> None:
+    """As many backward passes in both, when both came to their end. Raises `DiffersError`."""
+    ended = all(run.killed is None and (run.ended is None or run.ended.error is None) for run in (before, after))
+    if ended and len(before.events) != len(after.events):
+        raise DiffersError(f"{len(before.events)} backward passes before, {len(after.events)} after")
+
+
+def ends_in_leaf_of_its_own(before: Run, after: Run) -> bool:
+    """Whether a leaf of the original's first pass is none in the rewritten text: differences move it, too."""
+    if not before.events or not after.events:
+        return False
+    kept = {leaf.names for leaf in after.events[0].leaves}
+    return any(leaf.names not in kept for leaf in before.events[0].leaves)

@@ -1,0 +1,168 @@
+"""What the runs of a check have shown, and the verdict and the words that follow from it."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+
+from gradfix.backward.protocol import Request
+from gradfix.backward.verdict.branches import one_sided
+from gradfix.backward.verdict.compare import Agreement
+from gradfix.backward.verdict.oracle import Failure
+from gradfix.findings import HazardKind, Judgement, Shown, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged."""
+
+    path: str  # absolute
+    cwd: str
+    before: str  # texts of the file
+    after: str
+    call: str | None
+    recorded: str | None  # the file with the arguments of a recorded call
+    synthesised: bool  # nobody declared the call
+    entry: str | None  # another file that is run as the program
+    seed: int
+    changed_before: frozenset[int]  # 1-based lines
+    changed_after: frozenset[int]
+    predicted: bool  # the analysis says that every run raises
+    kinds: frozenset[HazardKind]  # of the hazards that the rewrite is meant to cure
+    writes: frozenset[int]  # lines of the original with the writes that are to be cured
+    shared: bool  # by several fixes, and which of them cures what is asked
+
+    @property
+    def ran(self) -> str:
+        """What is run, in the words of the report."""
+        if self.call is not None:
+            return f"`{self.call}`, synthesised" if self.synthesised else self.call
+        return "program" if self.entry is None else f"program {os.path.relpath(self.entry, self.cwd)}"
+
+    @property
+    def silent(self) -> bool:
+        """A hazard raises nothing, so the original's own gradient is in doubt."""
+        return bool({HazardKind.SILENT_WRITE, HazardKind.DISCONNECTED, HazardKind.NON_LEAF_GRAD} & set(self.kinds))
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What the runs have shown so far."""
+
+    agreement: Agreement = field(default_factory=Agreement)
+    pairs: int = 0
+    failed: Failure | None = None  # the first error of the original
+    remaining: tuple[str, ...] = ()  # conflicts of other writes that both texts still raise
+    aloof: int = 0  # pairs in which both raised alike, and nothing of the rewrite's own showed
+    cured: int = 0  # pairs in which the original raised and the rewritten text was right
+    cures: list[str] = field(default_factory=list)  # symptoms that were cured
+    uncured: list[str] = field(default_factory=list)  # symptoms that both showed, with varied inputs only
+    same: int = 0  # pairs in which both ran alike
+    blank: int = 0  # pairs in which the loss wasn't finite
+    corrected: int = 0  # pairs in which the original's own gradient was wrong
+    unjudged: list[str] = field(default_factory=list)  # pairs without an oracle: why
+    oracles: list[str] = field(default_factory=list)
+    executed: list[frozenset[int]] = field(default_factory=list)  # changed lines of the original, run by run
+    executed_after: list[frozenset[int]] = field(default_factory=list)  # the same of the rewritten text
+    executable: frozenset[int] = frozenset()
+    counted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())  # what ran in pairs that were compared
+    failing: dict[frozenset[int], Request] = field(default_factory=dict)  # runs that failed before, by what they ran
+    exercised: bool = False
+    prints: bool = True  # what is printed can be compared
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def compared(self) -> int:
+        """Pairs that say something."""
+        return self.cured + self.corrected + self.same + self.aloof
+
+
+def conclude(evidence: Evidence, subject: Subject) -> Judgement:
+    """The verdict when no pair of runs spoke against the rewrite."""
+    changed = subject.changed_before | subject.changed_after
+    if changed and not evidence.exercised:
+        return judged(evidence, subject, Verdict.NOT_EXERCISED, "no run reached the changed lines")
+    line = one_sided(subject.before, subject.after, subject.changed_after, evidence.executed_after)
+    if line is not None:
+        reason = f"the branch that the rewrite makes in line {line} went the same way in all runs"
+        return judged(evidence, subject, Verdict.UNCHECKED, reason)
+    if evidence.cured or evidence.corrected:
+        return judged(evidence, subject, Verdict.FIXED, _fixed_reason(evidence))
+    if evidence.unjudged:
+        return judged(evidence, subject, Verdict.UNCHECKED, "; ".join(evidence.unjudged))
+    if evidence.aloof and not evidence.same:
+        return judged(evidence, subject, Verdict.NOT_REPRODUCED, f"its own conflict didn't show {_times(evidence)}")
+    if evidence.blank == evidence.pairs:
+        return judged(evidence, subject, Verdict.UNCHECKED, "the loss is never finite")
+    if subject.predicted:
+        return judged(
+            evidence, subject, Verdict.NOT_REPRODUCED, f"the original ran without an error {_times(evidence)}"
+        )
+    return judged(evidence, subject, Verdict.EQUIVALENT, f"worked before, same after: {_likeness(evidence)}")
+
+
+def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) -> Judgement:
+    """A verdict with everything that the runs showed."""
+    compared = verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        ran=subject.ran,
+        error_before=None if evidence.failed is None else str(evidence.failed.error),
+        oracle=", ".join(evidence.oracles) or None,
+        runs=evidence.pairs - evidence.blank,
+        max_difference=evidence.agreement.largest if compared else None,
+        notes=(*evidence.notes, *_late_notes(evidence, verdict)),
+        remaining=evidence.remaining,
+        shown=Shown(*evidence.counted),
+    )
+
+
+def _fixed_reason(evidence: Evidence) -> str:
+    if not evidence.cured:
+        return f"wrong gradient without an error before; after, it agrees with central differences {_times(evidence)}"
+    likeness = _likeness(evidence)
+    if evidence.remaining:
+        return f"its own conflict is gone, and apart from the ones that remain, {likeness}"
+    return f'raised "{evidence.cures[0]}" before; after, {likeness}'
+
+
+def _likeness(evidence: Evidence) -> str:
+    agreement = evidence.agreement
+    loss = (
+        "the sum as loss"
+        if agreement.summed
+        else "same loss"
+        if agreement.forward == 0.0
+        else f"loss equal {_digits(agreement.forward)}"
+    )
+    return f"{loss}, gradients equal {_digits(agreement.relative)}{_branches(evidence)} {_times(evidence)}"
+
+
+def _times(evidence: Evidence) -> str:
+    return f"({evidence.pairs - evidence.blank} pairs of runs)"
+
+
+def _branches(evidence: Evidence) -> str:
+    """Whether changed lines of the original ran in some runs and not in others."""
+    runs = [lines for lines in evidence.executed if lines] or [frozenset()]
+    every, never = frozenset.intersection(*runs), frozenset.union(*runs)
+    return ", branch taken and not taken" if every != never else ""
+
+
+def _late_notes(evidence: Evidence, verdict: Verdict) -> list[str]:
+    notes = [f"still raises: {conflict}" for conflict in evidence.remaining]
+    if verdict in (Verdict.FIXED, Verdict.EQUIVALENT):
+        for leaf, nonzero in evidence.agreement.gained.items():
+            notes.append(f"the gradient of {leaf} was None and is {'nonzero' if nonzero else 'zero'} now")
+        notes += [f'with other inputs both raise "{symptom}"' for symptom in evidence.uncured]
+        notes += [f"not judged in some runs: {why}" for why in evidence.unjudged]
+        missed = evidence.executable.difference(*evidence.executed) if evidence.executed else frozenset()
+        if missed:
+            notes.append("never ran: line " + ", ".join(map(str, sorted(missed))))
+    return notes
+
+
+def _digits(relative: float) -> str:
+    return "bit for bit" if relative == 0.0 else f"to {max(1, math.floor(-math.log10(relative)))} digits"

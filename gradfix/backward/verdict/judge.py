@@ -1,0 +1,394 @@
+"""The verdict on one rewrite: pairs of runs of the original and the rewritten text, compared.
+
+The first pair is plain; the others change the seed and scale inputs and weights, so that both sides of a data-dependent
+branch are taken. Whatever the runs print or claim, the comparison is made here, from the numbers they reported.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from gradfix.backward.limits import Limits
+from gradfix.backward.protocol import Conflict, Plan, Request, Run
+from gradfix.backward.verdict import oracle
+from gradfix.backward.verdict.compare import (
+    Agreement,
+    DiffersError,
+    RoundingError,
+    distance,
+    same_passes,
+    same_print,
+    same_roots,
+)
+from gradfix.backward.verdict.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
+from gradfix.backward.verdict.costs import cost
+from gradfix.backward.verdict.endings import (
+    UncheckedError,
+    ends_in_leaf_of_its_own,
+    no_new_end,
+    no_other_error,
+    obstacle_of,
+    same_count,
+)
+from gradfix.backward.verdict.evidence import Evidence, Subject, conclude, judged
+from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, failure_of
+from gradfix.backward.verdict.repeats import repeat
+from gradfix.backward.verdict.symptoms import Cure
+from gradfix.backward.verdict.together import Together
+from gradfix.findings import Cost, HazardKind, Judgement, Shown, Verdict
+
+_ONE = Plan()
+PAIRS = (  # seeds and plans
+    (0, _ONE),
+    *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
+    *((3, Plan(scale=scale, weights=4.0)) for scale in (3.0, -3.0)),
+)
+CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
+
+
+class CaseJudge:
+    """Judges one subject. `make` carries out a run; it may raise, and that passes through."""
+
+    def __init__(self, make: Make, subject: Subject, limits: Limits) -> None:
+        self._make, self._subject, self._limits = make, subject, limits
+        self._evidence = Evidence()
+        self._lines = Lines.of(subject)
+        self._together = Together(make, 0.0)
+        self._differed = False  # central differences agreed, along every direction
+        self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
+
+    def judgement(self) -> Judgement:
+        """Run pair after pair until one decides or the time is up."""
+        subject, evidence = self._subject, self._evidence
+        started = time.monotonic()
+        try:
+            for number, (seed, plan) in enumerate(PAIRS):
+                if number and time.monotonic() - started > self._limits.case:
+                    evidence.notes.append(f"stopped after {number} of {len(PAIRS)} pairs of runs: time")
+                    break
+                self._pair(seed + subject.seed, plan, plain=number == 0)
+            self._confirm()
+        except DiffersError as difference:
+            return judged(evidence, subject, Verdict.REJECTED, str(difference))
+        except UncheckedError as why:
+            return judged(evidence, subject, Verdict.UNCHECKED, str(why))
+        judgement = conclude(evidence, subject)
+        proven = judgement.verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
+        return replace(judgement, cost=self._cost(), shown=self._shown()) if proven else judgement
+
+    def _confirm(self) -> None:
+        """Losses that agree up to rounding only must agree better in float64: a small mistake hides in a large sum."""
+        evidence, subject = self._evidence, self._subject
+        if not evidence.agreement.forward or evidence.agreement.slack > 1.0:
+            return
+        request = self._request(subject.before, subject.seed, _ONE, frozenset())
+        request = replace(request, plan=replace(request.plan, double=True))
+        try:
+            before, after = (
+                oracle.forward(self._make, replace(request, text=t)) for t in (subject.before, subject.after)
+            )
+        except NoOracleError:
+            evidence.notes.append("equal up to rounding, which float64 can't confirm: it doesn't run in float64")
+            return
+        same_roots(before.events[0], after.events[0], Agreement(slack=CONFIRMED))
+
+    def _cost(self) -> Cost | None:
+        subject = self._subject
+        first = self._request(subject.before, subject.seed, _ONE, frozenset())
+        return cost(self._make, first, replace(first, text=subject.after), self._evidence.failed)
+
+    def _shown(self) -> Shown:
+        """What ran where it counts and, for fixes that share the verdict, what broke backward in the original."""
+        requests = self._evidence.failing.values() if self._subject.shared else ()
+        runs = [self._make(replace(request, lines=(), trace=True)) for request in requests]
+        conflicts = (conflict for run in runs if run.ended is not None for conflict in run.ended.conflicts)
+        return Shown(*self._evidence.counted, tuple(dict.fromkeys(map(self._place, conflicts))))
+
+    def _place(self, conflict: Conflict) -> tuple[str, range]:
+        write = conflict.write
+        here = write is not None and write.file == self._subject.path
+        return conflict.kind, range(write.line, write.end_line + 1) if write is not None and here else range(0)
+
+    def _request(self, text: str, seed: int, plan: Plan, lines: frozenset[int]) -> Request:
+        subject = self._subject
+        return Request(
+            path=subject.path,
+            text=text,
+            cwd=subject.cwd,
+            seconds=self._limits.seconds,
+            backwards=self._limits.backwards,
+            call=subject.call,
+            recorded=subject.recorded,
+            entry=subject.entry,
+            lines=tuple(sorted(lines)),
+            seed=seed,
+            plan=plan,
+        )
+
+    def _pair(self, seed: int, plan: Plan, *, plain: bool) -> None:
+        subject, evidence = self._subject, self._evidence
+        first = self._request(subject.before, seed, plan, subject.changed_before)
+        second = self._request(subject.after, seed, plan, subject.changed_after)
+        before = self._make(first)
+        obstacle = obstacle_of(before, call=subject.call is not None)
+        if plain and obstacle is not None:
+            raise UncheckedError(obstacle)
+        if plain:
+            self._together = Together(self._make, before.seconds)
+            repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
+        after = self._make(second)
+        self._count_lines(before, after)
+        failure = failure_of(before)
+        no_new_end(before, after, failure, silent=subject.silent)
+        compared, proven = evidence.compared, evidence.cured + evidence.corrected
+        if obstacle is not None:
+            return
+        evidence.pairs += 1
+        evidence.failed = evidence.failed or failure
+        try:
+            self._compare(first, second, before, after, plain=plain)
+        except RoundingError as difference:
+            self._compare_in_double(first, second, failure, difference, plain=plain)
+        if evidence.compared > compared:
+            ran, ran_after = evidence.counted
+            evidence.counted = (ran | before.executed, ran_after | after.executed)
+        if evidence.cured + evidence.corrected > proven:
+            evidence.failing.setdefault(before.executed, first)
+
+    def _compare(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
+        failure = failure_of(before)
+        if failure is None:
+            self._both_ran(first, second, before, after)
+        elif failure_of(after) is None:
+            self._original_failed(first, second, before, after, failure)
+        else:
+            self._both_failed(first, second, before, after, plain=plain)
+
+    def _compare_in_double(
+        self, first: Request, second: Request, failure: Failure | None, difference: RoundingError, *, plain: bool
+    ) -> None:
+        """Where rounding may be all there is of a gradient, more digits tell. Raises `difference` where none do."""
+        first, second = (replace(r, plan=replace(r.plan, double=True), lines=()) for r in (first, second))
+        before, after = self._make(first), self._make(second)
+        again = failure_of(before)
+        if (again and (again.symptom, again.index)) != (failure and (failure.symptom, failure.index)):
+            raise difference
+        no_new_end(before, after, again, silent=self._subject.silent)
+        self._evidence.agreement.cancels = True
+        self._compare(first, second, before, after, plain=plain)
+        self._evidence.agreement.cancels = False
+        _add(self._evidence.notes, "a gradient that is little more than rounding was compared in float64")
+
+    def _count_lines(self, before: Run, after: Run) -> None:
+        evidence, subject = self._evidence, self._subject
+        for run, changed in ((before, subject.changed_before), (after, subject.changed_after)):
+            evidence.exercised |= bool(run.executed & changed)
+        evidence.executed.append(before.executed)
+        evidence.executed_after.append(after.executed)
+        if before.ended is not None:
+            evidence.executable |= before.ended.executable
+
+    def _both_ran(self, first: Request, second: Request, before: Run, after: Run) -> None:
+        evidence = self._evidence
+        local = evidence.agreement.fresh()
+        try:
+            same_count(before, after)
+            same_passes(before.events, after.events, local)
+            self._same_end(before, after, local)
+        except DiffersError as difference:
+            if not self._subject.silent:
+                raise
+            if ends_in_leaf_of_its_own(before, after):
+                _add(evidence.unjudged, "no oracle: the original differentiates a leaf that isn't one any more")
+                return
+            self._same_forward(before, after)
+            self._correct(first, second, difference)
+            return
+        if not local.passes:
+            evidence.blank += 1
+        elif any(local.gained.values()):
+            self._correct(first, second)
+        else:
+            evidence.same += 1
+            _add(evidence.oracles, "the original's own autograd")
+        self._evidence.agreement.merge(local)
+
+    def _same_forward(self, before: Run, after: Run) -> None:
+        """Only gradients may differ where the original's are in doubt; what follows from them isn't compared."""
+        local = self._evidence.agreement.fresh()
+        for one, other in zip(before.events[:1], after.events, strict=False):
+            same_roots(one, other, local)
+        self._same_arguments(before, after, local)
+
+    def _correct(self, first: Request, second: Request, difference: DiffersError | None = None) -> None:
+        """The original's own gradient is in doubt: central differences decide.
+
+        Where they can't, `difference` counts against a rewrite that connects what the original may have cut on purpose.
+        """
+        evidence = self._evidence
+        try:
+            _add(evidence.oracles, self._differences(first, second, None, evidence.agreement.fresh()))
+            evidence.corrected += 1
+        except NoOracleError as why:
+            if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
+                raise difference from why
+            _add(evidence.unjudged, str(why))
+
+    def _differences(
+        self, first: Request, second: Request, failure: Failure | None, local: Agreement | None = None
+    ) -> str:
+        """What central differences say, and with `local` what both compute without gradients.
+
+        Along every direction in the first pair that comes to it, along one in the others: each takes four runs.
+        """
+        enough, together = 1 if self._differed else oracle.DIRECTIONS, self._together
+        together.ahead(*oracle.ahead(first, second, enough))
+        try:
+            name = self._agreed(first, second, failure, enough, local)
+        except (DiffersError, NoOracleError):
+            if not together.alone():
+                raise
+            name = self._agreed(first, second, failure, enough, local)
+        together.settle()
+        self._differed = True
+        return name
+
+    def _agreed(
+        self, first: Request, second: Request, failure: Failure | None, enough: int, local: Agreement | None
+    ) -> str:
+        if local is not None:
+            self._same_without_gradients(first, second, local)
+        return oracle.differences(self._together, first, second, failure, enough)
+
+    def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
+        evidence = self._evidence
+        local = evidence.agreement.fresh()
+        same_passes(before.events[: failure.index + 1], after.events, local)
+        if len(after.events) <= failure.index < len(before.events):
+            raise DiffersError(f"the backward pass at line {before.events[failure.index].line} is never reached")
+        propagated = before.ended is not None and before.ended.error is not None
+        if evidence.prints and propagated and failure == failure_of(replace(before, events=())):
+            self._same_print(before, after, prefix=True)
+        if len(after.events) <= failure.index:
+            _add(evidence.unjudged, "no backward follows the error")
+            return
+        try:
+            self._against_oracle(first, second, after, failure, local)
+            if not local.passes:
+                evidence.blank += 1
+                return
+            evidence.cured += 1
+            _add(evidence.cures, failure.symptom.short)
+            self._evidence.agreement.merge(local)
+        except NoOracleError as why:
+            no_other_error(before, after)
+            _add(evidence.unjudged, str(why))
+
+    def _against_oracle(self, first: Request, second: Request, after: Run, failure: Failure, local: Agreement) -> None:
+        evidence = self._evidence
+        if failure.symptom.cure in (Cure.DIFFERENCES, Cure.NONE):
+            if failure.index or failure.symptom.cure == Cure.NONE:
+                raise NoOracleError(
+                    f"no oracle for {failure.symptom.short!r}" + (" after a first pass" * bool(failure.index))
+                )
+            _add(evidence.oracles, self._differences(first, second, failure, local))
+            local.passes += 1
+            return
+        reference, name = oracle.run_cured(self._make, first, failure)
+        self._same_as_reference(reference, name, after, second, local)
+        if any(local.gained.values()):
+            if failure.index:
+                raise NoOracleError("no oracle for the gradient of a leaf that had none")
+            self._differences(first, second, failure)
+        _add(evidence.oracles, name)
+
+    def _same_without_gradients(self, first: Request, second: Request, local: Agreement) -> None:
+        """What both compute up to their first backward, where nothing is tracked and so nothing raises."""
+        before, after = (oracle.forward(self._together, request) for request in (first, second))
+        same_roots(before.events[0], after.events[0], local)
+        self._same_arguments(before, after, local)
+        if self._evidence.prints:
+            self._same_print(before, after, prefix=False)
+
+    def _same_as_reference(self, reference: Run, name: str, after: Run, request: Request, local: Agreement) -> None:
+        """The run `after` of `request` computes what the original does under the cures of `name`."""
+        same_passes(reference.events, after.events, local)
+        no_other_error(reference, after)
+        same_count(reference, after)
+        if Cure.FRESH_LEAVES.value in name:  # a `leaf * 1` shows no `.grad`: neither may the rewritten text
+            after = self._make(replace(request, lines=(), plan=replace(request.plan, fresh_leaves=True)))
+        self._same_arguments(reference, after, local)
+        if self._evidence.prints:
+            self._same_print(reference, after, prefix=False)
+
+    def _both_failed(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
+        """Both raise: conflicts tell whether the rewrite's own is among them, and cures what both compute."""
+        evidence, failure, again = self._evidence, failure_of(before), failure_of(after)
+        assert failure is not None
+        assert again is not None
+        local = evidence.agreement.fresh()
+        same_passes(before.events[: failure.index + 1], after.events[: again.index + 1], local)
+        known = self._compared_conflicts(first, second, failure, again)
+        if plain:
+            evidence.remaining = tuple(map(str, known.others))
+        elif not known.cured:
+            _add(evidence.uncured, again.symptom.short)
+            return
+        try:
+            reference, name = oracle.run_cured(self._make, first, failure)
+            result, _ = oracle.run_cured(self._make, second, again)
+            self._same_as_reference(reference, name, result, replace(second, hooks=True), local)
+        except NoOracleError as why:
+            _add(evidence.unjudged, str(why))
+            return
+        _add(evidence.oracles, name)
+        self._evidence.agreement.merge(local)
+        if not local.passes:
+            evidence.blank += 1
+        elif known.cured:
+            evidence.cured += 1
+        else:
+            evidence.aloof += 1
+
+    def _compared_conflicts(self, first: Request, second: Request, failure: Failure, again: Failure) -> Told:
+        """What the conflicts of both say. Raises `DiffersError` for those of its own that are left, and new ones."""
+        subject = self._subject
+        key = (failure.symptom, failure.index, again.symptom, again.index)
+        if key not in self._told:
+            before, after = (self._make(replace(request, lines=(), trace=True)) for request in (first, second))
+            known = told(self._lines, subject.path, before, after, subject.kinds)
+            self._told[key] = none_of_its_own(known, subject.kinds, again, whole=came_to_its_end(before))
+        return self._told[key]
+
+    def _same_end(self, before: Run, after: Run, local: Agreement) -> None:
+        if before.ended is None or after.ended is None or before.killed or after.killed:
+            return
+        if before.ended.rng != after.ended.rng:
+            raise DiffersError("it draws other random numbers: the generators end in another state")
+        self._same_arguments(before, after, local)
+        if self._evidence.prints:
+            self._same_print(before, after, prefix=False)
+
+    def _same_arguments(self, before: Run, after: Run, local: Agreement) -> None:
+        if before.ended is None or after.ended is None or before.ended.error is not None:
+            return
+        counts = len(before.ended.results), len(after.ended.results)
+        if counts[0] != counts[1]:
+            raise DiffersError(f"the call returns {counts[0]} tensors before, {counts[1]} after")
+        if before.ended.scalars != after.ended.scalars:
+            raise DiffersError(f"the call returns {before.ended.scalars} before, {after.ended.scalars} after")
+        for number, (one, other) in enumerate(zip(before.ended.results, after.ended.results, strict=True), 1):
+            distance(one, other, f"tensor {number} of the result", local, improve=False)
+        for number, (one, other) in enumerate(zip(before.ended.arguments, after.ended.arguments, strict=False), 1):
+            distance(one, other, f"argument {number} after the call", local, improve=False)
+
+    def _same_print(self, before: Run, after: Run, *, prefix: bool) -> None:
+        difference = same_print(before.output, after.output, prefix=prefix)
+        if difference is not None:
+            raise DiffersError(difference)
+
+
+def _add(items: list[str], item: str) -> None:
+    if item not in items:
+        items.append(item)

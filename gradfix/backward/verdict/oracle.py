@@ -1,0 +1,183 @@
+"""Reference gradients for an original that raises: the ladder of oracles, first that applies.
+
+1. The original itself, run so that it doesn't raise: its saved tensors packed as clones, its leaves handed out as
+   `leaf * 1`, a cotangent of ones where torch asks for one, graphs kept for a second pass, expanded tensors copied.
+2. Float64 central differences of the original's forward along fixed directions, when nothing in it stops gradients on
+   purpose: a detach, no_grad, a custom Function, an inner `autograd.grad` or hard-coded float32 make differences
+   differ from the gradient that is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gradfix.backward.protocol import NARROW, NUMBERS, Raised, Request, Run
+from gradfix.backward.verdict.compare import DiffersError
+from gradfix.backward.verdict.symptoms import Cure, Symptom, symptom_of
+
+DIRECTIONS = 2
+STEP = 1e-5
+STEPS = (STEP, -STEP, STEP / 2, -STEP / 2)
+SMOOTH = 1e-4  # relative change of a difference when the step is halved; beyond it there is a kink
+CLOSE = 1e-6  # relative agreement asked of a directional derivative
+
+# Stops that a rewrite of a loss without any graph may undo: with them every run raises, so they weren't meant there.
+_DELIBERATE = frozenset({"detach", ".data", "no_grad"})
+
+Make = Callable[[Request], Run]
+
+
+class NoOracleError(Exception):
+    """No reference gradients can be had; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The first autograd error of a run."""
+
+    index: int  # of the pass that raised, or would have come next
+    error: Raised
+    symptom: Symptom
+
+
+def failure_of(run: Run) -> Failure | None:
+    """The first autograd error a run met, caught by the user's code or not."""
+    for index, event in enumerate(run.events):
+        symptom = None if event.error is None else symptom_of(event.error.message)
+        if event.error is not None and symptom is not None:
+            return Failure(index, event.error, symptom)
+    error = None if run.ended is None else run.ended.error
+    symptom = None if error is None else symptom_of(error.message)
+    return None if error is None or symptom is None else Failure(len(run.events), error, symptom)
+
+
+def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]:
+    """Run the original past `failure` under the cure of each error it meets. Returns the run and the oracle's name.
+
+    Raises `NoOracleError` when none of the cures helps.
+    """
+    cures: list[Cure] = []
+    met: Failure | None = failure
+    while met is not None and met.index <= failure.index:
+        cure = met.symptom.cure
+        if cure in cures or cure in (Cure.NONE, Cure.DIFFERENCES):
+            raise NoOracleError(f"no oracle for {met.symptom.short!r}")
+        cures.append(cure)
+        cured = replace(
+            request,
+            lines=(),
+            hooks=True,
+            ones=Cure.ONES in cures,
+            kept=Cure.KEPT in cures,
+            apart=Cure.APART in cures,
+            plan=replace(request.plan, fresh_leaves=Cure.FRESH_LEAVES in cures),
+        )
+        run = make(cured)
+        met = failure_of(run)
+    if len(run.events) <= failure.index:
+        why = "ends" if run.ended is None or run.ended.error is None else f"raises {run.ended.error}"
+        raise NoOracleError(f"no oracle: with {cures[0].value} the original {why} before its backward")
+    return run, " + ".join(cure.value for cure in cures)
+
+
+def forward(make: Make, request: Request) -> Run:
+    """What a text computes up to its first backward, with gradients off. Raises `NoOracleError` when that can't run."""
+    run = make(_untracked(request))
+    if not run.events:
+        why = f" ({run.ended.error})" if run.ended is not None and run.ended.error is not None else ""
+        raise NoOracleError(f"no oracle: the forward doesn't run without gradients{why}")
+    return run
+
+
+def differences(make: Make, before: Request, after: Request, failure: Failure | None, enough: int = DIRECTIONS) -> str:
+    """Compare the rewritten text's gradients at the first pass with central differences of the original's forward.
+
+    `failure` is what the original raised in single precision: in double precision it must raise the same, or the runs
+    took another branch. Of the directions, those along which the forward is smooth count, `enough` of them. Returns the
+    oracle's name.
+    Raises `DiffersError` when gradient and differences disagree, `NoOracleError` when differences don't apply.
+    """
+    if failure is not None:
+        again = failure_of(make(_double(before)))
+        if again is None or again.symptom != failure.symptom:
+            raise NoOracleError("no oracle: in float64 the original takes another way")
+    claimed = make(_claiming(after))
+    if not claimed.events or claimed.events[0].error is not None:
+        raise NoOracleError("no oracle: the rewritten text doesn't run in float64")
+    event = claimed.events[0]
+    if event.unmoved:
+        raise NoOracleError("no oracle: central differences can't reach every leaf")
+    undone = _DELIBERATE - set(event.stops) if failure is not None else frozenset()
+    loss = _objective(make, _moved(before, 0, 0.0), undone)
+    size = abs(loss)
+    if event.objective is not None and not math.isfinite(event.objective) and not math.isfinite(loss):
+        raise NoOracleError("no oracle: the loss isn't finite here")
+    if event.objective is None or not abs(event.objective - loss) <= 1e-9 * max(1.0, size):
+        raise DiffersError(f"its loss in float64 is {event.objective:.9g}, the original's forward gives {loss:.9g}")
+    compared = 0
+    for number, derivative in enumerate(event.derivatives):
+        if compared == enough:
+            break
+        slope = _slope(make, before, number, size, undone)
+        if slope is None:
+            continue
+        compared += 1
+        if not abs(slope - derivative) <= CLOSE * max(abs(slope), abs(derivative)) + 1e-8 * max(1.0, size):
+            if NUMBERS in event.stops:
+                raise NoOracleError(f"no oracle: {NUMBERS}, which central differences see through")
+            if NARROW in event.stops:
+                raise NoOracleError(f"no oracle: {NARROW}, which central differences are too fine for")
+            raise DiffersError(f"its directional derivative is {derivative:.9g}, central differences give {slope:.9g}")
+    if not compared:
+        raise NoOracleError("no oracle: the forward isn't smooth here")
+    return Cure.DIFFERENCES.value
+
+
+def ahead(before: Request, after: Request, enough: int) -> tuple[list[Request], list[Request]]:
+    """The runs of each text that `forward` and `differences` ask for where the forward is smooth."""
+    steps = [_moved(before, number, step) for number in range(enough) for step in STEPS]
+    return [_untracked(before), _moved(before, 0, 0.0), *steps, _double(before)], [_untracked(after), _claiming(after)]
+
+
+def _untracked(request: Request) -> Request:
+    return replace(request, ones=True, backwards=1, lines=(), plan=replace(request.plan, direction=0))
+
+
+def _double(request: Request) -> Request:
+    return replace(request, backwards=1, lines=(), plan=replace(request.plan, double=True))
+
+
+def _claiming(request: Request) -> Request:
+    return replace(_double(request), ones=True, directions=DIRECTIONS)
+
+
+def _moved(request: Request, number: int, step: float) -> Request:
+    """The forward with every leaf moved along a direction."""
+    double = _double(request)
+    return replace(double, ones=True, plan=replace(double.plan, direction=number, step=step))
+
+
+def _slope(make: Make, before: Request, number: int, size: float, undone: frozenset[str]) -> float | None:
+    """Slope of the objective, which is as large as `size`, along direction `number`; None at a kink."""
+    up, down, half_up, half_down = (_objective(make, _moved(before, number, step), undone) for step in STEPS)
+    wide, narrow = (up - down) / (2 * STEP), (half_up - half_down) / STEP
+    if not abs(wide - narrow) <= SMOOTH * max(abs(wide), abs(narrow)) + 1e-8 * max(1.0, size):
+        return None
+    return (4 * narrow - wide) / 3
+
+
+def _objective(make: Make, request: Request, undone: frozenset[str]) -> float:
+    """The loss of the original's forward; `undone` are stops that the rewritten text does without."""
+    run = make(request)
+    if not run.events or run.events[0].objective is None:
+        why = f" ({run.ended.error})" if run.ended is not None and run.ended.error is not None else ""
+        raise NoOracleError(f"no oracle: the original's forward doesn't run in float64 without gradients{why}")
+    event = run.events[0]
+    if event.kind == "grad":
+        raise NoOracleError("no oracle: an inner autograd.grad ran")
+    stops = [stop for stop in event.stops if stop != NUMBERS and stop not in undone]
+    if stops:
+        raise NoOracleError(f"no oracle: {', '.join(stops)} ran, which central differences see through")
+    return float(event.objective)  # type: ignore[arg-type]  # None was excluded above

@@ -1,0 +1,67 @@
+"""Runs of one text made one after the other in one process: what most of them take is the process.
+
+What a run leaves behind, in modules it imports say, those after it see. So this is done for a case only once it was
+shown to give what processes of their own give, and what speaks against a rewrite is asked of those again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gradfix.backward.protocol import Request, Run
+from gradfix.backward.verdict.oracle import Make
+
+SLOW = 1.0  # seconds of one run, beyond which the process doesn't matter
+
+
+class Together:
+    """Makes runs, some of them ahead."""
+
+    def __init__(self, make: Make, seconds: float) -> None:
+        """`make` carries out a request in a process of its own; a plain one took so many seconds."""
+        self._make = make
+        self._ready: dict[Request, Run] = {}
+        self._worth = seconds < SLOW
+        self._shown = False
+
+    def ahead(self, *groups: Sequence[Request]) -> None:
+        """Make the runs that are about to be asked for, each group of one text in a process."""
+        self._ready.clear()
+        if not self._worth:
+            return
+        for group in groups:
+            first = self._make(replace(group[0], further=tuple(group[1:])))
+            runs = (replace(first, further=()), *first.further)
+            self._ready.update((one, run) for one, run in zip(group, runs, strict=False) if _came_to_its_end(run))
+
+    def __call__(self, request: Request) -> Run:
+        """What the request gives. The first time that runs were made ahead, it is made once more, and compared."""
+        known = self._ready.pop(request, None)
+        if known is None or not self._worth:
+            return self._make(request)
+        if self._shown:
+            return known
+        run = self._make(request)
+        self._worth = _observed(run) == _observed(known)
+        return run
+
+    def settle(self) -> None:
+        """What was asked for since `ahead` decided: from now on, runs that were made ahead count."""
+        self._shown = True
+
+    def alone(self) -> bool:
+        """Ask for processes of their own from now on; whether that makes a difference to what was asked."""
+        before, self._worth = self._worth and self._shown, False
+        return before
+
+
+def _came_to_its_end(run: Run) -> bool:
+    """Whether nothing of the user's code has kept it from being stopped after its first pass."""
+    return run.ended is not None and (run.ended.stopped or not run.events)
+
+
+def _observed(run: Run) -> tuple[object, ...]:
+    """What the check goes by."""
+    ended = None if run.ended is None else replace(run.ended, seconds=0.0, memory=0)
+    return run.events, ended, run.output

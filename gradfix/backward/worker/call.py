@@ -1,0 +1,262 @@
+"""A declared call: the file imported from the rewritten text, one expression called, its outputs driven backward."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dataclasses
+import inspect
+import itertools
+import types
+from collections.abc import AsyncIterable
+from typing import Any
+
+import torch
+
+from gradfix.backward.worker.modules import imported
+from gradfix.backward.worker.observe import Observer
+from gradfix.backward.worker.vary import Leaves
+from gradfix.tracer import calls
+
+Message = dict[str, Any]
+MOST_ITEMS = 64  # taken of a generator
+
+
+@dataclasses.dataclass
+class Data:
+    """`data(x)` in a call: handed over as it is, without a graph."""
+
+    value: Any
+
+
+class CallError(ValueError):
+    """The declared call makes no sense; the message says what and quotes it."""
+
+
+def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> None:
+    """Import the file, make the call, note what it left and gave, run backward over what it returns."""
+    module = imported(request["path"], code, request["cwd"])
+    torch.manual_seed(request["seed"])
+    if request["recorded"] is None:
+        function, args, keywords = prepared(request["call"], module, leaves)
+        given = as_inputs(args, keywords, leaves)
+    else:
+        function, args, keywords = _replayed(request["recorded"], request["call"], module, leaves)
+        given = tensors_of([args, keywords])
+    owner = getattr(function, "__self__", function)
+    for one in _modules_in([owner, *args, *keywords.values()]):
+        _watch_parameters(one, leaves)
+    before = observer.events
+    observer.clock.start()
+    result = consumed(function(*args, **keywords))
+    outputs = tensors_of(result) or ([] if observer.events > before else left_behind(function, given))
+    observer.outcome = {
+        "arguments": [observer.wire.tensor(tensor) for tensor in given],
+        "results": [observer.wire.tensor(tensor) for tensor in outputs],
+        "scalars": repr([item for item in parts(result) if isinstance(item, (bool, int, float, complex, str))])[:4000],
+    }
+    differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
+    if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
+        drive(differentiable, leaves)
+
+
+def _modules_in(values: list[Any]) -> list[torch.nn.Module]:
+    """Modules among values, and in lists, tuples and dicts of them."""
+    found: list[torch.nn.Module] = []
+    for value in values:
+        if isinstance(value, torch.nn.Module):
+            found.append(value)
+        elif type(value) in (list, tuple, dict):
+            found += _modules_in(list(value.values()) if type(value) is dict else list(value))
+    return found
+
+
+def _watch_parameters(module: torch.nn.Module, leaves: Leaves) -> None:
+    """Take a module's parameters into account as leaves; where leaves are fed as `leaf * 1`, the module holds that."""
+    if leaves.plan.double:
+        for parameter in module.parameters():
+            if parameter.requires_grad and not leaves.is_tracked(parameter):
+                leaves.follow_parameter(parameter)
+    if not leaves.plan.fresh_leaves:
+        return
+    derived: dict[int, torch.Tensor] = {}
+    for part in module.modules():
+        for name, parameter in list(part._parameters.items()):
+            if parameter is not None and parameter.requires_grad:
+                del part._parameters[name]  # else only a parameter may be assigned there
+                if id(parameter) not in derived:
+                    derived[id(parameter)] = parameter * 1
+                    leaves.keep(derived[id(parameter)], parameter)
+                part.__dict__[name] = derived[id(parameter)]
+
+
+def consumed(result: Any) -> Any:
+    """What a call gives in the end: a coroutine is awaited, of a generator come the first items."""
+    if inspect.isgenerator(result):
+        return list(itertools.islice(result, MOST_ITEMS))
+    if inspect.iscoroutine(result) or inspect.isasyncgen(result):
+        import asyncio
+
+        return asyncio.run(_items(result) if inspect.isasyncgen(result) else result)
+    return result
+
+
+async def _items(generator: AsyncIterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    async for item in generator:
+        found.append(item)
+        if len(found) == MOST_ITEMS:
+            break
+    return found
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """The tensors in a result."""
+    return [item for item in parts(value) if isinstance(item, torch.Tensor)]
+
+
+def left_behind(function: Any, given: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What a call that returns no tensor has computed: in the object it belongs to, and in its arguments."""
+    owner = getattr(function, "__self__", None)
+    kept = [] if owner is None or isinstance(owner, type) else tensors_of(list(getattr(owner, "__dict__", {}).values()))
+    return [tensor for tensor in (*kept, *given) if tensor.grad_fn is not None]
+
+
+def prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:
+    """The function and its evaluated arguments.
+
+    Names are the module's, then torch's, then Python's own, `SimpleNamespace` and `data`.
+
+    Arguments are scaled when they are handed over, so not while they are made.
+    """
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise CallError(f"`{text}` can't be read: {error.msg}") from None
+    if not isinstance(tree, ast.Call):
+        raise CallError(f"`{text}` isn't a call")
+    own = {**vars(builtins), "SimpleNamespace": types.SimpleNamespace, "data": Data}
+    names = {**own, **vars(torch), "torch": torch, **vars(module)}
+
+    def value(node: ast.expr) -> Any:
+        return eval(compile(ast.Expression(node), "<declared call>", "eval"), names)
+
+    function = value(tree.func)
+    leaves.scaling = False
+    args: list[Any] = []
+    for argument in tree.args:
+        if isinstance(argument, ast.Starred):
+            args += value(argument.value)
+        else:
+            args.append(value(argument))
+    keywords: dict[str, Any] = {}
+    for keyword in tree.keywords:
+        keywords.update(value(keyword.value) if keyword.arg is None else {keyword.arg: value(keyword.value)})
+    leaves.scaling = True
+    return function, args, keywords
+
+
+def _replayed(path: str, name: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:
+    """The function that `name` says ("recorded call of Net.forward") with the arguments that were recorded."""
+    function: Any = module
+    for part in name.rpartition(" ")[2].split("."):
+        function = getattr(function, part)
+
+    def tracked(leaf: torch.Tensor, label: str) -> torch.Tensor:
+        leaf.requires_grad_(False)
+        return _fed(leaf, label, leaves)
+
+    args, keywords, state = calls.load(path, module.__name__, tracked)
+    torch.set_grad_enabled(bool(state["grad"]) and torch.is_grad_enabled())
+    if not leaves.plan.double:
+        torch.set_default_dtype(getattr(torch, state["dtype"]))
+    return function, list(args), dict(keywords)
+
+
+def as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> list[torch.Tensor]:
+    """Make floating arguments need gradients. Returns the tensors handed over.
+
+    A tensor that asks for gradients in the call itself is passed as the leaf it is. The others are passed as the copy
+    of a leaf: a caller's intermediate result, which the function may write to and differentiate more than once.
+    """
+    given: list[torch.Tensor] = []
+
+    def feed(value: Any, label: str) -> Any:
+        if isinstance(value, Data):
+            given.extend(_scaled(tensors_of(value.value), leaves))
+            return value.value
+        if isinstance(value, torch.Tensor):
+            fed = _fed(value, label, leaves)
+            given.append(fed)
+            return fed
+        if type(value) in (list, tuple):
+            return type(value)(feed(item, f"{label}[{index}]") for index, item in enumerate(value))
+        if type(value) is dict:
+            return {key: feed(item, f"{label}[{key!r}]") for key, item in value.items()}
+        if type(value) is types.SimpleNamespace or _is_record(value):
+            for name, item in list(vars(value).items()):
+                object.__setattr__(value, name, feed(item, f"{label}.{name}"))
+        return value
+
+    args[:] = [feed(value, f"argument {index}") for index, value in enumerate(args, 1)]
+    keywords.update({name: feed(value, f"argument {name}") for name, value in keywords.items()})
+    return given
+
+
+def _scaled(tensors: list[torch.Tensor], leaves: Leaves) -> list[torch.Tensor]:
+    with torch._C.DisableTorchFunction():
+        for tensor in tensors:
+            leaves.scale(tensor)
+    return tensors
+
+
+def _is_record(value: Any) -> bool:
+    plain = dataclasses.is_dataclass(type(value)) and hasattr(value, "__dict__")
+    return plain and not isinstance(value, torch.nn.Module)
+
+
+def _fed(value: torch.Tensor, label: str, leaves: Leaves) -> torch.Tensor:
+    if value.requires_grad or not (value.is_floating_point() or value.is_complex()):
+        return value
+    with torch._C.DisableTorchFunction():
+        leaf = value.detach().requires_grad_()
+        leaves.scale(leaf)
+        leaves.labels[id(leaf)] = label
+        fed = leaves.follow(leaf)
+        if fed is leaf:
+            fed = leaf.clone()
+    leaves.keep(fed, leaf)
+    return fed
+
+
+def parts(value: Any, depth: int = 4) -> list[Any]:
+    """Tensors, numbers and texts in a result: nested sequences, mappings, and objects with fields."""
+    if isinstance(value, (torch.Tensor, bool, int, float, complex, str)):
+        return [value]
+    if depth == 0 or isinstance(value, torch.nn.Module):
+        return []
+    if isinstance(value, dict):
+        items = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        items = list(value)
+    else:
+        items = list(getattr(value, "__dict__", {}).values())
+    return [part for item in items for part in parts(item, depth - 1)]
+
+
+def drive(outputs: list[torch.Tensor], leaves: Leaves) -> None:
+    """One backward pass over all outputs with fixed cotangents: a plain sum would hide what cancels in it."""
+    roots = []
+    for output in outputs:
+        root = output
+        if not output.requires_grad and any(other.requires_grad for other in outputs):
+            with torch._C.DisableTorchFunction():
+                root = output.detach().requires_grad_()  # so that every output is reported, and torch takes them all
+            leaves.ignored[id(root)] = root
+        roots.append(root)
+    cotangents = []
+    with torch._C.DisableTorchFunction():
+        for index, root in enumerate(roots):
+            generator = torch.Generator().manual_seed(104_729 + index)
+            cotangents.append(torch.randn(root.shape, generator=generator, dtype=torch.float32).to(root.dtype))
+    torch.autograd.backward(roots, cotangents)

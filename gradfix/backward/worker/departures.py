@@ -1,0 +1,108 @@
+"""Everything that makes a run differ from the plain one, and what it needs; all undone when it is over."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from gradfix.backward.worker.vary import Departure, Leaves
+from gradfix.tracer.trace import bypassed_checkpoint
+
+Message = dict[str, Any]
+_EXPANDING = (torch.Tensor.expand, torch.Tensor.expand_as, torch.Tensor.broadcast_to, torch.broadcast_to)
+
+
+def seed(number: int) -> None:
+    """Seed every generator."""
+    random.seed(number)
+    torch.default_generator.manual_seed(number)  # no run has another device, and to look for one takes long
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(number)
+
+
+@contextlib.contextmanager
+def departures(request: Message, leaves: Leaves) -> Iterator[None]:
+    """Make this run what the request says. Nothing is entered for the plain one."""
+    with contextlib.ExitStack() as stack:
+        if request["seed"]:
+            stack.enter_context(_shifted_seeds(10_007 * request["seed"]))
+        if request["hooks"]:
+            stack.enter_context(bypassed_checkpoint())
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t))
+        if request["apart"]:
+            stack.enter_context(_Apart())
+        if request["unchecked"]:
+            stack.enter_context(bypassed_checkpoint())
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
+        if leaves.plan.double:
+            stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+            torch.set_default_dtype(torch.float64)
+            stack.enter_context(_noted_custom_functions(leaves))
+            hook = torch.nn.modules.module.register_module_forward_pre_hook(_follow_parameters(leaves))
+            stack.callback(hook.remove)
+        if leaves.plan.direction is not None:
+            stack.callback(torch._C._set_grad_enabled, True)
+            torch._C._set_grad_enabled(False)
+        if leaves.plan.departs:
+            stack.enter_context(Departure(leaves))
+        yield
+
+
+class _Apart(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed
+    """Gives every element of an expanded tensor a memory cell of its own."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Message | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        return result.clone() if function in _EXPANDING else result
+
+
+@contextlib.contextmanager
+def _shifted_seeds(shift: int) -> Iterator[None]:
+    """Shift the seeds that the program itself sets, so that other seeds are other runs."""
+    own = torch.manual_seed
+
+    def shifted(value: int) -> torch.Generator:
+        return own(int(value) + shift)
+
+    torch.manual_seed = torch.random.manual_seed = shifted
+    try:
+        yield
+    finally:
+        torch.manual_seed = torch.random.manual_seed = own
+
+
+@contextlib.contextmanager
+def _noted_custom_functions(leaves: Leaves) -> Iterator[None]:
+    """A custom Function may say anything about its gradient: note that one ran. Those of checkpoint change none."""
+    own = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls: type, *args: Any, **keywords: Any) -> Any:
+        if cls.__module__ != "torch.utils.checkpoint":
+            leaves.stops.add("custom Function")
+        return own.__func__(cls, *args, **keywords)
+
+    torch.autograd.Function.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = own
+
+
+def _follow_parameters(leaves: Leaves) -> Callable[[torch.nn.Module, Any], None]:
+    """A module's parameters count as leaves from its first call on: what initialises them has run by then."""
+
+    def before_call(module: torch.nn.Module, args: Any) -> None:
+        for parameter in module.parameters():
+            if parameter.requires_grad and not leaves.is_tracked(parameter):
+                leaves.follow_parameter(parameter)
+
+    return before_call

@@ -1,0 +1,283 @@
+"""Observes every backward pass of a run: what went in, which leaves it reached, what each received, what it raised.
+
+`torch.autograd.backward` and `torch.autograd.grad` are replaced by observers that call the originals
+(`Tensor.backward` goes through the first). Gradients are read by a hook on the node that accumulates them, so `.grad`
+and its history stay the user's. No saved-tensor hooks: they would switch the version check off.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import torch
+
+from gradfix.backward.worker import tensors as wire
+from gradfix.backward.worker.limits import peak, resident
+from gradfix.backward.worker.vary import Leaves
+
+Message = dict[str, Any]
+_MOST_NODES = 500_000
+_MOST_NAMES = 5_000
+_backward, _grad = torch.autograd.backward, torch.autograd.grad
+_TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
+
+
+class Clock:
+    """Time and memory of the user's code from the last `start` on."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """What has been done so far doesn't count."""
+        self._resident, self._started = resident(), time.perf_counter()
+
+    def read(self) -> tuple[float, int]:
+        """Seconds, and bytes at the peak beyond those at the start."""
+        seconds = time.perf_counter() - self._started
+        return seconds, max(0, peak() - self._resident)
+
+
+class Observer:
+    """Replaces torch's two entry points and reports each outermost call of them."""
+
+    def __init__(self, report: Callable[[Message], None], leaves: Leaves, *, subject: str, most: int) -> None:
+        self.wire = wire.Wire()
+        self.events = 0
+        self.directions = 0  # > 0: report derivatives along so many directions
+        self.forward_only = False  # report the objective of the first pass and stop
+        self.ones = False  # a cotangent of ones where torch would ask for one
+        self.kept = False  # every pass keeps its graph
+        self.quiet = False  # look at nothing: the run is measured
+        self.clock = Clock()
+        self.executed: set[int] = set()  # of the watched lines; filled by the line tracer
+        self.outcome: Message = {"arguments": [], "results": [], "scalars": ""}  # of a call, once it returned
+        self.finish: Callable[[], None] = lambda: None  # ends the run from inside
+        self._report, self._leaves, self._subject, self._most = report, leaves, subject, most
+        self._inside = False
+
+    def install(self) -> None:
+        """From now on every backward pass of this process is observed."""
+        torch.autograd.backward = self._observed_backward
+        torch.autograd.grad = self._observed_grad
+
+    def _observed_backward(
+        self, tensors: Any, grad_tensors: Any = None, *args: Any, inputs: Any = None, **keywords: Any
+    ) -> Any:
+        if len(args) > 3:  # (retain_graph, create_graph, grad_variables, inputs)
+            inputs, args = args[3], args[:3]
+        if inputs is not None:
+            keywords["inputs"] = inputs
+        args, keywords = self._keeping(args, keywords)
+        if self._inside:
+            return _backward(tensors, grad_tensors, *args, **keywords)
+        roots, cotangents = _pair(tensors, grad_tensors)
+
+        def call(given: Sequence[torch.Tensor | None]) -> None:
+            _backward(tensors, grad_tensors if not self.ones else tuple(given), *args, **keywords)
+
+        return self._observe("backward", roots, cotangents, call, ())
+
+    def _keeping(self, args: tuple[Any, ...], keywords: Message) -> tuple[tuple[Any, ...], Message]:
+        """The arguments from `retain_graph` on, as this run has them."""
+        if not self.kept:
+            return args, keywords
+        return ((True, *args[1:]), keywords) if args else (args, {**keywords, "retain_graph": True})
+
+    def _observed_grad(self, outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **keywords: Any) -> Any:
+        args, keywords = self._keeping(args, keywords)
+        if self._inside or any(wire.plain(root) is None for root in _pair(outputs, None)[0]):
+            return _grad(outputs, inputs, grad_outputs, *args, **keywords)
+        roots, cotangents = _pair(outputs, grad_outputs)
+
+        def call(given: Sequence[torch.Tensor | None]) -> Any:
+            return _grad(outputs, inputs, grad_outputs if not self.ones else tuple(given), *args, **keywords)
+
+        wanted = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+        return self._observe("grad", roots, cotangents, call, wanted)
+
+    def _observe(
+        self,
+        kind: str,
+        roots: list[torch.Tensor],
+        cotangents: list[torch.Tensor | None],
+        call: Callable[[Sequence[torch.Tensor | None]], Any],
+        wanted: tuple[torch.Tensor, ...],
+    ) -> Any:
+        if self.quiet:
+            return self._measured(call, roots, cotangents)
+        self._inside = True
+        try:
+            given = [
+                torch.ones_like(root) if cotangent is None and root.numel() != 1 else cotangent
+                for root, cotangent in zip(roots, cotangents)
+            ]
+            self._leaves.note_roots(roots)
+            event: Message = {"kind": kind, "line": self._line(), "rng": wire.rng_state()}
+            event["roots"] = [self.wire.tensor(root) for root in roots]
+            if self.forward_only:
+                event["objective"] = _objective(roots, given)
+                self._send(event, [], None)
+                self.finish()
+            result, raised, received = self._run(event, roots, given, call, wanted)
+            self._send(event, received, raised)
+            if self.events >= self._most:
+                self.finish()
+            if raised is not None:
+                raise raised
+            return result
+        finally:
+            self._inside = False
+
+    def _measured(
+        self, call: Callable[[Sequence[torch.Tensor | None]], Any], roots: list[torch.Tensor], given: list[Any]
+    ) -> Any:
+        """The real pass and nothing else, but for where the run ends."""
+        self.events += 1
+        if self.forward_only:
+            self.finish()
+        result = call([torch.ones_like(r) if g is None else g for r, g in zip(roots, given)])
+        if self.events >= self._most:
+            self.finish()
+        return result
+
+    def _run(
+        self,
+        event: Message,
+        roots: list[torch.Tensor],
+        given: list[torch.Tensor | None],
+        call: Callable[[Sequence[torch.Tensor | None]], Any],
+        wanted: tuple[torch.Tensor, ...],
+    ) -> tuple[Any, BaseException | None, list[tuple[torch.Tensor, str, torch.Tensor | None]]]:
+        """The real pass. Returns its result, what it raised, and (leaf, its key before, what it received)."""
+        nodes = [] if wanted else [n for n in _accumulators(roots) if id(n.variable) not in self._leaves.ignored]
+        keys = [(leaf, wire.digest(leaf)) for leaf in (wanted or [node.variable for node in nodes])]
+        gradients: dict[int, torch.Tensor] = {}
+        handles = [node.register_prehook(_collector(gradients, id(node.variable))) for node in nodes]
+        result, raised = None, None
+        try:
+            result = call(given)
+        except Exception as error:
+            raised = error
+        finally:
+            for handle in handles:
+                handle.remove()
+        if wanted and result is not None:
+            gradients = {id(leaf): g for leaf, g in zip(wanted, result) if isinstance(g, torch.Tensor)}
+        if self.directions:
+            event["objective"] = _objective(roots, given)
+            event["derivatives"] = [self._leaves.derivative(number, gradients) for number in range(self.directions)]
+            moved = self._leaves.is_tracked
+            event["unmoved"] = sum(1 for leaf, _ in keys if not moved(leaf) and id(leaf) in gradients)
+        return result, raised, [(leaf, key, gradients.get(id(leaf))) for leaf, key in keys]
+
+    def _send(
+        self,
+        event: Message,
+        received: list[tuple[torch.Tensor, str, torch.Tensor | None]],
+        raised: BaseException | None,
+    ) -> None:
+        named = names(sys._getframe(3), self._leaves) if received else {}
+        event["leaves"] = [
+            {
+                "names": named.get(id(leaf), []),
+                "key": key,
+                "gradient": None if gradient is None else self.wire.tensor(gradient),
+            }
+            for leaf, key, gradient in received
+        ]
+        event["error"] = None if raised is None else wire.error(raised, self._subject)
+        event["executed"] = sorted(self.executed)
+        event["stops"] = sorted(self._leaves.stops)
+        self.events += 1
+        self._report({"event": event})
+
+    def _line(self) -> int | None:
+        frame: FrameType | None = sys._getframe(3)
+        while frame is not None and frame.f_code.co_filename != self._subject:
+            frame = frame.f_back
+        return None if frame is None else frame.f_lineno
+
+
+def _pair(tensors: Any, cotangents: Any) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+    """Roots and their cotangents as lists of equal length, whatever form the user gave them in."""
+    roots = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+    given = [cotangents] if cotangents is None or isinstance(cotangents, torch.Tensor) else list(cotangents)
+    return roots, [*given, *[None] * len(roots)][: len(roots)]
+
+
+def _collector(gradients: dict[int, torch.Tensor], leaf: int) -> Callable[[Any], None]:
+    def collect(received: Any) -> None:
+        if received[0] is not None:
+            previous = gradients.get(leaf)
+            now = received[0].detach()
+            gradients[leaf] = now.clone() if previous is None else previous + now
+
+    return collect
+
+
+def _accumulators(roots: list[torch.Tensor]) -> Iterator[Any]:
+    """The nodes that accumulate into leaves, each once, in the order of a walk from the roots."""
+    todo: list[Any] = []
+    for root in roots:
+        if root.requires_grad:
+            todo.append(root.grad_fn or torch.autograd.graph.get_gradient_edge(root).node)
+    seen: set[Any] = set()
+    while todo and len(seen) < _MOST_NODES:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "torch::autograd::AccumulateGrad":
+            yield node
+        todo += [following for following, _ in node.next_functions]
+
+
+def _objective(roots: list[torch.Tensor], given: list[torch.Tensor | None]) -> float:
+    """The number whose gradient the pass would compute."""
+    with torch._C.DisableTorchFunction(), torch.no_grad():
+        parts = [
+            (root.double() * (1.0 if cotangent is None else cotangent.double())).sum()
+            for root, cotangent in zip(roots, given)
+        ]
+        return float(sum(parts))
+
+
+def names(frame: FrameType | None, leaves: Leaves) -> dict[int, list[str]]:
+    """What the user calls each leaf, by its id: variables of the calling frames, parameters of modules in them."""
+    found = {leaf: [label] for leaf, label in leaves.labels.items()}
+    hidden = leaves.hidden()
+    while frame is not None and len(found) < _MOST_NAMES:
+        code = frame.f_code.co_filename
+        ours = str(frame.f_globals.get("__name__")).startswith("gradfix.backward.")
+        if not ours and not code.startswith(_TORCH_FOLDER):
+            for name, value in list(frame.f_locals.items()):
+                if not name.startswith("__"):
+                    _name(name, value, hidden, found, depth=2)
+        frame = frame.f_back
+    return found
+
+
+def _name(name: str, value: Any, hidden: dict[int, torch.Tensor], found: dict[int, list[str]], *, depth: int) -> None:
+    if isinstance(value, torch.Tensor):
+        leaf = hidden.get(id(value), value)
+        known = found.setdefault(id(leaf), [])
+        if name not in known and len(known) < 4:
+            known.append(name)
+    elif isinstance(value, torch.nn.Module):
+        for path, parameter in value.named_parameters():
+            _name(f"{name}.{path}", parameter, hidden, found, depth=0)
+    elif depth and type(value) in (list, tuple) and len(value) <= 200:
+        for index, item in enumerate(value):
+            _name(f"{name}[{index}]", item, hidden, found, depth=depth - 1)
+    elif depth and type(value) is dict and len(value) <= 200:
+        for key, item in list(value.items()):
+            _name(f"{name}[{key!r}]", item, hidden, found, depth=depth - 1)
+    elif depth and name == "self" and hasattr(value, "__dict__"):
+        for attribute, item in list(vars(value).items()):
+            _name(f"{name}.{attribute}", item, hidden, found, depth=depth - 1)

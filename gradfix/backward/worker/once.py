@@ -1,0 +1,119 @@
+"""One run of the text: what is observed, what ends it, and its report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tokenize
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any
+
+from gradfix.backward.worker import call as worker_call
+from gradfix.backward.worker import installed as worker_installed
+from gradfix.backward.worker import tensors as worker_tensors
+from gradfix.backward.worker.departures import departures, seed
+from gradfix.backward.worker.lines import Lines
+from gradfix.backward.worker.modules import run_program
+from gradfix.backward.worker.observe import Observer
+from gradfix.backward.worker.vary import Leaves, Plan
+from gradfix.tracer.trace import Tracer
+
+Message = dict[str, Any]
+Report = Callable[[Message], None]
+
+
+class _Enough(BaseException):
+    """Ends a run that others of this process follow, from inside the user's code."""
+
+
+class Once:
+    """One run. `last` is the one that the process ends with, whatever the user's code still has in mind."""
+
+    def __init__(self, request: Message, report: Report, *, last: bool) -> None:
+        plan = Plan(**request["plan"])
+        self._request, self._report, self._last = request, report, last
+        self._leaves = Leaves(plan)
+        subject = request["entry"] or request["path"]
+        self._observer = observer = Observer(report, self._leaves, subject=subject, most=request["backwards"])
+        observer.directions = request["directions"]
+        observer.forward_only = plan.direction is not None
+        observer.ones = request["ones"]
+        observer.kept = request["kept"]
+        observer.quiet = request["measure"]
+        observer.finish = self._finish
+        self._lines = Lines(request["path"], frozenset(request["lines"]))
+        observer.executed = self._lines.executed
+        self._tracer = Tracer(roots=(request["path"],), go_on=True) if request["trace"] else None
+        self._ended = False
+
+    def make(self, code: types.CodeType) -> None:
+        """Run the compiled text from its first line."""
+        self._lines.learn(code)
+        seed(self._request["seed"])
+        self._observer.install()
+        error: BaseException | None = None
+        stopped = False
+        try:
+            with departures(self._request, self._leaves), self._tracer or contextlib.nullcontext():
+                self._lines.start()
+                self._observer.clock.start()
+                self._execute(code)
+        except SystemExit as leaving:
+            error = None if leaving.code in (None, 0) else leaving
+        except _Enough:
+            stopped = True
+        except BaseException as raised:
+            error = raised
+            with contextlib.suppress(BaseException):
+                traceback.print_exc()
+        self._lines.stop()
+        self.end(error, stopped=stopped)
+
+    def end(self, error: BaseException | None, *, stopped: bool) -> None:
+        """The last message, once."""
+        if self._ended:
+            os._exit(0)
+        self._ended = True
+        seconds, memory = self._observer.clock.read()
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+        tracer, lines = self._tracer, self._lines
+        self._report(
+            {
+                "ended": {
+                    "error": None if error is None else worker_tensors.error(error, self._request["path"]),
+                    "stopped": stopped,
+                    "executed": sorted(lines.executed),
+                    "executable": sorted(lines.executable),
+                    "rng": worker_tensors.rng_state(),
+                    "stops": sorted(self._leaves.stops),
+                    "conflicts": [] if tracer is None else [one.as_message() for one in tracer.conflicts()],
+                    **self._observer.outcome,
+                    "seconds": seconds,
+                    "memory": memory,
+                    "used": worker_installed.met(self._request["path"], self._request["known"]),
+                }
+            }
+        )
+        if self._last:
+            os._exit(0)
+
+    def _finish(self) -> None:
+        if not self._last:
+            raise _Enough
+        self.end(None, stopped=True)
+
+    def _execute(self, code: types.CodeType) -> None:
+        request = self._request
+        if request["call"] is not None:
+            worker_call.execute(request, code, self._leaves, self._observer)
+            return
+        entry, text = request["entry"], request["text"]
+        if entry is not None:
+            with tokenize.open(entry) as handle:
+                text = handle.read()
+            code = compile(text, entry, "exec", dont_inherit=True)
+        run_program(entry or request["path"], text, code, request["cwd"])

@@ -1,0 +1,147 @@
+"""What a process of a run does: furnish its directory, put the text in the place of its file, run it or search."""
+
+from __future__ import annotations
+
+import gc
+import linecache
+import os
+import re
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from gradfix.backward.worker import command as worker_command
+from gradfix.backward.worker import installed as worker_installed
+from gradfix.backward.worker import tensors as worker_tensors
+from gradfix.backward.worker.departures import seed
+from gradfix.backward.worker.modules import forget, package_of, shadow
+from gradfix.backward.worker.once import Once
+from gradfix.backward.worker.scratch import furnish, replace_copy
+from gradfix.backward.worker.synthesis import search as worker_search
+from gradfix.backward.worker.vary import Departure, Leaves, Plan
+
+Message = dict[str, Any]
+Report = Callable[[Message], None]
+
+
+def warm() -> None:
+    """Do once, before any run, what every run would pay for. One thread, chosen before torch's first operation."""
+    torch.set_num_threads(1)
+    leaf = torch.ones(2, requires_grad=True)
+    torch.autograd.grad((leaf * leaf).sum(), leaf)
+    (leaf * leaf).sum().backward()
+    with Departure(Leaves(Plan())):
+        torch.nn.Linear(2, 2)(torch.randn(1, 2))
+    seed(0)
+    worker_tensors.rng_state()
+    _show_an_error(leaf)
+    gc.collect()
+    gc.freeze()
+
+
+def _show_an_error(leaf: torch.Tensor) -> None:
+    """Let Python read the sources that a traceback of autograd's commonest error quotes."""
+    value = leaf.exp()
+    with torch.no_grad():
+        value[0] = 1.0
+    try:
+        value.sum().backward()
+    except RuntimeError:
+        traceback.format_exc()
+
+
+# Parts of torch that it imports when first used, at a second or less; what in a text says that it will use them.
+_LATE_PARTS = {
+    "torch._dynamo": re.compile(r"\boptim\b|\bcompile\b|Optimizer"),
+    "torch.fx.experimental.symbolic_shapes": re.compile(r"backward\(\s*[^)\s]|grad_outputs|gradient="),
+}
+_BETWEEN = b"\x1e\x1e\x1e\n"  # as `protocol.BETWEEN` says it on the other side
+
+_SILENT: Message = {
+    "error": None,
+    "stopped": False,
+    "executed": [],
+    "executable": [],
+    "rng": "",
+    "stops": [],
+    "conflicts": [],
+    "arguments": [],
+    "results": [],
+    "scalars": "",
+    "seconds": 0.0,
+    "memory": 0,
+    "used": [],
+}  # what a command has to say besides
+
+
+def prepare(request: Message, used: Iterable[str]) -> None:
+    """Import in the server what this run will make torch import, or what an earlier one did."""
+    called = request["call"] or request["search"]
+    parts = [
+        part for part, hint in _LATE_PARTS.items() if hint.search(request["text"]) or (called and "torch.fx" in part)
+    ]
+    if worker_installed.learn([*parts, *used]):
+        gc.collect()
+        gc.freeze()
+
+
+def run(request: Message, report: Report) -> None:
+    """Run `request["text"]` as the file `request["path"]` and report events, then how it ended."""
+    if request["command"] is not None:
+        report({"ended": {**_SILENT, **worker_command.execute(request)}})
+        return
+    if request["search"] is not None:
+        _search(request, report)
+        return
+    path, entry = request["path"], request["entry"] or request["path"]
+    _begin(request)
+    changes = [{}, *request["further"]]
+    runs = [Once({**request, **one}, report, last=number == len(changes)) for number, one in enumerate(changes, 1)]
+    furnish(request["place"], request["cwd"], os.path.dirname(entry), os.path.dirname(path))
+    code = _compiled(request, runs[0])
+    shadow(path, code, replace_copy(path, request["text"]))
+    runs[0].make(code)
+    for one in runs[1:]:
+        os.write(1, _BETWEEN)
+        forget(path, request["known"])
+        one.make(code)
+
+
+def _search(request: Message, report: Report) -> None:
+    """Look for calls; what kept the file from being imported is the error of the run."""
+    path, folder = request["path"], os.path.dirname(request["path"])
+    _begin(request)
+    furnish(request["place"], request["cwd"], folder, folder)
+    error: BaseException | None = None
+    try:
+        code = compile(request["text"], path, "exec", dont_inherit=True)
+        linecache.cache[path] = (len(request["text"]), None, request["text"].splitlines(keepends=True), path)
+        shadow(path, code, replace_copy(path, request["text"]))
+        report({"found": worker_search.execute(request, code, report)})
+    except BaseException as raised:
+        error = raised
+        traceback.print_exc()
+    told = None if error is None else worker_tensors.error(error, path)
+    report({"ended": {**_SILENT, "error": told, "used": worker_installed.met(path, request["known"])}})
+
+
+def _begin(request: Message) -> None:
+    """The user's own packages come before what the server has imported; what the run imports counts from here."""
+    path, cwd = request["path"], request["cwd"]
+    roots = (os.path.dirname(request["entry"] or path), os.path.dirname(path), package_of(path)[0])
+    worker_installed.leave(path, *roots, cwd, os.path.join(cwd, "src"))
+    request["known"] = len(sys.modules)
+
+
+def _compiled(request: Message, once: Once) -> types.CodeType:
+    text, path = request["text"], request["path"]
+    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+    try:
+        return compile(text, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        once.end(error, stopped=False)
+        os._exit(0)

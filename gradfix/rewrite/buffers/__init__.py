@@ -1,0 +1,1 @@
+"""Buffers filled piece by piece, as lists that are stacked or joined."""

@@ -1,0 +1,1 @@
+"""Functions that write to their arguments, returning them, and their callers."""

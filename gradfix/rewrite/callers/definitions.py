@@ -1,0 +1,104 @@
+"""Functions of the file: where one is defined, who mentions it, whether anything outside of the file could call it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradfix.rewrite.text import names
+from gradfix.rewrite.text.scopes import mentions_of, path_to
+from gradfix.source import Source
+
+_PLAIN_BASES = frozenset({"object", "nn.Module", "torch.nn.Module", "Module"})
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A plain function or method: neither decorated nor asynchronous."""
+
+    node: ast.FunctionDef
+    owner: ast.AST  # the module, class or function it stands in
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it is called on an object."""
+        return isinstance(self.owner, ast.ClassDef)
+
+    @property
+    def parameters(self) -> tuple[ast.arg, ...]:
+        """Those that take one argument each."""
+        arguments = self.node.args
+        return (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+
+    def parameter(self, name: str) -> ast.arg | None:
+        """The parameter of that name."""
+        return next((a for a in self.parameters if a.arg == name), None)
+
+
+def definition_around(source: Source, inner: ast.expr) -> Definition | None:
+    """The function that `inner` runs in; None at top level, in a lambda, and for functions that aren't plain."""
+    around = path_to(names.tree_of(source), inner)
+    for place, node in enumerate(around):
+        if isinstance(node, (ast.Lambda, ast.AsyncFunctionDef)):
+            return None
+        if isinstance(node, ast.FunctionDef):
+            return None if node.decorator_list else Definition(node, around[place + 1])
+    return None
+
+
+def calls_of(source: Source, definition: Definition, followed: Sequence[ast.Call]) -> list[ast.Call] | None:
+    """All calls of the function, those `followed` by the analysis among them.
+
+    None where others stand in the file, or the function is handed on.
+    """
+    tree, name = names.tree_of(source), definition.node.name
+    if sum(_binds(node, name) for node in ast.walk(tree)) != 1:
+        return None
+    known = {_place(call.func): call for call in followed}
+    found: list[ast.expr] = [mention.node for mention in mentions_of(tree, name)]
+    if isinstance(definition.owner, ast.ClassDef):
+        methods = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == name]
+        if any(isinstance(node.value, ast.Name) and node.value.id == definition.owner.name for node in methods):
+            return None
+        found = [*methods]
+    calls = [known.get(_place(node)) for node in found]
+    return None if None in calls else [call for call in calls if call is not None]
+
+
+def is_private(source: Source, definition: Definition) -> bool:
+    """Whether nothing outside of the file calls it: it is named so, nested, or the file is a program."""
+    tree, name = names.tree_of(source), definition.node.name
+    if any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(tree)):
+        return False
+    if _is_program(tree) or isinstance(definition.owner, ast.FunctionDef):
+        return True
+    hidden = name.startswith("_") and not name.endswith("__")
+    if isinstance(definition.owner, ast.ClassDef):
+        return hidden and all(ast.unparse(base) in _PLAIN_BASES for base in definition.owner.bases)
+    return hidden
+
+
+def _is_program(tree: ast.Module) -> bool:
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
+            return True
+        if isinstance(statement, (ast.Expr, ast.For, ast.While, ast.With)):
+            calls = (node.func for node in ast.walk(statement) if isinstance(node, ast.Call))
+            if any(isinstance(function, ast.Attribute) and function.attr == "backward" for function in calls):
+                return True
+    return False
+
+
+def _binds(node: ast.AST, name: str) -> bool:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return node.name == name
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name) == name
+    if isinstance(node, ast.arg):
+        return node.arg == name
+    return isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load)
+
+
+def _place(node: ast.expr) -> tuple[int, int, int | None, int | None]:
+    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset

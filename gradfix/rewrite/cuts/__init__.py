@@ -1,0 +1,1 @@
+"""Values that go on without their graph, going on with it."""

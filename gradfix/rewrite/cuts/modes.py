@@ -1,0 +1,50 @@
+"""Gradients that are off where a loss is computed: `with torch.no_grad():` as `with torch.enable_grad():`."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.cut_kinds import CutEffect
+from gradfix.analysis.facts import Cut, Spelling
+from gradfix.edits import Edit
+from gradfix.findings import Refusal, RefusalKind
+from gradfix.rewrite.text import names
+from gradfix.source import Source, Span
+
+_OFF = frozenset({"no_grad", "inference_mode"})
+_MEANT = Refusal(
+    RefusalKind.LEAF, "what is computed with gradients off has no graph", "compute what the loss needs outside of it"
+)
+
+
+def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
+    """The edits that leave the decorator out, or turn gradients on in the block; only where every run fails."""
+    if cut.effect is not CutEffect.NO_GRAPH or not cut.alone or not names.can_spell_torch(spelling):
+        return _MEANT
+    node = cut.node
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        switches = [decorator for decorator in node.decorator_list if _turns_off(decorator)]
+        return _MEANT if len(switches) != 1 else _without_line(source, switches[0])
+    if not isinstance(node, (ast.With, ast.AsyncWith)):
+        return _MEANT
+    found = [item.context_expr for item in node.items if _turns_off(item.context_expr)]
+    if len(found) != 1:
+        return _MEANT
+    text = f"{names.torch_name(spelling, 'enable_grad')}()"
+    return (Edit(source.span_of(found[0]), text), *names.import_torch(source, spelling, text))
+
+
+def _turns_off(node: ast.expr) -> bool:
+    """`torch.no_grad()`, or `torch.no_grad` as a decorator."""
+    if isinstance(node, ast.Call):
+        return not node.args and not node.keywords and _turns_off(node.func)
+    return (node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")) in _OFF
+
+
+def _without_line(source: Source, decorator: ast.expr) -> tuple[Edit, ...] | Refusal:
+    span = source.span_of(decorator)
+    start = source.text.rfind("\n", 0, span.start) + 1
+    end = source.text.find("\n", span.end) + 1
+    if source.text[start : span.start].strip() != "@" or source.text[span.end : end].strip() or not end:
+        return _MEANT
+    return (Edit(Span(start, end), ""),)

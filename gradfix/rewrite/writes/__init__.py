@@ -1,0 +1,1 @@
+"""Writes in place, as assignments of new tensors or on copies."""

@@ -1,0 +1,134 @@
+"""What stands against giving a tensor a new name's worth of memory: who else would see the difference."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.facts import Obstacle, ObstacleKind, Write, WriteForm
+from gradfix.findings import Applicability, Refusal, RefusalKind
+from gradfix.rewrite.grounds.places import place_of
+from gradfix.rewrite.text.expressions import short
+from gradfix.rewrite.views import replays
+from gradfix.source import Source
+
+_REFUSED = (
+    *replays.HOLDERS,
+    ObstacleKind.CLOSURE,
+    ObstacleKind.ARGUMENT_READ,
+    ObstacleKind.PARAMETER,
+    ObstacleKind.LEAF_GRAD_READ,
+    ObstacleKind.NOT_A_NAME,
+    ObstacleKind.GRADIENTS_OFF,
+    ObstacleKind.IN_TUPLE,
+    ObstacleKind.FROZEN,
+)
+
+
+def refusal(source: Source, write: Write, *, replayed: bool = False) -> Refusal | None:
+    """Why `write` can't be made a rebinding at all; None when it can. `replayed`: views and their bases follow."""
+    for obstacle in write.obstacles:
+        if replayed and replays.resolves(write, obstacle):
+            continue
+        if obstacle.certain and obstacle.kind in _REFUSED and _stands(write, obstacle):
+            return _explain(source, write, obstacle)
+    if write.tensor.expanded:
+        name = short(source, write.target)
+        return Refusal(
+            RefusalKind.HELD,
+            f"several elements of `{name}` may share one memory cell (`expand`), and the write reaches them all",
+            f"make `{name}` with `.clone()` or `.repeat()` where it is expanded",
+        )
+    return None
+
+
+def applicability(write: Write, *, replayed: bool = False) -> Applicability:
+    """Safe, unless somebody else may hold the tensor and see that the write no longer reaches it."""
+    left = (o for o in write.obstacles if not (replayed and replays.resolves(write, o)))
+    return Applicability.UNSAFE if any(_stands(write, o) for o in left) else Applicability.SAFE
+
+
+def _stands(write: Write, obstacle: Obstacle) -> bool:
+    """Whether `obstacle` is still one for a rewrite that assigns to the place of `write`."""
+    place = place_of(write)
+    if obstacle.kind is ObstacleKind.USED_AS_VALUE:
+        return False
+    if obstacle.kind is ObstacleKind.NOT_A_NAME:
+        return place is None and not _is_handed_on(write)
+    if (
+        obstacle.kind in replays.HOLDERS and place is not None
+    ):  # the base itself is assigned, and its later readers follow
+        return obstacle.name != ast.unparse(place)
+    return True
+
+
+def _is_handed_on(write: Write) -> bool:
+    """The tensor has no name, but the value of the writing call is used: nobody sees the old tensor."""
+    calls = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG)
+    alone = isinstance(write.statement, ast.Expr) and write.statement.value is write.node
+    return write.form in calls and not alone
+
+
+def _explain(source: Source, write: Write, obstacle: Obstacle) -> Refusal:
+    target, other = short(source, write.target), obstacle.name
+    line = "" if obstacle.place is None else f" (line {source.position(obstacle.place.span.start).line})"
+    match obstacle.kind:
+        case ObstacleKind.ALIAS_READ:
+            return Refusal(
+                RefusalKind.HELD,
+                f"`{other}` is the same tensor and is read afterwards{line}: it would miss the write",
+                f"read `{target}` there, or give `{other}` a `.clone()` if it should keep the old value",
+            )
+        case ObstacleKind.ARGUMENT_READ:
+            return Refusal(
+                RefusalKind.HELD,
+                f"`{target}` is {other}, which is read after the call{line} and would miss the write",
+                f"return `{target}`, and give the caller the result",
+            )
+        case ObstacleKind.BASE_READ:
+            return Refusal(
+                RefusalKind.HELD,
+                f"`{target}` shares its memory with `{other}`, which is read afterwards{line} and would miss the write",
+                f"write to `{other}` out of place, then take `{target}` from it again",
+            )
+        case ObstacleKind.CLOSURE:
+            return Refusal(
+                RefusalKind.SCOPE,
+                f"`{other}` belongs to an enclosing scope: assigning it here would make a new local variable",
+                f"declare `nonlocal {other}` or `global {other}`, or pass it in and return it",
+            )
+        case ObstacleKind.PARAMETER:
+            return Refusal(
+                RefusalKind.LEAF,
+                f"`{other}` is a parameter of the module: it can't be assigned a plain tensor",
+                f"work on a local copy (`w = {other}.clone()`), or update it under `torch.no_grad()` if that is meant",
+            )
+        case ObstacleKind.IN_TUPLE:
+            return Refusal(
+                RefusalKind.NOT_ASSIGNABLE,
+                f"`{other}` is an item of a tuple, which can't be given a new tensor",
+                "make the tuple a list first (`parts = list(parts)`), or give the item a name of its own",
+            )
+        case ObstacleKind.FROZEN:
+            return Refusal(
+                RefusalKind.NOT_ASSIGNABLE,
+                f"`{other}` is a field of a named tuple or a frozen dataclass, which can't be given a new tensor",
+                "make a new object with the new tensor (`_replace`, `dataclasses.replace`)",
+            )
+        case ObstacleKind.GRADIENTS_OFF:
+            return Refusal(
+                RefusalKind.LEAF,
+                f"`{other}` is written with gradients off: a new tensor made there would be cut from the graph",
+                "if this is an update, make it after backward; else clone what backward needs before this line",
+            )
+        case ObstacleKind.LEAF_GRAD_READ:
+            return Refusal(
+                RefusalKind.LEAF,
+                f"`{other}` is a leaf whose gradient is used{line}: rebinding the name would lose `{other}.grad`",
+                "give the changed tensor a name of its own and use that name from here on",
+            )
+        case _:
+            return Refusal(
+                RefusalKind.NOT_ASSIGNABLE,
+                f"`{other}` can't be assigned, so a new tensor could not take its place",
+                "store the tensor under a name first, and put the result back where it came from",
+            )

@@ -1,0 +1,83 @@
+"""The verb `update_quietly`: a leaf that is meant to change, `w -= lr * w.grad`, is changed with gradients off."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import partial
+
+from gradfix.analysis.facts import Spelling, Tracked, ValueKind, Write
+from gradfix.edits import Edit
+from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
+from gradfix.rewrite.grounds.places import root_of
+from gradfix.rewrite.text import names
+from gradfix.rewrite.text.expressions import short
+from gradfix.rewrite.text.sites import replace, site_of
+from gradfix.source import Source
+
+OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
+_INITIAL = re.compile(r"_?(reset|init|initiali[sz]e)_(parameters|weights|params)")
+_BACKWARD = ("backward", "autograd.grad")
+
+
+def update_quietly(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
+    """Put the write of a leaf that is an update under `torch.no_grad()`; None where nothing shows that it is one.
+
+    Safe where it is made of the leaf's own gradient, or gives a parameter its first values.
+    Unsafe where it merely comes after a backward: it may be meant.
+    """
+    if not any(hazard.kind in OF_LEAVES for hazard in write.hazards) or not names.can_spell_torch(spelling):
+        return None
+    meant = uses_own_gradient(write) or initialises(write)
+    if not meant and not follows_backward(source, write):
+        return None
+    grade = Applicability.SAFE if meant else Applicability.UNSAFE
+    title = f"Update `{short(source, _root(write))}` under `torch.no_grad()`"
+    return Rewrite(title, grade, partial(_build, write=write, spelling=spelling), "no-grad")
+
+
+def uses_own_gradient(write: Write) -> bool:
+    """`w -= lr * w.grad`."""
+    name = ast.unparse(_root(write))
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == "grad" and ast.unparse(node.value) == name
+        for node in ast.walk(write.statement)
+    )
+
+
+def initialises(write: Write) -> bool:
+    """`self.weight.uniform_(-1, 1)` where a module is made: nobody differentiates by what is overwritten there."""
+    *_, name = write.function.split(".")
+    root = _root(write)
+    own = isinstance(root, ast.Attribute) and isinstance(root.value, ast.Name) and root.value.id == "self"
+    value = write.written
+    plain = value.kind in (ValueKind.NUMBER, ValueKind.NOTHING) or (
+        value.tensor is not None and value.tensor.tracked is Tracked.NO
+    )
+    return own and plain and (name == "__init__" or _INITIAL.fullmatch(name) is not None)
+
+
+def follows_backward(source: Source, write: Write) -> bool:
+    """Whether backward is called above the write in its own function, or in the same round of a loop."""
+    place = (write.statement.lineno, write.statement.col_offset)
+    scope = names.scope_of(source, write.statement)
+    calls = (node for node in ast.walk(scope) if isinstance(node, ast.Call))
+    return any(ast.unparse(c.func).endswith(_BACKWARD) and (c.lineno, c.col_offset) < place for c in calls)
+
+
+def _root(write: Write) -> ast.expr:
+    root = root_of(write.target)
+    while isinstance(root, ast.Subscript):
+        root = root.value
+    return root
+
+
+def _build(source: Source, *, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
+    site = site_of(source, write.statement)
+    if not site.is_alone or not isinstance(write.statement, (ast.Expr, ast.Assign, ast.AugAssign)):
+        return Refusal(
+            RefusalKind.SPELLING, "the update shares its line with other statements", "put it on a line of its own"
+        )
+    unit = "\t" if site.separator.endswith("\t") else "    "
+    line = f"with {names.torch_name(spelling, 'no_grad')}():{site.separator}{unit}{site.text}"
+    return replace(site, [line]) + names.import_torch(source, spelling, line)
