@@ -129,7 +129,7 @@ class Checker:
         ran = case.command if isinstance(case, Command) else subject.ran
         if isinstance(case, Command) and not Path(subject.path).is_relative_to(os.path.abspath(case.root)):
             return Judgement(Verdict.UNCHECKED, f"the file isn't in the project {case.root}", ran=ran)
-        if self._budget.left < 0:
+        if self._budget.left <= 0:
             return Judgement(Verdict.UNCHECKED, "the budget of the check is spent", ran=ran)
         started = time.monotonic()
         limits = replace(self._limits, case=min(self._limits.case, self._budget.left))
@@ -164,7 +164,7 @@ class Checker:
         judged.
         """
         nothing = (None,) * len(targets)
-        if self._budget.left < 0:
+        if self._budget.left <= 0:
             return Calls(nothing, "the budget of the check is spent")
         started = time.monotonic()
         request = Request(

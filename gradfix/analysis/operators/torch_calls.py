@@ -52,6 +52,16 @@ def torch_function(
 ) -> Value:
     """Call `torch…` by its qualified name."""
     short = name.rsplit(".", 1)[-1]
+    known = _mode_or_object(m, state, name, short, args, keywords, node)
+    if known is None:
+        known = _named_apart(m, state, name, short, args, keywords, node)
+    return _listed(m, state, name, short, args, keywords, node) if known is None else known
+
+
+def _mode_or_object(
+    m: Machine, state: State, name: str, short: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value | None:
+    """What a call makes that is no result of an operator: modes, factories, parameters, optimizers, layers."""
     if short == "autocast":
         return Symbol(f"torch.autocast({keywords.get('enabled', Const(True)) != Const(False)})")
     if name in _GRAD_MODES:
@@ -62,8 +72,6 @@ def torch_function(
         if (shared := arrays.as_tensor(state, short, args, keywords)) is not None:
             return shared
         return new_tensors.made(m, state, short, args, keywords, node, None)
-    if name in ("torch.autograd.backward", "torch.autograd.grad"):
-        return autograd_calls.run(m, state, name, args, keywords, node)
     if name in ("torch.autograd.Variable", "torch.autograd.variable.Variable"):
         return new_tensors.variable(m, state, args, keywords, node)
     if name in ("torch.nn.Parameter", "torch.nn.parameter.Parameter"):
@@ -73,20 +81,36 @@ def torch_function(
             _hold(m, state, value, node)
         given = args[0] if args else keywords.get("params", UNKNOWN)
         return Method(UNKNOWN, short) if "lr_scheduler" in name else optimizers.over(state, given)
-    if name.endswith("checkpoint.checkpoint") and args:
-        return m.call_value(state, args[0], args[1:], {}, node)
     if name.startswith("torch.nn.") and short[:1].isupper():
         return nn_layers.layer(state, short, args, keywords, node)
+    if name == "torch.device":
+        return DEVICE
+    if name.startswith("torch.distributions.") and short[:1].isupper():
+        return _distribution(m, state, short, args, keywords, node)
+    return None
+
+
+def _named_apart(
+    m: Machine, state: State, name: str, short: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value | None:
+    """Functions that do something else than the table of operators could tell."""
+    if name in ("torch.autograd.backward", "torch.autograd.grad"):
+        return autograd_calls.run(m, state, name, args, keywords, node)
+    if name.endswith("checkpoint.checkpoint") and args:
+        return m.call_value(state, args[0], args[1:], {}, node)
     if name.startswith("torch.nn.init.") and short.endswith("_"):
         return _initialise(m, state, args, node)
     if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
         return Number("int")
-    if name == "torch.device":
-        return DEVICE
     if name == "torch.detach" and args and (source := tensor_of(args[0])) is not None:
         return objects.detached(m, state, source, node)
-    if name.startswith("torch.distributions.") and short[:1].isupper():
-        return _distribution(m, state, short, args, keywords, node)
+    return None
+
+
+def _listed(
+    m: Machine, state: State, name: str, short: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value:
+    """A function of the table of operators."""
     op = function(name)
     made = factory(name)
     if made is not None and made.tracked in ("", "no") and not made.shares:
@@ -186,16 +210,8 @@ def tensor_method(
         m.grad_read.update(receiver.storages)
         gradients.retain(m, [receiver])
         return UNKNOWN
-    if name == "size" and receiver.shape is not None and len(args) == 1 and isinstance(args[0], Const):
-        axis = args[0].value
-        size = (
-            receiver.shape[axis]
-            if isinstance(axis, int) and -len(receiver.shape) <= axis < len(receiver.shape)
-            else None
-        )
-        return Number("int") if size is None else Const(size)
-    if name == "size" and not args and receiver.known:
-        return objects.shape_value(state, receiver)
+    if name == "size" and (asked := _size(state, receiver, args)) is not None:
+        return asked
     if name in ("item", "tolist", "__float__"):
         return Number(None, True, receiver, cuts.number(m, state, name, (receiver,), node))
     if name in _TO_NUMBER:
@@ -213,6 +229,17 @@ def tensor_method(
     if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
         return _reshaped(m, state, op, receiver, name, args, bound, node)
     return operators.apply(m, state, op, bound, node)
+
+
+def _size(state: State, receiver: Tensor, args: Sequence[Value]) -> Value | None:
+    """`y.size()` and `y.size(0)`; None where nothing is known but that it is a number."""
+    if not args:
+        return objects.shape_value(state, receiver) if receiver.known else None
+    axis = args[0].value if isinstance(args[0], Const) else None
+    if receiver.shape is None or type(axis) is not int or not -len(receiver.shape) <= axis < len(receiver.shape):
+        return None
+    size = receiver.shape[axis]
+    return Number("int") if size is None else Const(size)
 
 
 def _reshaped(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Write, WriteForm
 from gradfix.findings import Applicability, Refusal, RefusalKind
@@ -21,6 +22,60 @@ _REFUSED = (
     ObstacleKind.GRADIENTS_OFF,
     ObstacleKind.IN_TUPLE,
     ObstacleKind.FROZEN,
+)
+
+# Why each refuses, and what to do instead: `target` is written, `other` is whom the obstacle names.
+_REASONS: Mapping[ObstacleKind, tuple[RefusalKind, str, str]] = {
+    ObstacleKind.ALIAS_READ: (
+        RefusalKind.HELD,
+        "`{other}` is the same tensor and is read afterwards{line}: it would miss the write",
+        "read `{target}` there, or give `{other}` a `.clone()` if it should keep the old value",
+    ),
+    ObstacleKind.ARGUMENT_READ: (
+        RefusalKind.HELD,
+        "`{target}` is {other}, which is read after the call{line} and would miss the write",
+        "return `{target}`, and give the caller the result",
+    ),
+    ObstacleKind.BASE_READ: (
+        RefusalKind.HELD,
+        "`{target}` shares its memory with `{other}`, which is read afterwards{line} and would miss the write",
+        "write to `{other}` out of place, then take `{target}` from it again",
+    ),
+    ObstacleKind.CLOSURE: (
+        RefusalKind.SCOPE,
+        "`{other}` belongs to an enclosing scope: assigning it here would make a new local variable",
+        "declare `nonlocal {other}` or `global {other}`, or pass it in and return it",
+    ),
+    ObstacleKind.PARAMETER: (
+        RefusalKind.LEAF,
+        "`{other}` is a parameter of the module: it can't be assigned a plain tensor",
+        "work on a local copy (`w = {other}.clone()`), or update it under `torch.no_grad()` if that is meant",
+    ),
+    ObstacleKind.IN_TUPLE: (
+        RefusalKind.NOT_ASSIGNABLE,
+        "`{other}` is an item of a tuple, which can't be given a new tensor",
+        "make the tuple a list first (`parts = list(parts)`), or give the item a name of its own",
+    ),
+    ObstacleKind.FROZEN: (
+        RefusalKind.NOT_ASSIGNABLE,
+        "`{other}` is a field of a named tuple or a frozen dataclass, which can't be given a new tensor",
+        "make a new object with the new tensor (`_replace`, `dataclasses.replace`)",
+    ),
+    ObstacleKind.GRADIENTS_OFF: (
+        RefusalKind.LEAF,
+        "`{other}` is written with gradients off: a new tensor made there would be cut from the graph",
+        "if this is an update, make it after backward; else clone what backward needs before this line",
+    ),
+    ObstacleKind.LEAF_GRAD_READ: (
+        RefusalKind.LEAF,
+        "`{other}` is a leaf whose gradient is used{line}: rebinding the name would lose `{other}.grad`",
+        "give the changed tensor a name of its own and use that name from here on",
+    ),
+}
+_NOT_ASSIGNABLE = (
+    RefusalKind.NOT_ASSIGNABLE,
+    "`{other}` can't be assigned, so a new tensor could not take its place",
+    "store the tensor under a name first, and put the result back where it came from",
 )
 
 
@@ -69,66 +124,7 @@ def _is_handed_on(write: Write) -> bool:
 
 
 def _explain(source: Source, write: Write, obstacle: Obstacle) -> Refusal:
-    target, other = short(source, write.target), obstacle.name
     line = "" if obstacle.place is None else f" (line {source.position(obstacle.place.span.start).line})"
-    match obstacle.kind:
-        case ObstacleKind.ALIAS_READ:
-            return Refusal(
-                RefusalKind.HELD,
-                f"`{other}` is the same tensor and is read afterwards{line}: it would miss the write",
-                f"read `{target}` there, or give `{other}` a `.clone()` if it should keep the old value",
-            )
-        case ObstacleKind.ARGUMENT_READ:
-            return Refusal(
-                RefusalKind.HELD,
-                f"`{target}` is {other}, which is read after the call{line} and would miss the write",
-                f"return `{target}`, and give the caller the result",
-            )
-        case ObstacleKind.BASE_READ:
-            return Refusal(
-                RefusalKind.HELD,
-                f"`{target}` shares its memory with `{other}`, which is read afterwards{line} and would miss the write",
-                f"write to `{other}` out of place, then take `{target}` from it again",
-            )
-        case ObstacleKind.CLOSURE:
-            return Refusal(
-                RefusalKind.SCOPE,
-                f"`{other}` belongs to an enclosing scope: assigning it here would make a new local variable",
-                f"declare `nonlocal {other}` or `global {other}`, or pass it in and return it",
-            )
-        case ObstacleKind.PARAMETER:
-            return Refusal(
-                RefusalKind.LEAF,
-                f"`{other}` is a parameter of the module: it can't be assigned a plain tensor",
-                f"work on a local copy (`w = {other}.clone()`), or update it under `torch.no_grad()` if that is meant",
-            )
-        case ObstacleKind.IN_TUPLE:
-            return Refusal(
-                RefusalKind.NOT_ASSIGNABLE,
-                f"`{other}` is an item of a tuple, which can't be given a new tensor",
-                "make the tuple a list first (`parts = list(parts)`), or give the item a name of its own",
-            )
-        case ObstacleKind.FROZEN:
-            return Refusal(
-                RefusalKind.NOT_ASSIGNABLE,
-                f"`{other}` is a field of a named tuple or a frozen dataclass, which can't be given a new tensor",
-                "make a new object with the new tensor (`_replace`, `dataclasses.replace`)",
-            )
-        case ObstacleKind.GRADIENTS_OFF:
-            return Refusal(
-                RefusalKind.LEAF,
-                f"`{other}` is written with gradients off: a new tensor made there would be cut from the graph",
-                "if this is an update, make it after backward; else clone what backward needs before this line",
-            )
-        case ObstacleKind.LEAF_GRAD_READ:
-            return Refusal(
-                RefusalKind.LEAF,
-                f"`{other}` is a leaf whose gradient is used{line}: rebinding the name would lose `{other}.grad`",
-                "give the changed tensor a name of its own and use that name from here on",
-            )
-        case _:
-            return Refusal(
-                RefusalKind.NOT_ASSIGNABLE,
-                f"`{other}` can't be assigned, so a new tensor could not take its place",
-                "store the tensor under a name first, and put the result back where it came from",
-            )
+    kind, reason, advice = _REASONS.get(obstacle.kind, _NOT_ASSIGNABLE)
+    words = {"target": short(source, write.target), "other": obstacle.name, "line": line}
+    return Refusal(kind, reason.format(**words), advice.format(**words))
