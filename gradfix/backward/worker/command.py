@@ -21,7 +21,7 @@ _COPIED_ALL = 64 * 1024 * 1024
 _MOST_FILES = 20_000
 _NOTES = "gradfix-lines"
 _CUSTOMIZE = """\
-import importlib.machinery, importlib.util, os, sys, threading
+import builtins, importlib.machinery, importlib.util, os, sys, threading
 
 _here = os.path.dirname(os.path.abspath(__file__))
 _file, _copy, _notes, _asked = os.environ["GRADFIX_FILES"].split(os.pathsep)
@@ -47,14 +47,34 @@ def _step(frame, event, arg):
 
 
 def _enter(frame, event, arg):
-    return _step if frame.f_code.co_filename == _copy else None
+    return _step if frame.f_code.co_filename in _names else None
 
 
+# Traced is only what comes behind the first code of the file, and no import of others: tracing makes those slow.
+def _watch(event, args):
+    if event == "exec" and _asked:
+        name = getattr(args[0], "co_filename", "")
+        if name == _copy or os.path.realpath(name) == os.path.realpath(_copy):
+            _names.update((name, _copy))
+            threading.settrace(_enter)
+            sys.settrace(_enter)
+
+
+def _import(*args, **keywords):
+    if sys.gettrace() is not _enter:
+        return _plain_import(*args, **keywords)
+    sys.settrace(None)
+    try:
+        return _plain_import(*args, **keywords)
+    finally:
+        sys.settrace(_enter)
+
+
+_names = set()
+_plain_import, builtins.__import__ = builtins.__import__, _import
 importlib.machinery.SourceFileLoader.get_code = _get_code
 open(_notes, "a").close()
-if _asked:
-    threading.settrace(_enter)
-    sys.settrace(_enter)
+sys.addaudithook(_watch)
 sys.path[:] = [folder for folder in sys.path if folder != _here]
 _spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
 if _spec is not None and _spec.loader is not None:
