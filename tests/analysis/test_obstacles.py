@@ -153,3 +153,28 @@ def test_a_row_is_a_view_of_its_tensor() -> None:
     holder = write_at(program, "y[0][1]").holder
     assert holder is not None
     assert ast.unparse(holder) == "y"
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        "later = lambda t=y: t.sum()",
+        "later = lambda *, t=y: t.sum()",
+        "later = y.sum",
+        "later = functools.partial(torch.sum, y)",
+        "later = functools.partial(torch.sum, input=y)",
+    ],
+)
+def test_a_call_that_was_given_the_tensor_before(holder: str) -> None:
+    write = write_at(
+        f"""
+        import functools
+        x = torch.randn(3, requires_grad=True)
+        y = x.exp()
+        {holder}
+        y.mul_(2)
+        (y * later()).sum().backward()
+        """,
+        "y.mul_",
+    )
+    assert certain(write) == {ObstacleKind.ALIAS_READ}

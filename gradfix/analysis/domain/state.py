@@ -21,7 +21,9 @@ from gradfix.analysis.domain.values import (
     Flows,
     Instance,
     Layer,
+    Method,
     Number,
+    Partial,
     Storage,
     Tensor,
     Unknown,
@@ -276,3 +278,16 @@ def _number(value: Const | Number) -> str | None:
     if isinstance(value, Number):
         return value.type or "number"
     return type(value.value).__name__ if isinstance(value.value, (bool, int, float)) else None
+
+
+def held_in(state: State, value: Value) -> list[tuple[str, Value]]:
+    """What one gets at through `value`, with the end of its name: items, attributes, what a call was given before."""
+    if isinstance(value, Container) and (items := state.items.get(value)):
+        return [("", item) for item in items.values]
+    if isinstance(value, Instance):
+        return [(f".{name}", item) for name, item in (state.attributes.get(value) or {}).items()]
+    if isinstance(value, Method) and isinstance(value.receiver, Tensor):
+        return [("", value.receiver)]
+    if isinstance(value, Partial):
+        return [("", item) for item in (value.callee, *value.args, *dict(value.keywords).values())]
+    return []

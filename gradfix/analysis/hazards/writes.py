@@ -10,12 +10,14 @@ from gradfix.analysis.domain.graph import Node, NodeKind, Visit, in_order, opera
 from gradfix.analysis.domain.machine import MODULE, Machine
 from gradfix.analysis.domain.operations import facts_of, last_op, strongest, tracked, value_facts
 from gradfix.analysis.domain.records import HazardNote, Overwriting, WriteRecord, join_facts, join_index, join_written
-from gradfix.analysis.domain.state import Stamp, State
+from gradfix.analysis.domain.state import Stamp, State, held_in
 from gradfix.analysis.domain.values import (
     Choice,
     Container,
     Instance,
+    Method,
     Origin,
+    Partial,
     Storage,
     Tensor,
     Value,
@@ -373,17 +375,14 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
                 place = m.place(node, f"`{name}` is read here")
                 replay = (state.given.get(tensor) or {}).get(visit.key)
                 record.add_obstacle(Obstacle(kind, holder, place, replay=replay))
-    if depth and isinstance(value, Container) and (items := state.items.get(value)):
-        for item in items.values:
+    if depth and value.__class__ in _HOLDING:
+        for suffix, item in held_in(state, value):
             if item.__class__ in _READ:
-                read(m, state, item, node, name, depth - 1)
-    elif depth and isinstance(value, Instance):
-        for attribute, item in (state.attributes.get(value) or {}).items():
-            if item.__class__ in _READ:
-                read(m, state, item, node, f"{name}.{attribute}", depth - 1)
+                read(m, state, item, node, name + suffix, depth - 1)
 
 
-_READ = frozenset({Tensor, Choice, Container, Instance})  # what may be a tensor or hold one
+_HOLDING = frozenset({Container, Instance, Method, Partial})
+_READ = frozenset({Tensor, Choice}) | _HOLDING  # what may be a tensor or hold one
 
 
 def _apart(tensor: Tensor, record: WriteRecord) -> bool:

@@ -32,17 +32,22 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
         bind(m, state, target.value, value)
     elif isinstance(target, ast.Attribute):
         owner = m.evaluate(state, target.value)
-        for option in options(owner):
-            if isinstance(option, Tensor) and target.attr == "requires_grad":
-                ask_grad(state, option, value, target)
-            elif isinstance(option, (Instance, Tensor)):
-                if isinstance(option, Instance):
-                    classes.add_layer(state, option, target.attr, value)
-                state.attributes_of(option)[target.attr] = value
-            elif isinstance(option, Class) and (holder := m.statics.get(option.info)) is not None:
-                state.attributes_of(holder)[target.attr] = value
+        set_attribute(m, state, owner, target.attr, value, target)
     elif isinstance(target, ast.Subscript):
         m.store(state, target, value)
+
+
+def set_attribute(m: Machine, state: State, owner: Value, name: str, value: Value, at: ast.AST) -> None:
+    """`owner.name = value`."""
+    for option in options(owner):
+        if isinstance(option, Tensor) and name == "requires_grad":
+            ask_grad(state, option, value, at)
+        elif isinstance(option, (Instance, Tensor)):
+            if isinstance(option, Instance):
+                classes.add_layer(state, option, name, value)
+            state.attributes_of(option)[name] = value
+        elif isinstance(option, Class) and (holder := m.statics.get(option.info)) is not None:
+            state.attributes_of(holder)[name] = value
 
 
 def _frame_for(m: Machine, state: State, name: str) -> int:

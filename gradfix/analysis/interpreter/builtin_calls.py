@@ -31,7 +31,7 @@ from gradfix.analysis.domain.values import (
     tensors,
 )
 from gradfix.analysis.hazards import cuts
-from gradfix.analysis.interpreter import classes, iterators, itertools_calls
+from gradfix.analysis.interpreter import bindings, classes, iterators, itertools_calls
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import arrays, objects, operators
 
@@ -122,6 +122,9 @@ def _builtin(
         return Number("bool")
     if name == "getattr" and len(args) >= 2 and isinstance(args[1], Const) and isinstance(args[1].value, str):
         return objects.attribute(m, state, first, args[1].value, at)
+    if name == "setattr" and len(args) == 3 and isinstance(args[1], Const) and isinstance(args[1].value, str):
+        bindings.set_attribute(m, state, first, args[1].value, args[2], at)
+        return NONE
     if name == "next" and isinstance(first, Suspended):
         items = item_access.iterated(m, state, first, at)
         return items.values[0] if items.values else UNKNOWN

@@ -18,7 +18,7 @@ from gradfix.analysis.domain.values import (
     Value,
 )
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.interpreter.expressions import evaluate
+from gradfix.analysis.interpreter.expressions import defaults, evaluate
 
 
 def grad_mode(value: Value) -> Tracked | None:
@@ -70,14 +70,9 @@ def _decorated(m: Machine, state: State, made: Function, decorators: list[ast.ex
 
 
 def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
-    arguments = info.node.args
     decorators = [] if isinstance(info.node, ast.Lambda) else info.node.decorator_list
-    positional = [*arguments.posonlyargs, *arguments.args]
-    pairs = list(zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True))
-    pairs += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]
-    defaults = tuple((a.arg, evaluate(m, state, d)) for a, d in pairs)
     off = turns_grad_off(m, state, decorators)
-    return Function(info, m.scope.frames, None, defaults, off)
+    return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), off)
 
 
 def qualified(m: Machine, name: str) -> str:
@@ -96,7 +91,7 @@ def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
             bases.append(value.name)
     info = ClassInfo(node, qualified(m, node.name), tuple(bases), {})
     for statement in node.body:
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and not _only_stores(statement):
             method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", info)
             info.methods[statement.name] = method
             m.functions[method] = (m.scope.frames, info)
@@ -106,6 +101,11 @@ def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
                 m.decorated[method] = decorated
     _run_body(m, state, info)
     return Class(info, m.scope.frames)
+
+
+def _only_stores(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """`@h.setter`, `@h.deleter`: the name stays that of what reads the property."""
+    return any(isinstance(d, ast.Attribute) and d.attr in ("setter", "deleter") for d in method.decorator_list)
 
 
 def _run_body(m: Machine, state: State, info: ClassInfo) -> None:

@@ -285,7 +285,15 @@ def _comprehension(
 
 def _lambda(m: Machine, state: State, node: ast.Lambda) -> Value:
     info = FunctionInfo(node, f"{m.scope.qualname}.<lambda>")
-    return Function(info, m.scope.frames)
+    return Function(info, m.scope.frames, None, defaults(m, state, node.args))
+
+
+def defaults(m: Machine, state: State, arguments: ast.arguments) -> tuple[tuple[str, Value], ...]:
+    """What the parameters of a function are where a call leaves them out: evaluated once, where it is defined."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    pairs = list(zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True))
+    pairs += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]
+    return tuple((a.arg, evaluate(m, state, d)) for a, d in pairs)
 
 
 def _named(m: Machine, state: State, node: ast.NamedExpr) -> Value:

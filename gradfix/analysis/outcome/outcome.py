@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import BackwardRecord, FillRecord, HazardNote, WriteRecord
@@ -161,11 +162,27 @@ def _hazard(m: Machine, record: WriteRecord, note: HazardNote) -> Hazard:
 
 
 def _obstacles(m: Machine, record: WriteRecord) -> tuple[Obstacle, ...]:
-    found = list(record.obstacles.values())
+    found = [*record.obstacles.values(), *_between_links(m, record)]
     if not record.storages.isdisjoint(m.grad_read):
         root = root_of(record.target)
         found.append(Obstacle(ObstacleKind.LEAF_GRAD_READ, ast.unparse(root if root is not None else record.target)))
     return tuple(found)
+
+
+def _between_links(m: Machine, record: WriteRecord) -> list[Obstacle]:
+    """Reads between the links of `y.mul_(2).div_(f())`: a rewrite of the last link takes all of them."""
+    known = {obstacle.name for obstacle in record.obstacles.values() if obstacle.kind in _READS}
+    found: list[Obstacle] = []
+    node: ast.AST = record.node
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call):
+        node = node.func.value
+        earlier = m.writing.get(id(node))
+        reads = () if earlier is None or earlier.form is not WriteForm.METHOD else earlier.obstacles.values()
+        found += [replace(o, replay=None) for o in reads if o.kind in _READS and o.name not in known]
+    return found
+
+
+_READS = frozenset({ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ, ObstacleKind.ARGUMENT_READ})
 
 
 def facts_of_fills(m: Machine, writes: tuple[Write, ...], ordinals: Ordinals) -> tuple[ConditionalFill, ...]:

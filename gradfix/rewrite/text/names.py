@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -20,9 +20,9 @@ _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _SCOPES = (*_FUNCTIONS, ast.ClassDef)
 
 
-def fresh(source: Source, *wishes: str) -> str:
-    """The first of `wishes` that is no name anywhere in the source, else the last with a number."""
-    taken = _identifiers(source.text)
+def fresh(source: Source, *wishes: str, besides: Sequence[str] = ()) -> str:
+    """The first of `wishes` that is no name anywhere in the source or in `besides`, else the last with a number."""
+    taken = _identifiers(source.text).union(besides)
     for wish in wishes:
         if wish not in taken:
             return wish
@@ -81,6 +81,13 @@ def visible_to_calls(source: Source, statement: ast.stmt, place: ast.expr) -> bo
         return True
     scope = _scope_of(_tree(source.text), statement)
     return any(_is_mentioned(inner, place.id) for inner in _functions_in(scope))
+
+
+def asks_property(source: Source, expression: ast.expr) -> bool:
+    """Whether an attribute in `expression` has the name of a decorated function: a property, as far as one can see."""
+    asked = {node.attr for node in ast.walk(expression) if isinstance(node, ast.Attribute)}
+    defined = (node for node in ast.walk(_tree(source.text)) if isinstance(node, ast.FunctionDef))
+    return any(node.name in asked for node in defined if node.decorator_list) if asked else False
 
 
 def is_local(source: Source, statement: ast.stmt, name: str) -> bool:

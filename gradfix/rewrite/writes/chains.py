@@ -87,7 +87,10 @@ def reads_between(source: Source, write: Write, chain: Chain, spelling: Spelling
     if place is None or not later:
         return False
     seen = names.visible_to_calls(source, write.statement, place)
-    return any(mentions(a, place) or (seen and not is_effectless(a, spelling)) for a in later)
+    return any(
+        mentions(a, place) or (seen and (names.asks_property(source, a) or not is_effectless(a, spelling)))
+        for a in later
+    )
 
 
 def use_of(statement: ast.stmt, call: ast.Call, place: ast.expr) -> Use:
