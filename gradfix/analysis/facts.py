@@ -62,6 +62,7 @@ class IndexItem:
     rank: int | None = None  # of a MASK or TENSOR
     ranked: bool = False  # a TENSOR of at least one dimension, even if `rank` isn't known
     is_tensor: bool = False  # a TENSOR proven to be a torch tensor, not a list, range or array
+    takes_view: bool = False  # UNKNOWN: a tuple under a name, of ints, slices and the like
 
 
 class ValueKind(Enum):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from gradfix.analysis.domain.values import Choice, Const, Container, Number, Tensor, Value
+from gradfix.analysis.domain.values import UNKNOWN, Choice, Const, Container, Number, Tensor, Value
 from gradfix.analysis.facts import IndexItem, IndexKind
 
 Shape = tuple[int | None, ...]
@@ -16,20 +16,44 @@ _MASK = re.compile(r"(^|_)masks?$")
 _ADVANCED = frozenset({IndexKind.TENSOR, IndexKind.MASK})
 _INTEGERS = frozenset({"int64", "int32", "int16", "int8"})
 
-
-def index_items(index: ast.expr, evaluate: Callable[[ast.expr], Value]) -> tuple[IndexItem, ...]:
-    """The items of an index expression."""
-    parts = index.elts if isinstance(index, ast.Tuple) else [index]
-    return tuple(_item(part, evaluate) for part in parts)
+Evaluate = Callable[[ast.expr], Value]
+Parts = Callable[[Container], Sequence[Value]]
 
 
-def _item(node: ast.expr, evaluate: Callable[[ast.expr], Value]) -> IndexItem:
+def index_items(index: ast.expr, evaluate: Evaluate, parts: Parts) -> tuple[IndexItem, ...]:
+    """The items of an index expression; a tuple that isn't spelled out is one, and may be many: `parts` has them."""
+    if isinstance(index, ast.Tuple):
+        return tuple(_item(part, _evaluated(part, evaluate)) for part in index.elts)
+    value = _evaluated(index, evaluate)
+    return (_several(index, value, parts) or _item(index, value),)
+
+
+def _evaluated(node: ast.expr, evaluate: Evaluate) -> Value:
+    if not isinstance(node, ast.Slice):
+        return evaluate(node)
+    for part in (node.lower, node.upper, node.step):
+        if part is not None:
+            evaluate(part)
+    return UNKNOWN
+
+
+def _several(node: ast.expr, index: Value, parts: Parts) -> IndexItem | None:
+    """A tuple that is more than one index; None for anything else, and where one of its parts is an advanced one."""
+    if isinstance(index, Const) and isinstance(index.value, tuple):
+        held: Sequence[Value] = [Const(part) for part in index.value]
+    elif isinstance(index, Container) and index.kind == "tuple":
+        held = parts(index)
+    else:
+        return None
+    basic = is_basic(tuple(_item(node, part) for part in held))
+    if basic is False or any(isinstance(part, Tensor) and part.shape != () for part in held):
+        return None
+    return IndexItem(IndexKind.UNKNOWN, node, takes_view=basic is True)
+
+
+def _item(node: ast.expr, value: Value) -> IndexItem:
     if isinstance(node, ast.Slice):
-        for part in (node.lower, node.upper, node.step):
-            if part is not None:
-                evaluate(part)
         return IndexItem(IndexKind.SLICE, node)
-    value = evaluate(node)
     kind, constant, rank = _kind(value)
     if isinstance(node, ast.List) and all(_constant(part) is not None for part in node.elts):
         rank = 1
@@ -79,7 +103,7 @@ def _depth(constant: tuple[object, ...]) -> int | None:
 
 def is_basic(items: tuple[IndexItem, ...]) -> bool | None:
     """True for a view, False for a copy (advanced indexing), None when the analysis can't tell."""
-    if all(item.kind in _BASIC for item in items):
+    if all(item.kind in _BASIC or item.takes_view for item in items):
         return True
     if any(item.kind is IndexKind.MASK for item in items):
         return False

@@ -255,6 +255,7 @@ def join_index(a: tuple[IndexItem, ...], b: tuple[IndexItem, ...]) -> tuple[Inde
             m.rank if m.rank == n.rank else None,
             m.ranked and n.ranked,
             m.is_tensor and n.is_tensor,
+            m.takes_view and n.takes_view,
         )
         for m, n in zip(a, b, strict=True)
     )

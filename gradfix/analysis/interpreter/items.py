@@ -44,12 +44,25 @@ def subscript(
     """`base[index]`, read."""
     if isinstance(base, (Symbol, Class)):
         return base
-    items = index_items(node.slice, evaluate)
+    items = index_items(node.slice, evaluate, lambda held: _parts_of(state, held))
     result: Value | None = None
     for option in options(base):
         value = _item_of(m, state, option, items, node)
         result = value if result is None else merge(result, value)
     return UNKNOWN if result is None else result
+
+
+def index_of(m: Machine, state: State, target: ast.Subscript) -> tuple[IndexItem, ...]:
+    """The items of the index in `target`, which is written to."""
+    return index_items(target.slice, lambda part: index_value(m, state, part), lambda held: _parts_of(state, held))
+
+
+def _parts_of(state: State, held: Container) -> tuple[Value, ...]:
+    """What a tuple holds; something unknown for what isn't known of it."""
+    items = state.items.get(held)
+    if items is None or not items.exact:
+        return (*(() if items is None else items.values), UNKNOWN)
+    return items.values
 
 
 def index_value(m: Machine, state: State, part: ast.expr) -> Value:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Number, Origin, Suspended, Tensor, Value
+from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Method, Number, Origin, Suspended, Tensor, Value
 from gradfix.analysis.interpreter import items as item_access
 
 
@@ -17,6 +17,8 @@ def iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast
     """`zip(…)`, `list(…)`, `map(…)` and the others."""
     if args and isinstance(args[0], Suspended) and name in ("enumerate", "iter"):
         return replace(args[0], numbered=args[0].numbered or name == "enumerate")
+    if args and isinstance(args[0], Tensor) and args[0].known and name == "reversed":
+        args = [m.call_value(state, Method(args[0], "flip"), [Const(0)], {}, at)]  # what Tensor.__reversed__ does
     made = Container("tuple" if name == "tuple" else "list")
     parts = [item_access.iterated(m, state, value, at) for value in args]
     if name == "enumerate" and parts:

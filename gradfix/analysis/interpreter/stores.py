@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
-from gradfix.analysis.domain.indexing import index_items, is_key
+from gradfix.analysis.domain.indexing import is_key
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, save
 from gradfix.analysis.domain.python_values import number_type
@@ -77,7 +77,7 @@ def store(m: Machine, state: State, target: ast.Subscript, value: Value) -> None
 
 def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, expression: ast.expr | None) -> None:
     base = evaluate(m, state, target.value)
-    items = index_items(target.slice, lambda part: item_access.index_value(m, state, part))
+    items = item_access.index_of(m, state, target)
     for option in options(base):
         if isinstance(option, Container):
             store_item(m, state, option, target.slice, value)
@@ -251,7 +251,7 @@ def _write_arithmetic(m: Machine, state: State, site: Site, target: Tensor, valu
 
 def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.Subscript, symbol: str) -> None:
     base = evaluate(m, state, target.value)
-    items = index_items(target.slice, lambda part: item_access.index_value(m, state, part))
+    items = item_access.index_of(m, state, target)
     value = evaluate(m, state, node.value)
     m.note_operand(node, node.value, value)
     for option in options(base):

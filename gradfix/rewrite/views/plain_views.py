@@ -19,7 +19,7 @@ from gradfix.rewrite.text.scopes import path_to
 from gradfix.source import Source
 
 _SPLITTING = frozenset({"unbind", "chunk", "split"})
-_ITERATING = frozenset({"enumerate", "zip", "reversed", "list", "tuple", "iter"})
+_ITERATING = frozenset({"enumerate", "zip", "list", "tuple", "iter"})  # `reversed(y)` copies
 _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 _UNPACKED = 4  # parts that are written out one by one
 _COMPUTED = Refusal(
