@@ -23,6 +23,15 @@ PROGRAMS = {
     ),
     "a list of targets": ("[h[0], h[1]] = both(h[1], h[2])\n", "[h_value, h_value2] = both(h[1], h[2])"),
     "the name is taken": ("h_value = 2\nh[0], h[1] = both(h[1], h_value * h[2])\n", "h_value2, h_value3 = "),
+    "all names are taken": (
+        "h_value = h_value2 = h_value3 = 2\nh[0], h[1] = both(h[1], h_value * h[2])\n",
+        "h_value3_2, h_value3_3 = ",
+    ),
+    "a name that finding the other place reads": (
+        "i = 0\ndef place():\n    return i\nh[place()], i = both(h[1], h[2])[0], h[0].argmin() + 1\n",
+        "h_value, i_value = ",
+    ),
+    "parts in reverse, which are copies": ("h[0], h[1], h[2] = reversed(h)\n", " = reversed(h)"),
     "a loop that carries two states": (
         "for t in range(1, 3):\n    h[t], c[t] = both(h[t - 1], c[t - 1])\n",
         "h_value, c_value = both(h_list[t - 1], c_list[t - 1])",

@@ -45,17 +45,21 @@ def one_by_one(source: Source, read: Tree, write: Write, clones: Sequence[str] =
 
 
 def _names_for(source: Source, targets: Sequence[ast.expr]) -> list[str | None]:
-    """A new name for each target that is a write; None for a variable that no other target is spelled with."""
+    """A new name for each target that is a write; None for a variable that no other target can read."""
     given: list[str | None] = []
     for target in targets:
-        others = [inner for other in targets if other is not target for inner in ast.walk(other)]
-        if isinstance(target, ast.Name) and not any(isinstance(o, ast.Name) and o.id == target.id for o in others):
+        if isinstance(target, ast.Name) and not any(_may_read(o, target.id) for o in targets if o is not target):
             given.append(None)
             continue
         root = _root(target)
         wishes = [f"{root}_value", *(f"{root}_value{n}" for n in range(2, len(targets) + 2))]
-        given.append(names.fresh(source, *[wish for wish in wishes if wish not in given]))
+        given.append(names.fresh(source, *wishes, besides=[name for name in given if name is not None]))
     return given
+
+
+def _may_read(target: ast.expr, name: str) -> bool:
+    """Whether finding the place `target` reads the variable `name`, or calls something that may."""
+    return any(isinstance(n, ast.Call) or (isinstance(n, ast.Name) and n.id == name) for n in ast.walk(target))
 
 
 def _root(target: ast.expr) -> str:
