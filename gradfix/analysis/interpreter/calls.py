@@ -238,6 +238,8 @@ def _method(
         return custom_functions.apply(m, state, receiver.info, args, at)
     if callee.name in hooks.NAMES and isinstance(receiver, (Layer, Instance, Container)):
         return hooks.register(m, state, receiver, callee.name, args, keywords)
+    if isinstance(receiver, Container) and receiver.kind == hooks.HANDLE and callee.name == "remove":
+        return hooks.remove(m, state, receiver)
     if isinstance(receiver, Container):
         return builtin_calls.container_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Instance) and callee.name == "__init__":

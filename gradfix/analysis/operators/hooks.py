@@ -14,6 +14,7 @@ from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Inst
 Module = Instance | Layer | Container
 _SLOTS = {"register_forward_pre_hook": "<before forward>", "register_forward_hook": "<after forward>"}
 NAMES = frozenset(_SLOTS)
+HANDLE = "handle"  # the kind of container that stands for what `register_forward_hook` gives
 _BEFORE, _AFTER = _SLOTS.values()
 _PERHAPS = "?"  # after the slot of hooks that not every run registers
 _EVERY = (*_SLOTS.values(), *(slot + _PERHAPS for slot in _SLOTS.values()))
@@ -22,17 +23,44 @@ _EVERY = (*_SLOTS.values(), *(slot + _PERHAPS for slot in _SLOTS.values()))
 def register(
     m: Machine, state: State, owner: Module, name: str, args: Sequence[Value], keywords: Mapping[str, Value]
 ) -> Value:
-    """`owner.register_forward_hook(hook)`."""
+    """`owner.register_forward_hook(hook)`; the handle that it gives knows both."""
     hook = args[0] if args else keywords.get("hook", UNKNOWN)
     if keywords.get("with_kwargs", Const(False)) != Const(False) or isinstance(hook, Unknown):
         return UNKNOWN
-    slots = state.attributes_of(owner)
     slot = _SLOTS[name] + (_PERHAPS if m.arms else "")
-    held = slots.get(slot)
-    before = state.items.get(held) if isinstance(held, Container) else None
-    slots[slot] = made = Container("list")
-    state.items[made] = Items((*(before.values if before is not None else ()), hook), True)
-    return UNKNOWN
+    held = _held(state, owner, slot)
+    first = keywords.get("prepend", Const(False)) == Const(True)
+    _hold(state, owner, slot, (hook, *held) if first else (*held, hook))
+    handle = Container(HANDLE)
+    state.items[handle] = Items((owner, hook), True)
+    return handle
+
+
+def remove(m: Machine, state: State, handle: Container) -> Value:
+    """`handle.remove()`: the hook isn't called any more, by some runs where only some come by here."""
+    known = state.items.get(handle)
+    owner, hook = (UNKNOWN, UNKNOWN) if known is None else known.values
+    if not isinstance(owner, (Instance, Layer, Container)):
+        return NONE
+    for slot in _EVERY:
+        held = _held(state, owner, slot)
+        if hook in held:
+            _hold(state, owner, slot, tuple(other for other in held if other is not hook))
+            if m.arms:
+                kept = slot.removesuffix(_PERHAPS) + _PERHAPS
+                _hold(state, owner, kept, (*_held(state, owner, kept), hook))
+    return NONE
+
+
+def _held(state: State, owner: Module, slot: str) -> tuple[Value, ...]:
+    held = (state.attributes.get(owner) or {}).get(slot)
+    items = state.items.get(held) if isinstance(held, Container) else None
+    return () if items is None else items.values
+
+
+def _hold(state: State, owner: Module, slot: str, hooks: tuple[Value, ...]) -> None:
+    state.attributes_of(owner)[slot] = made = Container("list")
+    state.items[made] = Items(hooks, True)
 
 
 def around(
@@ -68,9 +96,7 @@ class _Registered:
 def _registered(m: Machine, state: State, owner: Module, slot: str, at: ast.Call) -> list[_Registered]:
     found = []
     for name in (slot, slot + _PERHAPS):
-        held = (state.attributes.get(owner) or {}).get(name)
-        items = state.items.get(held) if isinstance(held, Container) else None
-        hooks = items.values if items is not None else ()
+        hooks = _held(state, owner, name)
         found += [_Registered(hook, _place(m, at, name, i), name == slot) for i, hook in enumerate(hooks)]
     return found
 
