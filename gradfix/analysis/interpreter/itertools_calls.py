@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import (
+    combinations,
+    combinations_with_replacement,
+    islice,
+    pairwise,
+    permutations,
+    zip_longest,
+)
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, at_most_twice
@@ -28,6 +35,9 @@ def call(
         return _listed(state, _joined(parts, whole=inner.exact))
     if name in _ITERATING and parts:
         return _listed(state, _ITERATING[name](state, parts))
+    if name in (*_PICKS, "pairwise") and args:
+        size = args[1] if len(args) > 1 else keywords.get("r", UNKNOWN)
+        return _listed(state, _picked(state, name, item_access.iterated(m, state, args[0], at), size))
     if name == "islice" and args:
         held = item_access.iterated(m, state, args[0], at)
         numbers = [value.value for value in args[1:] if isinstance(value, Const)]
@@ -70,6 +80,25 @@ def _paired(state: State, parts: Sequence[Items]) -> Items:
     columns = [part.values or (UNKNOWN,) for part in parts]
     rows = [_row(state, row) for row in zip_longest(*columns, fillvalue=UNKNOWN)]
     return Items(tuple(rows), all(part.exact for part in parts))
+
+
+_PICKS: Mapping[str, Callable[[Iterable[Value], int], Iterable[tuple[Value, ...]]]] = {
+    "combinations": combinations,
+    "permutations": permutations,
+    "combinations_with_replacement": combinations_with_replacement,
+}
+
+
+def _picked(state: State, name: str, items: Items, size: Value) -> Items:
+    """`pairwise`, and rows of `size` out of the items; of many, the first rows."""
+    if name == "pairwise":
+        found: Iterable[tuple[Value, ...]] = pairwise(items.values)
+    elif isinstance(size, Const) and isinstance(size.value, int) and size.value >= 0:
+        found = _PICKS[name](items.values, size.value)
+    else:
+        return Items((UNKNOWN,), False)
+    rows = list(islice(found, _MOST + 1))
+    return Items(tuple(_row(state, row) for row in rows[:_MOST]), items.exact and len(rows) <= _MOST)
 
 
 def _row(state: State, values: Sequence[Value]) -> Container:

@@ -8,12 +8,18 @@ from gradfix.analysis.cut_kinds import CutEffect
 from gradfix.analysis.facts import Cut, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
+from gradfix.rewrite.grounds.places import is_writing
 from gradfix.rewrite.text import names
 from gradfix.source import Source, Span
 
 _OFF = frozenset({"no_grad", "inference_mode"})
 _MEANT = Refusal(
     RefusalKind.LEAF, "what is computed with gradients off has no graph", "compute what the loss needs outside of it"
+)
+_UPDATES = Refusal(
+    RefusalKind.LEAF,
+    "the block also writes to something, which may be an update that gradients must be off for",
+    "leave the update in the block, and compute the loss behind it",
 )
 
 
@@ -27,11 +33,20 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
         return _MEANT if len(switches) != 1 else _without_line(source, switches[0])
     if not isinstance(node, (ast.With, ast.AsyncWith)):
         return _MEANT
+    if any(_writes(inner) for statement in node.body for inner in ast.walk(statement)):
+        return _UPDATES
     found = [item.context_expr for item in node.items if _turns_off(item.context_expr)]
     if len(found) != 1:
         return _MEANT
     text = f"{names.torch_name(spelling, 'enable_grad')}()"
     return (Edit(source.span_of(found[0]), text), *names.import_torch(source, spelling, text))
+
+
+def _writes(node: ast.AST) -> bool:
+    """`w -= step`, `w[0] = 1`, `w.clamp_(0)`."""
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Attribute) and is_writing(node.func.attr)
+    return isinstance(node, ast.AugAssign) or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store))
 
 
 def _turns_off(node: ast.expr) -> bool:
