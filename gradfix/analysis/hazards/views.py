@@ -7,7 +7,7 @@ and is read later, would miss it.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Symbol, Tensor
-from gradfix.analysis.facts import WriteForm
+from gradfix.analysis.facts import IndexKind, WriteForm
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.scopes import Parents, names_in, parents, stored_in
 from gradfix.analysis.view_facts import NamedView
@@ -40,7 +40,8 @@ _FAR = 64  # writes before this one that are told of it
 
 def note(state: State, m: Machine, record: WriteRecord, tensor: Tensor, key: int) -> None:
     """Before a write is stamped: what it is to the writes before it."""
-    record.is_sure = record.is_sure and tensor.view is not ViewKind.MAYBE and len(tensor.storages) == 1
+    spelled = _names_numbers(m, every_node(record.target))
+    record.is_sure = record.is_sure and spelled and tensor.view is not ViewKind.MAYBE and len(tensor.storages) == 1
     for storage in tensor.storages:
         stamp, seen = state.log.get(storage), 0
         while stamp is not None and seen < _FAR:
@@ -120,7 +121,15 @@ def _taken(m: Machine, state: State, name: str, held: Tensor) -> NamedView | Non
         return None
     view = NamedView(name, node, base)
     numbers = (m.look(state, inner) for inner in _arguments(view) if isinstance(inner, ast.Name))
-    return None if any(isinstance(number, Tensor) for number in numbers) else view
+    if any(isinstance(number, Tensor) for number in numbers):
+        return None
+    return view if _names_numbers(m, _arguments(view)) else None
+
+
+def _names_numbers(m: Machine, nodes: Iterable[ast.AST]) -> bool:
+    """Whether names that stand as an index are known to stand for one number: no tuple, slice or None."""
+    items = (item for node in nodes for item in m.picks.get(id(node), ()))
+    return all(item.kind is IndexKind.INT for item in items if isinstance(item.node, ast.Name))
 
 
 def _viewed(m: Machine, state: State, node: ast.expr) -> ast.expr | None:
