@@ -108,10 +108,11 @@ def fix(
 ) -> FixResult:
     """Apply fixes in passes until none is left to apply.
 
-    Of a finding with a `Declined` fix the next best one is applied. Fixes that overlap wait for the next pass, and so
-    do further writes to a storage that a fix renews: mostly they are harmless then, and a copy is saved. A fix whose
-    result Python can't parse is left, with the reason, and so is one after which its finding comes back. Raises
-    `FileProblem` as `check_source`, and when the fixes undo each other or don't settle in `MAX_PASSES` passes.
+    Of a finding with a `Declined` fix the next best one is applied. Fixes that change one line wait for the next
+    pass, and so do further writes to a storage that a fix renews: mostly they are harmless then, and a copy is
+    saved. A fix whose result Python can't parse is left, with the reason, and so is one after which its finding
+    comes back. Raises `FileProblem` as `check_source`, and when the fixes undo each other or don't settle in
+    `MAX_PASSES` passes.
     """
     originals = check_source(source, codemods, policy.torch, policy.severity, imports)
     returning: frozenset[Identity] = frozenset()
@@ -240,10 +241,11 @@ class _Work:
                 left.append(replace(option.result, status=Status.LEFT, refusal=why))
                 continue
             storage = _storage(option)
-            if (patient and storage in renewed) or places.collides(option.here):
+            here = [_whole_lines(current, edit) for edit in option.here]
+            if (patient and storage in renewed) or places.collides(here):
                 continue
             taken.append(option)
-            places.take(option.here)
+            places.take(here)
             if storage is not None:
                 renewed.add(storage)
         parsing, broken = _split_by_parsing(current, taken)
@@ -352,6 +354,14 @@ def _fix_at_home(fix: Fix, origins: Origins) -> Fix | None:
             return None
         moved.append(Edit(span, edit.text))
     return replace(fix, edits=tuple(moved))
+
+
+def _whole_lines(source: Source, edit: Edit) -> Edit:
+    """An edit as wide as the lines it changes: another fix must see what this one made of them."""
+    if not len(edit.span) or edit.span.end > len(source.text):
+        return edit
+    first, last = (source.position(at).line for at in (edit.span.start, edit.span.end - 1))
+    return replace(edit, span=Span(source.line_span(first).start, source.line_span(last).end))
 
 
 def _split_by_parsing(current: Source, batch: Sequence[_Option]) -> tuple[list[_Option], list[_Option]]:

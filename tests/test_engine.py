@@ -62,6 +62,13 @@ def test_overlapping_fixes_wait_for_the_next_pass() -> None:
     assert [(r.finding.code, r.passes) for r in result.applied] == [("GF902", 1), ("GF901", 2)]
 
 
+def test_of_two_fixes_in_one_line_the_second_sees_what_the_first_made() -> None:
+    left, right = replacing(r"\ba\b", "b", code="GF901"), replacing(r"\bc\b", "d", code="GF902", name="right")
+    result = _fix("a + c\nc\n", left, right)
+    assert edit_sets.apply("a + c\nc\n", result.edits) == "b + d\nd\n"
+    assert result.passes == 3  # the last of them finds nothing
+
+
 def test_two_fixes_that_add_the_same_import_add_it_once() -> None:
     adding = replacing("bad", "good", at_top="import torch\n")
     assert _fixed("bad\nbad\n", adding) == "import torch\ngood\ngood\n"

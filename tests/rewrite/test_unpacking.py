@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from programs import assert_cured, fixed
 
-pytest.importorskip("torch")
+from gradfix import edits, engine, registry
+from gradfix.findings import Severity
+from gradfix.source import Source
+
+torch = pytest.importorskip("torch")
 
 HEAD = (
     "import torch\n\n\ndef both(a, b):\n    return torch.tanh(a * b), a.exp() + b\n\n\n"
@@ -52,3 +58,23 @@ def test_what_is_nested_starred_or_chained_stays(targets: str) -> None:
     value = "both(h[1], h[2])" if "(" not in targets else "(h[0], both(h[1], h[2]))"
     text = f"{HEAD}{targets} = {value}\n{END}"
     assert f"{targets} = {value}\n" in fixed(text)
+
+
+@pytest.mark.parametrize("value", ["h[1], h[0]", "h[1] * 2, h[0]", "h[1].view(2), h[0].clone()", "reversed(h[:2])"])
+def test_of_a_clone_the_values_see_the_writes_that_they_would_have_seen(value: str) -> None:
+    text = "import torch\nx = torch.randn(3, 2, requires_grad=True)\nh = x.sigmoid()\nh[0], h[1] = " + value + "\n"
+    before, after = (run(program) for program in (text, clone_form(text)))
+    assert torch.equal(before, after)
+
+
+def clone_form(text: str) -> str:
+    source = Source.from_text("program.py", text)
+    policy = engine.Policy(severity=Severity.INFO, form="clone")
+    return edits.apply(text, engine.fix(source, registry.builtin(), policy).edits)
+
+
+def run(text: str) -> Any:
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(text, names)
+    return names["h"].detach()

@@ -18,7 +18,7 @@ from gradfix.rewrite.text.tree import Tree
 from gradfix.rewrite.views import replays
 from gradfix.rewrite.writes import ladder
 from gradfix.rewrite.writes.ladder import Form
-from gradfix.rewrite.writes.unpacking import one_by_one
+from gradfix.rewrite.writes.unpacking import NESTED, are_places, may_show, one_by_one
 from gradfix.source import Source
 
 Edits = tuple[Edit, ...]
@@ -171,7 +171,9 @@ def _clone(source: Source, site: sites.Site, read: Tree, write: Write, spelling:
     if not any(_needs_hoist(source, write, value, place, spelling) for place in places):
         return replays.cloned_early(source, write) or sites.prepend(site, clones)
     if is_unpacked(write) and any(mentions(value, place) for place in places):
-        lines = one_by_one(source, read, write, clones)
+        if are_places(value):
+            return replays.cloned_early(source, write) or sites.prepend(site, clones)
+        lines = NESTED if may_show(value) else one_by_one(source, read, write, clones)
         return lines if isinstance(lines, Refusal) else sites.replace(site, lines)
     hoist, rest = _hoisted(read, temporary(source))
     return sites.replace(site, [hoist, *clones, rest])

@@ -16,8 +16,10 @@ from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.tree import Tree
 from gradfix.source import Source
+from gradfix.torch_ops import ViewKind, function, method
 
-_NESTED = Refusal(
+_HANDING = frozenset("reversed zip map filter iter list tuple sorted enumerate next".split())
+NESTED = Refusal(
     RefusalKind.ORDER,
     "the values of this multiple assignment read the tensor that it writes",
     "assign the values to names first, then write them one after the other",
@@ -28,12 +30,12 @@ def one_by_one(source: Source, read: Tree, write: Write, clones: Sequence[str] =
     """The statements that the multiple assignment `write` is taken apart into, `clones` between values and writes."""
     node, statement = write.node, read.statement
     if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(statement, cst.Assign):
-        return _NESTED
+        return NESTED
     targets, unpacked = node.targets[0], statement.targets[0]
     if not isinstance(targets, (ast.Tuple, ast.List)) or not isinstance(unpacked.target, (cst.Tuple, cst.List)):
-        return _NESTED
+        return NESTED
     if any(isinstance(target, (ast.Tuple, ast.List, ast.Starred)) for target in targets.elts):
-        return _NESTED
+        return NESTED
     given = _names_for(source, targets.elts)
     elements = list(unpacked.target.elements)
     pairs = list(zip(elements, given, strict=True))
@@ -42,6 +44,34 @@ def one_by_one(source: Source, read: Tree, write: Write, clones: Sequence[str] =
     first = read.code(statement.with_changes(targets=[target]))
     writes = [read.line("{place} = {value}", place=e.value, value=cst.Name(n)) for e, n in pairs if n is not None]
     return [first, *clones, *writes]
+
+
+def are_places(value: ast.expr) -> bool:
+    """Whether the values are read where they stand, `y[1], y[0]`: taking them computes nothing that backward needs."""
+    parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]
+    return all(_is_place(part) for part in parts)
+
+
+def may_show(value: ast.expr) -> bool:
+    """Whether one of the values may be a view of what is written, and change with it."""
+    if isinstance(value, (ast.Tuple, ast.List)):
+        return any(may_show(part) for part in value.elts)
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        op = method(value.func.attr) or function(ast.unparse(value.func))
+        return op is not None and any(output.view is not ViewKind.NONE for output in op.outputs)
+    if isinstance(value, ast.Call):
+        return isinstance(value.func, ast.Name) and value.func.id in _HANDING
+    return not isinstance(value, (ast.BinOp, ast.UnaryOp, ast.Compare, ast.Constant))
+
+
+def _is_place(node: ast.expr) -> bool:
+    while isinstance(node, (ast.Subscript, ast.Attribute)):
+        if isinstance(node, ast.Subscript) and any(
+            isinstance(n, (ast.Call, ast.NamedExpr)) for n in ast.walk(node.slice)
+        ):
+            return False
+        node = node.value
+    return isinstance(node, (ast.Name, ast.Constant))
 
 
 def _names_for(source: Source, targets: Sequence[ast.expr]) -> list[str | None]:
