@@ -178,3 +178,13 @@ def test_a_call_that_was_given_the_tensor_before(holder: str) -> None:
         "y.mul_",
     )
     assert certain(write) == {ObstacleKind.ALIAS_READ}
+
+
+def test_what_is_only_called_a_mask_may_be_a_slice() -> None:
+    program = "def f(x, {index}):\n    y = torch.exp(x)\n    r = y[{index}]\n    r.mul_(2)\n    return y + r.sum()\n"
+    named = write_at(program.format(index="mask"), "r.mul_")
+    assert not named.hazards
+    assert {o.kind for o in named.obstacles if not o.certain} == {ObstacleKind.ESCAPED}
+    proven = write_at(program.format(index="k").replace("[k]", "[x > 0]"), "r.mul_")
+    assert not proven.hazards
+    assert not proven.obstacles

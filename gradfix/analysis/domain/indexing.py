@@ -109,11 +109,15 @@ def is_basic(items: tuple[IndexItem, ...]) -> bool | None:
         return False
     if any(item.kind is IndexKind.TENSOR and item.ranked for item in items):
         return False
-    return False if any(item.kind is IndexKind.UNKNOWN and _calls_itself_mask(item.node) for item in items) else None
+    return None
 
 
-def _calls_itself_mask(node: ast.expr) -> bool:
-    """What is inverted, and what has the name of a mask, isn't one number."""
+def calls_itself_mask(items: tuple[IndexItem, ...]) -> bool:
+    """Whether an item that nothing is known of is inverted, or has the name of a mask: hardly a number or a slice."""
+    return any(item.kind is IndexKind.UNKNOWN and _is_mask_by_name(item.node) for item in items)
+
+
+def _is_mask_by_name(node: ast.expr) -> bool:
     if isinstance(node, ast.UnaryOp):
         return isinstance(node.op, ast.Invert)
     name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""

@@ -8,7 +8,14 @@ from dataclasses import replace
 from itertools import islice
 
 from gradfix.analysis.domain.graph import Node
-from gradfix.analysis.domain.indexing import constant_bounds, index_items, indexed_shape, is_basic, is_key
+from gradfix.analysis.domain.indexing import (
+    calls_itself_mask,
+    constant_bounds,
+    index_items,
+    indexed_shape,
+    is_basic,
+    is_key,
+)
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import graph_node, outside, result_tensor, save, view_of
 from gradfix.analysis.domain.records import join_index
@@ -24,6 +31,7 @@ from gradfix.analysis.domain.values import (
     Instance,
     Method,
     Number,
+    Origin,
     Suspended,
     Symbol,
     Tensor,
@@ -106,17 +114,22 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
 
 
 def indexed(m: Machine, state: State, base: Tensor, items: tuple[IndexItem, ...], node: ast.AST) -> Tensor:
-    """`base[items]` of a tensor: a view for basic indices, else a copy."""
+    """`base[items]` of a tensor: a view for basic indices, else a copy.
+
+    What is only called a mask is taken for one; a slice may go by that name, so others may see what is written.
+    """
     basic = is_basic(items)
+    named = basic is None and calls_itself_mask(items)
     shape = indexed_shape(base.shape, items)
-    if basic is not False:
+    if basic is not False and not named:
         return view_of(state, base, ViewKind.VIEW if basic else ViewKind.MAYBE, "getitem", node, shape=shape)
     graph = graph_node(state, "index", (base,), node)
     if graph is not None:
         for item in items:
             if item.kind in (IndexKind.MASK, IndexKind.TENSOR):
                 save_index(m, state, graph, item.node, node)
-    made = result_tensor(state, graph, node, known=base.known, dtype=base.dtype, shape=shape)
+    origin = Origin.OUTSIDE if named else Origin.FRESH
+    made = result_tensor(state, graph, node, known=base.known, dtype=base.dtype, shape=shape, origin=origin)
     if state.cuts or base.flows:
         cuts.put(state, (made,), cuts.flows_of(state, base))
     made.floating = base.floating
