@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gradfix import edits as edit_sets
@@ -25,7 +25,7 @@ from gradfix.source import Source, Span
 from gradfix.suppress import suppressions
 
 MAX_PASSES = 100
-RETURNS = 3  # how often a finding may come back after its fix
+RETURNS = 3  # how often a finding may come back after its fix; or, PATIENCE aside, others in the text that the fix made
 PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
 _GRADES = tuple(Applicability)  # safest first
 CLONE = "clone"  # the form of a rewrite that clones the tensor before the write
@@ -141,6 +141,7 @@ def _in_passes(
     work: _Work,
 ) -> FixResult:
     times: Counter[Identity] = Counter()
+    descents: Counter[Identity] = Counter()
     seen = {source.text}
     current, findings, edits = source, originals, ()  # type: tuple[Source, tuple[Finding, ...], tuple[Edit, ...]]
     applied: list[Result] = []
@@ -152,8 +153,11 @@ def _in_passes(
         if not batch:
             return FixResult(edits, tuple(applied), tuple(left), number, work.cured(applied, left))
         times.update({option.identity for option in batch})
-        if returning := frozenset(identity for identity, count in times.items() if count > RETURNS):
-            raise _ReturningError(returning)
+        descents.update({root for option in batch for root in work.roots(option, origins)})
+        returning = {identity for identity, count in times.items() if count > RETURNS}
+        returning |= {identity for identity, count in descents.items() if count > RETURNS + PATIENCE}
+        if returning:
+            raise _ReturningError(frozenset(returning))
         made = edit_sets.normalise(edit for option in batch for edit in option.here)
         current = replace(current, text=edit_sets.apply(current.text, made))
         if current.text in seen:
@@ -210,6 +214,16 @@ class _Work:
         best, others = (told[0], tuple(told[1:])) if told else (None, ())
         moved = replace(result, source=self._source, finding=original, fix=best, alternatives=others)
         return _Option(moved, original.identity, here)
+
+    def roots(self, option: _Option, origins: Origins) -> Iterator[Identity]:
+        """The findings of the original, of its kind, whose fixes made the text that this one is to change."""
+        replaced = origins.replaced(option.here[0].span.start) if option.here else None
+        if replaced is None:
+            return
+        for finding in self._originals:
+            known = finding.identity in self._returning or finding.code != option.result.finding.code
+            if not known and finding.span.overlaps(replaced):
+                yield finding.identity
 
     def _without_declined(self, result: Result, identity: Identity) -> Result:
         """`result` with those of its fixes that aren't declined."""

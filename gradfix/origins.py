@@ -16,6 +16,7 @@ class Origins:
         self._starts: list[int] = []  # of what each edit put in, in the text after
         self._ends: list[int] = []
         self._grown: list[int] = []  # how much longer the text is by then
+        self._replaced = [edit.span for edit in edits]
         grown = 0
         for edit in edits:
             start = edit.span.start + grown
@@ -30,6 +31,11 @@ class Origins:
         if last < 0:
             return offset
         return None if offset < self._ends[last] else offset - self._grown[last]
+
+    def replaced(self, offset: int) -> Span | None:
+        """What stood in the text before where an edit put in the text at `offset`; None where no edit did."""
+        last = bisect_right(self._starts, offset) - 1
+        return self._replaced[last] if last >= 0 and offset < self._ends[last] else None
 
     def span(self, span: Span) -> Span | None:
         """Where `span` was; None when an edit put in some of it or took something out of it."""

@@ -134,6 +134,17 @@ def test_a_fix_after_which_its_finding_comes_back_is_left_and_the_others_are_mad
     assert left.refusal.reason == "the write is still a hazard after its fix"
 
 
+def test_a_fix_that_breeds_findings_in_its_own_text_is_left_and_the_others_are_made() -> None:
+    text = (
+        "import torch\nfrom torch import nn\n\nx = torch.randn(3, requires_grad=True)\nh = x.exp()\nh[0] = 1\n"
+        "acts = nn.Sequential(nn.LeakyReLU(0.1, True), nn.ELU(inplace=True), nn.ELU(inplace=True))\n"
+        "output_of_layer = x.erf()\nz = acts(output_of_layer)\n(h.sum() + output_of_layer.sum()).backward()\n"
+    )
+    result = fix(_source(text), registry.builtin(), DEFAULT)
+    assert [r.finding.code for r in result.applied] == ["GF101"]
+    assert [(r.finding.code, r.status) for r in result.left] == [("GF104", Status.LEFT)]
+
+
 def test_a_fix_that_breaks_the_syntax_is_left_and_the_others_are_made() -> None:
     result = _fix("a = 1\nb = 2\n", replacing("a = 1", "a = ("), replacing("b", "c", code="GF900", name="fine"))
     assert edit_sets.apply("a = 1\nb = 2\n", result.edits) == "a = 1\nc = 2\n"
