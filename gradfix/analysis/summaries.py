@@ -8,6 +8,7 @@ what happens when the others are tensors: first the writes, then what is kept fo
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -137,18 +138,18 @@ class FunctionSummary:
         return any(variant.written for variant in self.variants)
 
 
-class Described:
+class Described(ABC):
     """A class of another file."""
 
     __slots__ = ()
 
+    @abstractmethod
     def is_module(self) -> bool:
         """Whether it derives from `torch.nn.Module`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def method(self, name: str) -> Callee | None:
         """A method by name."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

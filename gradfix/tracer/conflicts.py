@@ -166,7 +166,7 @@ def storage_of(tensor: torch.Tensor) -> int | None:
     """Names the storage; None for wrappers and layouts that have none."""
     try:
         return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         return None
 
 

@@ -52,7 +52,7 @@ EXPRESSIONS = tuple((Path(__file__).parent / "shapes.txt").read_text().splitline
 AT_ONCE = 60
 TOLD = 0.75  # of the expressions have a shape that is known
 LEFT_OUT = ("rand", "cuda", "dropout", "empty", "quantize", "fbgemm", "miopen", "cudnn", "mkldnn", "special", "lobpcg")
-REFUSED = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AttributeError)
+REFUSED = (RuntimeError, TypeError, ValueError, IndexError, AttributeError)
 Shape = tuple[int | None, ...]
 
 

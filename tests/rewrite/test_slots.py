@@ -6,17 +6,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import pytest
+from filled import compare, compared, fixed, valid
 
-from gradfix import edits, engine, registry
+from gradfix import engine
 from gradfix.findings import Severity
-from gradfix.source import Source
 
-torch = pytest.importorskip("torch")
-
-CODEMODS = registry.builtin()
 BUFFERS = ("GF202", "GF203")
 SHAPES = {
     "single": "{n}",
@@ -123,82 +119,15 @@ class Program:
         return "import torch\n\n\ndef f(x, w, v):\n" + "\n".join("    " + line for line in lines) + "\n"
 
 
-def run(text: str, dtype: str, *, cloned: bool = False) -> tuple[object, list[object], object]:
-    """What `f` returns, its gradients, and the state of the random numbers afterwards."""
-    generator = torch.Generator().manual_seed(0)
-    made = [torch.rand(shape, generator=generator, dtype=getattr(torch, dtype)) + 0.2 for shape in ((4, 3), (), (2, 3))]
-    leaves = [tensor.requires_grad_() for tensor in made]
-    names: dict[str, object] = {}
-    exec(compile(text, "program.py", "exec"), names)
-    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t) if cloned else nullcontext()
-    with hooks:
-        torch.manual_seed(0)
-        result = names["f"](*leaves)  # type: ignore[operator]  # a function
-        state = torch.get_rng_state()
-        if result.requires_grad:
-            weights = torch.linspace(0.5, 1.5, result.numel(), dtype=result.dtype).reshape(result.shape)
-            (result * weights).sum().backward()
-    return result.detach(), [leaf.grad for leaf in leaves], state
-
-
-def fixed(text: str, policy: engine.Policy) -> tuple[str, set[str]]:
-    """The program with its fixes; a second run finds nothing to fix."""
-    result = engine.fix(Source.from_text("program.py", text), CODEMODS, policy)
-    after = edits.apply(text, result.edits)
-    assert not engine.fix(Source.from_text("program.py", after), CODEMODS, policy).edits, after
-    return after, {found.finding.code for found in result.applied}
-
-
-def raises(text: str, dtype: str) -> bool:
-    try:
-        run(text, dtype)
-    except RuntimeError:
-        return True
-    return False
-
-
-def compare(text: str, after: str, dtype: str) -> None:
-    value, gradients, state = run(after, dtype)
-    expected, wanted, untouched = run(text, dtype, cloned=True)
-    assert (value.dtype, value.shape) == (expected.dtype, expected.shape), after  # type: ignore[attr-defined]
-    assert torch.equal(value, expected), after
-    assert torch.equal(state, untouched), after
-    for gradient, reference in zip(gradients, wanted, strict=True):
-        gradient, reference = (torch.zeros(1) if g is None else g for g in (gradient, reference))
-        assert torch.allclose(gradient.double(), reference.double(), rtol=1e-4, atol=1e-5), after
-
-
-def valid(seeds: range) -> list[tuple[str, str]]:
-    """The random programs whose forward runs."""
-    found = []
-    for seed in seeds:
-        program = Program(seed)
-        text = program.text()
-        try:
-            run(text, program.dtype, cloned=True)
-        except (RuntimeError, IndexError):
-            continue  # a value that doesn't fit
-        found.append((text, program.dtype))
-    return found
-
-
 @pytest.mark.parametrize("start", range(0, 160, 20))
 @pytest.mark.parametrize("severity", [Severity.WARNING, Severity.INFO], ids=lambda severity: severity.value)
 def test_lists_of_slots_are_equal_to_the_buffer(start: int, severity: Severity) -> None:
-    changed = 0
-    for text, dtype in valid(range(start, start + 20)):
-        after, codes = fixed(text, engine.Policy(severity=severity))
-        changed += not codes.isdisjoint(BUFFERS)
-        if codes:
-            compare(text, after, dtype)
-        else:
-            assert not raises(text, dtype), text
-    assert changed
+    assert compared(valid(Program, range(start, start + 20)), engine.Policy(severity=severity), *BUFFERS)
 
 
 def test_the_clone_form_is_equal_too() -> None:
     changed = 0
-    for text, dtype in valid(range(40)):
+    for text, dtype in valid(Program, range(40)):
         after, codes = fixed(text, engine.Policy(form=engine.CLONE))
         changed += ".clone()" in after and not codes.isdisjoint(BUFFERS)
         if codes:

@@ -63,7 +63,7 @@ def plain(tensor: torch.Tensor) -> torch.Tensor | None:
             wide = _UPCAST.get(flat.dtype)
             flat = flat if wide is None else flat.to(wide)
             return flat if flat.dtype in _CODES and not _is_wrapper(tensor) else None
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         return None
 
 
