@@ -115,6 +115,7 @@ class ObstacleKind(Enum):
     GRADIENTS_OFF = "gradients-off"  # written under no_grad on purpose; a tensor made there would have no graph
     IN_TUPLE = "in-tuple"  # an item of a tuple, as `torch.split` and `torch.unbind` return
     FROZEN = "frozen"  # a field of a named tuple or a frozen dataclass
+    OVERLAP = "overlap"  # the value is a view of the target, some of which is written before it is read
     USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,23 @@ def blocks_of(m: Machine, tree: ast.Module, writes: Sequence[Write], describe: D
     return tuple(block for block in found if block is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Statements one after the other: where each stands, and which of them bind a name."""
+
+    positions: dict[int, int]  # by id of the statement
+    stores: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, statements: Sequence[ast.stmt]) -> _Block:
+        """Look through them once."""
+        stores: dict[str, list[int]] = {}
+        for position, statement in enumerate(statements):
+            for name in {node.id for node in _stores(statement)}:
+                stores.setdefault(name, []).append(position)
+        return cls({id(statement): position for position, statement in enumerate(statements)}, stores)
+
+
 class _Finder:
     """The tree with what the machine wrote down about it."""
 
@@ -60,6 +78,7 @@ class _Finder:
         self._m = m
         self._parents = parents(tree)
         self._bindings: dict[int, Bindings] = {}
+        self._blocks: dict[int, _Block] = {}  # by id of the list of statements
         self._describe = describe
         self._records = {id(record.statement): record for record in m.writes.values()}
 
@@ -71,13 +90,15 @@ class _Finder:
     def creation(self, write: Write) -> ast.Assign | None:
         """The last assignment of the buffer before `write` in the same block."""
         assert isinstance(write.target, ast.Name)
-        block = self._parents.block(write.statement)
-        position = next(i for i, other in enumerate(block) if other is write.statement)
-        for statement in reversed(block[:position]):
-            if any(node.id == write.target.id for node in _stores(statement)):
-                whole = isinstance(statement, ast.Assign) and len(statement.targets) == 1
-                return statement if whole and isinstance(statement.targets[0], ast.Name) else None  # type: ignore[attr-defined,return-value]
-        return None
+        statements = self._parents.block(write.statement)
+        block = self._blocks.get(id(statements))
+        if block is None:
+            block = self._blocks[id(statements)] = _Block.of(statements)
+        stores = block.stores.get(write.target.id, ())
+        last = bisect_left(stores, block.positions[id(write.statement)]) - 1
+        made = statements[stores[last]] if last >= 0 else None
+        whole = isinstance(made, ast.Assign) and len(made.targets) == 1 and isinstance(made.targets[0], ast.Name)
+        return made if whole else None  # type: ignore[return-value]
 
     def block(self, created: ast.Assign) -> FilledBlock | None:
         """What is filled behind `created`; None where something isn't proven."""

@@ -35,7 +35,7 @@ from gradfix.analysis.facts import (
     ValueKind,
     WriteForm,
 )
-from gradfix.analysis.hazards import cuts, handed, stale, views
+from gradfix.analysis.hazards import cuts, handed, overlaps, stale, views
 from gradfix.analysis.text import arms
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
@@ -71,7 +71,7 @@ def write(
     level = Tracked.NO if state.grad is Tracked.NO or whole else strongest(levels)
     record = _record(m, state, site, tensor, value, recorded=level is not Tracked.NO and bool(tensor.graph_keys))
     if tensor.overlapping and not tensor.silent:
-        loud = _refuses_overlap(site)
+        loud = overlaps.is_refused(site.form, site.index, site.method)
         note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
         m.note_hazard(record, note, m.passage(), loud and tensor.known)
     if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:
@@ -87,6 +87,8 @@ def write(
     )
     _update_nodes(state, tensor, node)
     _obstacles(m, state, record, site, tensor)
+    if overlaps.reads_what_it_writes(tensor, operands, site.index):
+        record.add_obstacle(Obstacle(ObstacleKind.OVERLAP, m.spelling(site.target), certain=False))
     views.note(state, m, record, tensor, visit.key)
     fresh = _fresh_object(m, state, visit, tensor)
     views.hand_on(m, state, record, base_of(site.target), tensor, visit)
@@ -161,15 +163,6 @@ def _note_operands(m: Machine, state: State, record: WriteRecord, value: ast.exp
 
 
 _IDEMPOTENT = frozenset("clamp_ clamp_min_ clamp_max_ clip_ zero_ fill_ relu_ abs_ round_ tril_ triu_".split())
-# Measured (2.13): these write every element that shares the cell, with a warning at most; all others raise.
-_FILLING = frozenset({"fill_", "zero_", "masked_fill_", "index_fill_", "index_put_", "fill_diagonal_"})
-
-
-def _refuses_overlap(site: Site) -> bool:
-    """Whether torch raises when the tensor written overlaps with itself."""
-    if site.form in (WriteForm.INDEX, WriteForm.AUGMENTED_INDEX):
-        return bool(site.index) and all(item.kind in (IndexKind.SLICE, IndexKind.ELLIPSIS) for item in site.index)
-    return site.method not in _FILLING
 
 
 def _settled_value(m: Machine, written: ValueFacts) -> ValueFacts:

@@ -78,18 +78,22 @@ def _spread(found: Survey) -> dict[int, int]:
     """The marks of each scope, by id, after everything it leads to has been counted for it."""
     names = _Names(found)
     marks = {id(scope): names.own_marks(scope) for scope in found.scopes}
-    users: dict[int, list[tuple[Scope, int]]] = {}
+    users: dict[int, list[tuple[int, int]]] = {}
+    for held in names.held:  # each variable stands between those who name it and the statements about it
+        marks[id(held)] = 0
+        for statement in held:
+            users.setdefault(id(statement), []).append((id(held), _EVERY))
     for scope in found.scopes:
         for target, kept in names.leads_to(scope):
-            users.setdefault(id(target), []).append((scope, kept))
-    todo = list(found.scopes)
+            users.setdefault(id(target), []).append((id(scope), kept))
+    todo = list(marks)
     while todo:
-        scope = todo.pop()
-        own = marks[id(scope)]
-        for user, kept in users.get(id(scope), ()) if own else ():
+        reached = todo.pop()
+        own = marks[reached]
+        for user, kept in users.get(reached, ()) if own else ():
             gained = own & kept | (_HOLDS if kept == _CALLED and own & _WRITES else 0)
-            if gained & ~marks[id(user)]:
-                marks[id(user)] |= gained
+            if gained & ~marks[user]:
+                marks[user] |= gained
                 todo.append(user)
     return marks
 
@@ -138,16 +142,20 @@ class _Names:
         writes = scope.writes or scope.backward
         return _WRITES * writes | _CALLS * calls | _HOLDS * scope.in_place_layer
 
-    def leads_to(self, scope: Scope) -> Iterator[tuple[Scope, int]]:
-        """What the scope may run, with the marks that then count for it."""
+    @property
+    def held(self) -> Iterable[list[Scope]]:
+        """Of each variable of the module, the statements about it."""
+        return self._held.values()
+
+    def leads_to(self, scope: Scope) -> Iterator[tuple[Scope | list[Scope], int]]:
+        """What the scope may run, or the variables it names, with the marks that then count for it."""
         for name in (*scope.names, *scope.attributes):
             for function in self._functions.get(name, ()):
                 yield function, _EVERY
             if name in self._classes:
                 yield from self._built(name)
         for name in scope.names & self._held.keys():
-            for statement in self._held[name]:
-                yield statement, _EVERY
+            yield self._held[name], _EVERY
         for part, name in scope.members:
             if part in self._classes and part not in self._stored:
                 yield from ((method, _EVERY) for method in self._methods(part, name))

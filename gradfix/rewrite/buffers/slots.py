@@ -10,7 +10,7 @@ import ast
 from collections.abc import Sequence
 from functools import partial
 
-from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling, Write, WriteForm
+from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling, Tracked, ValueKind, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.buffers.fitting import Fit, fit_of, is_exact
@@ -40,7 +40,8 @@ def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tup
             f"somebody else may hold `{buffer.name.id}`",
             "return it, or collect its slots in a list by hand",
         )
-    made = [Rewrite(_title(buffer, plain=False), Applicability.SAFE, _builder(buffer, spelling, plain=False), _FORM)]
+    grade = Applicability.UNSAFE if _may_lose_graph(buffer) else Applicability.SAFE
+    made = [Rewrite(_title(buffer, plain=False), grade, _builder(buffer, spelling, plain=False), _FORM)]
     if not all(is_exact(fit_of(buffer, written)) for written in buffer.writes):
         title = _title(buffer, plain=True)
         made.append(Rewrite(title, Applicability.UNSAFE, _builder(buffer, spelling, plain=True), _FORM))
@@ -75,6 +76,17 @@ def _refusal(source: Source, buffer: FilledBuffer, spelling: Spelling) -> Refusa
             f"make sure that `{name}` isn't empty",
         )
     return None
+
+
+def _may_lose_graph(buffer: FilledBuffer) -> bool:
+    """Whether numbers may take the place of every slot of a buffer that has a graph: it keeps that, the slots don't."""
+    return any(
+        written.write.tensor.tracked is Tracked.YES
+        and (written.write.written.tensor is None or written.write.written.tensor.tracked is Tracked.NO)
+        and written.write.written.kind is not ValueKind.UNKNOWN
+        and written.write.form is WriteForm.INDEX
+        for written in buffer.writes
+    )
 
 
 def _names_slot_twice(buffer: FilledBuffer, written: SlotWrite) -> bool:
