@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gradfix.analysis.domain.machine import Machine
@@ -12,7 +11,7 @@ from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.facts import FilledBlock, IndexKind, Piece, Tracked, ValueKind, Write, WriteForm
 from gradfix.analysis.hazards.buffers import gives_metadata, only_reads, sets_gradients
 from gradfix.analysis.text.nodes import every_node
-from gradfix.analysis.text.scopes import Bindings, names_in, parents
+from gradfix.analysis.text.scopes import Bindings, bound_in, names_in, parents
 from gradfix.analysis.text.slot_shapes import Cut, Made, Names, SlotShape, cut_of, int_of, operands, unbound_of
 
 _LEAVING = (ast.Break, ast.Continue, ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr)
@@ -54,23 +53,6 @@ def blocks_of(m: Machine, tree: ast.Module, writes: Sequence[Write], describe: D
     return tuple(block for block in found if block is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Statements one after the other: where each stands, and which of them bind a name."""
-
-    positions: dict[int, int]  # by id of the statement
-    stores: dict[str, list[int]]
-
-    @classmethod
-    def of(cls, statements: Sequence[ast.stmt]) -> _Block:
-        """Look through them once."""
-        stores: dict[str, list[int]] = {}
-        for position, statement in enumerate(statements):
-            for name in {node.id for node in _stores(statement)}:
-                stores.setdefault(name, []).append(position)
-        return cls({id(statement): position for position, statement in enumerate(statements)}, stores)
-
-
 class _Finder:
     """The tree with what the machine wrote down about it."""
 
@@ -78,7 +60,6 @@ class _Finder:
         self._m = m
         self._parents = parents(tree)
         self._bindings: dict[int, Bindings] = {}
-        self._blocks: dict[int, _Block] = {}  # by id of the list of statements
         self._describe = describe
         self._records = {id(record.statement): record for record in m.writes.values()}
 
@@ -90,13 +71,9 @@ class _Finder:
     def creation(self, write: Write) -> ast.Assign | None:
         """The last assignment of the buffer before `write` in the same block."""
         assert isinstance(write.target, ast.Name)
-        statements = self._parents.block(write.statement)
-        block = self._blocks.get(id(statements))
-        if block is None:
-            block = self._blocks[id(statements)] = _Block.of(statements)
-        stores = block.stores.get(write.target.id, ())
-        last = bisect_left(stores, block.positions[id(write.statement)]) - 1
-        made = statements[stores[last]] if last >= 0 else None
+        block = self._parents.indexed(write.statement)
+        position = block.last_binding(write.target.id, block.positions[id(write.statement)])
+        made = None if position is None else block.statements[position]
         whole = isinstance(made, ast.Assign) and len(made.targets) == 1 and isinstance(made.targets[0], ast.Name)
         return made if whole else None  # type: ignore[return-value]
 
@@ -140,7 +117,7 @@ class _Finder:
                 run = self._measured(made, places, block[position + 1 : end])
                 if len(places) > 1 and _tiled(run) is not None:
                     return run
-            elif any(node.id == name for node in _stores(statement)):
+            elif any(node.id == name for node in bound_in(statement)):
                 return None
         return None
 
@@ -177,7 +154,7 @@ class _Finder:
         own = {id(place.record) for place in run.places}
         storages = {storage for place in run.places for storage in place.record.storages}
         bounds = {name for place in run.places for name in names_in(place.item)}
-        if any(node.id in bounds for statement in run.between for node in _stores(statement)):
+        if any(node.id in bounds for statement in run.between for node in bound_in(statement)):
             return True
         inside = {id(node) for statement in run.between for node in every_node(statement)}
         for statement in run.between:
@@ -355,12 +332,6 @@ def _named(found: tuple[Cut, ast.expr], run: _Run) -> tuple[object, ...]:
     cut, item = found
     bounds = _bounds(item, run.size)
     return (cut.axis, cut.part is None, bounds if bounds is not None else ast.unparse(item))
-
-
-def _stores(statement: ast.stmt) -> Iterator[ast.Name]:
-    for node in every_node(statement):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            yield node
 
 
 def _connects(names: Names, made: Made, run: _Run) -> bool:

@@ -18,7 +18,7 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Symbol, Tensor
 from gradfix.analysis.facts import IndexKind, WriteForm
 from gradfix.analysis.text.nodes import every_node
-from gradfix.analysis.text.scopes import Parents, names_in, parents, stored_in
+from gradfix.analysis.text.scopes import Block, Parents, names_in, parents
 from gradfix.analysis.view_facts import NamedView
 from gradfix.torch_ops import ViewKind
 
@@ -178,6 +178,7 @@ class Steadiness:
 
     def __init__(self, tree: ast.Module) -> None:
         self._tree = tree
+        self._scopes: dict[int, frozenset[str]] = {}  # by id of the scope
 
     @cached_property
     def _parents(self) -> Parents:
@@ -199,16 +200,24 @@ class Steadiness:
         taken = self._taken(view)
         if taken is None:
             return None
-        between = self._between(taken, statement)
-        if between is None or not all(self._is_steady(node) for node in _arguments(view)):
+        block = self._parents.indexed(taken)
+        first, last = block.positions[id(taken)], self._reached(block, statement)
+        if last is None or last <= first or not all(self._is_steady(node) for node in _arguments(view)):
             return None
-        if len(between) > 1 and any(_is_item(node, view) for node in _arguments(view)):
+        if last > first + 1 and any(_is_item(node, view) for node in _arguments(view)):
             return None  # a list or dict may be changed under any name
         named = names_in(view.view)
-        changed = set[str]().union(*(stored_in(node) for node in between))
-        scope = self._parents.scope(taken)
-        shared = {n for node in every_node(scope) if isinstance(node, (ast.Global, ast.Nonlocal)) for n in node.names}
-        return replace(view, taken=taken, until=between[-1]) if named.isdisjoint(changed | shared) else None
+        changed = any((block.last_binding(name, last + 1) or 0) > first for name in named)
+        if changed or not named.isdisjoint(self._shared(self._parents.scope(taken))):
+            return None
+        return replace(view, taken=taken, until=block.statements[last])
+
+    def _shared(self, scope: ast.AST) -> frozenset[str]:
+        """Variables that the scope, or one inside, has in common with others."""
+        if id(scope) not in self._scopes:
+            declared = [node for node in every_node(scope) if isinstance(node, (ast.Global, ast.Nonlocal))]
+            self._scopes[id(scope)] = frozenset(name for node in declared for name in node.names)
+        return self._scopes[id(scope)]
 
     def _taken(self, view: NamedView) -> ast.Assign | None:
         """The assignment of `view` to its name, alone or as one of several: `row, col = y[0], y[:, 0]`."""
@@ -224,13 +233,10 @@ class Steadiness:
         named = any(isinstance(t, ast.Name) and t.id == view.name and v is view.view for t, v in pairs)
         return taken if named else None
 
-    def _between(self, taken: ast.stmt, statement: ast.stmt) -> list[ast.stmt] | None:
-        """The statements of the block of `taken` behind it, up to the one that `statement` is or stands in."""
-        block = self._parents.block(taken)
-        around = {id(node) for node in (statement, *self._parents.up(statement))}
-        last = next((i for i, other in enumerate(block) if id(other) in around), None)
-        first = next(i for i, other in enumerate(block) if other is taken)
-        return None if last is None or last <= first else block[first + 1 : last + 1]
+    def _reached(self, block: Block, statement: ast.stmt) -> int | None:
+        """The position in a block of the statement that `statement` is or stands in."""
+        around = (block.positions.get(id(node)) for node in (statement, *self._parents.up(statement)))
+        return next((position for position in around if position is not None), None)
 
     def _is_steady(self, node: ast.AST) -> bool:
         """Whether a part of a view gives the same again: what its names hold is looked at elsewhere."""

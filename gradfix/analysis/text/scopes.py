@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 
 from gradfix.analysis.text.names import FUNCTIONS, SCOPES, body_names
@@ -12,11 +13,34 @@ from gradfix.analysis.text.nodes import every_node, parents_of
 Loop = ast.For | ast.While
 
 
+class Block:
+    """Statements one after the other: where each stands, and which of them bind a name."""
+
+    def __init__(self, statements: Sequence[ast.stmt]) -> None:
+        self.statements = statements
+        self.positions = {id(statement): position for position, statement in enumerate(statements)}
+
+    @cached_property
+    def _binding(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for position, statement in enumerate(self.statements):
+            for name in {node.id for node in bound_in(statement)}:
+                found.setdefault(name, []).append(position)
+        return found
+
+    def last_binding(self, name: str, before: int) -> int | None:
+        """The position of the last statement before the position `before` that binds `name`."""
+        binding = self._binding.get(name, ())
+        found = bisect_left(binding, before)
+        return binding[found - 1] if found else None
+
+
 class Parents:
     """The way from each node of a tree to the nodes around it."""
 
     def __init__(self, tree: ast.AST) -> None:
         self._parents = parents_of(tree)
+        self._indexed: dict[int, Block] = {}
 
     def of(self, node: ast.AST) -> ast.AST | None:
         """The node around `node`."""
@@ -44,6 +68,14 @@ class Parents:
             if isinstance(block, list) and any(other is statement for other in block):
                 return block
         return [statement]
+
+    def indexed(self, statement: ast.stmt) -> Block:
+        """The same, with what is asked of them again and again."""
+        known = self._indexed.get(id(statement))
+        if known is None:
+            known = Block(self.block(statement))
+            self._indexed.update((number, known) for number in known.positions)
+        return known
 
 
 class Bindings:
@@ -138,6 +170,13 @@ def parents(tree: ast.Module) -> Parents:
 def names_in(node: ast.AST) -> set[str]:
     """Every name that stands in `node`."""
     return {inner.id for inner in every_node(node) if isinstance(inner, ast.Name)}
+
+
+def bound_in(node: ast.AST) -> Iterator[ast.Name]:
+    """Every place in `node` that binds a name, or deletes it."""
+    for inner in every_node(node):
+        if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
+            yield inner
 
 
 def stored_in(node: ast.AST) -> set[str]:
