@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from gradfix.analysis.domain.annotations import counted, promised
+from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.graph import Node, NodeKind, Save, must_reach, reachable
-from gradfix.analysis.domain.machine import MODULE, Machine, Scope
+from gradfix.analysis.domain.machine import Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
@@ -95,9 +96,9 @@ def _player(m: Machine, end: State, name: str, parameters: Sequence[Parameter], 
     if method == "apply":
         return lambda only: _play_custom(copy.copy(m), end.fork(), held, parameters, only)
     found = info.method(method)
-    if found is None or found.is_generator or found not in m.functions:
+    if found is None or found.is_generator or found not in m.defined.functions:
         return None
-    closed = m.bound(found, None)
+    closed = m.defined.bound(found, None)
 
     def play(only: int | None) -> _Played | None:
         own, state, made = copy.copy(m), end.fork(), None
@@ -173,7 +174,7 @@ def _play_custom(
     forward = held.info.method("forward")
     if forward is None:
         return None
-    values, memories = _arguments(state, m.bound(forward, None), parameters, (), only)
+    values, memories = _arguments(state, m.defined.bound(forward, None), parameters, (), only)
     nodes = {place: state.nodes.get(storage) for place, storage in memories.items()}
     m.begin(id(forward.node))
     at = ast.copy_location(ast.Call(ast.Name(held.info.node.name, ast.Load()), [], []), forward.node)
@@ -294,7 +295,7 @@ def _written(m: Machine, played: _Played, place: int) -> Written | None:
     found: tuple[bool, WriteRecord] | None = None
     off = True
     while stamp is not None:
-        record = m.writes.get(stamp.visit.key)
+        record = m.notes.writes.get(stamp.visit.key)
         if record is not None and record.form not in (WriteForm.DATA, WriteForm.ARRAY):
             certain = not stamp.arms and stamp.visit.certain and len(stamp.visit.storages) == 1
             off = off and stamp.visit.node is None

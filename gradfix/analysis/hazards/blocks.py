@@ -61,7 +61,7 @@ class _Finder:
         self._parents = parents(tree)
         self._bindings: dict[int, Bindings] = {}
         self._describe = describe
-        self._records = {id(record.statement): record for record in m.writes.values()}
+        self._records = {id(record.statement): record for record in m.notes.writes.values()}
 
     def _names(self, statement: ast.stmt) -> tuple[Names, Bindings]:
         scope = self._parents.scope(statement)
@@ -163,14 +163,14 @@ class _Finder:
                     return True
         return any(
             id(record.node) in inside and id(record) not in own and not record.storages.isdisjoint(storages)
-            for record in self._m.writes.values()
+            for record in self._m.notes.writes.values()
         )
 
     def _is_written_later(self, run: _Run) -> bool:
         """Whether a view that was read may change, or change the buffer, behind the last write."""
         own = {id(place.record) for place in run.places}
         storages = {storage for place in run.places for storage in place.record.storages}
-        others = (record for record in self._m.writes.values() if id(record) not in own)
+        others = (record for record in self._m.notes.writes.values() if id(record) not in own)
         return any(not record.storages.isdisjoint(storages) for record in others)
 
     def _uses(

@@ -91,7 +91,7 @@ class _Finder:
         self._bindings: dict[int, Bindings] = {}
         self._describe = describe
         self._writers: dict[Storage, list[WriteRecord]] = {}
-        for record in m.writes.values():
+        for record in m.notes.writes.values():
             for storage in record.storages:
                 self._writers.setdefault(storage, []).append(record)
 
@@ -163,7 +163,7 @@ class _Finder:
 
     def _shape(self, use: _Use, write: Write) -> tuple[int | None, ...] | None:
         """Of the buffer; a write to `D[i][j]` knows that of `D[i]`."""
-        picked = [self._m.picks.get(id(subscript)) for subscript in use.subscripts[:-1]]
+        picked = [self._m.notes.read_indices.get(id(subscript)) for subscript in use.subscripts[:-1]]
         ints = [item.kind is IndexKind.INT for items in picked for item in items or ()]
         if write.tensor.shape is None or None in picked or not all(ints):
             return None
@@ -209,7 +209,7 @@ class _Finder:
             if not subscripts and isinstance(parent, ast.Call) and not only_reads(parent):
                 raise _Refused(f"`{ast.unparse(parent.func)}` may write to `{name.id}` or keep it")
             return _Use(name, tuple(subscripts), None)
-        record = self._m.writes.get(id(subscripts[-1].value))
+        record = self._m.notes.writes.get(id(subscripts[-1].value))
         if record is None or record.form not in _FORMS or not self._is_assignment(record):
             raise _Refused(f"`{ast.unparse(current)}` is written in a way that has no form with a list")
         return _Use(name, tuple(subscripts), record)
@@ -240,7 +240,7 @@ class _Finder:
         def items_of(subscript: ast.Subscript) -> tuple[IndexItem, ...] | None:
             if use.record is not None and subscript is use.subscripts[-1]:
                 return use.record.index
-            return self._m.picks.get(id(subscript))
+            return self._m.notes.read_indices.get(id(subscript))
 
         chain = chain_of(use.name, use.subscripts, items_of, rank)
         if chain is None:

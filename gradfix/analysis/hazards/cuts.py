@@ -138,9 +138,9 @@ def follow(
             continue
         elif output.gradient is Gradient.ZERO and (graph := state.node_of(result)) is not None:
             cut(m, state, CutKind.FLAT, name, at, operands)
-            if (record := m.cuts.get(id(at))) is not None:
-                m.flat[id(graph)] = record
-                m.keep.append(graph)
+            if (record := m.notes.cuts.get(id(at))) is not None:
+                m.notes.zero_gradients[id(graph)] = record
+                m.notes.owners.append(graph)
 
 
 def number(m: Machine, state: State, op: str, tensors: Sequence[Tensor], at: ast.AST) -> Flows:
@@ -152,7 +152,7 @@ def number(m: Machine, state: State, op: str, tensors: Sequence[Tensor], at: ast
 def array(m: Machine, behind: Flows) -> Array:
     """`t.detach().numpy()`, `np.mean(numbers)`: the cut in front of it was made for the sake of the array."""
     for key in {key for key, _ in behind if key}:
-        m.cuts[key].through_numpy = True
+        m.notes.cuts[key].through_numpy = True
     return Array(behind)
 
 
@@ -161,7 +161,7 @@ def among_numbers(m: Machine, state: State, op: str, operands: Sequence[Value]) 
     found = through(m, state, op, operands)
     for key, _ in found:
         if key:
-            m.cuts[key].in_numbers = True
+            m.notes.cuts[key].in_numbers = True
     return found
 
 
@@ -201,10 +201,12 @@ def cut(
             return behind
         kind, at, argument, parts = CutKind.GRADIENTS_OFF, state.off_at, None, ()
     facts = next((value_facts(state, v) for v in values if tensors(v)), None)
-    record = m.cuts.get(id(at))
+    record = m.notes.cuts.get(id(at))
     if record is None:
-        m.keep.append(at)
-        record = m.cuts[id(at)] = CutRecord(kind, op, at, m.statement, m.scope.qualname, argument, facts, parts, level)
+        m.notes.owners.append(at)
+        record = m.notes.cuts[id(at)] = CutRecord(
+            kind, op, at, m.statement, m.scope.qualname, argument, facts, parts, level
+        )
     else:
         record.level = strongest((record.level, level))
         record.value = join_written(record.value, facts) if record.value is not None and facts is not None else facts

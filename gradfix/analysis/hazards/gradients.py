@@ -33,16 +33,16 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call) -> Non
         spent = state.spent.get(node)
         if spent is not None and spent[1] and (spent[0] is not call or node.tracked is Tracked.YES):
             certain = node.tracked is Tracked.YES and (node.keeps is Tracked.YES or node.op in _OTHERS)
-            record = m.again.get(id(call))
+            record = m.notes.second_backwards.get(id(call))
             if record is None or (certain and not record.certain):
-                m.again[id(call)] = AgainRecord(call, m.statement, m.scope.qualname, spent[0], certain)
+                m.notes.second_backwards[id(call)] = AgainRecord(call, m.statement, m.scope.qualname, spent[0], certain)
         if not retains(call):
             state.spent[node] = (call, True)
 
 
 def _keeps(m: Machine, node: Node) -> bool:
     """Whether an operation of torch saved something, as far as it has a graph."""
-    return node.op in _OTHERS or (node.keeps is not Tracked.NO and id(node.at) not in m.unfollowed)
+    return node.op in _OTHERS or (node.keeps is not Tracked.NO and id(node.at) not in m.notes.unfollowed)
 
 
 def retains(call: ast.Call) -> bool:
@@ -60,13 +60,13 @@ def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: as
         return
     if _is_written_leaf(m, state, base):
         return
-    if graph.tracked is not Tracked.YES or not m.retained.isdisjoint(base.storages) or len(base.storages) > 1:
+    if graph.tracked is not Tracked.YES or not m.notes.retained.isdisjoint(base.storages) or len(base.storages) > 1:
         return
     ends = [n for n in reachable(graph) if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)]
     leaf = ends[0].at if len(ends) == 1 and ends[0].kind is NodeKind.LEAF else None
     made = base.storage.made_by
-    m.alarms += 1
-    m.grads.setdefault(
+    m.notes.alarms += 1
+    m.notes.non_leaf_grads.setdefault(
         id(node), GradRecord(node, m.statement, m.scope.qualname, target, made, leaf, by_optimizer, not base.is_view)
     )
 
@@ -75,7 +75,7 @@ def _is_written_leaf(m: Machine, state: State, base: Tensor) -> bool:
     """True for a leaf that only a write, which autograd forbids, would have made something computed."""
     stamp = state.log.get(base.storage)
     while stamp is not None:
-        record = m.writes.get(stamp.visit.key)
+        record = m.notes.writes.get(stamp.visit.key)
         if record is not None and any(note.kind in _OF_LEAVES for note in record.hazards):
             return True
         stamp = stamp.before
@@ -85,6 +85,8 @@ def _is_written_leaf(m: Machine, state: State, base: Tensor) -> bool:
 def retain(m: Machine, tensors: Iterable[Tensor]) -> None:
     """These keep their gradient, though they were computed."""
     for tensor in tensors:
-        m.retained.update(tensor.storages)
+        m.notes.retained.update(tensor.storages)
         for storage in tensor.storages:
-            m.grads = {key: r for key, r in m.grads.items() if r.made is not storage.made_by}
+            m.notes.non_leaf_grads = {
+                key: r for key, r in m.notes.non_leaf_grads.items() if r.made is not storage.made_by
+            }

@@ -26,7 +26,7 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     flows = cuts.flows_of(state, root)
     node = state.node_of(root)
     if node is not None or not root.known or flows:
-        m.connected.add(id(call))
+        m.notes.connected.add(id(call))
     elif isinstance(call, ast.Call):
         _note(m, CutEffect.NO_GRAPH, [_leafless(m, call)], expression, call)
         return
@@ -35,7 +35,7 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
         _note(m, CutEffect.NO_GRAPH, blamed, expression, call, sure=root.known)
         _note(m, CutEffect.PARTIAL, _others(m, flows, blamed), expression, call)
         return
-    passed = list(reachable(node)) if flows or m.flat else []
+    passed = list(reachable(node)) if flows or m.notes.zero_gradients else []
     ends = [n for n in passed if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)]
     made = _leaves_of_cuts(state) if flows else {}
     if made and ends and all(id(n) in made for n in ends):
@@ -45,8 +45,8 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
         for record in straight:
             record.leaves.update(made[id(n)] for n in ends)
         return
-    if m.flat and ends and not _reaches_leaf_smoothly(m, node):
-        flat = [m.flat[id(n)] for n in passed if id(n) in m.flat]
+    if m.notes.zero_gradients and ends and not _reaches_leaf_smoothly(m, node):
+        flat = [m.notes.zero_gradients[id(n)] for n in passed if id(n) in m.notes.zero_gradients]
         _note(m, CutEffect.ZERO, flat, expression, call)
     straight = [r for r in _straight(m, flows) if r.kind in CARELESS or r.through_numpy]
     _note(m, CutEffect.CONSTANT, straight, expression, call)
@@ -55,10 +55,10 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
 
 def _leafless(m: Machine, call: ast.Call) -> CutRecord:
     """The record of a loss that nothing with a graph goes into."""
-    record = m.cuts.get(id(call))
+    record = m.notes.cuts.get(id(call))
     if record is None:
         record = CutRecord(CutKind.NO_LEAF, "backward", call, m.statement, m.scope.qualname, None, None, (), Tracked.NO)
-        m.cuts[id(call)] = record
+        m.notes.cuts[id(call)] = record
     return record
 
 
@@ -70,7 +70,7 @@ def number_differentiated(m: Machine, root: Number | Array, call: ast.Call) -> N
 
 def returned(m: Machine, state: State, tensors: Sequence[Tensor], info: FunctionInfo, *, forward: bool) -> None:
     """A function returns: of a module's forward, or of what calls itself a loss, a graph is expected."""
-    if not m.cuts or not tensors or any(not t.known or tracked(state, t) is not Tracked.NO for t in tensors):
+    if not m.notes.cuts or not tensors or any(not t.known or tracked(state, t) is not Tracked.NO for t in tensors):
         return
     name = f"{info.owner.node.name if info.owner is not None else ''} {getattr(info.node, 'name', '')}"
     is_loss = any(map(names_a_loss, name.split()))
@@ -86,7 +86,7 @@ def _reaches_leaf_smoothly(m: Machine, root: Node) -> bool:
     stack: list[Node | None] = [root]
     while stack:
         node = stack.pop()
-        if node is None or id(node) in seen or id(node) in m.flat:
+        if node is None or id(node) in seen or id(node) in m.notes.zero_gradients:
             continue
         seen.add(id(node))
         if node.kind in (NodeKind.LEAF, NodeKind.ASSUMED):
@@ -96,7 +96,7 @@ def _reaches_leaf_smoothly(m: Machine, root: Node) -> bool:
 
 
 def _records(m: Machine, flows: Flows) -> list[CutRecord]:
-    return [m.cuts[key] for key in dict.fromkeys(key for key, _ in sorted(flows)) if key]
+    return [m.notes.cuts[key] for key in dict.fromkeys(key for key, _ in sorted(flows)) if key]
 
 
 def _leaves_of_cuts(state: State) -> dict[int, Storage]:

@@ -23,15 +23,15 @@ def backward(
 ) -> None:
     """`root.backward()` or one of its other spellings."""
     m.saw_backward = True
-    m.alarms += 1
+    m.notes.alarms += 1
     facts = facts_of(state, root)
     sizes = facts.shape
     many = not has_gradient and sizes is not None and any(size is not None and size > 1 for size in sizes)
     open_sizes = bool(sizes) and not has_gradient and all(size is None or size == 1 for size in sizes or ())
     doubtful = many or (open_sizes and None in (sizes or ()))
-    record = m.backwards.get(id(call))
+    record = m.notes.backwards.get(id(call))
     if record is None:
-        m.backwards[id(call)] = BackwardRecord(
+        m.notes.backwards[id(call)] = BackwardRecord(
             call, m.statement, m.scope.qualname, expression, facts, has_gradient, many, doubtful
         )
     else:
@@ -58,7 +58,7 @@ def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, t
     for visit, notes in covered.items():
         if 1 < len(visit.storages) < MAX_STORAGES and notes.keys() >= set(visit.storages):
             for note in notes.values():  # whichever it hits was saved
-                m.writes[visit.key].add_hazard(note, visit.passage, True)
+                m.notes.writes[visit.key].add_hazard(note, visit.passage, True)
 
 
 def _overwritten(
@@ -66,12 +66,12 @@ def _overwritten(
 ) -> None:
     branching = any(node.kind is NodeKind.PHI for node in passed.values())
     for visit in m.visits:
-        if id(visit.node) in passed and (met := m.writes.get(visit.key)) is not None:
+        if id(visit.node) in passed and (met := m.notes.writes.get(visit.key)) is not None:
             met.differentiated.add(visit.passage)
     for (save, key), (visit, sure) in state.conflicts.items():
         if id(save.node) not in passed:
             continue
-        record = m.writes.get(key) or m.updates.get(key)
+        record = m.notes.writes.get(key) or m.notes.optimizer_steps.get(key)
         if record is None or (save.storage.origin is Origin.PARAMETER and state.passed.get(save.node)):
             continue  # freed by a backward before: what is updated between two of them is cut off in between
         data = isinstance(record, WriteRecord) and record.form in (WriteForm.DATA, WriteForm.ARRAY)
@@ -81,7 +81,7 @@ def _overwritten(
         if proven and branching:
             one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
             proven = must_reach(root, save.node, visit.node if one else None)
-        holders = m.holders(save.at, save.storage)
+        holders = m.notes.holders(save.at, save.storage)
         note = HazardNote(kind, save.op, save.at, save.result, holders)
         record.add_hazard(note, visit.passage, proven and len(visit.storages) == 1)
         if proven:
@@ -89,14 +89,18 @@ def _overwritten(
 
 
 def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, total: bool) -> None:
-    open_ends = {key: n for key, n in passed.items() if n.kind is NodeKind.PHI and None in n.inputs and key in m.phis}
+    open_ends = {
+        key: n for key, n in passed.items() if n.kind is NodeKind.PHI and None in n.inputs and key in m.notes.phis
+    }
     if not open_ends:
         return
-    branches = frozenset(id(branch) for key, node in open_ends.items() for branch in (node.branch, m.phis[key].branch))
+    branches = frozenset(
+        id(branch) for key, node in open_ends.items() for branch in (node.branch, m.notes.phis[key].branch)
+    )
     bare = tracked_when(root, branches, taken=False)
     if bare is tracked_when(root, branches, taken=True):
         return  # the loss is as connected without the branch
     for key in open_ends:
-        fill = m.phis[key]
+        fill = m.notes.phis[key]
         fill.reached = True
         fill.only_connection = fill.only_connection and total and bare is Tracked.NO

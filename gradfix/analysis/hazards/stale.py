@@ -46,11 +46,11 @@ def _kind(tensor: Tensor) -> HazardKind | None:
 
 
 def _note(m: Machine, stamp: Stamp, note: HazardNote, *, certain: bool) -> None:
-    record = m.writes.get(stamp.visit.key)
+    record = m.notes.writes.get(stamp.visit.key)
     if record is None or record.form in (WriteForm.DATA, WriteForm.ARRAY):
         return
     follows = tuple(m.arms) == stamp.arms[: len(m.arms)]  # whoever comes by the write comes by here
-    m.note_hazard(
+    m.notes.add_hazard(
         record,
         note,
         stamp.visit.passage,

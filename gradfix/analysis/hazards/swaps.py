@@ -26,9 +26,9 @@ def note(m: Machine, state: State, target: ast.Subscript, written: Tensor, value
     if value.storages != written.storages or not written.known or tracked(state, written) is Tracked.NO:
         return
     for visit in in_order(state.missed(value)):
-        earlier = m.writes.get(visit.key)
+        earlier = m.notes.writes.get(visit.key)
         if earlier is not None and _same_place(earlier, value.made_by) and earlier.function == m.scope.qualname:
-            m.swaps.setdefault(
+            m.notes.swaps.setdefault(
                 id(target), SwapRecord(target, m.statement, m.scope.qualname, value.made_by, earlier.statement)
             )
 
@@ -43,7 +43,7 @@ def _same_place(earlier: WriteRecord, view: ast.Subscript) -> bool:
 
 def facts_of_swaps(m: Machine, ordinals: Mapping[int, int]) -> tuple[Swap, ...]:
     """The swaps, in source order."""
-    found = sorted(m.swaps.values(), key=lambda r: (r.node.lineno, r.node.col_offset))
+    found = sorted(m.notes.swaps.values(), key=lambda r: (r.node.lineno, r.node.col_offset))
     return tuple(
         Swap(r.node, r.statement, r.function, ordinals.get(id(r.statement), 0), r.view, r.earlier) for r in found
     )

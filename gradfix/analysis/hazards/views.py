@@ -45,7 +45,7 @@ def note(state: State, m: Machine, record: WriteRecord, tensor: Tensor, key: int
     for storage in tensor.storages:
         stamp, seen = state.log.get(storage), 0
         while stamp is not None and seen < _FAR:
-            earlier = m.writes.get(stamp.visit.key)
+            earlier = m.notes.writes.get(stamp.visit.key)
             if stamp.visit.key == key:
                 record.is_repeated = True
             elif earlier is not None:
@@ -84,7 +84,7 @@ def _views(m: Machine, state: State, tensor: Tensor) -> Iterator[NamedView]:
     if len(tensor.storages) != 1 or m.scope.comprehensions:
         return
     frame = m.scope.frames[0]
-    for name in m.views.get(frame, ()):
+    for name in m.notes.view_names.get(frame, ()):
         held = state.variables.get((frame, name))
         if isinstance(held, Tensor) and held.storages == tensor.storages and (view := _taken(m, state, name, held)):
             yield view
@@ -95,7 +95,7 @@ def _split_base(m: Machine, state: State, tensor: Tensor) -> ast.expr | None:
     node = tensor.split_by
     if tensor.view is not ViewKind.MULTI or not isinstance(node, ast.expr):
         return None
-    node = m.unpacked.get(id(node), node)
+    node = m.notes.unpacked.get(id(node), node)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         node = node.args[0] if node.args else node  # `enumerate(y)`
     base = _viewed(m, state, node) if isinstance(node, ast.Call) else node
@@ -128,7 +128,7 @@ def _taken(m: Machine, state: State, name: str, held: Tensor) -> NamedView | Non
 
 def _names_numbers(m: Machine, nodes: Iterable[ast.AST]) -> bool:
     """Whether names that stand as an index are known to stand for one number: no tuple, slice or None."""
-    items = (item for node in nodes for item in m.picks.get(id(node), ()))
+    items = (item for node in nodes for item in m.notes.read_indices.get(id(node), ()))
     return all(item.kind is IndexKind.INT for item in items if isinstance(item.node, ast.Name))
 
 

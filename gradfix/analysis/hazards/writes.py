@@ -6,8 +6,9 @@ import ast
 from dataclasses import dataclass, replace
 
 from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.graph import Node, NodeKind, Visit, in_order, operation, phi
-from gradfix.analysis.domain.machine import MODULE, Machine
+from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import facts_of, last_op, strongest, tracked, value_facts
 from gradfix.analysis.domain.records import HazardNote, Overwriting, WriteRecord, join_facts, join_index, join_written
 from gradfix.analysis.domain.state import Stamp, State, held_in
@@ -73,7 +74,7 @@ def write(
     if tensor.overlapping and not tensor.silent:
         loud = overlaps.is_refused(site.form, site.index, site.method)
         note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
-        m.note_hazard(record, note, m.passage(), loud and tensor.known)
+        m.notes.add_hazard(record, note, m.passage(), loud and tensor.known)
     if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:
         stale.used(m, state, [tensor, *operands])
         _immediate_hazards(m, state, record, tensor)
@@ -115,9 +116,9 @@ def _record(
     part_of_tensor = _is_part_of_tensor(m, state, site.target, tensor)
     facts = m.settled(facts_of(state, tensor))
     written = ValueFacts(ValueKind.NOTHING) if value is None else _settled_value(m, value_facts(state, value, tensor))
-    record = m.writes.get(key)
+    record = m.notes.writes.get(key)
     if record is None:
-        record = m.writes[key] = WriteRecord(
+        record = m.notes.writes[key] = WriteRecord(
             site.form,
             site.node,
             m.statement,
@@ -134,7 +135,7 @@ def _record(
             of_tensor=part_of_tensor,
             part=tensor.part,
         )
-        m.writing[id(site.node)] = record
+        m.notes.last_writes[id(site.node)] = record
     else:
         record.tensor = join_facts(record.tensor, facts)
         record.written = join_written(record.written, written)
@@ -182,13 +183,13 @@ def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Te
             node, certain = leaf, False  # written in a branch, where that raises; a leaf still where it wasn't taken
         if node.kind is NodeKind.LEAF:
             kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
-            m.note_hazard(record, HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
+            m.notes.add_hazard(record, HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
         elif tensor.view is ViewKind.MULTI:
             note = HazardNote(HazardKind.MULTI_VIEW_WRITTEN, last_op(tensor), tensor.made_by, split=tensor.split_by)
-            m.note_hazard(record, note, m.passage(), certain)
+            m.notes.add_hazard(record, note, m.passage(), certain)
         elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
             note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
-            m.note_hazard(record, note, m.passage(), certain)
+            m.notes.add_hazard(record, note, m.passage(), certain)
 
 
 def _is_leaf(node: Node | None) -> bool:
@@ -250,7 +251,7 @@ def overwrite_saves(
             sure = certain and must and save.certain and save.choice in (None, choice)
             if conflict not in state.conflicts or sure:
                 state.conflicts[conflict] = (visit, sure)
-                m.alarms += 1
+                m.notes.alarms += 1
     return visit
 
 
@@ -337,7 +338,7 @@ def root_of(target: ast.expr) -> ast.expr | None:
 def _fresh_object(m: Machine, state: State, visit: Visit, tensor: Tensor) -> Tensor:
     all_missed = state.missed(tensor)
     missed = frozenset(other for other in all_missed if other.key != visit.key)
-    record = m.writes.get(visit.key)
+    record = m.notes.writes.get(visit.key)
     if record is not None and not tensor.is_view and len(missed) < len(all_missed):  # written by an earlier round
         holder = f"{ast.unparse(record.target)} of an earlier round"
         record.add_obstacle(Obstacle(ObstacleKind.ALIAS_READ, holder, m.place(record.target, f"`{holder}`")))
@@ -359,7 +360,7 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
         return
     for tensor in tensors(value):
         for visit in in_order(state.missed(tensor)):
-            record = m.writes.get(visit.key)
+            record = m.notes.writes.get(visit.key)
             if record is not None and not _inside(node, record) and not _apart(tensor, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
                 if handed.is_argument(m, visit, record, node):

@@ -24,7 +24,7 @@ def bind(m: Machine, state: State, target: ast.expr, value: Value) -> None:
                 tensor.known = target.id in m.shown(m.scope.info)
         frame = _frame_for(m, state, target.id)
         if isinstance(value, Tensor) and value.view is ViewKind.VIEW:
-            m.views.setdefault(frame, {})[target.id] = None
+            m.notes.view_names.setdefault(frame, {})[target.id] = None
         state.variables[frame, target.id] = value
     elif isinstance(target, (ast.Tuple, ast.List)):
         _unpack(m, state, target, value)
@@ -46,7 +46,7 @@ def set_attribute(m: Machine, state: State, owner: Value, name: str, value: Valu
             if isinstance(option, Instance):
                 classes.add_layer(state, option, name, value)
             state.attributes_of(option)[name] = value
-        elif isinstance(option, Class) and (holder := m.statics.get(option.info)) is not None:
+        elif isinstance(option, Class) and (holder := m.defined.statics.get(option.info)) is not None:
             state.attributes_of(holder)[name] = value
 
 
@@ -63,7 +63,7 @@ def _frame_for(m: Machine, state: State, name: str) -> int:
 def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value) -> None:
     items = iterated(m, state, value, target)
     if isinstance(value, Tensor) and isinstance(m.statement, ast.Assign) and m.statement.targets == [target]:
-        m.unpacked[id(target)] = m.statement.value
+        m.notes.unpacked[id(target)] = m.statement.value
     starred = any(isinstance(part, ast.Starred) for part in target.elts)
     if items.exact and starred and len(items.values) >= len(target.elts) - 1:
         _unpack_starred(m, state, target.elts, items.values)

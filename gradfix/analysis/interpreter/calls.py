@@ -74,7 +74,7 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
             if isinstance(value, (Container, Instance)):
                 read(m, state, value, part, m.spelling(part))
     result = call_value(m, state, callee, args, keywords, node)
-    m.note_operand(node, node, result)
+    m.notes.add_operand(node, node, result)
     return result
 
 
@@ -82,13 +82,13 @@ def _note_operands(
     m: Machine, callee: Value, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.Call
 ) -> None:
     if isinstance(callee, Method) and isinstance(callee.receiver, Tensor) and isinstance(node.func, ast.Attribute):
-        m.note_operand(node, node.func.value, callee.receiver)
+        m.notes.add_operand(node, node.func.value, callee.receiver)
     if not any(isinstance(part, ast.Starred) for part in node.args):
         for part, value in zip(node.args, args, strict=False):
-            m.note_operand(node, part, value)
+            m.notes.add_operand(node, part, value)
     for keyword in node.keywords:
         if keyword.arg is not None:
-            m.note_operand(node, keyword.value, keywords[keyword.arg])
+            m.notes.add_operand(node, keyword.value, keywords[keyword.arg])
 
 
 def call_value(
@@ -193,7 +193,7 @@ def _call_instance(
     if info is not None:
         for name in ("forward", "__call__"):
             if (found := info.method(name)) is not None:
-                return call_function(m, state, m.bound(found, callee), args, keywords, at)
+                return call_function(m, state, m.defined.bound(found, callee), args, keywords, at)
     layer = classes.layer_of(state, callee)
     if layer is not None:
         return call_value(m, state, layer, args, keywords, at)
@@ -277,7 +277,7 @@ def _optimizer_method(
 
 def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *, may_save: bool = False) -> Value:
     """A call that can't be followed: it may return anything, and a module may keep its arguments for backward."""
-    m.unfollowed.add(id(at))
+    m.notes.unfollowed.add(id(at))
     operands = all_tensors(args)
     nodes = [state.node_of(t) for t in operands]
     graph = operation("call", (*nodes, assumed("call")), at) if state.grad is not Tracked.NO else None
@@ -303,7 +303,7 @@ def call_function(
         return Suspended(callee, tuple(args), tuple(keywords.items()), at)
     if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others:
         return unknown_call(m, state, (*args, *keywords.values()), at)
-    m.covered.add(info)
+    m.defined.covered.add(info)
     m.steps += 1
     frame = m.new_frame()
     receiver = [callee.receiver] if callee.receiver is not None and not isinstance(info.node, ast.Lambda) else []

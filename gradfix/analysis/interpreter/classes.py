@@ -33,7 +33,7 @@ def instantiate(
     state.attributes[made] = {}
     init = callee.info.method("__init__")
     if init is not None:
-        m.call_function(state, m.bound(init, made), args, keywords, at)
+        m.call_function(state, m.defined.bound(init, made), args, keywords, at)
     elif _has_fields(callee.info):
         given = {**dict(zip(fields(callee.info), args, strict=False)), **keywords}
         state.attributes_of(made).update({**_defaults(m, state, callee.info, given), **given})

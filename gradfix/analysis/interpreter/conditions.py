@@ -105,11 +105,13 @@ def note_fills(
         if not open_ends:
             continue
         holder = _holder(m, joined, storage)
-        keys = [key for key, record in m.writes.items() if storage in record.storages and _within(branch, record.node)]
-        if holder is None or not keys or any(_without_graph(m.writes[key].written) for key in keys):
+        keys = [
+            key for key, record in m.notes.writes.items() if storage in record.storages and _within(branch, record.node)
+        ]
+        if holder is None or not keys or any(_without_graph(m.notes.writes[key].written) for key in keys):
             continue  # a branch that writes something constant leaves the buffer without a graph on purpose
         name, tensor = holder
-        record = m.fills.get((id(branch), keys[0]))
+        record = m.notes.fills.get((id(branch), keys[0]))
         if record is None:
             record = FillRecord(
                 branch,
@@ -122,13 +124,13 @@ def note_fills(
                 name,
                 _sources(m, joined, branch),
             )
-            m.fills[(id(branch), keys[0])] = record
+            m.notes.fills[(id(branch), keys[0])] = record
         for inner in open_ends:
-            replaced = m.phis.get(id(inner))
+            replaced = m.notes.phis.get(id(inner))
             if replaced is not None and replaced is not record:
-                m.fills = {key: fill for key, fill in m.fills.items() if fill is not replaced}
-            m.phis[id(inner)] = record
-            m.keep.append(inner)
+                m.notes.fills = {key: fill for key, fill in m.notes.fills.items() if fill is not replaced}
+            m.notes.phis[id(inner)] = record
+            m.notes.owners.append(inner)
 
 
 def _open_ends(node: Node, branch: ast.If | ast.While) -> list[Node]:
@@ -155,7 +157,7 @@ def _within(branch: ast.If | ast.While, node: ast.AST) -> bool:
 
 
 def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tensor] | None:
-    for record in list(m.writes.values()):
+    for record in list(m.notes.writes.values()):
         if storage in record.storages and record.function == m.scope.qualname:
             target = base_of(record.target)
             if not isinstance(target, (ast.Name, ast.Attribute)):

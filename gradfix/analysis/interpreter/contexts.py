@@ -48,7 +48,7 @@ def _call(m: Machine, state: State, value: Value, names: tuple[str, str], count:
     found = next((method for name in names if (method := value.info.method(name)) is not None), None)
     if found is None:
         return None
-    return m.call_function(state, m.bound(found, value), [UNKNOWN] * count, {}, node)
+    return m.call_function(state, m.defined.bound(found, value), [UNKNOWN] * count, {}, node)
 
 
 def _around(m: Machine, state: State, node: ast.With | ast.AsyncWith, index: int, made: Suspended) -> Flow:

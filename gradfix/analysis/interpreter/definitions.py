@@ -52,7 +52,7 @@ def turns_grad_off(m: Machine, state: State, decorators: list[ast.expr]) -> bool
 def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
     """A `def` as a value; its defaults are evaluated now, as Python does."""
     info = FunctionInfo(node, qualified(m, node.name))
-    m.functions[info] = (m.scope.frames, None)
+    m.defined.functions[info] = (m.scope.frames, None)
     return _decorated(m, state, _closed(m, state, info), node.decorator_list)
 
 
@@ -94,11 +94,11 @@ def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and not _only_stores(statement):
             method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", info)
             info.methods[statement.name] = method
-            m.functions[method] = (m.scope.frames, info)
-            closed = m.closed[method] = _closed(m, state, method)
+            m.defined.functions[method] = (m.scope.frames, info)
+            closed = m.defined.closed[method] = _closed(m, state, method)
             decorated = _decorated(m, state, closed, statement.decorator_list)
             if decorated is not closed:
-                m.decorated[method] = decorated
+                m.defined.decorated[method] = decorated
     _run_body(m, state, info)
     return Class(info, m.scope.frames)
 
@@ -110,7 +110,7 @@ def _only_stores(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def _run_body(m: Machine, state: State, info: ClassInfo) -> None:
     """What a class body assigns. Switches are left open: others set them."""
-    holder = m.statics[info] = Instance(None)
+    holder = m.defined.statics[info] = Instance(None)
     state.attributes[holder] = {}
     for statement in info.node.body:
         value = statement.value if isinstance(statement, (ast.Assign, ast.AnnAssign)) else None

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain import dictionaries, python_values
+from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.dtypes import is_floating
 from gradfix.analysis.domain.indexing import broadcast
 from gradfix.analysis.domain.joins import join
-from gradfix.analysis.domain.machine import MODULE, Machine
+from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, graph_node, outside, result_tensor
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
@@ -171,10 +172,10 @@ def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Val
 def _binop(m: Machine, state: State, node: ast.BinOp) -> Value:
     left = evaluate(m, state, node.left)
     right = evaluate(m, state, node.right)
-    m.note_operand(node, node.left, left)
-    m.note_operand(node, node.right, right)
+    m.notes.add_operand(node, node.left, left)
+    m.notes.add_operand(node, node.right, right)
     result = binary(m, state, symbol_of(node.op), left, right, node)
-    m.note_operand(node, node, result)
+    m.notes.add_operand(node, node, result)
     return result
 
 

@@ -21,7 +21,7 @@ def run(m: Machine, state: State, suspended: Suspended, each: Each) -> None:
     if info in m.calls or len(m.calls) >= DEPTH or m.exhausted:
         each(state, outside(state, "item"))
         return
-    m.covered.add(info)
+    m.defined.covered.add(info)
     m.steps += 1
     frame = m.new_frame()
     receiver = [] if callee.receiver is None else [callee.receiver]

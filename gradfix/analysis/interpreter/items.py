@@ -89,8 +89,8 @@ def index_value(m: Machine, state: State, part: ast.expr) -> Value:
 
 def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...], node: ast.Subscript) -> Value:
     if isinstance(base, Tensor):
-        known = m.picks.get(id(node))
-        m.picks[id(node)] = items if known is None else join_index(known, items)
+        known = m.notes.read_indices.get(id(node))
+        m.notes.read_indices[id(node)] = items if known is None else join_index(known, items)
         if not base.known and is_key(items):
             return _memo_item(state, base, node)
         return indexed(m, state, base, items, node)
@@ -143,7 +143,7 @@ def save_index(m: Machine, state: State, graph: Node, index: ast.expr, at: ast.A
         for frame in m.scope.frames:
             value = state.variables.get((frame, index.id))
             if isinstance(value, Tensor) and value.known:
-                m.note_operand(at, index, value)
+                m.notes.add_operand(at, index, value)
                 save(state, graph, value, "index", at, graph.tracked, result=False)
                 return
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gradfix.analysis.domain.annotations import argument, counted, promised
+from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.graph import in_order
-from gradfix.analysis.domain.machine import MODULE, Machine, Scope
+from gradfix.analysis.domain.machine import Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import (
@@ -53,14 +54,14 @@ def run_module(m: Machine, tree: ast.Module, name: str = "__main__") -> State:
     flow = run_block(m, state, tree.body)
     end = flow.after if flow.after is not None else state
     if m.saw_backward:
-        m.covered_by_program = frozenset(m.covered)
+        m.defined.covered_by_program = frozenset(m.defined.covered)
     return end
 
 
 def run_functions(m: Machine, end: State, worth: Candidates) -> None:
     """Run the functions that the top level didn't lead through; those nobody names first."""
-    done = {id(info.node) for info in m.covered_by_program}
-    pending = [info for info in m.functions if id(info.node) in worth.functions and id(info.node) not in done]
+    done = {id(info.node) for info in m.defined.covered_by_program}
+    pending = [info for info in m.defined.functions if id(info.node) in worth.functions and id(info.node) not in done]
     pending.sort(key=lambda info: (getattr(info.node, "name", "") in worth.named, _order(info)))
     for info in pending:
         if id(info.node) not in done:
@@ -69,15 +70,15 @@ def run_functions(m: Machine, end: State, worth: Candidates) -> None:
 
 def _run_with_nested(m: Machine, state: State, info: FunctionInfo, done: set[int], worth: frozenset[int]) -> None:
     """Run a function, then those defined inside that it didn't call: they see the variables it left."""
-    known = len(m.functions)
-    m.covered = set()
+    known = len(m.defined.functions)
+    m.defined.covered = set()
     for owner in _owners(m, info):
         m.steps = 0
-        run_function(m, state if owner is m.functions[info][1] else state.fork(), info, owner)
+        run_function(m, state if owner is m.defined.functions[info][1] else state.fork(), info, owner)
     done.add(id(info.node))
-    done.update(id(inner.node) for inner in m.covered if not _is_forward_of_same(inner, info))
-    for inner in list(m.functions)[known:]:
-        if id(inner.node) not in done and id(inner.node) in worth and len(m.functions[inner][0]) > 1:
+    done.update(id(inner.node) for inner in m.defined.covered if not _is_forward_of_same(inner, info))
+    for inner in list(m.defined.functions)[known:]:
+        if id(inner.node) not in done and id(inner.node) in worth and len(m.defined.functions[inner][0]) > 1:
             _run_with_nested(m, state.fork(), inner, done, worth)
 
 
@@ -93,10 +94,11 @@ def _order(info: FunctionInfo) -> int:
 
 def _owners(m: Machine, info: FunctionInfo) -> tuple[ClassInfo | None, ...]:
     """Whose method it is: that of its heirs in the file, where its own class leaves other methods to them."""
-    owner = m.functions[info][1]
+    owner = m.defined.functions[info][1]
     if owner is None or not any(method.stands_for_others for method in owner.methods.values()):
         return (owner,)
-    known = dict.fromkeys(kept for _, kept in m.functions.values() if kept is not None and kept.descends_from(owner))
+    owners = (kept for _, kept in m.defined.functions.values())
+    known = dict.fromkeys(kept for kept in owners if kept is not None and kept.descends_from(owner))
     name = getattr(info.node, "name", "")
     heirs = [heir for heir in known if heir.method(name) is info and not _leaves_open(heir)]
     return tuple(heirs[:_HEIRS]) or (owner,)
@@ -113,18 +115,18 @@ def _names(owner: ClassInfo) -> frozenset[str]:
 
 def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo | None) -> None:
     """Run one function with arguments of which only the signature and the use tell; a method as one of `owner`."""
-    frames, holder = m.functions[info]
+    frames, holder = m.defined.functions[info]
     m.begin(id(info.node if owner is holder or owner is None else owner.node))
     made: Instance | None = None
     if owner is not None and info.parameters and not is_static(info):
         made, state = self_of(m, state, owner)
-        if owner in m.idle and info is owner.method("__init__"):
-            m.covered |= m.idle[owner]  # making the object has run it, and nothing in it can be a hazard
+        if owner in m.defined.idle and info is owner.method("__init__"):
+            m.defined.covered |= m.defined.idle[owner]  # making the object has run it, without a hazard
             _leave(m, state, NONE, [made], proven=False)
             return
     is_module = owner is not None and owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING)
     frame = m.new_frame()
-    closed = m.closed.get(info) or m.bound(info, None)
+    closed = m.defined.closed.get(info) or m.defined.bound(info, None)
     receiver: list[Value] = [] if made is None else [made]
     missing = _argument_maker(m, state, info, forward=is_module and getattr(info.node, "name", "") == "forward")
     calls.bind_parameters(m, state, info, frame, receiver, {}, closed, missing)
@@ -155,8 +157,8 @@ def is_static(info: FunctionInfo) -> bool:
 
 def self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, State]:
     """An instance as its constructor leaves it, the arguments unknown, and the state then; made once for a class."""
-    if owner in m.instances:
-        made, after = m.instances[owner]
+    if owner in m.defined.instances:
+        made, after = m.defined.instances[owner]
         return made, after.fork()
     made = Instance(owner)
     state.attributes[made] = {}
@@ -164,24 +166,20 @@ def self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, State
     init = owner.method("__init__")
     if init is not None:
         frame = m.new_frame()
-        frames = m.functions[init][0] if init in m.functions else (MODULE,)
+        frames = m.defined.functions[init][0] if init in m.defined.functions else (MODULE,)
         missing = _argument_maker(m, state, init, forward=False)
-        calls.bind_parameters(m, state, init, frame, [made], {}, m.bound(init, made), missing)
-        covered, m.covered = m.covered, set()
-        before = _noted(m)
+        calls.bind_parameters(m, state, init, frame, [made], {}, m.defined.bound(init, made), missing)
+        covered, m.defined.covered = m.defined.covered, set()
+        before = m.notes.extent()
         with m.called(owner.node, init), m.inside(Scope(init.qualname, (frame, *frames), init)):
             m.run_body(state, init)
-        if _noted(m) == before and not logged:
-            m.idle[owner] = frozenset(m.covered)
-        m.covered |= covered
-    if m.functions[next(iter(owner.methods.values()))][0] == (MODULE,):  # a class inside a function sees its variables
-        m.instances[owner] = (made, state.fork())
+        if m.notes.extent() == before and not logged:
+            m.defined.idle[owner] = frozenset(m.defined.covered)
+        m.defined.covered |= covered
+    closed_over, _ = m.defined.functions[next(iter(owner.methods.values()))]
+    if closed_over == (MODULE,):  # a class inside a function sees its variables
+        m.defined.instances[owner] = (made, state.fork())
     return made, state
-
-
-def _noted(m: Machine) -> tuple[int, ...]:
-    """Grows with whatever may become a finding."""
-    return m.alarms, len(m.fills), len(m.swaps), len(m.backwards), len(m.grads), len(m.updates)
 
 
 def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bool) -> Callable[[str], Value]:
@@ -260,5 +258,5 @@ def _tensors(state: State, value: Value, depth: int) -> list[Tensor]:
 
 def _note_stored(m: Machine, state: State, tensor: Tensor, name: str) -> None:
     for visit in in_order(state.missed(tensor)):
-        if (record := m.writes.get(visit.key)) is not None and ast.unparse(record.target) != name:
+        if (record := m.notes.writes.get(visit.key)) is not None and ast.unparse(record.target) != name:
             record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))

@@ -195,7 +195,7 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
         return
     current = evaluate(m, state, node.target)
     value = evaluate(m, state, node.value)
-    m.note_operand(node, node.value, value)
+    m.notes.add_operand(node, node.value, value)
     target = tensor_of(current)
     if isinstance(current, Array) and current.memory is not None:
         arrays.store(m, state, current, (), node.target, value, node.value)
@@ -213,7 +213,7 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
     rebind(m, state, node.target, target, fresh)
     others = [option for option in options(current) if not isinstance(option, Tensor)]
     if any(number_type(option) is not None for option in others):
-        m.writes[id(node.target)].may_be_number = True
+        m.notes.writes[id(node.target)].may_be_number = True
     if others:
         out_of_place = _extended(m, state, symbol, others[0], value, node)
         bindings.bind(m, state, node.target, merge(fresh, out_of_place, m.statement))
@@ -253,7 +253,7 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
     base = evaluate(m, state, target.value)
     items = item_access.index_of(m, state, target)
     value = evaluate(m, state, node.value)
-    m.note_operand(node, node.value, value)
+    m.notes.add_operand(node, node.value, value)
     for option in options(base):
         if isinstance(option, Container):
             current = item_access.subscript(m, state, option, target, lambda part: evaluate(m, state, part))

@@ -16,7 +16,7 @@ def apply(m: Machine, state: State, info: ClassInfo, args: Sequence[Value], at: 
     """`Name.apply(…)`: one node, and the saves its forward spells out by name."""
     node = graph_node(state, info.node.name, all_tensors(args), at)
     result = result_tensor(state, node, at)
-    m.unfollowed.add(id(at))
+    m.notes.unfollowed.add(id(at))
     forward = info.method("forward")
     if node is None or forward is None or isinstance(forward.node, ast.Lambda):
         return result

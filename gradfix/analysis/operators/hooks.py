@@ -114,10 +114,10 @@ def _run(m: Machine, state: State, registered: _Registered, args: Sequence[Value
 
 def _place(m: Machine, at: ast.Call, slot: str, number: int) -> ast.Call:
     key = (id(at), slot, number)
-    if key not in m.hooked:
-        m.keep.append(at)
-        m.hooked[key] = ast.copy_location(ast.Call(at.func, [], []), at)
-    return m.hooked[key]
+    if key not in m.notes.hook_calls:
+        m.notes.owners.append(at)
+        m.notes.hook_calls[key] = ast.copy_location(ast.Call(at.func, [], []), at)
+    return m.notes.hook_calls[key]
 
 
 def _inputs(state: State, args: Sequence[Value]) -> Container:

@@ -96,7 +96,7 @@ def call_layer(
     m: Machine, state: State, called: Layer, args: Sequence[Value], keywords: Keywords, node: ast.Call
 ) -> Value:
     """Run a module of torch.nn on its input."""
-    m.in_place.setdefault(id(node), set()).add(called.inplace)
+    m.notes.layer_modes.setdefault(id(node), set()).add(called.inplace)
     known = module(called.name)
     op = None if known is None else known.inplace_call if called.inplace else known.call
     if op is None and "Dropout" in called.name:
@@ -122,7 +122,7 @@ def call_layer(
         m.uncertain_loop += doubtful
         fresh = write(m, state, Site(WriteForm.FLAG, node, node.args[0], method=called.name), source, None)
         m.uncertain_loop -= doubtful
-        m.note_maker(node, called, source)
+        m.notes.add_maker(node, called, source)
         groups = {key: operators.members(state, value) for key, value in arguments.items()}
         if op.outputs and state.grad is not Tracked.NO:
             operators.save_output(state, op, op.outputs[0], written_by(state, fresh), fresh, groups, node)

@@ -75,8 +75,8 @@ def attribute(m: Machine, state: State, base: Value, name: str, node: ast.AST) -
             return Method(base, name)
         found = base.info.method(name)
         if found is not None:
-            return m.bound(found, base if "classmethod" in _decorators(found) else None)
-        held = m.static(state, base.info, name)
+            return m.defined.bound(found, base if "classmethod" in _decorators(found) else None)
+        held = m.defined.static(state, base.info, name)
         return UNKNOWN if held is None else held
     if isinstance(base, Choice):
         result: Value | None = None
@@ -98,7 +98,7 @@ def _inherited(m: Machine, base: Method, name: str) -> Value:
     owner = m.scope.info.owner if m.scope.info is not None else None
     for parent in owner.bases if owner is not None else ():
         if isinstance(parent, ClassInfo) and (found := parent.method(name)) is not None:
-            return m.bound(found, base.receiver)
+            return m.defined.bound(found, base.receiver)
     return Method(base.receiver, name)
 
 
@@ -121,7 +121,7 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
     if name == "data" and base.known:
         return cuts.without_graph(m, state, CutKind.DATA, base, twin(base, silent=True), node)
     if name == "grad" and (base.known or tracked(state, base) is Tracked.YES):
-        m.grad_read.update(base.storages)
+        m.notes.grad_read.update(base.storages)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             gradients.note_grad(m, state, base, node, node.value, by_optimizer=False)
         grad = result_tensor(state, None, node)
@@ -194,14 +194,14 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return slots[name]
     info = base.info
     if info is not None and (found := info.method(name)) is not None:
-        bound = m.bound(found, base)
+        bound = m.defined.bound(found, base)
         decorators = _decorators(found)
         if not decorators.isdisjoint(("property", "cached_property")):
             return m.call_function(state, bound, [], {}, found.node)
         if "staticmethod" in decorators:
-            return m.bound(found, None)
-        return m.bound(found, Class(info, bound.frames)) if "classmethod" in decorators else bound
-    if info is not None and (held := m.static(state, info, name)) is not None:
+            return m.defined.bound(found, None)
+        return m.defined.bound(found, Class(info, bound.frames)) if "classmethod" in decorators else bound
+    if info is not None and (held := m.defined.static(state, info, name)) is not None:
         return held
     if name in COUNTING:
         return Method(base, name)

@@ -180,7 +180,7 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
     for output, tensor in zip(op.outputs, results, strict=True):
         save_output(state, op, output, node, tensor, groups, at)
     ends = node is None or any(result.detached for result in results)
-    if ends or m.cuts or state.cuts or any(output.gradient is not Gradient.YES for output in op.outputs):
+    if ends or m.notes.cuts or state.cuts or any(output.gradient is not Gradient.YES for output in op.outputs):
         cuts.follow(m, state, short_name(op), op, arguments, groups, node, results, at)
     if op.result == "tensor" and results:
         return results[0]

@@ -30,7 +30,7 @@ def _given(state: State, value: Value, depth: int) -> list[Tensor]:
 
 def step(m: Machine, state: State, optimizer: Optimizer, at: ast.Call) -> None:
     """`optimizer.step()`."""
-    record = m.updates.setdefault(id(at), StepRecord(at, m.statement, m.scope.qualname))
+    record = m.notes.optimizer_steps.setdefault(id(at), StepRecord(at, m.statement, m.scope.qualname))
     for storage in optimizer.parameters:
         node = state.nodes.get(storage)
         if node is not None and state.passed.get(node):
@@ -47,7 +47,7 @@ def zero_grad(state: State, optimizer: Optimizer) -> None:
 def facts_of_steps(m: Machine, ordinals: Mapping[int, int]) -> tuple[EarlyStep, ...]:
     """Steps over parameters that a later backward needs, in source order."""
     found = []
-    for record in sorted(m.updates.values(), key=lambda r: (r.node.lineno, r.node.col_offset)):
+    for record in sorted(m.notes.optimizer_steps.values(), key=lambda r: (r.node.lineno, r.node.col_offset)):
         if record.hazards:
             severity = Severity.ERROR if record.is_proven() else Severity.WARNING
             hazards = tuple(

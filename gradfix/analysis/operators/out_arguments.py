@@ -44,7 +44,7 @@ def write_out(
     fresh = write(m, state, site, target, result)
     if level is Tracked.YES and state.grad is not Tracked.NO:
         note = HazardNote(HazardKind.OUT_WRITTEN, operators.short_name(op), None)
-        m.note_hazard(m.writes[id(expression)], note, m.passage(), state.grad is Tracked.YES)
+        m.notes.add_hazard(m.notes.writes[id(expression)], note, m.passage(), state.grad is Tracked.YES)
     m.rebind(state, expression, target, fresh)
     return fresh
 

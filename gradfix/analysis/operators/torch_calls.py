@@ -135,7 +135,7 @@ def _distribution(
 ) -> Value:
     made = _unlisted(state, short, args, keywords, node)
     if isinstance(made, Tensor):
-        m.distributions.update(made.storages)
+        m.notes.distributions.update(made.storages)
     return made
 
 
@@ -177,7 +177,7 @@ def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keyword
 
 def _hold(m: Machine, state: State, value: Value, at: ast.Call) -> None:
     for tensor in tensors(value):
-        m.grad_read.update(tensor.storages)
+        m.notes.grad_read.update(tensor.storages)
         gradients.note_grad(m, state, tensor, at, at.args[0] if at.args else at, by_optimizer=True)
     if isinstance(value, Container) and (items := state.items.get(value)):
         for item in items.values:
@@ -202,12 +202,12 @@ def tensor_method(
         return NONE
     if name == "detach":
         return objects.detached(m, state, receiver, node)
-    if name in ("sample", "sample_n") and m.distributions.issuperset(receiver.storages):
+    if name in ("sample", "sample_n") and m.notes.distributions.issuperset(receiver.storages):
         drawn = result_tensor(state, None, node)  # gradients are off while it draws
         cuts.put(state, (drawn,), cuts.UNSURE)
         return drawn
     if name in ("retain_grad", "register_hook"):
-        m.grad_read.update(receiver.storages)
+        m.notes.grad_read.update(receiver.storages)
         gradients.retain(m, [receiver])
         return UNKNOWN
     if name == "size" and (asked := _size(state, receiver, args)) is not None:

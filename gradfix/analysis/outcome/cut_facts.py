@@ -37,7 +37,7 @@ _LOSS_LABELS = {
 
 def facts_of_cuts(m: Machine, ordinals: Mapping[int, int]) -> tuple[Cut, ...]:
     """Cuts that a loss depends on, in source order."""
-    records = [r for r in m.cuts.values() if r.kind is not CutKind.NO_LEAF or id(r.node) not in m.connected]
+    records = [r for r in m.notes.cuts.values() if r.kind is not CutKind.NO_LEAF or id(r.node) not in m.notes.connected]
     found = [_cut(m, record, ordinals) for record in records if record.losses]
     return tuple(sorted(found, key=lambda c: (getattr(c.node, "lineno", 0), getattr(c.node, "col_offset", 0))))
 
@@ -64,7 +64,7 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
         elsewhere=any(n.effect in (CutEffect.CONSTANT, CutEffect.PARTIAL) for n in record.losses.values()),
         through_numpy=record.through_numpy,
         in_numbers=record.in_numbers,
-        severity=_severity(record, note, read=not m.grad_read.isdisjoint(record.leaves)),
+        severity=_severity(record, note, read=not m.notes.grad_read.isdisjoint(record.leaves)),
         hazards=(Hazard(HazardKind.DISCONNECTED, place, loss, ""),),
     )
 

@@ -13,7 +13,7 @@ from gradfix.findings import Hazard, HazardKind, Severity
 def facts_of_again(m: Machine, ordinals: Mapping[int, int]) -> tuple[SecondBackward, ...]:
     """Calls of backward that meet a graph without its values."""
     found = []
-    for record in sorted(m.again.values(), key=lambda r: (r.node.lineno, r.node.col_offset)):
+    for record in sorted(m.notes.second_backwards.values(), key=lambda r: (r.node.lineno, r.node.col_offset)):
         name = ast.unparse(record.node.func)
         first = m.place(record.first, "the graph is freed here")
         place = m.place(record.node, "and needed again here")
@@ -29,7 +29,7 @@ def facts_of_again(m: Machine, ordinals: Mapping[int, int]) -> tuple[SecondBackw
 def facts_of_grads(m: Machine, ordinals: Mapping[int, int]) -> tuple[NonLeafGrad, ...]:
     """Places that want the gradient of what was computed."""
     found = []
-    for record in sorted(m.grads.values(), key=lambda r: (r.node.lineno, r.node.col_offset)):
+    for record in sorted(m.notes.non_leaf_grads.values(), key=lambda r: (r.node.lineno, r.node.col_offset)):
         name = ast.unparse(record.target)
         made = record.made if isinstance(record.made, ast.expr) else None
         place = m.place(record.node, f"`{name}` is no leaf")

@@ -33,14 +33,14 @@ Ordinals = Mapping[int, int]
 
 def written_memory(m: Machine) -> frozenset[Storage]:
     """All memory that is written in place somewhere."""
-    return frozenset(storage for record in m.writes.values() for storage in record.storages)
+    return frozenset(storage for record in m.notes.writes.values() for storage in record.storages)
 
 
 def facts_of_writes(
     m: Machine, ordinals: Ordinals, written: frozenset[Storage], steadiness: Steadiness
 ) -> tuple[Write, ...]:
     """Writes to tensors that autograd follows, in source order."""
-    kept = filter(_is_fact, m.writes.values())
+    kept = filter(_is_fact, m.notes.writes.values())
     return tuple(fact_of_write(m, r, ordinals, written, steadiness) for r in sorted(kept, key=_position))
 
 
@@ -85,7 +85,7 @@ def fact_of_write(
         splits=_places(ordered, (HazardKind.MULTI_VIEW_WRITTEN,), "split"),
         makers=tuple(made for made, inside in record.makers.items() if inside and isinstance(made, ast.Call)),
         saved=_saved(m, record, ordered),
-        saved_by_known=not any(id(note.save) in m.unfollowed for note in ordered),
+        saved_by_known=not any(id(note.save) in m.notes.unfollowed for note in ordered),
         may_be_number=record.may_be_number,
         operands=tuple(record.operands.items()),
         calls=handed.calls_towards(m, record),
@@ -121,11 +121,11 @@ def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[Sav
         own = [e for e in note.holders if (e is note.save) is note.result]
         # one layer of a `Sequential` writes what another saved, which no name outside stands for
         within = note.save is write.node and note.result and write.target not in note.holders
-        writer = None if note.result else m.writing.get(id(note.save))
+        writer = None if note.result else m.notes.last_writes.get(id(note.save))
         overwrites = writer is not None and any(e is writer.target for e in own)
         if note.kind is not HazardKind.SAVED_THEN_WRITTEN or not own or within or overwrites:  # `y.mul_(y)`
             return ()
-        record = m.writing.get(id(note.save)) if note.result else None
+        record = m.notes.last_writes.get(id(note.save)) if note.result else None
         if record is None or record.target not in note.holders:  # a layer inside may write to what only it sees
             found += [SavedValue(e) for e in own]
         elif record.form in (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG) and not _is_mixed(m, note.save):
@@ -137,7 +137,7 @@ def _saved(m: Machine, write: WriteRecord, notes: list[HazardNote]) -> tuple[Sav
 
 def _is_mixed(m: Machine, call: ast.AST | None) -> bool:
     """True for the call of one layer or another, of which only some work in place."""
-    return len(m.in_place.get(id(call), ())) > 1
+    return len(m.notes.layer_modes.get(id(call), ())) > 1
 
 
 def _holder(target: ast.expr) -> ast.expr | None:
@@ -163,7 +163,7 @@ def _hazard(m: Machine, record: WriteRecord, note: HazardNote) -> Hazard:
 
 def _obstacles(m: Machine, record: WriteRecord) -> tuple[Obstacle, ...]:
     found = [*record.obstacles.values(), *_between_links(m, record)]
-    if not record.storages.isdisjoint(m.grad_read):
+    if not record.storages.isdisjoint(m.notes.grad_read):
         root = root_of(record.target)
         found.append(Obstacle(ObstacleKind.LEAF_GRAD_READ, ast.unparse(root if root is not None else record.target)))
     return tuple(found)
@@ -176,7 +176,7 @@ def _between_links(m: Machine, record: WriteRecord) -> list[Obstacle]:
     node: ast.AST = record.node
     while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call):
         node = node.func.value
-        earlier = m.writing.get(id(node))
+        earlier = m.notes.last_writes.get(id(node))
         reads = () if earlier is None or earlier.form is not WriteForm.METHOD else earlier.obstacles.values()
         found += [replace(o, replay=None) for o in reads if o.kind in _READS and o.name not in known]
     return found
@@ -189,7 +189,7 @@ def facts_of_fills(m: Machine, writes: tuple[Write, ...], ordinals: Ordinals) ->
     """Buffers that only a branch on tensor data connects."""
     by_target = {id(write.target): write for write in writes}
     found = []
-    for record in m.fills.values():
+    for record in m.notes.fills.values():
         if not record.reached or record.condition is ConditionKind.PYTHON or record.created is None:
             continue
         own = tuple(by_target[key] for key in record.keys if key in by_target)
@@ -206,7 +206,7 @@ def _is_filled_elsewhere(m: Machine, record: FillRecord) -> bool:
     made = record.created
     called = made.func if isinstance(made, ast.Call) else None
     name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
-    others = [r for r in m.writes.values() if record.storage in r.storages and id(r.target) not in record.keys]
+    others = [r for r in m.notes.writes.values() if record.storage in r.storages and id(r.target) not in record.keys]
     connecting = [r.written.tensor is not None and r.written.tensor.tracked is not Tracked.NO for r in others]
     return name in _UNINITIALISED and bool(others) and all(connecting)
 
@@ -235,7 +235,7 @@ def _fill(m: Machine, record: FillRecord, writes: tuple[Write, ...], ordinals: O
 def facts_of_backwards(m: Machine, ordinals: Ordinals) -> tuple[BackwardCall, ...]:
     """Calls that start backward."""
     found = []
-    for record in sorted(m.backwards.values(), key=_position):
+    for record in sorted(m.notes.backwards.values(), key=_position):
         hazards: tuple[Hazard, ...] = ()
         if record.perhaps_non_scalar:
             name = ast.unparse(record.root)
@@ -260,13 +260,13 @@ def facts_of_backwards(m: Machine, ordinals: Ordinals) -> tuple[BackwardCall, ..
 
 def ordinals_of(m: Machine, tree: ast.Module) -> Ordinals:
     """For each statement with something to say: which one it is among equal statements of its function."""
-    wanted = {id(r.statement): r.statement for r in m.writes.values() if _is_fact(r)}
-    wanted |= {id(r.statement): r.statement for r in m.backwards.values()}
-    wanted |= {id(r.branch): r.branch for r in m.fills.values()}
-    wanted |= {id(r.statement): r.statement for r in m.cuts.values() if r.losses}
-    wanted |= {id(r.statement): r.statement for r in m.again.values()}
-    wanted |= {id(r.statement): r.statement for r in m.swaps.values()}
-    wanted |= {id(r.statement): r.statement for r in m.grads.values()}
+    wanted = {id(r.statement): r.statement for r in m.notes.writes.values() if _is_fact(r)}
+    wanted |= {id(r.statement): r.statement for r in m.notes.backwards.values()}
+    wanted |= {id(r.branch): r.branch for r in m.notes.fills.values()}
+    wanted |= {id(r.statement): r.statement for r in m.notes.cuts.values() if r.losses}
+    wanted |= {id(r.statement): r.statement for r in m.notes.second_backwards.values()}
+    wanted |= {id(r.statement): r.statement for r in m.notes.swaps.values()}
+    wanted |= {id(r.statement): r.statement for r in m.notes.non_leaf_grads.values()}
     lines = sorted(statement.lineno for statement in wanted.values())
     result: dict[int, int] = {}
     scopes: list[ast.AST] = [tree] if lines else []

@@ -1,0 +1,39 @@
+"""What a file defines, and how far the interpreter has followed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import ClassInfo, Function, FunctionInfo, Instance, Value
+
+MODULE = 0  # number of the module's frame
+
+
+@dataclass(slots=True)
+class Defined:
+    """Functions and classes of one file, as running their definitions left them."""
+
+    # Of each function: the frames it closes over, and the class it is a method of.
+    functions: dict[FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]] = field(default_factory=dict)
+    closed: dict[FunctionInfo, Function] = field(default_factory=dict)  # methods as their class body made them
+    decorated: dict[FunctionInfo, Function] = field(default_factory=dict)  # what stands in the place of a method
+    statics: dict[ClassInfo, Instance] = field(default_factory=dict)  # holds what a class body assigns
+    instances: dict[ClassInfo, tuple[Instance, State]] = field(default_factory=dict)  # and the state they were made in
+    idle: dict[ClassInfo, frozenset[FunctionInfo]] = field(default_factory=dict)  # made without alarm: what that ran
+    covered: set[FunctionInfo] = field(default_factory=set)  # followed from a call whose gradients were asked for
+    covered_by_program: frozenset[FunctionInfo] = frozenset()
+
+    def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:
+        """A method taken from an instance (or from its class, without receiver)."""
+        made = self.decorated.get(info) or self.closed.get(info)
+        if made is None:
+            return Function(info, (MODULE,), receiver)
+        return Function(made.info, made.frames, receiver, made.defaults, made.no_grad)
+
+    def static(self, state: State, info: ClassInfo, name: str) -> Value | None:
+        """What the body of a class, or of a base, holds under a name."""
+        held = self.statics.get(info)
+        found = (state.attributes.get(held) or {}).get(name) if held is not None else None
+        bases = (base for base in info.bases if isinstance(base, ClassInfo))
+        return found or next((value for base in bases if (value := self.static(state, base, name))), None)

@@ -1,0 +1,95 @@
+"""What the interpreter writes down while it runs through a file: the records, and what they are found by.
+
+Keys are ids of syntax nodes, or of nodes of a graph; whoever uses the id of something that may go away notes the
+owner in `owners`.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+
+from gradfix.analysis.domain.graph import Passage
+from gradfix.analysis.domain.records import (
+    AgainRecord,
+    BackwardRecord,
+    CutRecord,
+    FillRecord,
+    GradRecord,
+    HazardNote,
+    StepRecord,
+    SwapRecord,
+    WriteRecord,
+)
+from gradfix.analysis.domain.values import Choice, Layer, Storage, Tensor, Value, tensors
+from gradfix.analysis.facts import IndexItem
+
+Operands = dict[int, tuple[ast.expr, set[Storage]]]  # by id of an expression: it, and the memory it stands for
+
+
+@dataclass(slots=True)
+class Notes:
+    """The records of one file, joined over every passage."""
+
+    writes: dict[int, WriteRecord] = field(default_factory=dict)  # by id of the target
+    last_writes: dict[int, WriteRecord] = field(default_factory=dict)  # by id of what writes; of several, the last
+    swaps: dict[int, SwapRecord] = field(default_factory=dict)  # by id of the target
+    fills: dict[tuple[int, int], FillRecord] = field(default_factory=dict)
+    phis: dict[int, FillRecord] = field(default_factory=dict)  # id of a PHI node -> the fill it stands for
+    optimizer_steps: dict[int, StepRecord] = field(default_factory=dict)  # by id of the call
+    backwards: dict[int, BackwardRecord] = field(default_factory=dict)  # by id of the call
+    second_backwards: dict[int, AgainRecord] = field(default_factory=dict)  # by id of the call
+    non_leaf_grads: dict[int, GradRecord] = field(default_factory=dict)  # by id of the expression
+    cuts: dict[int, CutRecord] = field(default_factory=dict)  # by id of the expression
+    zero_gradients: dict[int, CutRecord] = field(default_factory=dict)  # by id of the node in the graph
+    connected: set[int] = field(default_factory=set)  # ids of backward calls that may have a graph to go back through
+    unfollowed: set[int] = field(default_factory=set)  # ids of calls that nothing is known of
+    hook_calls: dict[tuple[int, str, int], ast.Call] = field(default_factory=dict)  # by that of their module
+    owners: list[object] = field(default_factory=list)  # of ids used as keys
+    alarms: int = 0  # hazards, overwritten saves, backward calls and gradients asked for so far
+
+    # Of expressions: what they read, were given, or stand for.
+    read_indices: dict[int, tuple[IndexItem, ...]] = field(default_factory=dict)  # by id of the subscript of a tensor
+    view_names: dict[int, dict[str, None]] = field(default_factory=dict)  # frame -> names that were given a view
+    unpacked: dict[int, ast.expr] = field(default_factory=dict)  # id of `lo, hi` -> `y` of `lo, hi = y`
+    layer_modes: dict[int, set[bool]] = field(default_factory=dict)  # of calls of layers: whether those work in place
+    operands: dict[int, Operands] = field(default_factory=dict)  # by id of the call or operator
+    doubtful: set[int] = field(default_factory=set)  # operands that may be something else than a tensor
+
+    # Of memory.
+    retained: set[Storage] = field(default_factory=set)  # what was computed, but keeps its gradient
+    grad_read: set[Storage] = field(default_factory=set)  # leaves whose `.grad` is read, or that an optimizer holds
+    distributions: set[Storage] = field(default_factory=set)  # what stands for objects of torch.distributions
+
+    def extent(self) -> tuple[int, ...]:
+        """Grows with whatever may become a finding."""
+        made = len(self.fills), len(self.swaps), len(self.backwards)
+        return self.alarms, *made, len(self.non_leaf_grads), len(self.optimizer_steps)
+
+    def add_hazard(self, record: WriteRecord, note: HazardNote, passage: Passage, certain: bool) -> None:
+        """Remember a hazard of a write."""
+        self.alarms += 1
+        record.add_hazard(note, passage, certain)
+
+    def add_operand(self, at: ast.AST, expression: ast.expr, value: Value) -> None:
+        """Remember which memory `expression`, an operand of `at` or `at` itself, stands for."""
+        if value.__class__ is not Tensor and value.__class__ is not Choice:
+            return
+        for tensor in tensors(value):
+            held = self.operands.setdefault(id(at), {})
+            held.setdefault(id(expression), (expression, set()))[1].update(tensor.storages)
+            if value is not tensor:
+                self.doubtful.add(id(expression))
+
+    def add_maker(self, call: ast.Call, layer: Layer, written: Tensor) -> None:
+        """Remember where `layer`, which writes in place, was made, and whether it wrote what only the call sees."""
+        seen = self.operands.get(id(call), {}).get(id(call.args[0]))
+        inside = seen is not None and seen[1].isdisjoint(written.storages)
+        makers = self.writes[id(call.args[0])].makers
+        if layer.made_by is not None:
+            makers[layer.made_by] = makers.get(layer.made_by, True) and inside
+
+    def holders(self, at: ast.AST, storage: Storage) -> tuple[ast.expr, ...]:
+        """The expressions by which the operation `at` was handed, or hands on, the memory it saved."""
+        held = self.operands.get(id(at), {}).values()
+        return tuple(e for e, storages in held if storage in storages and id(e) not in self.doubtful)
