@@ -97,7 +97,7 @@ def _of_class(state: State, name: str, kind: str, discrete: bool) -> Value | Non
     if kind in _NUMBERS:
         return Number(kind)
     if kind == "Size":
-        return _container(state, "tuple", [Number("int")], exact=False)
+        return state.container("tuple", Items((Number("int"),), False))
     if kind == "device":
         return DEVICE
     return UNKNOWN if kind in _PLAIN else None
@@ -128,17 +128,11 @@ def _of_sequence(state: State, name: str, kind: str, parts: list[ast.expr]) -> V
     values = [value for value in found if value is not None]
     if not fixed and any(isinstance(option, (Tensor, Choice)) for value in values for option in options(value)):
         return None
-    return _container(state, "tuple" if kind == "tuple" else "list", values, exact=fixed)
+    return state.container("tuple" if kind == "tuple" else "list", Items(tuple(values), fixed))
 
 
 def _is_ellipsis(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is Ellipsis
-
-
-def _container(state: State, kind: str, values: list[Value], *, exact: bool) -> Container:
-    made = Container(kind)
-    state.items[made] = Items(tuple(values), exact)
-    return made
 
 
 def _one_of(state: State, name: str, parts: list[ast.expr], discrete: bool) -> Value | None:

@@ -20,18 +20,18 @@ def displayed(state: State, entries: Sequence[Entry]) -> Container:
         else:
             named = isinstance(key, Const)
             parts.append(Items((value,), named, (key.value,) if isinstance(key, Const) else None))
-    return _made(state, _merged(parts))
+    return state.container("dict", _merged(parts))
 
 
 def copied(state: State, source: Container, keywords: Mapping[str, Value], default: Value | None = None) -> Container:
     """`dict(source, **keywords)` of another dictionary."""
     more = Items(tuple(keywords.values()), True, tuple(keywords))
-    return _made(state, _merged([_held(state, source), more]), default)
+    return state.container("dict", _merged([_held(state, source), more]), default)
 
 
 def united(state: State, left: Container, right: Container) -> Container:
     """`left | right`."""
-    return _made(state, _merged([_held(state, left), _held(state, right)]), left.default)
+    return state.container("dict", _merged([_held(state, left), _held(state, right)]), left.default)
 
 
 def of_keys(state: State, keys: Items, value: Value) -> Container:
@@ -39,14 +39,8 @@ def of_keys(state: State, keys: Items, value: Value) -> Container:
     names = [key.value for key in keys.values if isinstance(key, Const)]
     if keys.exact and len(names) == len(keys.values) <= _NAMED:
         distinct = tuple(dict.fromkeys(names))
-        return _made(state, Items((value,) * len(distinct), True, distinct))
-    return _made(state, Items((value, value), False))
-
-
-def _made(state: State, items: Items, default: Value | None = None) -> Container:
-    made = Container("dict", default)
-    state.items[made] = items
-    return made
+        return state.container("dict", Items((value,) * len(distinct), True, distinct))
+    return state.container("dict", Items((value, value), False))
 
 
 def _held(state: State, value: Value) -> Items:

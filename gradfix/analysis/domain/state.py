@@ -7,7 +7,7 @@ between forks until one of them is written.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gradfix.analysis.domain.graph import Node, Save, Visit, phi
@@ -163,6 +163,16 @@ class State:
         """Become what `other` is: expressions change the state they are given."""
         for slot in self.__slots__:
             setattr(self, slot, getattr(other, slot))
+
+    def container(self, kind: str, items: Items, default: Value | None = None) -> Container:
+        """A new container that holds these items."""
+        made = Container(kind, default)
+        self.items[made] = items
+        return made
+
+    def tuple_of(self, values: Iterable[Value]) -> Container:
+        """A new tuple of these."""
+        return self.container("tuple", Items(tuple(values), True))
 
     def attributes_of(self, owner: Instance | Tensor | Layer | Container) -> Slots:
         """The attributes of an object, to be written."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import ask_grad, outside
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import UNKNOWN, Class, Container, Instance, Tensor, Value, options
+from gradfix.analysis.domain.values import UNKNOWN, Class, Instance, Tensor, Value, options
 from gradfix.analysis.interpreter import classes
 from gradfix.analysis.interpreter.items import iterated
 from gradfix.torch_ops import ViewKind
@@ -85,8 +85,7 @@ def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value
 def _unpack_starred(m: Machine, state: State, targets: list[ast.expr], values: tuple[Value, ...]) -> None:
     place = next(i for i, part in enumerate(targets) if isinstance(part, ast.Starred))
     behind = len(targets) - place - 1
-    rest = Container("list")
-    state.items[rest] = Items(values[place : len(values) - behind], True)
+    rest = state.container("list", Items(values[place : len(values) - behind], True))
     given = [*values[:place], rest, *values[len(values) - behind :]]
     for part, value in zip(targets, given, strict=True):
         bind(m, state, part, value)

@@ -39,7 +39,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, losses
 from gradfix.analysis.hazards.writes import read
-from gradfix.analysis.interpreter import builtin_calls, classes, foreign
+from gradfix.analysis.interpreter import classes, container_methods, foreign, library_calls, module_methods
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import arrays, custom_functions, hooks, nn_layers, optimizers, spellings, torch_calls
 from gradfix.analysis.summaries import Described
@@ -102,7 +102,7 @@ def call_value(
             return torch_calls.torch_function(m, state, callee.name, args, keywords, at)
         if m.imports is not None and (made := _imported(m, state, callee.name, args, keywords, at)) is not None:
             return made
-        return builtin_calls.call(m, state, callee.name, args, keywords, at)
+        return library_calls.call(m, state, callee.name, args, keywords, at)
     if isinstance(callee, Method):
         return _method(m, state, callee, args, keywords, at)
     if isinstance(callee, Function):
@@ -241,7 +241,7 @@ def _method(
     if isinstance(receiver, Container) and receiver.kind == hooks.HANDLE and callee.name == "remove":
         return hooks.remove(m, state, receiver)
     if isinstance(receiver, Container):
-        return builtin_calls.container_method(m, state, receiver, callee.name, args, at)
+        return container_methods.call(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Instance) and callee.name == "__init__":
         return classes.begin_layer(state, receiver, args, keywords, at)
     if isinstance(receiver, Instance) and callee.name == "forward" and (layer := classes.layer_of(state, receiver)):
@@ -253,7 +253,7 @@ def _method(
         if made is not None:
             return made
     if isinstance(receiver, (Instance, Layer)):
-        return builtin_calls.module_method(m, state, receiver, callee.name, args, at)
+        return module_methods.call(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Array) and (kept := arrays.method(m, state, receiver, callee.name, at)) is not None:
         return kept
     if isinstance(receiver, (Array, Number)) and receiver.flows:
@@ -334,15 +334,13 @@ def bind_parameters(
     positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
     slots.update(zip(positional, args, strict=False))
     if arguments.vararg is not None:
-        rest = Container("tuple")
-        state.items[rest] = Items(tuple(args[len(positional) :]), True)
+        rest = state.tuple_of(args[len(positional) :])
         slots[arguments.vararg.arg] = rest
     names = set(info.parameters)
     slots.update({k: v for k, v in keywords.items() if k in names})
     if arguments.kwarg is not None and missing is None:
         named = {k: v for k, v in keywords.items() if k not in names}
-        gathered = Container("dict")
-        state.items[gathered] = Items(tuple(named.values()), True, tuple(named))
+        gathered = state.container("dict", Items(tuple(named.values()), True, tuple(named)))
         slots[arguments.kwarg.arg] = gathered
     elif arguments.kwarg is not None:
         slots[arguments.kwarg.arg] = outside(state, arguments.kwarg.arg)

@@ -257,9 +257,7 @@ def _sequence(m: Machine, state: State, node: ast.Tuple | ast.List | ast.Set) ->
             values.append(evaluate(m, state, part))
     if isinstance(node, ast.Tuple) and exact and all(isinstance(value, Const) for value in values):
         return Const(tuple(value.value for value in values if isinstance(value, Const)))
-    made = Container(type(node).__name__.lower())
-    state.items[made] = Items(tuple(values), exact)
-    return made
+    return state.container(type(node).__name__.lower(), Items(tuple(values), exact))
 
 
 def _dict(m: Machine, state: State, node: ast.Dict) -> Value:

@@ -13,7 +13,6 @@ from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
     UNKNOWN,
     Const,
-    Container,
     Number,
     Origin,
     Storage,
@@ -190,9 +189,7 @@ class _Call:
         if returned.kind == "constant":
             return Const(returned.value)
         if returned.kind in ("tuple", "list"):
-            made = Container(returned.kind)
-            self.state.items[made] = Items(tuple(map(self._returned, returned.items)), True)
-            return made
+            return self.state.container(returned.kind, Items(tuple(map(self._returned, returned.items)), True))
         if returned.kind == "one of":
             several = [self._returned(item) for item in returned.items]
             value = several[0]

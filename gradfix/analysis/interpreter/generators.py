@@ -8,7 +8,7 @@ from gradfix.analysis.domain.flow import Flow, join_all
 from gradfix.analysis.domain.machine import DEPTH, Each, Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import Container, Number, Suspended, Value
+from gradfix.analysis.domain.values import Number, Suspended, Value
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import bindings
 from gradfix.analysis.interpreter.calls import bind_parameters
@@ -44,9 +44,7 @@ def run(m: Machine, state: State, suspended: Suspended, each: Each) -> None:
 
 
 def _numbered(state: State, value: Value) -> Value:
-    pair = Container("tuple")
-    state.items[pair] = Items((Number("int"), value), True)
-    return pair
+    return state.tuple_of((Number("int"), value))
 
 
 def collected(m: Machine, state: State, suspended: Suspended) -> Items:

@@ -163,10 +163,9 @@ def _container_item(m: Machine, state: State, base: Container, node: ast.Subscri
     if held is None:
         return UNKNOWN
     if isinstance(node.slice, ast.Slice):
-        made = Container(base.kind)
         bounds = constant_bounds(node.slice) if held.exact else None
-        state.items[made] = Items(held.values, False) if bounds is None else Items(held.values[bounds], True)
-        return made
+        part = Items(held.values, False) if bounds is None else Items(held.values[bounds], True)
+        return state.container(base.kind, part)
     index = m.look(state, node.slice)
     position = held.position(index)
     if position is not None:
@@ -230,21 +229,16 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
 
 def concatenated(state: State, left: Container, right: Container) -> Container:
     """`left + right` of two sequences."""
-    made = Container(left.kind)
     a, b = state.items.get(left), state.items.get(right)
     values = (*(a.values if a else ()), *(b.values if b else ()))
     ordered = bool(a and b and a.exact and b.ordered)
-    state.items[made] = Items(values, bool(ordered and b and b.exact), ordered=ordered)
-    return made
+    return state.container(left.kind, Items(values, bool(ordered and b and b.exact), ordered=ordered))
 
 
 def repeated(state: State, sequence: Container, times: Value) -> Container:
     """`sequence * times`: the same objects again, so that what is given to one item is missed by the others."""
-    made = Container(sequence.kind)
     items = state.items.get(sequence) or Items((), False)
     count = times.value if isinstance(times, Const) else None
     if items.exact and isinstance(count, int) and len(items.values) * count <= _REPEATED:
-        state.items[made] = Items(items.values * count, True)
-    else:
-        state.items[made] = Items(at_most_twice(items.values * 2), False)
-    return made
+        return state.container(sequence.kind, Items(items.values * count, True))
+    return state.container(sequence.kind, Items(at_most_twice(items.values * 2), False))

@@ -39,36 +39,29 @@ def iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast
     return made
 
 
-def pair(state: State, values: Sequence[Value]) -> Container:
-    """A tuple of these."""
-    made = Container("tuple")
-    state.items[made] = Items(tuple(values), True)
-    return made
-
-
 def _numbered(state: State, items: Items) -> Items:
     if items.ordered and items.values:
         last = len(items.values) - 1
         numbers = [Const(i) if i < last or items.exact else Number("int") for i in range(last + 1)]
-        pairs = tuple(pair(state, row) for row in zip(numbers, items.values, strict=True))
+        pairs = tuple(state.tuple_of(row) for row in zip(numbers, items.values, strict=True))
         return Items(pairs, items.exact, least=items.least, ordered=True)
     element = items.element()
-    both = pair(state, (Number("int"), UNKNOWN if element is None else element))
+    both = state.tuple_of((Number("int"), UNKNOWN if element is None else element))
     return Items((both,), False, least=items.least)
 
 
 def _zipped(state: State, parts: Sequence[Items]) -> Items:
     if parts and all(part.exact for part in parts):
         rows = zip(*(part.values for part in parts), strict=False)
-        return Items(tuple(pair(state, row) for row in rows), True)
+        return Items(tuple(state.tuple_of(row) for row in rows), True)
     least = min((part.least for part in parts), default=0)
     if any(part.ordered and part.values for part in parts):
         length = min(len(part.values) for part in parts if part.ordered and part.values)
         columns = [_column(state, part, length) for part in parts]
         rows = zip(*columns, strict=True)
-        return Items(tuple(pair(state, row) for row in rows), False, least=least, ordered=True)
+        return Items(tuple(state.tuple_of(row) for row in rows), False, least=least, ordered=True)
     elements = [part.element() for part in parts]
-    both = pair(state, [UNKNOWN if e is None else e for e in elements])
+    both = state.tuple_of([UNKNOWN if e is None else e for e in elements])
     return Items((both,), False, least=least)
 
 

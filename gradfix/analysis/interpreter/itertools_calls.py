@@ -15,7 +15,7 @@ from itertools import (
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, at_most_twice
-from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Value
+from gradfix.analysis.domain.values import UNKNOWN, Const, Value
 from gradfix.analysis.interpreter import items as item_access
 
 _MOST = 64  # items told apart
@@ -28,22 +28,22 @@ def call(
     parts = [item_access.iterated(m, state, value, at) for value in args] if name in _ITERATING else []
     if name == "repeat" and args:
         times = args[1] if len(args) > 1 else keywords.get("times")
-        return _listed(state, _repeated(args[0], times))
+        return state.container("list", _repeated(args[0], times))
     if name == "chain.from_iterable" and args:
         inner = item_access.iterated(m, state, args[0], at)
         parts = [item_access.iterated(m, state, value, at) for value in inner.values]
-        return _listed(state, _joined(parts, whole=inner.exact))
+        return state.container("list", _joined(parts, whole=inner.exact))
     if name in _ITERATING and parts:
-        return _listed(state, _ITERATING[name](state, parts))
+        return state.container("list", _ITERATING[name](state, parts))
     if name in (*_PICKS, "pairwise") and args:
         size = args[1] if len(args) > 1 else keywords.get("r", UNKNOWN)
-        return _listed(state, _picked(state, name, item_access.iterated(m, state, args[0], at), size))
+        return state.container("list", _picked(state, name, item_access.iterated(m, state, args[0], at), size))
     if name == "islice" and args:
         held = item_access.iterated(m, state, args[0], at)
         numbers = [value.value for value in args[1:] if isinstance(value, Const)]
         bounds = [number for number in numbers if number is None or isinstance(number, int)]
         known = held.exact and len(bounds) == len(args) - 1
-        return _listed(state, Items(held.values[slice(*bounds)], True) if known else _loose(held))
+        return state.container("list", Items(held.values[slice(*bounds)], True) if known else _loose(held))
     return None
 
 
@@ -78,7 +78,7 @@ def _cycled(state: State, parts: Sequence[Items]) -> Items:
 def _paired(state: State, parts: Sequence[Items]) -> Items:
     """`zip_longest` and `product` of what is known; rows of anything else aren't told apart."""
     columns = [part.values or (UNKNOWN,) for part in parts]
-    rows = [_row(state, row) for row in zip_longest(*columns, fillvalue=UNKNOWN)]
+    rows = [state.tuple_of(row) for row in zip_longest(*columns, fillvalue=UNKNOWN)]
     return Items(tuple(rows), all(part.exact for part in parts))
 
 
@@ -98,19 +98,7 @@ def _picked(state: State, name: str, items: Items, size: Value) -> Items:
     else:
         return Items((UNKNOWN,), False)
     rows = list(islice(found, _MOST + 1))
-    return Items(tuple(_row(state, row) for row in rows[:_MOST]), items.exact and len(rows) <= _MOST)
-
-
-def _row(state: State, values: Sequence[Value]) -> Container:
-    made = Container("tuple")
-    state.items[made] = Items(tuple(values), True)
-    return made
-
-
-def _listed(state: State, items: Items) -> Container:
-    made = Container("list")
-    state.items[made] = items
-    return made
+    return Items(tuple(state.tuple_of(row) for row in rows[:_MOST]), items.exact and len(rows) <= _MOST)
 
 
 _ITERATING: dict[str, Callable[[State, Sequence[Items]], Items]] = {

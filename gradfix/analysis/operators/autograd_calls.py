@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import graph_node, result_tensor
-from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Value
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Value
 from gradfix.analysis.hazards import cuts, sinks
 from gradfix.analysis.operators import operators
 
@@ -27,7 +27,6 @@ def run(
         sinks.backward(m, state, root, expression, node, has_gradient=gradient != NONE)
     if name.endswith("backward"):
         return NONE
-    made = Container("tuple")
     wanted = args[1] if len(args) > 1 else keywords.get("inputs", UNKNOWN)
     count = len(operators.members(state, wanted)) or 1
     create = keywords.get("create_graph", args[4] if len(args) > 4 else Const(False))
@@ -38,5 +37,4 @@ def run(
         cuts.put(state, gradients, cuts.cut(m, state, CutKind.DISCRETE, "grad", node, operands))
     elif graph is None:
         cuts.put(state, gradients, cuts.UNSURE)
-    state.items[made] = Items(gradients, True)
-    return made
+    return state.tuple_of(gradients)

@@ -31,9 +31,7 @@ def register(
     held = _held(state, owner, slot)
     first = keywords.get("prepend", Const(False)) == Const(True)
     _hold(state, owner, slot, (hook, *held) if first else (*held, hook))
-    handle = Container(HANDLE)
-    state.items[handle] = Items((owner, hook), True)
-    return handle
+    return state.container(HANDLE, Items((owner, hook), True))
 
 
 def remove(m: Machine, state: State, handle: Container) -> Value:
@@ -59,8 +57,7 @@ def _held(state: State, owner: Module, slot: str) -> tuple[Value, ...]:
 
 
 def _hold(state: State, owner: Module, slot: str, hooks: tuple[Value, ...]) -> None:
-    state.attributes_of(owner)[slot] = made = Container("list")
-    state.items[made] = Items(hooks, True)
+    state.attributes_of(owner)[slot] = state.container("list", Items(hooks, True))
 
 
 def around(
@@ -76,10 +73,10 @@ def around(
     if slots is None or slots.keys().isdisjoint(_EVERY):
         return forward(args)
     for hook in _registered(m, state, owner, _BEFORE, at):
-        args = _taken(state, _run(m, state, hook, [owner, _inputs(state, args)]), args)
+        args = _taken(state, _run(m, state, hook, [owner, state.tuple_of(args)]), args)
     result = forward(args)
     for hook in _registered(m, state, owner, _AFTER, at):
-        made = _run(m, state, hook, [owner, _inputs(state, args), result])
+        made = _run(m, state, hook, [owner, state.tuple_of(args), result])
         result = result if made in (NONE, UNKNOWN) else made
     return result
 
@@ -118,12 +115,6 @@ def _place(m: Machine, at: ast.Call, slot: str, number: int) -> ast.Call:
         m.notes.owners.append(at)
         m.notes.hook_calls[key] = ast.copy_location(ast.Call(at.func, [], []), at)
     return m.notes.hook_calls[key]
-
-
-def _inputs(state: State, args: Sequence[Value]) -> Container:
-    made = Container("tuple")
-    state.items[made] = Items(tuple(args), True)
-    return made
 
 
 def _taken(state: State, made: Value, args: Sequence[Value]) -> Sequence[Value]:

@@ -30,7 +30,6 @@ _INPLACE_PLACE = {
 def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
     """Build a module of torch.nn."""
     if name in ("Sequential", "ModuleList", "ModuleDict"):
-        made = Container("layers" if name == "Sequential" else "modules")
         parts: list[Value] = []
         exact = True
         names: tuple[object, ...] | None = None
@@ -42,8 +41,8 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
             else:
                 parts.append(value)
         keyed = name == "ModuleDict" and exact
-        state.items[made] = Items(tuple(parts), exact, (names or ()) if keyed else None)
-        return made
+        kind = "layers" if name == "Sequential" else "modules"
+        return state.container(kind, Items(tuple(parts), exact, (names or ()) if keyed else None))
     place = _INPLACE_PLACE.get(name, len(args))
     flag = keywords.get("inplace", args[place] if place < len(args) else Const(False))
     known = module(name)
@@ -107,14 +106,13 @@ def call_layer(
     source.known = True
     if dict(called.settings).get("batch_first") == "true":  # the layer transposes first, which may copy
         args = [replace(a, path=(*a.path, "transpose")) if isinstance(a, Tensor) else a for a in args]
-    held = Container("tuple")
     shape = None if called.width is None else (called.width, None)
-    state.items[held] = Items(tuple(Tensor((storage,), shape=shape) for storage in called.weights), True)
+    weights = state.tuple_of(Tensor((storage,), shape=shape) for storage in called.weights)
     settings = dict(called.settings)
     op, arguments = operators.bind(state, op, args, keywords, settings)
     if settings.get("reduction", "").startswith("'"):
         arguments["reduction"] = Const(settings["reduction"].strip("'"))
-    arguments["weights"] = held
+    arguments["weights"] = weights
     if called.inplace and node.args:
         if called.chance in (Const(0), Const(0.0)):
             return source  # dropout with p=0 hands its input through
@@ -136,9 +134,7 @@ def call_layer(
 
 def _pair(state: State, result: Tensor, node: ast.AST) -> Container:
     """What recurrent layers and attention return: the output and something beside it."""
-    both = Container("tuple")
-    state.items[both] = Items((result, result_tensor(state, state.node_of(result), node)), True)
-    return both
+    return state.tuple_of((result, result_tensor(state, state.node_of(result), node)))
 
 
 def _unmeasured_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], node: ast.Call) -> Value:

@@ -176,16 +176,12 @@ def shape_value(state: State, base: Tensor) -> Value:
         return Const(base.shape)
     if base.shape is None:
         return some_sizes(state)
-    made = Container("tuple")
-    state.items[made] = Items(tuple(Number("int") if s is None else Const(s) for s in base.shape), True)
-    return made
+    return state.tuple_of(Number("int") if s is None else Const(s) for s in base.shape)
 
 
 def some_sizes(state: State) -> Container:
     """A shape of which nothing is known."""
-    made = Container("tuple")
-    state.items[made] = Items((Number("int"),), False)
-    return made
+    return state.container("tuple", Items((Number("int"),), False))
 
 
 def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> Value:

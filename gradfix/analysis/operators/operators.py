@@ -105,9 +105,7 @@ def _together(state: State, values: list[Value]) -> Value:
     """Several arguments that fill one parameter: `x.permute(2, 0, 1)`, `torch.meshgrid(a, b)`."""
     if len(values) == 1:
         return values[0]
-    made = Container("tuple")
-    state.items[made] = Items(tuple(values), True)
-    return made
+    return state.tuple_of(values)
 
 
 def kind_of(state: State, value: Value) -> str:
@@ -185,9 +183,8 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
     if op.result == "tensor" and results:
         return results[0]
     if op.result in ("tuple", "list") and results:
-        made = Container(op.result)
-        state.items[made] = Items(tuple(results), op.result == "tuple" and not any(o.many for o in op.outputs))
-        return made
+        exact = op.result == "tuple" and not any(output.many for output in op.outputs)
+        return state.container(op.result, Items(tuple(results), exact))
     return results[0] if len(results) == 1 else UNKNOWN
 
 

@@ -1,0 +1,152 @@
+"""Methods of lists, tuples, sets and dictionaries, of which the analysis knows the items."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import Items, State, at_most_twice
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Value
+from gradfix.analysis.interpreter import items as item_access
+from gradfix.analysis.interpreter import module_methods
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of a method."""
+
+    m: Machine
+    state: State
+    receiver: Container
+    items: Items  # of the receiver
+    name: str
+    args: Sequence[Value]
+    at: ast.Call
+
+    def hold(self, items: Items) -> Value:
+        """Let the receiver hold these from now on."""
+        self.state.items[self.receiver] = items
+        return NONE
+
+    def given(self, place: int) -> Items:
+        """The items of an argument."""
+        return item_access.iterated(self.m, self.state, self.args[place], self.at)
+
+
+def call(m: Machine, state: State, receiver: Container, name: str, args: Sequence[Value], at: ast.Call) -> Value:
+    """Call `receiver.name(…)`."""
+    method = _METHODS.get(name)
+    if method is None or len(args) < _LEAST.get(name, 0):
+        return UNKNOWN
+    return method(_Call(m, state, receiver, state.items.get(receiver) or Items((), False), name, args, at))
+
+
+def _append(call: _Call) -> Value:
+    grown = call.items.exact and call.name == "append"
+    values = (*call.items.values, call.args[0])
+    return call.hold(Items(values if grown else at_most_twice(values), grown))
+
+
+def _update(call: _Call) -> Value:
+    own, other = call.items, call.state.items.get(call.args[0]) if isinstance(call.args[0], Container) else None
+    if other is None or not (own.exact and other.exact) or own.keys is None or other.keys is None:
+        return _extend(call)
+    merged = dict(zip((*own.keys, *other.keys), (*own.values, *other.values), strict=True))
+    return call.hold(Items(tuple(merged.values()), True, tuple(merged)))
+
+
+def _extend(call: _Call) -> Value:
+    more = call.given(0)
+    sure = call.items.exact and more.exact and call.receiver.kind != "dict"
+    return call.hold(Items((*call.items.values, *more.values), sure))
+
+
+def _insert(call: _Call) -> Value:
+    index, items = call.args[0], call.items
+    place = index.value if isinstance(index, Const) and type(index.value) is int else None
+    values = (*items.values[: place or 0], call.args[1], *items.values[place or 0 :])
+    return call.hold(Items(values, items.exact and items.keys is None and place is not None))
+
+
+def _add_module(call: _Call) -> Value:
+    name, items = call.args[0], call.items
+    keys = (*items.keys, name.value) if items.keys is not None and isinstance(name, Const) else None
+    return call.hold(Items((*items.values, call.args[1]), items.exact, keys))
+
+
+def _items(call: _Call) -> Value:
+    """`items()` of a dictionary: pairs."""
+    items = call.items
+    if call.receiver.kind not in ("dict", "modules"):
+        return UNKNOWN
+    if items.keys is not None:
+        rows = zip(map(Const, items.keys), items.values, strict=True)
+        return call.state.container("list", Items(tuple(map(call.state.tuple_of, rows)), items.exact))
+    element = items.element()
+    pair = call.state.tuple_of((UNKNOWN, UNKNOWN if element is None else element))
+    return call.state.container("list", Items((pair,) if items.values else (), items.exact and not items.values))
+
+
+def _keys(call: _Call) -> Value:
+    exact = call.items.exact and call.items.keys is not None
+    keys = tuple(map(Const, call.items.keys or ())) if exact else (UNKNOWN,)
+    return call.state.container("list", Items(keys, exact))
+
+
+def _values(call: _Call) -> Value:
+    return call.state.container("list", call.items)
+
+
+def _copy(call: _Call) -> Value:
+    return call.state.container(call.receiver.kind, call.items)
+
+
+def _pop(call: _Call) -> Value:
+    items = call.items
+    index = call.args[0] if call.args else Const(0 if call.name == "popleft" else -1)
+    position = items.position(index) if items.exact and items.keys is None and items.values else None
+    if position is None:
+        return _any_item(call)
+    place = range(len(items.values))[position]
+    call.hold(Items((*items.values[:place], *items.values[place + 1 :]), True))
+    return items.values[place]
+
+
+def _get(call: _Call) -> Value:
+    position = call.items.position(call.args[0]) if call.args else None
+    return _any_item(call) if position is None else call.items.values[position]
+
+
+def _any_item(call: _Call) -> Value:
+    element = call.items.element()
+    return UNKNOWN if element is None else element
+
+
+def _of_modules(call: _Call) -> Value:
+    return module_methods.call(call.m, call.state, call.receiver, call.name, call.args, call.at)
+
+
+_METHODS: Mapping[str, Callable[[_Call], Value]] = {
+    "append": _append,
+    "add": _append,
+    "update": _update,
+    "extend": _extend,
+    "insert": _insert,
+    "add_module": _add_module,
+    "items": _items,
+    "keys": _keys,
+    "values": _values,
+    "copy": _copy,
+    "pop": _pop,
+    "popleft": _pop,
+    "popitem": _any_item,
+    "get": _get,
+    "setdefault": _get,
+    **dict.fromkeys(
+        ("parameters", "named_parameters", "to", "train", "eval", "children", "modules", "requires_grad_"), _of_modules
+    ),
+}
+# How many arguments a call must show for its effect to be known.
+_LEAST: Mapping[str, int] = {"append": 1, "add": 1, "update": 1, "extend": 1, "insert": 2, "add_module": 2}
