@@ -143,7 +143,7 @@ def _reduction(call: _Call) -> Value:
     """`sum`, `max` and `min`."""
     m, state, name, args = call.m, call.state, call.name, call.args
     values = list(args)
-    if len(args) == 1 or name == "sum":
+    if args and (len(args) == 1 or name == "sum"):
         values = [*call.iterated(args[0]).values, *args[1:]]
     operands = [value for value in values if tensors(value)]
     if not operands:

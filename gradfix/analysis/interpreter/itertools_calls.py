@@ -42,7 +42,7 @@ def call(
         held = item_access.iterated(m, state, args[0], at)
         numbers = [value.value for value in args[1:] if isinstance(value, Const)]
         bounds = [number for number in numbers if number is None or isinstance(number, int)]
-        known = held.exact and len(bounds) == len(args) - 1
+        known = held.exact and 0 < len(bounds) == len(args) - 1 < 4 and 0 not in bounds[2:]
         return state.container("list", Items(held.values[slice(*bounds)], True) if known else _loose(held))
     return None
 
