@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gradfix import edits as edit_sets
 from gradfix import syntax, torch_tables
@@ -17,7 +18,18 @@ from gradfix.codemod import Codemod
 from gradfix.collector import paused
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
-from gradfix.findings import Applicability, Declined, Exclusion, Finding, Fix, Identity, Refusal, RefusalKind, Severity
+from gradfix.findings import (
+    Applicability,
+    Declined,
+    Exclusion,
+    Finding,
+    Fix,
+    Identity,
+    Refusal,
+    RefusalKind,
+    Rewrite,
+    Severity,
+)
 from gradfix.origins import Origins, Taken
 from gradfix.results import Result, Status
 from gradfix.rewrite.text.line_breaks import broken
@@ -96,7 +108,7 @@ def _findings(
 def results(source: Source, findings: Iterable[Finding], policy: Policy) -> tuple[Result, ...]:
     """The findings at or above the policy's severity, each with its fixes built."""
     with torch_tables.of_torch(policy.torch):
-        return tuple(_option(source, finding, policy.form) for finding in findings if _wanted(finding, policy))
+        return tuple(_option(source, finding, policy) for finding in findings if _wanted(finding, policy))
 
 
 def fix(
@@ -323,16 +335,23 @@ def _wanted(finding: Finding, policy: Policy) -> bool:
     return finding.severity.rank >= policy.severity.rank
 
 
+def _preference(policy: Policy, rewrite: Rewrite) -> tuple[int, bool]:
+    """Sorts rewrites that come best first: what the policy applies goes before what it doesn't."""
+    grade = _GRADES.index(rewrite.applicability)
+    if policy.form == CLONE:
+        return grade, rewrite.form != CLONE
+    return max(0, grade - _GRADES.index(policy.applicability)), False
+
+
 def _order(finding: Finding) -> tuple[int, int, str]:
     return finding.span.start, finding.span.end, finding.code
 
 
-def _option(source: Source, finding: Finding, form: str) -> Result:
+def _option(source: Source, finding: Finding, policy: Policy) -> Result:
     """The finding with every rewrite built; those that refuse when built fall away, the first reason is kept."""
     fixes: list[Fix] = []
     refusal = finding.refusal
-    ordered = sorted(finding.rewrites, key=lambda r: (_GRADES.index(r.applicability), r.form != CLONE))
-    for rewrite in ordered if form == CLONE else finding.rewrites:
+    for rewrite in sorted(finding.rewrites, key=partial(_preference, policy)):
         if rewrite.last_resort and any(fix.applicability is Applicability.SAFE for fix in fixes):
             continue
         built = _HARMLESS if finding.hazard is None and rewrite.form == CLONE else rewrite.build(source)

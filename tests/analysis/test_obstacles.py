@@ -188,3 +188,27 @@ def test_what_is_only_called_a_mask_may_be_a_slice() -> None:
     proven = write_at(program.format(index="k").replace("[k]", "[x > 0]"), "r.mul_")
     assert not proven.hazards
     assert not proven.obstacles
+
+
+@pytest.mark.parametrize(
+    ("update", "kinds"),
+    [
+        ("y -= y[0]", {ObstacleKind.OVERLAP}),
+        ("y.sub_(y[0])", {ObstacleKind.OVERLAP}),
+        ("y -= y[0].clone()", set()),
+        ("y -= y", set()),
+        ("y[0] -= y[1]", set()),
+    ],
+)
+def test_an_update_by_a_part_of_itself(update: str, kinds: set[ObstacleKind]) -> None:
+    write = write_at(
+        f"""
+        import torch
+        x = torch.randn(3, 3, requires_grad=True)
+        y = x.exp()
+        {update}
+        y.sum().backward()
+        """,
+        update,
+    )
+    assert {o.kind for o in write.obstacles} == kinds

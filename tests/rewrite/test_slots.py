@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from filled import compare, compared, fixed, valid
@@ -133,3 +134,21 @@ def test_the_clone_form_is_equal_too() -> None:
         if codes:
             compare(text, after, dtype)
     assert changed
+
+
+@pytest.mark.parametrize(("value", "kept"), [("0.5", False), ("v[0] * t", True)])
+def test_a_buffer_all_of_whose_slots_get_numbers_keeps_its_graph(value: str, *, kept: bool) -> None:
+    text = f"""import torch
+
+v = torch.rand(2, 3, requires_grad=True)
+h = v.sum(1).exp()
+for t in range(2):
+    h[t] = {value.replace("v[0]", "v[0, 0]")}
+h.sum().backward()
+"""
+    after, codes = fixed(text, engine.Policy())
+    assert not codes.isdisjoint(BUFFERS)
+    assert ("torch.stack" in after) is kept
+    names: dict[str, Any] = {}
+    exec(compile(after, "program.py", "exec"), names)
+    assert names["v"].grad is not None

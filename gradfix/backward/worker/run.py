@@ -20,6 +20,7 @@ from gradfix.backward.worker import tensors as worker_tensors
 from gradfix.backward.worker.departures import seed
 from gradfix.backward.worker.modules import forget, package_of, shadow
 from gradfix.backward.worker.once import Once
+from gradfix.backward.worker.pages import gather
 from gradfix.backward.worker.scratch import furnish, replace_copy
 from gradfix.backward.worker.synthesis import search as worker_search
 from gradfix.backward.worker.vary import Departure, Leaves, Plan
@@ -39,8 +40,14 @@ def warm() -> None:
     seed(0)
     worker_tensors.rng_state()
     _show_an_error(leaf)
+    _settle()
+
+
+def _settle() -> None:
+    """Make the memory of this process cheap to fork: what is here to stay is never collected nor copied."""
     gc.collect()
     gc.freeze()
+    gather()
 
 
 def _show_an_error(leaf: torch.Tensor) -> None:
@@ -85,8 +92,7 @@ def prepare(request: Message, used: Iterable[str]) -> None:
         part for part, hint in _LATE_PARTS.items() if hint.search(request["text"]) or (called and "torch.fx" in part)
     ]
     if worker_installed.learn([*parts, *used]):
-        gc.collect()
-        gc.freeze()
+        _settle()
 
 
 def run(request: Message, report: Report) -> None:
