@@ -29,11 +29,11 @@ from gradfix.analysis.domain.values import (
     options,
 )
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards.writes import VIEW_ATTRIBUTES
 from gradfix.analysis.interpreter import calls, roots
 from gradfix.analysis.operators import custom_functions, objects
 from gradfix.analysis.summaries import Effects, Given, Graph, Kept, Memory, Parameter, Returned, Written
 from gradfix.analysis.text.names import other_uses
+from gradfix.analysis.text.targets import VIEW_ATTRIBUTES
 from gradfix.torch_ops import method_names
 
 _OF_TENSORS = objects.METADATA | objects.QUIET_METHODS | VIEW_ATTRIBUTES | {"grad", "grad_fn"}  # beside methods

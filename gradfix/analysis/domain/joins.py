@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from gradfix.analysis.domain.graph import Node, Save, Visit, phi
 from gradfix.analysis.domain.layers import Layers
-from gradfix.analysis.domain.state import Items, Stamp, State, at_most_twice, merge
+from gradfix.analysis.domain.state import Items, Slots, Stamp, State, at_most_twice, merge
 from gradfix.analysis.domain.values import NO_FLOWS, UNKNOWN, Storage, Tensor, Value, now, options
 from gradfix.analysis.facts import Tracked
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def join(a: State, b: State, branch: ast.stmt | None) -> State:
@@ -21,43 +25,28 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.autocast = a.autocast or b.autocast
     result.quiet = a.quiet
     result.off_at = a.off_at if a.off_at is not None else b.off_at
-    cut, result.cuts = a.cuts.changed(b.cuts)
-    for storage in cut:
-        result.cuts[storage] = (a.cuts.get(storage) or NO_FLOWS) | (b.cuts.get(storage) or NO_FLOWS)
+    result.cuts = _joined(a.cuts, b.cuts, lambda mine, other: (mine or NO_FLOWS) | (other or NO_FLOWS))
     result.nodes = join_nodes(a.nodes, b.nodes, branch)
     result.saves = _join_saves(a, b)
     result.conflicts = _join_conflicts(a, b)
-    freed, result.spent = a.spent.changed(b.spent)
-    for node in freed:
-        result.spent[node] = _either_spent(a.spent.get(node), b.spent.get(node))
-    passed, result.passed = a.passed.changed(b.passed)
-    for node in passed:
-        result.passed[node] = bool(a.passed.get(node)) and bool(b.passed.get(node))
-    keys, result.late = a.late.changed(b.late)
-    for tensor in keys:
-        result.late[tensor] = (a.late.get(tensor) or frozenset()) | (b.late.get(tensor) or frozenset())
-    handed, result.given = a.given.changed(b.given)
-    for tensor in handed:
-        result.given[tensor] = a.given.get(tensor) or b.given.get(tensor) or {}
-    logged, result.log = a.log.changed(b.log)
-    for storage in logged:
-        result.log[storage] = _join_logs(a.log.get(storage), b.log.get(storage))
-    choices, result.chosen = a.chosen.changed(b.chosen)
-    for choice in choices:
-        written = a.chosen.get(choice)
-        result.chosen[choice] = written if written == b.chosen.get(choice) else None
-    merger = _Merger(result, a, b, branch)
-    names, result.variables = a.variables.changed(b.variables)
-    for name in names:
-        held, others = a.variables.get(name), b.variables.get(name)
-        result.variables[name] = held if held is others and held is not None else merger.value(held, others)
-    owners, result.attributes = a.attributes.changed(b.attributes)
-    for owner in owners:
-        mine, other = a.attributes.get(owner) or {}, b.attributes.get(owner) or {}
-        result.attributes[owner] = {k: merger.value(mine.get(k), other.get(k)) for k in {**mine, **other}}
-    containers, result.items = a.items.changed(b.items)
-    for container in containers:
-        result.items[container] = merger.items(a.items.get(container), b.items.get(container))
+    result.spent = _joined(a.spent, b.spent, _either_spent)
+    result.passed = _joined(a.passed, b.passed, lambda mine, other: bool(mine and other))
+    result.late = _joined(a.late, b.late, lambda mine, other: (mine or frozenset()) | (other or frozenset()))
+    result.given = _joined(a.given, b.given, lambda mine, other: mine or other or {})
+    result.log = _joined(a.log, b.log, _join_logs)
+    result.chosen = _joined(a.chosen, b.chosen, lambda mine, other: mine if mine == other else None)
+    merger = _Merger(result, a, b, branch)  # what it merges may become a choice of `result`
+    result.variables = _joined(a.variables, b.variables, merger.value)
+    result.attributes = _joined(a.attributes, b.attributes, merger.slots)
+    result.items = _joined(a.items, b.items, merger.items)
+    return result
+
+
+def _joined(a: Layers[K, V], b: Layers[K, V], combine: Callable[[V | None, V | None], V]) -> Layers[K, V]:
+    """What holds of each key; `combine` is given what the two states have, None for nothing."""
+    keys, result = a.changed(b)
+    for key in keys:
+        result[key] = combine(a.get(key), b.get(key))
     return result
 
 
@@ -88,6 +77,11 @@ class _Merger:
                     graphs = (self._a.node_of(mine), self._b.node_of(other))
                     self._result.chosen[merged.choice] = (phi(graphs, self._branch), now())
         return self._pairs[pair]
+
+    def slots(self, mine: Slots | None, other: Slots | None) -> Slots:
+        """The attributes of an object that has these or those."""
+        mine, other = mine or {}, other or {}
+        return {name: self.value(mine.get(name), other.get(name)) for name in {**mine, **other}}
 
     def items(self, mine: Items | None, other: Items | None) -> Items:
         """The items of a container that holds one or the other."""

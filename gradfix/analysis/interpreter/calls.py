@@ -38,7 +38,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, losses
-from gradfix.analysis.hazards.writes import read
+from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import classes, container_methods, foreign, library_calls, module_methods
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import arrays, custom_functions, hooks, nn_layers, optimizers, spellings, torch_calls

@@ -13,9 +13,9 @@ from gradfix.analysis.domain.records import FillRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Choice, Const, Number, Storage, Tensor, Value, tensor_of, tensors
 from gradfix.analysis.facts import ConditionKind, Tracked, ValueFacts
-from gradfix.analysis.hazards.writes import base_of
 from gradfix.analysis.interpreter import bindings, predicates
 from gradfix.analysis.interpreter.expressions import evaluate, look_up
+from gradfix.analysis.text.targets import base_of
 
 _GRADIENTS_ON = ("torch.is_grad_enabled", "is_grad_enabled")
 _ORDER = (ConditionKind.PYTHON, ConditionKind.ITEM, ConditionKind.TENSOR)

@@ -35,7 +35,7 @@ from gradfix.analysis.domain.values import (
     tensor_of,
 )
 from gradfix.analysis.hazards import cuts, handed
-from gradfix.analysis.hazards.writes import read
+from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import bindings, calls, comprehensions
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects, operators

@@ -10,20 +10,11 @@ from gradfix.analysis.domain.graph import Node, leaf, operation, phi
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import result_tensor, save, strongest, tracked, view_of
 from gradfix.analysis.domain.state import Items, State, merge
-from gradfix.analysis.domain.values import (
-    UNKNOWN,
-    Const,
-    Number,
-    Origin,
-    Storage,
-    Tensor,
-    Value,
-    tensor_of,
-    tensors,
-)
+from gradfix.analysis.domain.values import UNKNOWN, Const, Number, Origin, Storage, Tensor, Value, tensor_of, tensors
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import cuts
-from gradfix.analysis.hazards.writes import Site, write
+from gradfix.analysis.hazards.write_records import Site
+from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.interpreter.concerned import is_concerned
 from gradfix.analysis.summaries import Callee, Effects, Given, Graph, Kept, Parameter, Returned, Written
 from gradfix.torch_ops import ViewKind

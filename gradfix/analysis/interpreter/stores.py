@@ -26,11 +26,14 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import IndexItem, Tracked, WriteForm
 from gradfix.analysis.hazards import swaps
-from gradfix.analysis.hazards.writes import Site, base_of, read, write, written_by
+from gradfix.analysis.hazards.reads import read
+from gradfix.analysis.hazards.write_records import Site
+from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.interpreter import bindings
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.expressions import binary, evaluate, symbol_of
 from gradfix.analysis.operators import arrays, operators
+from gradfix.analysis.text.targets import base_of
 from gradfix.torch_ops import method
 
 _INPLACE = {

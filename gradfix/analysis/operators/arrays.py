@@ -11,7 +11,8 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import NO_FLOWS, Array, Flows, Origin, Storage, Tensor, Value
 from gradfix.analysis.facts import IndexItem, WriteForm
 from gradfix.analysis.hazards import cuts
-from gradfix.analysis.hazards.writes import Site, write
+from gradfix.analysis.hazards.write_records import Site
+from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.operators import objects
 
 _MAKERS = frozenset(

@@ -12,7 +12,8 @@ from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Choice, Const, Container, Layer, Number, Storage, Tensor, Value, tensor_of
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import cuts
-from gradfix.analysis.hazards.writes import Site, write, written_by
+from gradfix.analysis.hazards.write_records import Site
+from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.operators import objects, operators, overloads
 from gradfix.torch_ops import NnModule, function, module
 

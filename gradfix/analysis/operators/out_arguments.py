@@ -16,7 +16,8 @@ from gradfix.analysis.domain.records import HazardNote
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor, Value
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards.writes import Site, write
+from gradfix.analysis.hazards.write_records import Site
+from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.operators import operators
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import Operator

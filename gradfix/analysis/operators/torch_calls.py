@@ -26,7 +26,8 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import cuts, gradients, sinks
-from gradfix.analysis.hazards.writes import Site, write, written_by
+from gradfix.analysis.hazards.write_records import Site
+from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.operators import (
     arrays,
     autograd_calls,

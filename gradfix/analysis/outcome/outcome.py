@@ -23,8 +23,8 @@ from gradfix.analysis.facts import (
 )
 from gradfix.analysis.hazards import handed
 from gradfix.analysis.hazards.views import Steadiness
-from gradfix.analysis.hazards.writes import root_of
 from gradfix.analysis.text.names import SCOPES
+from gradfix.analysis.text.targets import root_of
 from gradfix.analysis.view_facts import WrittenViews
 from gradfix.findings import Hazard, HazardKind, Place, Severity
 

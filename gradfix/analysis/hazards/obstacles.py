@@ -1,0 +1,54 @@
+"""What stands in the way of giving the target of a write a new tensor."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.domain.defined import MODULE
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.records import WriteRecord
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import Container, Instance, Origin, Tensor
+from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
+from gradfix.analysis.hazards.write_records import Site
+from gradfix.analysis.text.targets import root_of
+
+
+def note(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tensor) -> None:
+    """Note whatever a rewrite of this write could miss, or could not bind."""
+    if state.grad is not Tracked.YES and any(state.nodes.get(s) is not None for s in tensor.storages):
+        name = m.spelling(site.target)
+        record.add_obstacle(Obstacle(ObstacleKind.GRADIENTS_OFF, name, certain=state.grad is Tracked.NO))
+    for storage in tensor.storages:
+        name = storage.name or m.spelling(site.target)
+        if storage.origin is Origin.ARGUMENT:
+            record.add_obstacle(Obstacle(ObstacleKind.CALLER_SEES, name, certain=False))
+        elif storage.origin is Origin.OUTSIDE:
+            record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))
+        elif storage.origin is Origin.PARAMETER and isinstance(site.target, ast.Attribute):
+            record.add_obstacle(Obstacle(ObstacleKind.PARAMETER, m.spelling(site.target)))
+    root = root_of(site.target)
+    if _in_tuple(m, state, site.target):
+        record.add_obstacle(Obstacle(ObstacleKind.IN_TUPLE, m.spelling(site.target)))
+    elif root is not None and _is_fixed(m, state, root):
+        record.add_obstacle(Obstacle(ObstacleKind.FROZEN, m.spelling(root)))
+    elif root is None:
+        record.add_obstacle(Obstacle(ObstacleKind.NOT_A_NAME, m.spelling(site.target)))
+    elif isinstance(root, ast.Name) and isinstance(site.target, (ast.Name, ast.Subscript)):
+        info = m.scope.info
+        if info is not None and root.id not in info.local_names and m.scope.frames[0] != MODULE:
+            record.add_obstacle(Obstacle(ObstacleKind.CLOSURE, root.id))
+
+
+def _in_tuple(m: Machine, state: State, target: ast.expr) -> bool:
+    """True for an item of a tuple, which can't be given another tensor."""
+    if not isinstance(target, ast.Subscript) or not isinstance(target.value, (ast.Name, ast.Attribute)):
+        return False
+    held = m.look(state, target.value)
+    return isinstance(held, Container) and held.kind == "tuple"
+
+
+def _is_fixed(m: Machine, state: State, root: ast.expr) -> bool:
+    """True for a field of a named tuple or a frozen dataclass."""
+    owner = m.look(state, root.value) if isinstance(root, ast.Attribute) else None
+    return isinstance(owner, Instance) and owner.info is not None and owner.info.is_frozen

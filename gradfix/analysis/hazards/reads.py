@@ -1,0 +1,52 @@
+"""Reads of memory that was written: whoever still holds the old object would miss what a rewrite makes new."""
+
+from __future__ import annotations
+
+import ast
+
+from gradfix.analysis.domain.graph import in_order
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.records import WriteRecord
+from gradfix.analysis.domain.state import State, held_in
+from gradfix.analysis.domain.values import Choice, Container, Instance, Method, Partial, Tensor, Value, tensors
+from gradfix.analysis.facts import Obstacle, ObstacleKind
+from gradfix.analysis.hazards import handed
+
+
+def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth: int = 3) -> None:
+    """Note that `value` is read as `name`: writes whose rewrite would leave it with old values learn of it."""
+    if state.quiet or not state.log:
+        return
+    for tensor in tensors(value):
+        for visit in in_order(state.missed(tensor)):
+            record = m.notes.writes.get(visit.key)
+            if record is not None and not _inside(node, record) and not _apart(tensor, record):
+                kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
+                if handed.is_argument(m, visit, record, node):
+                    kind = ObstacleKind.ARGUMENT_READ
+                holder = name if m.scope.qualname == record.function else f"the caller's {name}"
+                place = m.place(node, f"`{name}` is read here")
+                replay = (state.given.get(tensor) or {}).get(visit.key)
+                record.add_obstacle(Obstacle(kind, holder, place, replay=replay))
+    if depth and value.__class__ in _HOLDING:
+        for suffix, item in held_in(state, value):
+            if item.__class__ in _READ:
+                read(m, state, item, node, name + suffix, depth - 1)
+
+
+_HOLDING = frozenset({Container, Instance, Method, Partial})
+_READ = frozenset({Tensor, Choice}) | _HOLDING  # what may be a tensor or hold one
+
+
+def _apart(tensor: Tensor, record: WriteRecord) -> bool:
+    """True for another part of what was split: the write doesn't touch it."""
+    return tensor.part is not None and record.part is not None and tensor.part != record.part
+
+
+def _is_view(record: WriteRecord) -> bool:
+    return isinstance(record.target, (ast.Subscript, ast.Call))
+
+
+def _inside(node: ast.AST, record: WriteRecord) -> bool:
+    """True for a read that belongs to the target of the write itself."""
+    return any(inner is node for inner in ast.walk(record.target))
