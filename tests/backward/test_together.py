@@ -69,6 +69,15 @@ def test_what_was_not_compared_counts_for_nothing() -> None:
     assert asked(together) == [1.0] * 3
 
 
+def test_a_group_of_which_nothing_was_compared_is_compared_later() -> None:
+    make = Maker(1.0, 2.0)
+    together = Together(make, 0.1)
+    together.ahead(GROUP[:1], GROUP[1:])
+    assert together(GROUP[0]).events[0].objective == 1.0
+    together.settle()
+    assert [together(request).events[0].objective for request in GROUP[1:]] == [1.0] * 2
+
+
 def test_what_speaks_against_a_rewrite_is_asked_again() -> None:
     make = Maker(1.0, 1.0)
     together = Together(make, 0.1)
@@ -123,6 +132,16 @@ def f(x):
 CALL = DeclaredCall("f(randn(3))")
 
 
+MARKED = """\
+import torch
+def f(x):
+    y = x.exp()
+    y[0] = 2.0
+    torch.made = getattr(torch, "made", 0) + 1
+    return (y * torch.made).sum(){}
+"""
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Checker]]:
     folder = tmp_path_factory.mktemp("project")
@@ -147,3 +166,34 @@ def test_runs_that_disturb_each_other_are_judged_one_by_one(
     kinds = frozenset({HazardKind.DISCONNECTED})
     judgement = checker.judge(folder / "user.py", text, after, CALL, line, line, kinds=kinds)
     assert judgement.verdict is verdict, judgement
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"), [("", Verdict.FIXED), (" * 1.1", Verdict.REJECTED)], ids=["right", "wrong"]
+)
+def test_pairs_that_disturb_each_other_are_judged_one_by_one(
+    change: str, verdict: Verdict, project: tuple[Path, Checker]
+) -> None:
+    """The factor grows with each call in the process: runs of one process show other numbers than those alone."""
+    folder, checker = project
+    before = MARKED.format("")
+    after = before.replace("    y[0] = 2.0\n", "    y = y.clone()\n    y[0] = 2.0\n")
+    after = after.replace("return (y * torch.made).sum()", f"return (y * torch.made).sum(){change}")
+    judgement = checker.judge(folder / "marked.py", before, after, CALL, frozenset({4}), frozenset({4, 5}))
+    assert judgement.verdict is verdict, judgement
+
+
+def test_pairs_share_three_processes_once_that_was_shown_to_give_the_same(
+    project: tuple[Path, Checker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, checker = project
+    before = "import torch\ndef f(x):\n    y = x.exp()\n    y[0] = 2.0\n    return y.sum()\n"
+    after = before.replace("    y[0] = 2.0\n", "    y = y.clone()\n    y[0] = 2.0\n")
+    made: list[Request] = []
+    run = checker._run
+    monkeypatch.setattr(checker, "_run", lambda request: (made.append(request), run(request))[1])
+    judgement = checker.judge(folder / "plain.py", before, after, CALL, frozenset({4}), frozenset({4, 5}))
+    assert judgement.verdict is Verdict.FIXED, judgement
+    assert "8 pairs of runs" in judgement.reason
+    assert [len(request.further) for request in made if request.further] == [6, 6, 6]
+    assert len(made) < 16

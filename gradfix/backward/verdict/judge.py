@@ -44,22 +44,30 @@ PAIRS = (  # seeds and plans
     *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
     *((3, Plan(scale=scale, weights=4.0)) for scale in (3.0, -3.0)),
 )
+PROVEN = frozenset({Verdict.FIXED, Verdict.EQUIVALENT})
 CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
 
 
 class CaseJudge:
     """Judges one subject. `make` carries out a run; it may raise, and that passes through."""
 
-    def __init__(self, make: Make, subject: Subject, limits: Limits) -> None:
-        self._make, self._subject, self._limits = make, subject, limits
+    def __init__(self, make: Make, subject: Subject, limits: Limits, *, apart: bool = False) -> None:
+        """`apart`: each pair is run in processes of its own."""
+        self._make, self._subject, self._limits, self._apart = make, subject, limits, apart
         self._evidence = Evidence()
         self._lines = Lines.of(subject)
-        self._together = Together(make, 0.0)
+        self._pairs = self._together = Together(make, 0.0)
         self._differed = False  # central differences agreed, along every direction
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
 
     def judgement(self) -> Judgement:
         """Run pair after pair until one decides or the time is up."""
+        judgement = self._judgement()
+        if judgement.verdict in PROVEN or not self._pairs.alone():
+            return judgement
+        return CaseJudge(self._make, self._subject, self._limits, apart=True).judgement()
+
+    def _judgement(self) -> Judgement:
         subject, evidence = self._subject, self._evidence
         started = time.monotonic()
         try:
@@ -68,14 +76,33 @@ class CaseJudge:
                     evidence.notes.append(f"stopped after {number} of {len(PAIRS)} pairs of runs: time")
                     break
                 self._pair(seed + subject.seed, plan, plain=number == 0)
+                if number == 0 and not self._apart:
+                    self._run_ahead()
+                elif number == 1:
+                    self._pairs.settle()
             self._confirm()
         except DiffersError as difference:
             return judged(evidence, subject, Verdict.REJECTED, str(difference))
         except UncheckedError as why:
             return judged(evidence, subject, Verdict.UNCHECKED, str(why))
         judgement = conclude(evidence, subject)
-        proven = judgement.verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
-        return replace(judgement, cost=self._cost(), shown=self._shown()) if proven else judgement
+        if judgement.verdict not in PROVEN:
+            return judgement
+        return replace(judgement, cost=self._cost(), shown=self._shown())
+
+    def _run_ahead(self) -> None:
+        """Run all pairs but the first, a process for each text.
+
+        The second comes last: what the others leave behind shows when it is compared with a process of its own.
+        """
+        subject, failed = self._subject, self._evidence.failed
+        (_, second, *others) = ((seed + subject.seed, plan) for seed, plan in PAIRS)
+        before, after = (
+            [self._request(text, seed, plan, changed) for seed, plan in (*others, second)]
+            for text, changed in ((subject.before, subject.changed_before), (subject.after, subject.changed_after))
+        )
+        cured = [] if failed is None else [oracle.cured(request, [failed.symptom.cure]) for request in before]
+        self._pairs.ahead(before, after, *([cured] if cured else []))
 
     def _confirm(self) -> None:
         """Losses that agree up to rounding only must agree better in float64: a small mistake hides in a large sum."""
@@ -130,14 +157,14 @@ class CaseJudge:
         subject, evidence = self._subject, self._evidence
         first = self._request(subject.before, seed, plan, subject.changed_before)
         second = self._request(subject.after, seed, plan, subject.changed_after)
-        before = self._make(first)
+        before = self._pairs(first)
         obstacle = obstacle_of(before, call=subject.call is not None)
         if plain and obstacle is not None:
             raise UncheckedError(obstacle)
         if plain:
-            self._together = Together(self._make, before.seconds)
+            self._together, self._pairs = (Together(self._make, before.seconds) for _ in range(2))
             repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
-        after = self._make(second)
+        after = self._pairs(second)
         self._count_lines(before, after)
         failure = failure_of(before)
         no_new_end(before, after, failure, silent=subject.silent)
@@ -295,7 +322,7 @@ class CaseJudge:
             _add(evidence.oracles, self._differences(first, second, failure, local))
             local.passes += 1
             return
-        reference, name = oracle.run_cured(self._make, first, failure)
+        reference, name = oracle.run_cured(self._pairs, first, failure)
         self._same_as_reference(reference, name, after, second, local)
         if any(local.gained.values()):
             if failure.index:
@@ -336,7 +363,7 @@ class CaseJudge:
             _add(evidence.uncured, again.symptom.short)
             return
         try:
-            reference, name = oracle.run_cured(self._make, first, failure)
+            reference, name = oracle.run_cured(self._pairs, first, failure)
             result, _ = oracle.run_cured(self._make, second, again)
             self._same_as_reference(reference, name, result, replace(second, hooks=True), local)
         except NoOracleError as why:

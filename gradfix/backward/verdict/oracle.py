@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from gradfix.backward.protocol import NARROW, NUMBERS, Raised, Request, Run
@@ -65,21 +65,25 @@ def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]
         if cure in cures or cure in (Cure.NONE, Cure.DIFFERENCES):
             raise NoOracleError(f"no oracle for {met.symptom.short!r}")
         cures.append(cure)
-        cured = replace(
-            request,
-            lines=(),
-            hooks=True,
-            ones=Cure.ONES in cures,
-            kept=Cure.KEPT in cures,
-            apart=Cure.APART in cures,
-            plan=replace(request.plan, fresh_leaves=Cure.FRESH_LEAVES in cures),
-        )
-        run = make(cured)
+        run = make(cured(request, cures))
         met = failure_of(run)
     if len(run.events) <= failure.index:
         why = "ends" if run.ended is None or run.ended.error is None else f"raises {run.ended.error}"
         raise NoOracleError(f"no oracle: with {cures[0].value} the original {why} before its backward")
     return run, " + ".join(cure.value for cure in cures)
+
+
+def cured(request: Request, cures: Collection[Cure]) -> Request:
+    """The run under these cures."""
+    return replace(
+        request,
+        lines=(),
+        hooks=True,
+        ones=Cure.ONES in cures,
+        kept=Cure.KEPT in cures,
+        apart=Cure.APART in cures,
+        plan=replace(request.plan, fresh_leaves=Cure.FRESH_LEAVES in cures),
+    )
 
 
 def forward(make: Make, request: Request) -> Run:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from gradfix.backward.protocol import Request, Run
 from gradfix.backward.verdict.oracle import Make
 
-SLOW = 1.0  # seconds of one run, beyond which the process doesn't matter
+SLOW = 0.3  # seconds of one run, beyond which the process doesn't matter
 
 
 class Together:
@@ -21,44 +21,48 @@ class Together:
     def __init__(self, make: Make, seconds: float) -> None:
         """`make` carries out a request in a process of its own; a plain one took so many seconds."""
         self._make = make
-        self._ready: dict[Request, Run] = {}
+        self._ready: dict[Request, tuple[int, Run]] = {}  # with the number of the group
         self._worth = seconds < SLOW
-        self._shown = False
+        self._compared: set[int] = set()  # groups of which a run was compared
+        self._shown: frozenset[int] = frozenset()  # groups that count
 
     def ahead(self, *groups: Sequence[Request]) -> None:
         """Make the runs that are about to be asked for, each group of one text in a process."""
         self._ready.clear()
         if not self._worth:
             return
-        for group in groups:
+        for number, group in enumerate(groups):
             first = self._make(replace(group[0], further=tuple(group[1:])))
             runs = (replace(first, further=()), *first.further)
-            self._ready.update((one, run) for one, run in zip(group, runs, strict=False) if _came_to_its_end(run))
+            for one, run in zip(group, runs, strict=False):
+                if _came_to_its_end(one, run):
+                    self._ready[one] = number, run
 
     def __call__(self, request: Request) -> Run:
-        """What the request gives. The first time that runs were made ahead, it is made once more, and compared."""
-        known = self._ready.pop(request, None)
+        """What the request gives. Until its group counts, it is made once more, and compared."""
+        number, known = self._ready.pop(request, (0, None))
         if known is None or not self._worth:
             return self._make(request)
-        if self._shown:
+        if number in self._shown:
             return known
         run = self._make(request)
+        self._compared.add(number)
         self._worth = _observed(run) == _observed(known)
         return run
 
     def settle(self) -> None:
-        """What was asked for since `ahead` decided: from now on, runs that were made ahead count."""
-        self._shown = True
+        """What was asked for since `ahead` decided: from now on, groups that were compared count."""
+        self._shown = frozenset(self._compared)
 
     def alone(self) -> bool:
         """Ask for processes of their own from now on; whether that makes a difference to what was asked."""
-        before, self._worth = self._worth and self._shown, False
+        before, self._worth = self._worth and bool(self._shown), False
         return before
 
 
-def _came_to_its_end(run: Run) -> bool:
-    """Whether nothing of the user's code has kept it from being stopped after its first pass."""
-    return run.ended is not None and (run.ended.stopped or not run.events)
+def _came_to_its_end(request: Request, run: Run) -> bool:
+    """Whether nothing of the user's code has kept it from being stopped after its last pass."""
+    return run.ended is not None and (run.ended.stopped or len(run.events) < request.backwards)
 
 
 def _observed(run: Run) -> tuple[object, ...]:
