@@ -14,8 +14,8 @@ from pathlib import Path
 from gradfix.backward.cases import Program
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
-from gradfix.backward.protocol import Request
 from gradfix.backward.server import Server
+from gradfix.backward.worker.requests import Request
 
 ROUNDS = 5
 WARM = 10

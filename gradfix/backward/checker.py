@@ -13,7 +13,7 @@ from types import TracebackType
 from gradfix.backward.cases import Case, Command, DeclaredCall, Program, RecordedCall
 from gradfix.backward.commands import Trial, by_command
 from gradfix.backward.limits import Budget, Limits
-from gradfix.backward.protocol import ProtocolError, Request, Run
+from gradfix.backward.protocol import ProtocolError, Run
 from gradfix.backward.runner import LostError, RefusedError, Runner
 from gradfix.backward.server import Server
 from gradfix.backward.spawned import Spawned
@@ -21,6 +21,7 @@ from gradfix.backward.synthesis import Calls, calls_of, search_for
 from gradfix.backward.verdict.evidence import Subject
 from gradfix.backward.verdict.judge import CaseJudge
 from gradfix.backward.verdict.kept import Made, keep
+from gradfix.backward.worker.requests import Request
 from gradfix.findings import HazardKind, Judgement, Verdict
 
 

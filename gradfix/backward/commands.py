@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradfix.backward.protocol import Request, Run
+from gradfix.backward.protocol import Run
 from gradfix.backward.verdict.oracle import Make
+from gradfix.backward.worker.requests import Request
 from gradfix.findings import Judgement, Shown, Verdict
 
 _SHOWN = 100  # characters of what the command said last

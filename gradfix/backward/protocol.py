@@ -1,4 +1,4 @@
-"""What a run reports, as frozen values; read from the JSON lines of the child, which are not to be trusted."""
+"""What a run reported, as frozen values; read from the JSON lines of the child, which are not to be trusted."""
 
 from __future__ import annotations
 
@@ -6,44 +6,27 @@ import base64
 import json
 import sys
 from array import array
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
-Message = dict[str, Any]  # a JSON object
-PROTOCOL = 5
-BETWEEN = "\x1e\x1e\x1e\n"  # in what a process prints: here the next of its runs begins
+from gradfix.backward.worker.messages import (
+    BETWEEN,
+    Answer,
+    EndedMessage,
+    ErrorMessage,
+    EventMessage,
+    FoundMessage,
+    LeafMessage,
+    Said,
+    TensorMessage,
+    UseMessage,
+)
+from gradfix.tracer.messages import ConflictMessage, SpotMessage
+from gradfix.tracer.spots import Spot
 
 
 class ProtocolError(ValueError):
     """The child said something that is no answer. The program may have written to its descriptors."""
-
-
-NARROW = "float32 written into the code"  # less exact than the differences it would be held against
-NUMBERS = "numbers taken from tensors"  # among what stopped gradients; often only to be printed
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a run departs from the plain one; the twin of `worker.vary.Plan`."""
-
-    scale: float = 1.0  # factor on random inputs and on leaves
-    weights: float = 1.0  # factor on what is filled at random in place, as modules do with their parameters
-    fresh_leaves: bool = False  # `leaf * 1` for every leaf
-    double: bool = False  # float64 by default
-    direction: int | None = None  # forward only, with every leaf moved along this direction …
-    step: float = 0.0  # … by this much
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """Which calls are looked for."""
-
-    lines: tuple[int, ...]  # in the functions that are called, or that others of the file call
-    targets: tuple[tuple[int, ...], ...]  # lines, of which one has to run for each
-    writes: tuple[tuple[int, ...], ...]  # for each target, lines that make the predicted error; () where none does
-    stems: tuple[str, ...]  # what the predicted errors contain; calls that show one of them are better
-    akin: tuple[str, ...]  # the same of other errors that a write makes: the next best
-    leaves: bool  # one of them is about leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,42 +37,6 @@ class Found:
     reached: tuple[bool, ...]  # whether it ran a line of the target
     failure: str  # of the call that came furthest
     tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One run to be made."""
-
-    path: str
-    text: str
-    cwd: str
-    seconds: float
-    backwards: int  # passes observed before the run is stopped
-    call: str | None = None  # None: as a program
-    recorded: str | None = None  # the file with the arguments of a recorded call
-    command: str | None = None  # the user's own, run on a copy of the project in `root`
-    root: str | None = None
-    search: Search | None = None  # look for calls instead
-    entry: str | None = None  # another file, that is run as the program and imports this one
-    lines: tuple[int, ...] = ()  # 1-based, to be watched
-    seed: int = 0
-    plan: Plan = field(default_factory=Plan)
-    hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
-    ones: bool = False  # a cotangent of ones where torch would ask for one
-    kept: bool = False  # every backward keeps its graph
-    apart: bool = False  # what `expand` returns has memory of its own
-    directions: int = 0  # directional derivatives to report
-    unchecked: bool = False  # torch's version check is off: what it would raise is computed, wrongly
-    measure: bool = False  # time and memory instead of what is computed
-    trace: bool = False  # every conflict of the run; nothing that autograd forbids stops it
-    further: tuple[Request, ...] = ()  # of the same file and text, made after this one in the same process
-
-    def message(self, number: int) -> Message:
-        """The request as the child reads it; of those that follow, what is different."""
-        own = asdict(self)
-        others = [asdict(one) for one in self.further]
-        further = [{name: value for name, value in one.items() if value != own[name]} for one in others]
-        return {"id": number, **own, "further": [{**one, "further": []} for one in further]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,20 +115,6 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """An expression that ran: lines from 1, columns from 0, None where they aren't known."""
-
-    file: str
-    function: str
-    line: int
-    end_line: int
-    column: int | None
-    end_column: int | None
-    text: str
-    time: int
-
-
-@dataclass(frozen=True, slots=True)
 class Ended:
     """How the run ended, in its own words."""
 
@@ -223,8 +156,17 @@ class Run:
         return frozenset().union(*lines)
 
 
-def message_of(line: bytes) -> Message:
-    """One line of what was said. Raises `ProtocolError`."""
+def said_of(line: bytes) -> Said:
+    """One line of a run. Raises `ProtocolError`."""
+    return cast(Said, _object(line))
+
+
+def answer_of(line: bytes) -> Answer:
+    """One line of the server. Raises `ProtocolError`."""
+    return cast(Answer, _object(line))
+
+
+def _object(line: bytes) -> dict[str, object]:
     try:
         message = json.loads(line)
     except ValueError:
@@ -234,48 +176,48 @@ def message_of(line: bytes) -> Message:
     return message
 
 
-def run_of(said: list[Message], end: Message, further: int = 0) -> Run:
-    """Put a run, and so many that followed it, together from the child's messages and the server's last one.
+def run_of(said: list[Said], use: UseMessage, further: int = 0) -> Run:
+    """Put a run, and so many that followed it, together from what it said and from what it used.
 
     Raises `ProtocolError`.
     """
     if not further:
-        return _run_of(said, end)
-    parts: list[list[Message]] = [[]]
+        return _run_of(said, use)
+    parts: list[list[Said]] = [[]]
     for message in said:
         parts[-1].append(message)
         if "ended" in message:
             parts.append([])
-    outputs = str(end.get("output")).split(BETWEEN)
-    runs = [_run_of(part, {**end, "output": output}) for part, output in zip(parts, outputs, strict=False)]
+    outputs = str(use.get("output")).split(BETWEEN)
+    runs = [_run_of(part, {**use, "output": output}) for part, output in zip(parts, outputs, strict=False)]
     return replace(runs[0], further=tuple(runs[1 : further + 1]))
 
 
-def _run_of(said: list[Message], end: Message) -> Run:
+def _run_of(said: list[Said], use: UseMessage) -> Run:
     try:
         ended = [_ended(message["ended"]) for message in said if "ended" in message]
         found = [_found(message["found"]) for message in said if "found" in message]
         return Run(
             events=tuple(_event(message["event"]) for message in said if "event" in message),
             ended=ended[-1] if ended else None,
-            seconds=float(end["seconds"]),
-            killed=end["killed"],
-            status=int(end["status"]),
-            left=int(end["left"]),
-            output=str(end["output"]),
-            errors=str(end["errors"]),
+            seconds=float(use["seconds"]),
+            killed=use["killed"],
+            status=int(use["status"]),
+            left=int(use["left"]),
+            output=str(use["output"]),
+            errors=str(use["errors"]),
             found=found[-1] if found else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(f"the run reported what makes no sense ({error!r})") from None
 
 
-def _found(message: Message) -> Found:
+def _found(message: FoundMessage) -> Found:
     calls = tuple(None if call is None else str(call) for call in message["calls"])
     return Found(calls, tuple(map(bool, message["reached"])), str(message["failure"]), int(message["tries"]))
 
 
-def _event(message: Message) -> Event:
+def _event(message: EventMessage) -> Event:
     objective = message.get("objective")
     return Event(
         kind=str(message["kind"]),
@@ -292,7 +234,7 @@ def _event(message: Message) -> Event:
     )
 
 
-def _ended(message: Message) -> Ended:
+def _ended(message: EndedMessage) -> Ended:
     return Ended(
         error=_raised(message["error"]),
         stopped=bool(message["stopped"]),
@@ -311,7 +253,7 @@ def _ended(message: Message) -> Ended:
     )
 
 
-def _conflict(message: Message) -> Conflict:
+def _conflict(message: ConflictMessage) -> Conflict:
     return Conflict(
         kind=str(message["kind"]),
         by=str(message["by"]),
@@ -322,7 +264,7 @@ def _conflict(message: Message) -> Conflict:
     )
 
 
-def _spot(message: Message | None) -> Spot | None:
+def _spot(message: SpotMessage | None) -> Spot | None:
     if message is None:
         return None
     column, end = message["column"], message["end_column"]
@@ -338,17 +280,17 @@ def _spot(message: Message | None) -> Spot | None:
     )
 
 
-def _raised(message: Message | None) -> Raised | None:
+def _raised(message: ErrorMessage | None) -> Raised | None:
     return None if message is None else Raised(str(message["type"]), str(message["message"]), message["line"])
 
 
-def _leaf(message: Message) -> Leaf:
+def _leaf(message: LeafMessage) -> Leaf:
     gradient = message["gradient"]
     names = tuple(str(name) for name in message["names"])
     return Leaf(names, str(message["key"]), None if gradient is None else _tensor(gradient))
 
 
-def _tensor(message: Message) -> Tensor:
+def _tensor(message: TensorMessage) -> Tensor:
     values: array[Any] | None = None
     if "data" in message:
         values = array(str(message["code"]), base64.b64decode(message["data"], validate=True))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gradfix.backward.protocol import Request, Run
+from gradfix.backward.protocol import Run
+from gradfix.backward.worker.requests import Request
 
 
 class RefusedError(Exception):

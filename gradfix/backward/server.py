@@ -17,9 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gradfix.backward.limits import Limits
-from gradfix.backward.protocol import PROTOCOL, ProtocolError, Request, Run, message_of, run_of
+from gradfix.backward.protocol import ProtocolError, Run, answer_of, run_of, said_of
 from gradfix.backward.runner import LostError, RefusedError
 from gradfix.backward.surroundings import environment
+from gradfix.backward.worker.messages import Config
+from gradfix.backward.worker.requests import PROTOCOL, Request
 
 GRACE = 30.0  # seconds the server gets beyond a run's own bound before it is given up: it may import what runs did
 
@@ -39,7 +41,7 @@ class Server:
         self._replies, replies_write = os.pipe()
         lifeline_read, self._lifeline = os.pipe()
         inherited = (requests_read, replies_write, lifeline_read)
-        config = {
+        config: Config = {
             "requests": requests_read,
             "replies": replies_write,
             "lifeline": lifeline_read,
@@ -73,7 +75,7 @@ class Server:
     def _greet(self) -> None:
         """Wait until the server is ready, mostly with torch loaded, and learn which walls stand."""
         try:
-            hello = message_of(next(self._lines(time.monotonic() + self._limits.start))[1])
+            hello = answer_of(next(self._lines(time.monotonic() + self._limits.start))[1])
             if "refused" in hello:
                 raise RefusedError(str(hello.get("refused", "the server gave no answer")))
             if hello["protocol"] != PROTOCOL:
@@ -110,13 +112,13 @@ class Server:
         start = self._limits.start if self.fresh else 0.0
         for origin, line in self._lines(time.monotonic() + start + request.seconds + GRACE):
             if origin == b"S":
-                end = message_of(line)
+                end = answer_of(line)
                 if end.get("fresh"):
                     self._greet()
                     return self._run(request)
                 if end.get("end") != self._number:
                     raise LostError(str(end.get("refused", "it lost count")))
-                return run_of([message_of(one) for one in said], end, len(request.further))
+                return run_of([said_of(one) for one in said], end, len(request.further))
             said.append(line)
         raise LostError("it closed the line")
 

@@ -19,9 +19,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gradfix.backward.limits import Limits
-from gradfix.backward.protocol import Request, Run, message_of, run_of
+from gradfix.backward.protocol import Run, run_of, said_of
 from gradfix.backward.runner import LostError, RefusedError
 from gradfix.backward.surroundings import environment
+from gradfix.backward.worker.messages import Config, UseMessage
+from gradfix.backward.worker.requests import Request
 
 TICK = 0.02  # seconds between two looks at a run
 KEPT_OUTPUT = 256 * 1024  # bytes of stdout and of stderr that are read
@@ -58,9 +60,7 @@ class Spawned:
         self._hung_up = True
 
     def _made(self, request: Request, place: Path) -> Run:
-        (place / "request.json").write_text(
-            json.dumps({**request.message(self._number), "place": str(place)}), encoding="utf-8"
-        )
+        (place / "request.json").write_text(json.dumps(request.message(self._number)), encoding="utf-8")
         process = self._started(place)
         watch = _Watch(process, place, self._limits, request)
         try:
@@ -74,9 +74,10 @@ class Spawned:
         return watch.run()
 
     def _started(self, place: Path) -> subprocess.Popen[bytes]:
-        config = {
+        config: Config = {
             "request": str(place / "request.json"),
             "report": str(place / "report"),
+            "place": str(place),
             "limits": asdict(self._limits),
         }
         worker = Path(__file__).resolve().parent / "worker" / "start.py"
@@ -122,12 +123,12 @@ class _Watch:
         """What is known of the run, now that it ended. Raises `RefusedError` and `ProtocolError`."""
         self.look()
         lines = self._read("report", self._limits.report).split(b"\n")[:-1]
-        said = [message_of(line) for line in lines]
+        said = [said_of(line) for line in lines]
         refused = next((str(message["refused"]) for message in said if "refused" in message), None)
         if refused is not None:
             raise RefusedError(refused)
         status = self._process.returncode
-        end = {
+        use: UseMessage = {
             "seconds": time.monotonic() - (self._begun or self._started),
             "killed": self.killed,
             "status": status,
@@ -135,7 +136,7 @@ class _Watch:
             "output": self._read("output", KEPT_OUTPUT).decode("utf-8", "replace"),
             "errors": self._read("errors", KEPT_OUTPUT).decode("utf-8", "replace"),
         }
-        return run_of(said, end, len(self._request.further))
+        return run_of(said, use, len(self._request.further))
 
     def _size(self, name: str) -> int:
         with contextlib.suppress(OSError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradfix.backward.protocol import Run, Search
+from gradfix.backward.protocol import Run
 from gradfix.backward.verdict.symptoms import SYMPTOMS, Cure
+from gradfix.backward.worker.requests import Search
 from gradfix.findings import HazardKind
 
 _OF_LEAVES = frozenset({HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN})

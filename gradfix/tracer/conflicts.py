@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from gradfix.tracer.messages import ConflictMessage
 from gradfix.tracer.spots import Mark, Marker, Spot
 
 SAVED, SILENT = "saved-then-written", "silent-write"
@@ -32,13 +33,19 @@ class Conflict:
     times: int = 1  # how often, in this run
     message: str = ""  # torch's, where it raised one
 
-    def as_message(self) -> dict[str, Any]:
+    def as_message(self) -> ConflictMessage:
         """As a JSON object."""
-        spots = {
-            name: None if spot is None else spot.as_message()
-            for name, spot in (("write", self.write), ("save", self.save))
+        return {
+            "kind": self.kind,
+            "write": None if self.write is None else self.write.as_message(),
+            "by": self.by,
+            "save": None if self.save is None else self.save.as_message(),
+            "saved_by": self.saved_by,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "times": self.times,
+            "message": self.message,
         }
-        return {**vars(self), **spots, "shape": list(self.shape)}
 
 
 @dataclass(frozen=True)

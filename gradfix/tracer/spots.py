@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from types import CodeType, FrameType
-from typing import Any
+
+from gradfix.tracer.messages import SpotMessage
 
 _FOLDERS = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 _LIBRARIES = tuple({os.path.join(path, "") for folder in _FOLDERS for path in (folder, os.path.realpath(folder))})
@@ -32,9 +33,18 @@ class Spot:
     text: str  # of the expression on one line, "" where the file can't be read
     time: int  # how often this place had run by then, from 1: the iteration, in a loop
 
-    def as_message(self) -> dict[str, Any]:
+    def as_message(self) -> SpotMessage:
         """As a JSON object."""
-        return dict(vars(self))
+        return {
+            "file": self.file,
+            "function": self.function,
+            "line": self.line,
+            "end_line": self.end_line,
+            "column": self.column,
+            "end_column": self.end_column,
+            "text": self.text,
+            "time": self.time,
+        }
 
 
 @dataclass(frozen=True)

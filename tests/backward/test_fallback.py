@@ -16,10 +16,11 @@ import pytest
 
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import MIB, Limits
-from gradfix.backward.protocol import Request, Run
+from gradfix.backward.protocol import Run
 from gradfix.backward.runner import LostError, RefusedError, Runner
 from gradfix.backward.server import Server
 from gradfix.backward.spawned import Spawned
+from gradfix.backward.worker.requests import Request
 
 pytest.importorskip("torch")
 

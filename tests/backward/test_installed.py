@@ -14,8 +14,8 @@ if sys.platform != "linux":
     pytest.skip("there is no server", allow_module_level=True)
 
 from gradfix.backward.limits import Limits
-from gradfix.backward.protocol import Request
 from gradfix.backward.server import Server
+from gradfix.backward.worker.requests import Request
 
 SHOW = "import sys\nknown = 'unidiff' in sys.modules\nimport unidiff\nprint(known, unidiff.__file__)\n"
 THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"

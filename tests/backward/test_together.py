@@ -10,8 +10,10 @@ import pytest
 
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
-from gradfix.backward.protocol import BETWEEN, Ended, Event, Message, Plan, Request, Run, run_of
+from gradfix.backward.protocol import Ended, Event, Run, run_of
 from gradfix.backward.verdict.together import Together
+from gradfix.backward.worker.messages import BETWEEN, UseMessage
+from gradfix.backward.worker.requests import Plan, Request
 from gradfix.findings import HazardKind, Verdict
 
 BARE = Request(path="/f.py", text="", cwd="/", seconds=1.0, backwards=1)
@@ -101,7 +103,7 @@ def test_slow_runs_are_made_one_by_one() -> None:
 
 def test_each_run_of_a_process_has_its_own_report_and_output() -> None:
     raised = {"type": "E", "message": "m", "line": 1}
-    end: Message = {"seconds": 1, "killed": None, "status": 0, "left": 0, "output": f"a{BETWEEN}b", "errors": ""}
+    end: UseMessage = {"seconds": 1, "killed": None, "status": 0, "left": 0, "output": f"a{BETWEEN}b", "errors": ""}
     ended = {"error": None, "stopped": True, "executed": [], "executable": [], "rng": "", "stops": [], "conflicts": []}
     rest = {"arguments": [], "results": [], "scalars": "", "seconds": 0, "memory": 0}
     first, second = {**ended, **rest}, {**ended, **rest, "error": raised}

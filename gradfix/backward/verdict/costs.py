@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gradfix.backward.protocol import Ended, Request
+from gradfix.backward.protocol import Ended
 from gradfix.backward.verdict.oracle import Failure, Make
 from gradfix.backward.verdict.symptoms import Cure
+from gradfix.backward.worker.requests import Request
 from gradfix.findings import Cost
 
 ROUNDS = 2  # of which the better one counts

@@ -6,10 +6,10 @@ import math
 import os
 from dataclasses import dataclass, field
 
-from gradfix.backward.protocol import Request
 from gradfix.backward.verdict.branches import one_sided
 from gradfix.backward.verdict.compare import Agreement
 from gradfix.backward.verdict.oracle import Failure
+from gradfix.backward.worker.requests import Request
 from gradfix.findings import HazardKind, Judgement, Shown, Verdict
 
 

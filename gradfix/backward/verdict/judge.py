@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 from gradfix.backward.limits import Limits
-from gradfix.backward.protocol import Conflict, Plan, Request, Run
+from gradfix.backward.protocol import Conflict, Run
 from gradfix.backward.verdict import oracle
 from gradfix.backward.verdict.compare import (
     Agreement,
@@ -36,6 +36,7 @@ from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, failur
 from gradfix.backward.verdict.repeats import repeat
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.verdict.together import Together
+from gradfix.backward.worker.requests import Plan, Request
 from gradfix.findings import Cost, HazardKind, Judgement, Shown, Verdict
 
 _ONE = Plan()

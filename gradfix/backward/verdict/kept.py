@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gradfix.backward.protocol import Request, Run
+from gradfix.backward.protocol import Run
 from gradfix.backward.verdict.evidence import Subject
+from gradfix.backward.worker.requests import Request
 from gradfix.findings import Judgement
 
 Made = tuple[Request, Run]

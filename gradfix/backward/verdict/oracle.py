@@ -13,9 +13,11 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from gradfix.backward.protocol import NARROW, NUMBERS, Raised, Request, Run
+from gradfix.backward.protocol import Raised, Run
 from gradfix.backward.verdict.compare import DiffersError
 from gradfix.backward.verdict.symptoms import Cure, Symptom, symptom_of
+from gradfix.backward.worker.messages import NARROW, NUMBERS
+from gradfix.backward.worker.requests import Request
 
 DIRECTIONS = 2
 STEP = 1e-5

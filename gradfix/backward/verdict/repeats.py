@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gradfix.backward.protocol import Request, Run
+from gradfix.backward.protocol import Run
 from gradfix.backward.verdict.compare import Agreement, DiffersError, same_passes, same_print
 from gradfix.backward.verdict.endings import UncheckedError
 from gradfix.backward.verdict.evidence import Evidence
 from gradfix.backward.verdict.oracle import Make
+from gradfix.backward.worker.requests import Request
 
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
 

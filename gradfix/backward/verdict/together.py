@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradfix.backward.protocol import Request, Run
+from gradfix.backward.protocol import Run
 from gradfix.backward.verdict.oracle import Make
+from gradfix.backward.worker.requests import Request
 
 SLOW = 0.3  # seconds of one run, beyond which the process doesn't matter
 

@@ -15,10 +15,10 @@ import torch
 
 from gradfix.backward.worker.modules import imported
 from gradfix.backward.worker.observe import Observer
+from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.vary import Leaves
 from gradfix.tracer import calls
 
-Message = dict[str, Any]
 MOST_ITEMS = 64  # taken of a generator
 
 
@@ -33,15 +33,15 @@ class CallError(ValueError):
     """The declared call makes no sense; the message says what and quotes it."""
 
 
-def execute(request: Message, code: types.CodeType, leaves: Leaves, observer: Observer) -> None:
-    """Import the file, make the call, note what it left and gave, run backward over what it returns."""
-    module = imported(request["path"], code, request["cwd"])
-    torch.manual_seed(request["seed"])
-    if request["recorded"] is None:
-        function, args, keywords = prepared(request["call"], module, leaves)
+def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, observer: Observer) -> None:
+    """Import the file, make the `call`, note what it left and gave, run backward over what it returns."""
+    module = imported(request.path, code, request.cwd)
+    torch.manual_seed(request.seed)
+    if request.recorded is None:
+        function, args, keywords = prepared(call, module, leaves)
         given = as_inputs(args, keywords, leaves)
     else:
-        function, args, keywords = _replayed(request["recorded"], request["call"], module, leaves)
+        function, args, keywords = _replayed(request.recorded, call, module, leaves)
         given = tensors_of([args, keywords])
     owner = getattr(function, "__self__", function)
     for one in _modules_in([owner, *args, *keywords.values()]):

@@ -11,9 +11,9 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import Any
 
-Message = dict[str, Any]
+from gradfix.backward.worker.messages import SILENT, EndedMessage
+from gradfix.backward.worker.requests import Request
 
 _SKIPPED = {".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".nox", ".mypy_cache"}
 _COPIED_FILE = 256 * 1024  # bytes; larger files are linked
@@ -82,23 +82,22 @@ if _spec is not None and _spec.loader is not None:
 """
 
 
-def execute(request: Message) -> Message:
-    """Run the command. Returns its exit code, or minus the signal, and the asked lines that ran."""
-    place, root = request["place"], request["root"]
+def execute(request: Request, command: str, root: str, place: str) -> EndedMessage:
+    """Run the command on a copy of `root`. Tells its exit code, or minus the signal, and the asked lines that ran."""
     project, ours, home, temporary = (os.path.join(place, name) for name in ("project", "start", "home", "tmp"))
     for folder in (ours, home, temporary):
         os.makedirs(folder)
     copy_project(root, project)
-    copy = os.path.join(project, os.path.relpath(request["path"], root))
+    copy = os.path.join(project, os.path.relpath(request.path, root))
     if os.path.lexists(copy):
         os.unlink(copy)
     os.makedirs(os.path.dirname(copy), exist_ok=True)
     with open(copy, "w", encoding="utf-8", newline="") as handle:
-        handle.write(request["text"])
+        handle.write(request.text)
     with open(os.path.join(ours, "sitecustomize.py"), "w", encoding="utf-8") as handle:
         handle.write(_CUSTOMIZE)
     notes = os.path.join(place, _NOTES)
-    files = os.pathsep.join((request["path"], copy, notes, ",".join(map(str, request["lines"]))))
+    files = os.pathsep.join((request.path, copy, notes, ",".join(map(str, request.lines))))
     found = [ours, project, os.path.join(project, "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
@@ -108,13 +107,11 @@ def execute(request: Message) -> Message:
         "PYTHONPATH": os.pathsep.join(found),
         "GRADFIX_FILES": files,
     }
-    inside = os.path.relpath(request["cwd"], root)
+    inside = os.path.relpath(request.cwd, root)
     folder = os.path.normpath(os.path.join(project, inside)) if not inside.startswith("..") else project
-    done = subprocess.run(
-        request["command"], shell=True, cwd=folder, env=environment, stdin=subprocess.DEVNULL, check=False
-    )
-    watched = request["lines"] if os.path.exists(notes) else []  # else no Python of ours started
-    return {"code": done.returncode, "executed": _noted(notes), "executable": watched}
+    done = subprocess.run(command, shell=True, cwd=folder, env=environment, stdin=subprocess.DEVNULL, check=False)
+    watched = list(request.lines) if os.path.exists(notes) else []  # else no Python of ours started
+    return {**SILENT, "code": done.returncode, "executed": _noted(notes), "executable": watched}
 
 
 def copy_project(root: str, target: str) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.vary import Departure, Leaves
 from gradfix.tracer.trace import bypassed_checkpoint
 
-Message = dict[str, Any]
 _EXPANDING = (torch.Tensor.expand, torch.Tensor.expand_as, torch.Tensor.broadcast_to, torch.broadcast_to)
 
 
@@ -28,17 +28,17 @@ def seed(number: int) -> None:
 
 
 @contextlib.contextmanager
-def departures(request: Message, leaves: Leaves) -> Iterator[None]:
+def departures(request: Request, leaves: Leaves) -> Iterator[None]:
     """Make this run what the request says. Nothing is entered for the plain one."""
     with contextlib.ExitStack() as stack:
-        if request["seed"]:
-            stack.enter_context(_shifted_seeds(10_007 * request["seed"]))
-        if request["hooks"]:
+        if request.seed:
+            stack.enter_context(_shifted_seeds(10_007 * request.seed))
+        if request.hooks:
             stack.enter_context(bypassed_checkpoint())
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t))
-        if request["apart"]:
+        if request.apart:
             stack.enter_context(_Apart())
-        if request["unchecked"]:
+        if request.unchecked:
             stack.enter_context(bypassed_checkpoint())
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
         if leaves.plan.double:
@@ -59,7 +59,7 @@ class _Apart(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not 
     """Gives every element of an expanded tensor a memory cell of its own."""
 
     def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Message | None = None
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         return result.clone() if function in _EXPANDING else result

@@ -1,4 +1,4 @@
-"""What a process uses, and the bounds that the kernel itself enforces on it and on each of its children.
+"""Bounds of what a check may cost, and those of them that the kernel itself enforces on a process and its children.
 
 Systems without the module `resource` know neither: then nothing is bounded here, and what is used is 0.
 """
@@ -10,24 +10,45 @@ import os
 import re
 import sys
 import time
+from dataclasses import dataclass
 from mmap import PAGESIZE
-from typing import Any
 
 try:
     import resource
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
+MIB = 1 << 20
 
-def set_limits(limits: dict[str, Any], seconds: float) -> None:
+
+@dataclass(frozen=True)
+class Limits:
+    """Times in seconds, sizes in bytes. Every bound is enforced outside the process that runs the user's code."""
+
+    seconds: float = 20.0  # one run
+    case: float = 30.0  # all runs of one case; no new pair of runs is started afterwards
+    search: float = 15.0  # looking for calls of one function, its imports included
+    command: float = 300.0  # one run of the user's own command
+    total: float = 600.0  # all cases of one `Checker`
+    start: float = 120.0  # until the interpreter has imported torch
+    memory: int = 4096 * MIB  # resident size of a run, all its processes together
+    output: int = 8 * MIB  # what a run prints
+    file_size: int = 256 * MIB  # one file a run writes
+    scratch: int = 512 * MIB  # all files a run writes
+    report: int = 64 * MIB  # what a run reports to the check
+    processes: int = 64  # processes alive at once in one run
+    backwards: int = 8  # backward passes observed in one run; it is stopped after the last one
+
+
+def set_limits(limits: Limits, seconds: float) -> None:
     """Bound this process, which has used memory and time of its own, for what it does from here on."""
     if resource is None:
         return
-    size = _address_space() + int(limits["memory"])
+    size = _address_space() + limits.memory
     for what, value in (
-        *([(resource.RLIMIT_NPROC, 4 * int(limits["processes"]))] if _counts_own_processes() else ()),
+        *([(resource.RLIMIT_NPROC, 4 * limits.processes)] if _counts_own_processes() else ()),
         (resource.RLIMIT_AS, size),
-        (resource.RLIMIT_FSIZE, int(limits["file_size"])),
+        (resource.RLIMIT_FSIZE, limits.file_size),
         (resource.RLIMIT_CPU, int(time.process_time() + seconds) + 5),
         (resource.RLIMIT_CORE, 0),
     ):

@@ -18,9 +18,9 @@ import torch
 
 from gradfix.backward.worker import tensors as wire
 from gradfix.backward.worker.limits import peak, resident
+from gradfix.backward.worker.messages import EventMessage, OutcomeMessage, Said
 from gradfix.backward.worker.vary import Leaves
 
-Message = dict[str, Any]
 _MOST_NODES = 500_000
 _MOST_NAMES = 5_000
 _backward, _grad = torch.autograd.backward, torch.autograd.grad
@@ -46,7 +46,7 @@ class Clock:
 class Observer:
     """Replaces torch's two entry points and reports each outermost call of them."""
 
-    def __init__(self, report: Callable[[Message], None], leaves: Leaves, *, subject: str, most: int) -> None:
+    def __init__(self, report: Callable[[Said], None], leaves: Leaves, *, subject: str, most: int) -> None:
         self.wire = wire.Wire()
         self.events = 0
         self.directions = 0  # > 0: report derivatives along so many directions
@@ -56,7 +56,7 @@ class Observer:
         self.quiet = False  # look at nothing: the run is measured
         self.clock = Clock()
         self.executed: set[int] = set()  # of the watched lines; filled by the line tracer
-        self.outcome: Message = {"arguments": [], "results": [], "scalars": ""}  # of a call, once it returned
+        self.outcome: OutcomeMessage = {"arguments": [], "results": [], "scalars": ""}  # of a call, once it returned
         self.finish: Callable[[], None] = lambda: None  # ends the run from inside
         self._report, self._leaves, self._subject, self._most = report, leaves, subject, most
         self._inside = False
@@ -83,7 +83,7 @@ class Observer:
 
         return self._observe("backward", roots, cotangents, call, ())
 
-    def _keeping(self, args: tuple[Any, ...], keywords: Message) -> tuple[tuple[Any, ...], Message]:
+    def _keeping(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments from `retain_graph` on, as this run has them."""
         if not self.kept:
             return args, keywords
@@ -118,7 +118,7 @@ class Observer:
                 for root, cotangent in zip(roots, cotangents)
             ]
             self._leaves.note_roots(roots)
-            event: Message = {"kind": kind, "line": self._line(), "rng": wire.rng_state()}
+            event: EventMessage = {"kind": kind, "line": self._line(), "rng": wire.rng_state()}
             event["roots"] = [self.wire.tensor(root) for root in roots]
             if self.forward_only:
                 event["objective"] = _objective(roots, given)
@@ -148,7 +148,7 @@ class Observer:
 
     def _run(
         self,
-        event: Message,
+        event: EventMessage,
         roots: list[torch.Tensor],
         given: list[torch.Tensor | None],
         call: Callable[[Sequence[torch.Tensor | None]], Any],
@@ -178,7 +178,7 @@ class Observer:
 
     def _send(
         self,
-        event: Message,
+        event: EventMessage,
         received: list[tuple[torch.Tensor, str, torch.Tensor | None]],
         raised: BaseException | None,
     ) -> None:

@@ -9,20 +9,20 @@ import tokenize
 import traceback
 import types
 from collections.abc import Callable
-from typing import Any
 
 from gradfix.backward.worker import call as worker_call
 from gradfix.backward.worker import installed as worker_installed
 from gradfix.backward.worker import tensors as worker_tensors
 from gradfix.backward.worker.departures import departures, seed
 from gradfix.backward.worker.lines import Lines
+from gradfix.backward.worker.messages import EndedMessage, Said
 from gradfix.backward.worker.modules import run_program
 from gradfix.backward.worker.observe import Observer
-from gradfix.backward.worker.vary import Leaves, Plan
+from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.vary import Leaves
 from gradfix.tracer.trace import Tracer
 
-Message = dict[str, Any]
-Report = Callable[[Message], None]
+Report = Callable[[Said], None]
 
 
 class _Enough(BaseException):
@@ -30,29 +30,31 @@ class _Enough(BaseException):
 
 
 class Once:
-    """One run. `last` is the one that the process ends with, whatever the user's code still has in mind."""
+    """One run. `last` is the one that the process ends with, whatever the user's code still has in mind.
 
-    def __init__(self, request: Message, report: Report, *, last: bool) -> None:
-        plan = Plan(**request["plan"])
-        self._request, self._report, self._last = request, report, last
-        self._leaves = Leaves(plan)
-        subject = request["entry"] or request["path"]
-        self._observer = observer = Observer(report, self._leaves, subject=subject, most=request["backwards"])
-        observer.directions = request["directions"]
-        observer.forward_only = plan.direction is not None
-        observer.ones = request["ones"]
-        observer.kept = request["kept"]
-        observer.quiet = request["measure"]
+    `known` is how many modules had been imported before it.
+    """
+
+    def __init__(self, request: Request, report: Report, *, known: int, last: bool) -> None:
+        self._request, self._report, self._known, self._last = request, report, known, last
+        self._leaves = Leaves(request.plan)
+        subject = request.entry or request.path
+        self._observer = observer = Observer(report, self._leaves, subject=subject, most=request.backwards)
+        observer.directions = request.directions
+        observer.forward_only = request.plan.direction is not None
+        observer.ones = request.ones
+        observer.kept = request.kept
+        observer.quiet = request.measure
         observer.finish = self._finish
-        self._lines = Lines(request["path"], frozenset(request["lines"]))
+        self._lines = Lines(request.path, frozenset(request.lines))
         observer.executed = self._lines.executed
-        self._tracer = Tracer(roots=(request["path"],), go_on=True) if request["trace"] else None
+        self._tracer = Tracer(roots=(request.path,), go_on=True) if request.trace else None
         self._ended = False
 
     def make(self, code: types.CodeType) -> None:
         """Run the compiled text from its first line."""
         self._lines.learn(code)
-        seed(self._request["seed"])
+        seed(self._request.seed)
         self._observer.install()
         error: BaseException | None = None
         stopped = False
@@ -80,24 +82,23 @@ class Once:
         seconds, memory = self._observer.clock.read()
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
-        tracer, lines = self._tracer, self._lines
-        self._report(
-            {
-                "ended": {
-                    "error": None if error is None else worker_tensors.error(error, self._request["path"]),
-                    "stopped": stopped,
-                    "executed": sorted(lines.executed),
-                    "executable": sorted(lines.executable),
-                    "rng": worker_tensors.rng_state(),
-                    "stops": sorted(self._leaves.stops),
-                    "conflicts": [] if tracer is None else [one.as_message() for one in tracer.conflicts()],
-                    **self._observer.outcome,
-                    "seconds": seconds,
-                    "memory": memory,
-                    "used": worker_installed.met(self._request["path"], self._request["known"]),
-                }
-            }
-        )
+        tracer, lines, path, outcome = self._tracer, self._lines, self._request.path, self._observer.outcome
+        ended: EndedMessage = {
+            "error": None if error is None else worker_tensors.error(error, path),
+            "stopped": stopped,
+            "executed": sorted(lines.executed),
+            "executable": sorted(lines.executable),
+            "rng": worker_tensors.rng_state(),
+            "stops": sorted(self._leaves.stops),
+            "conflicts": [] if tracer is None else [one.as_message() for one in tracer.conflicts()],
+            "arguments": outcome["arguments"],
+            "results": outcome["results"],
+            "scalars": outcome["scalars"],
+            "seconds": seconds,
+            "memory": memory,
+            "used": worker_installed.met(path, self._known),
+        }
+        self._report({"ended": ended})
         if self._last:
             os._exit(0)
 
@@ -108,12 +109,12 @@ class Once:
 
     def _execute(self, code: types.CodeType) -> None:
         request = self._request
-        if request["call"] is not None:
-            worker_call.execute(request, code, self._leaves, self._observer)
+        if request.call is not None:
+            worker_call.execute(request, request.call, code, self._leaves, self._observer)
             return
-        entry, text = request["entry"], request["text"]
+        entry, text = request.entry, request.text
         if entry is not None:
             with tokenize.open(entry) as handle:
                 text = handle.read()
             code = compile(text, entry, "exec", dont_inherit=True)
-        run_program(entry or request["path"], text, code, request["cwd"])
+        run_program(entry or request.path, text, code, request.cwd)

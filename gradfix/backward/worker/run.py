@@ -10,7 +10,6 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 
@@ -18,15 +17,16 @@ from gradfix.backward.worker import command as worker_command
 from gradfix.backward.worker import installed as worker_installed
 from gradfix.backward.worker import tensors as worker_tensors
 from gradfix.backward.worker.departures import seed
+from gradfix.backward.worker.messages import BETWEEN, SILENT, Said
 from gradfix.backward.worker.modules import forget, package_of, shadow
 from gradfix.backward.worker.once import Once
 from gradfix.backward.worker.pages import gather
+from gradfix.backward.worker.requests import Plan, Request, Search
 from gradfix.backward.worker.scratch import furnish, replace_copy
 from gradfix.backward.worker.synthesis import search as worker_search
-from gradfix.backward.worker.vary import Departure, Leaves, Plan
+from gradfix.backward.worker.vary import Departure, Leaves
 
-Message = dict[str, Any]
-Report = Callable[[Message], None]
+Report = Callable[[Said], None]
 
 
 def warm() -> None:
@@ -66,85 +66,67 @@ _LATE_PARTS = {
     "torch._dynamo": re.compile(r"\boptim\b|\bcompile\b|Optimizer"),
     "torch.fx.experimental.symbolic_shapes": re.compile(r"backward\(\s*[^)\s]|grad_outputs|gradient="),
 }
-_BETWEEN = b"\x1e\x1e\x1e\n"  # as `protocol.BETWEEN` says it on the other side
-
-_SILENT: Message = {
-    "error": None,
-    "stopped": False,
-    "executed": [],
-    "executable": [],
-    "rng": "",
-    "stops": [],
-    "conflicts": [],
-    "arguments": [],
-    "results": [],
-    "scalars": "",
-    "seconds": 0.0,
-    "memory": 0,
-    "used": [],
-}  # what a command has to say besides
 
 
-def prepare(request: Message, used: Iterable[str]) -> None:
+def prepare(request: Request, used: Iterable[str]) -> None:
     """Import in the server what this run will make torch import, or what an earlier one did."""
-    called = request["call"] or request["search"]
-    parts = [
-        part for part, hint in _LATE_PARTS.items() if hint.search(request["text"]) or (called and "torch.fx" in part)
-    ]
+    called = request.call or request.search
+    parts = [part for part, hint in _LATE_PARTS.items() if hint.search(request.text) or (called and "torch.fx" in part)]
     if worker_installed.learn([*parts, *used]):
         _settle()
 
 
-def run(request: Message, report: Report) -> None:
-    """Run `request["text"]` as the file `request["path"]` and report events, then how it ended."""
-    if request["command"] is not None:
-        report({"ended": {**_SILENT, **worker_command.execute(request)}})
+def run(request: Request, place: str, report: Report) -> None:
+    """Run `request.text` as the file `request.path`, in the directory `place`; report events, then how it ended."""
+    if request.command is not None:
+        assert request.root is not None
+        report({"ended": worker_command.execute(request, request.command, request.root, place)})
         return
-    if request["search"] is not None:
-        _search(request, report)
+    if request.search is not None:
+        _search(request, request.search, place, report)
         return
-    path, entry = request["path"], request["entry"] or request["path"]
-    _begin(request)
-    changes = [{}, *request["further"]]
-    runs = [Once({**request, **one}, report, last=number == len(changes)) for number, one in enumerate(changes, 1)]
-    furnish(request["place"], request["cwd"], os.path.dirname(entry), os.path.dirname(path))
+    path, entry = request.path, request.entry or request.path
+    known = _begin(request)
+    requests = [request, *request.further]
+    runs = [Once(one, report, known=known, last=one is requests[-1]) for one in requests]
+    furnish(place, request.cwd, os.path.dirname(entry), os.path.dirname(path))
     code = _compiled(request, runs[0])
-    shadow(path, code, replace_copy(path, request["text"]))
+    shadow(path, code, replace_copy(path, request.text))
     runs[0].make(code)
     for one in runs[1:]:
-        os.write(1, _BETWEEN)
-        forget(path, request["known"])
+        os.write(1, BETWEEN.encode())
+        forget(path, known)
         one.make(code)
 
 
-def _search(request: Message, report: Report) -> None:
+def _search(request: Request, about: Search, place: str, report: Report) -> None:
     """Look for calls; what kept the file from being imported is the error of the run."""
-    path, folder = request["path"], os.path.dirname(request["path"])
-    _begin(request)
-    furnish(request["place"], request["cwd"], folder, folder)
+    path, folder = request.path, os.path.dirname(request.path)
+    known = _begin(request)
+    furnish(place, request.cwd, folder, folder)
     error: BaseException | None = None
     try:
-        code = compile(request["text"], path, "exec", dont_inherit=True)
-        linecache.cache[path] = (len(request["text"]), None, request["text"].splitlines(keepends=True), path)
-        shadow(path, code, replace_copy(path, request["text"]))
-        report({"found": worker_search.execute(request, code, report)})
+        code = compile(request.text, path, "exec", dont_inherit=True)
+        linecache.cache[path] = (len(request.text), None, request.text.splitlines(keepends=True), path)
+        shadow(path, code, replace_copy(path, request.text))
+        report({"found": worker_search.execute(request, about, code, report)})
     except BaseException as raised:
         error = raised
         traceback.print_exc()
     told = None if error is None else worker_tensors.error(error, path)
-    report({"ended": {**_SILENT, "error": told, "used": worker_installed.met(path, request["known"])}})
+    report({"ended": {**SILENT, "error": told, "used": worker_installed.met(path, known)}})
 
 
-def _begin(request: Message) -> None:
-    """The user's own packages come before what the server has imported; what the run imports counts from here."""
-    path, cwd = request["path"], request["cwd"]
-    roots = (os.path.dirname(request["entry"] or path), os.path.dirname(path), package_of(path)[0])
+def _begin(request: Request) -> int:
+    """Let the user's own packages come before what the server has imported; how many modules there are now."""
+    path, cwd = request.path, request.cwd
+    roots = (os.path.dirname(request.entry or path), os.path.dirname(path), package_of(path)[0])
     worker_installed.leave(path, *roots, cwd, os.path.join(cwd, "src"))
-    request["known"] = len(sys.modules)
+    return len(sys.modules)
 
 
-def _compiled(request: Message, once: Once) -> types.CodeType:
-    text, path = request["text"], request["path"]
+def _compiled(request: Request, once: Once) -> types.CodeType:
+    text, path = request.text, request.path
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
     try:
         return compile(text, path, "exec", dont_inherit=True)

@@ -19,17 +19,16 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from mmap import PAGESIZE
-from typing import Any
 
-from gradfix.backward.worker.limits import set_limits
+from gradfix.backward.worker.limits import Limits, set_limits
+from gradfix.backward.worker.messages import BEGUN, Answer, Said
+from gradfix.backward.worker.requests import Request, numbered
 
 TICK = 0.02  # seconds between two looks at what a run uses
 KEPT_OUTPUT = 256 * 1024  # bytes of stdout and of stderr that are kept
-BEGUN = b'{"begun": true}\n'  # what a run says first: its time counts from here
 
-Message = dict[str, Any]  # a JSON object
-Runner = Callable[[Message, Callable[[Message], None]], None]
-Prepare = Callable[[Message, Iterable[str]], None]
+Runner = Callable[[Request, str, Callable[[Said], None]], None]  # the request, and the directory of the run
+Prepare = Callable[[Request, Iterable[str]], None]
 Begin = Callable[[], Runner]
 
 
@@ -52,7 +51,7 @@ class _Usage:
 class Server:
     """Reads requests from one descriptor, answers on another, one run after the other."""
 
-    def __init__(self, requests: int, replies: int, *, scratch: str, limits: dict[str, Any], own_pids: bool) -> None:
+    def __init__(self, requests: int, replies: int, *, scratch: str, limits: Limits, own_pids: bool) -> None:
         self._requests, self._replies = requests, replies
         self._scratch, self._limits, self._own_pids = scratch, limits, own_pids
         self._used: dict[str, None] = {}  # installed modules that runs met, in order
@@ -63,38 +62,37 @@ class Server:
 
         `prepare` is called here before each run, `begin` in the run's own process. Raises `CannotForkError`.
         """
-        for number, line in enumerate(_lines(self._requests)):
-            request = json.loads(line)
+        for line in _lines(self._requests):
+            number, request = numbered(json.loads(line))
             if prepare is not None:
                 prepare(request, self._used)
-            self._say(self._guarded(request, f"{self._scratch}/run-{number}", begin))
+            self._say(self._guarded(number, request, f"{self._scratch}/run-{number}", begin))
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: Answer) -> None:
         _write_all(self._replies, b"S" + json.dumps(message).encode() + b"\n")
 
-    def _guarded(self, request: Message, place: str, begin: Begin) -> Message:
+    def _guarded(self, number: int, request: Request, place: str, begin: Begin) -> Answer:
         os.makedirs(place, 0o700, exist_ok=True)
         started = time.monotonic()
         pid, fds = self._forked(request, place, begin)
         try:
-            usage = self._watch(pid, fds, float(request["seconds"]))
+            usage = self._watch(pid, fds, request.seconds)
             left, status = self._clear(pid, count=usage.killed is None)
         finally:
             for fd in fds:
                 os.close(fd)
             shutil.rmtree(place, ignore_errors=True)
         return {
-            "end": request["id"],
+            "end": number,
             "seconds": time.monotonic() - (usage.begun or started),
             "killed": usage.killed,
-            "status": status,  # exit code, or minus the signal
-            "left": left,  # processes that were still there
+            "status": status,
+            "left": left,
             "output": usage.output.decode("utf-8", "replace"),
-            "printed": usage.printed,
             "errors": usage.errors.decode("utf-8", "replace"),
         }
 
-    def _forked(self, request: Message, place: str, begin: Begin) -> tuple[int, list[int]]:
+    def _forked(self, request: Request, place: str, begin: Begin) -> tuple[int, list[int]]:
         """Start a run. Returns its process and where its output, its errors and its report are read."""
         pipes = [os.pipe() for _ in range(3)]
         try:
@@ -109,7 +107,7 @@ class Server:
             os.close(write)
         return pid, [read for read, _ in pipes]
 
-    def _become_run(self, request: Message, place: str, begin: Begin, fds: list[int]) -> None:
+    def _become_run(self, request: Request, place: str, begin: Begin, fds: list[int]) -> None:
         """The child's whole life. Ends in `os._exit`, so that nothing of the server is ever run twice."""
         code = 70
         try:
@@ -125,9 +123,8 @@ class Server:
             os.set_inheritable(kept, False)
             run = begin()
             _write_all(kept, BEGUN)
-            set_limits(self._limits, float(request["seconds"]))
-            request["place"] = place
-            run(request, lambda message: _write_all(kept, json.dumps(message).encode() + b"\n"))
+            set_limits(self._limits, request.seconds)
+            run(request, place, lambda message: _write_all(kept, json.dumps(message).encode() + b"\n"))
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -137,7 +134,7 @@ class Server:
     def _watch(self, pid: int, fds: list[int], seconds: float) -> _Usage:
         """Read what the run says and prints until it ends or breaks a bound; `seconds` count once it has begun."""
         usage, pending = _Usage(), bytearray()
-        deadline = time.monotonic() + float(self._limits["start"])
+        deadline = time.monotonic() + self._limits.start
         poll = select.poll()
         for fd in fds:
             os.set_blocking(fd, False)
@@ -191,11 +188,11 @@ class Server:
                 usage.printed += len(chunk)
                 kept = usage.output if fd == fds[0] else usage.errors
                 kept += chunk[: max(0, KEPT_OUTPUT - len(kept))]
-            if usage.printed > self._limits["output"]:
-                usage.killed = f"it printed more than {_mib(self._limits['output'])}"
+            if usage.printed > self._limits.output:
+                usage.killed = f"it printed more than {_mib(self._limits.output)}"
                 return True
-            if usage.reported > self._limits["report"]:
-                usage.killed = f"it reported more than {_mib(self._limits['report'])}"
+            if usage.reported > self._limits.report:
+                usage.killed = f"it reported more than {_mib(self._limits.report)}"
                 return True
         return True
 
@@ -208,22 +205,22 @@ class Server:
 
     def _broken_bound(self, deadline: float) -> str | None:
         pids = self._descendants()
-        if len(pids) > self._limits["processes"]:  # before the time: on a busy machine they have used that up
-            return f"more than {self._limits['processes']} processes"
+        if len(pids) > self._limits.processes:  # before the time: on a busy machine they have used that up
+            return f"more than {self._limits.processes} processes"
         if time.monotonic() > deadline:
             return "time"
         own = _resident("self")  # what a child shares with this process isn't its own
-        if sum(max(0, _resident(pid) - own) for pid in pids) > self._limits["memory"] or _host_is_short():
-            return f"more than {_mib(self._limits['memory'])} of memory"
-        if _size(self._scratch) > self._limits["scratch"]:
-            return f"it wrote more than {_mib(self._limits['scratch'])}"
+        if sum(max(0, _resident(pid) - own) for pid in pids) > self._limits.memory or _host_is_short():
+            return f"more than {_mib(self._limits.memory)} of memory"
+        if _size(self._scratch) > self._limits.scratch:
+            return f"it wrote more than {_mib(self._limits.scratch)}"
         return None
 
     def _descendants(self) -> list[str]:
         """Process numbers, as `/proc` counts them, of everything a run has started and that still runs."""
         if self._own_proc:
             return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-        return descendants(most=int(self._limits["processes"]) + 1)
+        return descendants(most=self._limits.processes + 1)
 
     def _clear(self, pid: int, *, count: bool) -> tuple[int, int]:
         """Kill the run and all it started. Returns how many besides itself were left, and its exit status.

@@ -28,12 +28,12 @@ import select  # noqa: E402
 import signal  # noqa: E402
 import types  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
+from typing import TYPE_CHECKING, NoReturn  # noqa: E402
 
 if TYPE_CHECKING:
+    from gradfix.backward.worker.messages import Answer, Config, Said
     from gradfix.backward.worker.server import Prepare, Runner, Server
 
-PROTOCOL = 5  # the same number is in server.py; the two refuse to talk otherwise
 OLDEST_PYTHON, OLDEST_TORCH = (3, 9), (2, 4)
 
 
@@ -54,7 +54,7 @@ def _forget_package() -> None:
         del sys.modules[name]
 
 
-def _say(fd: int, message: dict[str, object]) -> None:
+def _say(fd: int, message: Answer) -> None:
     os.write(fd, b"S" + json.dumps(message).encode() + b"\n")
 
 
@@ -74,35 +74,33 @@ def _keep(child: int, lifeline: int) -> int:
     return 0
 
 
-def _enclose(config: dict[str, object], left: tuple[str, ...], sockets: tuple[str, ...]) -> None:
+def _enclose(config: Config, left: tuple[str, ...], sockets: tuple[str, ...]) -> None:
     """Put the walls up and become the user's interpreter behind them; returns only when that can't be."""
     from gradfix.backward.worker import walls as guard
+    from gradfix.backward.worker.limits import Limits
 
-    replies, limits, without = int(str(config["replies"])), config["limits"], config["without"]
-    assert isinstance(limits, dict)
-    assert isinstance(without, list)
-    walls = guard.enclose(str(config["scratch"]), int(limits["scratch"]), left, sockets, tuple(without))
+    replies, limits = config["replies"], Limits(**config["limits"])
+    walls = guard.enclose(config["scratch"], limits.scratch, left, sockets, tuple(config["without"]))
     guard.die_with_parent()
     guard.adopt_orphans()
     if not walls.files and not config["trust"]:
         _say(replies, {"refused": "no wall stands here; pass --trust to run it anyway"})
         return
     inside = {**config, "walls": walls.names, "own_pids": walls.own_pids}
-    python = str(config["python"])
+    python = config["python"]
     try:
         os.execvp(python, [python, "-S", os.path.abspath(__file__), json.dumps(inside)])
     except OSError as error:
         _say(replies, {"refused": f"{python} can't be started ({error.strerror})"})
 
 
-def _serve(config: dict[str, object]) -> None:
+def _serve(config: Config) -> None:
     """Answer requests, each in a process forked from this one."""
+    from gradfix.backward.worker.limits import Limits
     from gradfix.backward.worker.server import Server
 
-    replies, scratch, limits = int(str(config["replies"])), str(config["scratch"]), config["limits"]
-    assert isinstance(limits, dict)
-    own_pids = bool(config["own_pids"])
-    server = Server(int(str(config["requests"])), replies, scratch=scratch, limits=limits, own_pids=own_pids)
+    replies, scratch, limits = config["replies"], config["scratch"], Limits(**config["limits"])
+    server = Server(config["requests"], replies, scratch=scratch, limits=limits, own_pids=config["own_pids"])
     os.environ.update(HOME=scratch, TMPDIR=scratch)
     try:
         (_serve_fresh if config.get("fresh") else _serve_warm)(server, config, replies)
@@ -110,8 +108,9 @@ def _serve(config: dict[str, object]) -> None:
         _say(replies, {"refused": str(error)})
 
 
-def _serve_warm(server: Server, config: dict[str, object], replies: int) -> None:
+def _serve_warm(server: Server, config: Config, replies: int) -> None:
     """With torch loaded here, so that no run has to; start over when no fork of that can be made."""
+    from gradfix.backward.worker.requests import PROTOCOL
     from gradfix.backward.worker.server import CannotForkError
 
     run, prepare = _load()
@@ -125,8 +124,9 @@ def _serve_warm(server: Server, config: dict[str, object], replies: int) -> None
         _start_over(config)
 
 
-def _serve_fresh(server: Server, config: dict[str, object], replies: int) -> None:
+def _serve_fresh(server: Server, config: Config, replies: int) -> None:
     """Without torch here: each run loads its own."""
+    from gradfix.backward.worker.requests import PROTOCOL
     from gradfix.backward.worker.server import CannotForkError
 
     _say(replies, {"protocol": PROTOCOL, "walls": config["walls"], "fresh": True})
@@ -171,19 +171,17 @@ def _threads() -> int:
         return threading.active_count()
 
 
-def _start_over(config: dict[str, object]) -> NoReturn:
+def _start_over(config: Config) -> NoReturn:
     """Become a server without torch, behind the same walls."""
-    python = str(config["python"])
+    python = config["python"]
     os.execvp(python, [python, "-S", os.path.abspath(__file__), json.dumps({**config, "fresh": True})])
 
 
-def _run_alone(config: dict[str, object]) -> int:
+def _run_alone(config: Config) -> int:
     """Make the one run that the configuration names, in this process; what it reports goes to a file."""
-    with open(str(config["request"]), encoding="utf-8") as handle:
-        request = json.load(handle)
-    fd = os.open(str(config["report"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
+    fd = os.open(config["report"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
 
-    def report(message: dict[str, Any]) -> None:
+    def report(message: Said) -> None:
         data = memoryview(json.dumps(message).encode() + b"\n")
         while data:
             data = data[os.write(fd, data) :]
@@ -191,24 +189,25 @@ def _run_alone(config: dict[str, object]) -> int:
     try:
         if sys.version_info < OLDEST_PYTHON:
             raise ImportError(_too_old())
-        from gradfix.backward.worker.limits import set_limits
+        from gradfix.backward.worker.limits import Limits, set_limits
+        from gradfix.backward.worker.requests import numbered
 
         run, _ = _load()
     except Exception as error:  # torch may fail to load in any way
         report({"refused": str(error) or repr(error)})
         raise
-    limits = config["limits"]
-    assert isinstance(limits, dict)
+    with open(config["request"], encoding="utf-8") as handle:
+        _, request = numbered(json.load(handle))
     report({"begun": True})
-    set_limits(limits, float(request["seconds"]))
-    run(request, report)
+    set_limits(Limits(**config["limits"]), request.seconds)
+    run(request, config["place"], report)
     return 0
 
 
 def main(argument: str) -> int:
     _lend_package()
     sys.dont_write_bytecode = True
-    config = json.loads(argument)
+    config: Config = json.loads(argument)
     if "request" in config:
         return _run_alone(config)
     if sys.version_info < OLDEST_PYTHON:
@@ -232,7 +231,7 @@ def main(argument: str) -> int:
     return _guarded(config, lambda: _enclose(config, left, sockets))
 
 
-def _guarded(config: dict[str, object], work: Callable[[], None]) -> NoReturn:
+def _guarded(config: Config, work: Callable[[], None]) -> NoReturn:
     """Do the work and end at once; what goes wrong is said to the check."""
     code = 1
     try:
@@ -241,7 +240,7 @@ def _guarded(config: dict[str, object], work: Callable[[], None]) -> NoReturn:
     except BaseException:
         import traceback
 
-        _say(int(str(config["replies"])), {"refused": "the check's server failed: " + traceback.format_exc()})
+        _say(config["replies"], {"refused": "the check's server failed: " + traceback.format_exc()})
     finally:
         os._exit(code)
 

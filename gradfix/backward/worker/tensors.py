@@ -7,9 +7,10 @@ import ctypes
 import hashlib
 import random
 import sys
-from typing import Any
 
 import torch
+
+from gradfix.backward.worker.messages import ErrorMessage, TensorMessage
 
 PROJECTIONS = 4
 ROW = 1024  # elements weighted alike in every row; rows are weighted in turn
@@ -34,9 +35,9 @@ class Wire:
     def __init__(self) -> None:
         self._sent = 0
 
-    def tensor(self, tensor: torch.Tensor) -> dict[str, Any]:
+    def tensor(self, tensor: torch.Tensor) -> TensorMessage:
         """dtype, shape, and the values (`data` in `code`) or digest, `norm`, `projections` and NaN count."""
-        message: dict[str, Any] = {
+        message: TensorMessage = {
             "dtype": str(tensor.dtype).removeprefix("torch."),
             "shape": list(tensor.shape),
             "requires_grad": bool(tensor.requires_grad),
@@ -90,7 +91,7 @@ def _bytes(flat: torch.Tensor) -> bytes:
     return raw
 
 
-def _projected(flat: torch.Tensor) -> dict[str, Any]:
+def _projected(flat: torch.Tensor) -> TensorMessage:
     """Sums against fixed weights: two tensors that agree in all of them are equal up to chance."""
     with torch._C.DisableTorchFunction(), torch.no_grad():
         values = flat.to(torch.float64)
@@ -119,7 +120,7 @@ def rng_state() -> str:
     return hashlib.blake2b(b"".join(states), digest_size=8).hexdigest()
 
 
-def error(raised: BaseException, subject: str) -> dict[str, Any]:
+def error(raised: BaseException, subject: str) -> ErrorMessage:
     """Type, message and the last line of the subject file the error passed through."""
     line, trace = None, raised.__traceback__
     while trace is not None:

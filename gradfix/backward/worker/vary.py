@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+from gradfix.backward.worker.messages import NARROW, NUMBERS
+from gradfix.backward.worker.requests import Plan
 
 Function = Callable[..., Any]
 
@@ -34,27 +36,9 @@ _SHAPES_ONLY = {torch.zeros_like, torch.ones_like, torch.empty_like, torch.rand_
 }
 _SHAPES = ("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf")
 _TO_NUMBERS = {torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.__float__, torch.Tensor.numpy, torch.tensor}
-NUMBERS = "numbers taken from tensors"  # as `protocol.NUMBERS` says it on the other side
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 _TRANSPARENT = ("grad_mode.py", "_contextlib.py")  # frames between the user's `no_grad` and the switch itself
-_NARROW = {torch.float32, torch.float16, torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What this run does differently. The default is nothing at all."""
-
-    scale: float = 1.0  # factor on random inputs and on leaves
-    weights: float = 1.0  # factor on what is filled at random in place, as modules do with their parameters
-    fresh_leaves: bool = False  # hand out `leaf * 1` for every leaf
-    double: bool = False  # float64 by default; random numbers are drawn as in float32
-    direction: int | None = None  # move every leaf along this direction …
-    step: float = 0.0  # … by this much
-
-    @property
-    def departs(self) -> bool:
-        """Whether the mode is needed."""
-        return self != Plan()
+_LESS_THAN_DOUBLE = {torch.float32, torch.float16, torch.bfloat16}
 
 
 class Leaves:
@@ -213,8 +197,8 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             return self._leaves.follow(leaf)
 
     def _note_precision(self, function: Function, result: Any) -> None:
-        if self._plan.double and isinstance(result, torch.Tensor) and result.dtype in _NARROW:
-            self._leaves.stops.add("float32 written into the code")
+        if self._plan.double and isinstance(result, torch.Tensor) and result.dtype in _LESS_THAN_DOUBLE:
+            self._leaves.stops.add(NARROW)
 
     def _look_for_detached(self, function: Function, given: list[Any]) -> None:
         """A detached tensor stops a gradient where something is computed from its values."""

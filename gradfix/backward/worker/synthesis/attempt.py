@@ -18,7 +18,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gradfix.backward.worker.call import as_inputs, consumed, drive, left_behind, prepared, tensors_of
-from gradfix.backward.worker.vary import Leaves, Plan, has_graph
+from gradfix.backward.worker.requests import Plan
+from gradfix.backward.worker.vary import Leaves, has_graph
 
 SECONDS = 1.0  # of the processor, for one try
 RAISED, RAN, DIFFERENTIABLE, AKIN, FAILED = range(5)  # how far a call came; the last shows the symptom of the hazard

@@ -13,9 +13,11 @@ import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from gradfix.backward.worker.messages import FoundMessage, Said
 from gradfix.backward.worker.modules import imported
+from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.requests import Search as Wanted
 from gradfix.backward.worker.synthesis import routes as worker_routes
 from gradfix.backward.worker.synthesis.attempt import AKIN, DIFFERENTIABLE, FAILED, RAISED, RAN, Outcome, Trials, where
 from gradfix.backward.worker.synthesis.guesses import SIZE
@@ -25,7 +27,6 @@ from gradfix.backward.worker.synthesis.routes import Route
 from gradfix.backward.worker.synthesis.signatures import Signatures
 from gradfix.backward.worker.synthesis.values import Call, Tensor, Value
 
-Message = dict[str, Any]
 TRIES = 400  # of all ways together
 BATCH = 5  # rows of a batch: more values than few rows have, and no square
 EXTRA = 60  # further tries once a call runs that doesn't show the predicted error; twice as many for its write
@@ -46,14 +47,13 @@ class Found:
         return self.finite, self.wrote, self.level
 
 
-def execute(request: Message, code: types.CodeType, report: Callable[[Message], None]) -> Message:
-    """Search for calls that reach `request["search"]["targets"]`, lists of lines; report each better one at once."""
-    about = request["search"]
-    module = imported(request["path"], code, request["cwd"])
-    tree = ast.parse(request["text"])
-    trials = Trials(module, request["path"], tuple(about["stems"]), tuple(about["akin"]))
-    targets = [Target(frozenset(lines), frozenset(writes)) for lines, writes in zip(about["targets"], about["writes"])]
-    search = Search(tree, trials, targets, lines=about["lines"], leaves=about["leaves"], report=report)
+def execute(request: Request, about: Wanted, code: types.CodeType, report: Callable[[Said], None]) -> FoundMessage:
+    """Search for calls that reach the targets of `about`; report each better one at once."""
+    module = imported(request.path, code, request.cwd)
+    tree = ast.parse(request.text)
+    trials = Trials(module, request.path, about.stems, about.akin)
+    targets = [Target(frozenset(lines), frozenset(writes)) for lines, writes in zip(about.targets, about.writes)]
+    search = Search(tree, trials, targets, lines=about.lines, leaves=about.leaves, report=report)
     search.run()
     return search.message()
 
@@ -103,7 +103,7 @@ class Search:
         *,
         lines: Sequence[int],
         leaves: bool,
-        report: Callable[[Message], None],
+        report: Callable[[Said], None],
     ) -> None:
         """Ways lead to `lines`, and calls must reach the targets.
 
@@ -152,7 +152,7 @@ class Search:
                 self._found.update({number: replace(one, text=other.text) for number, one in kept.items()})
                 call = other
 
-    def message(self) -> Message:
+    def message(self) -> FoundMessage:
         """What was found, for the check."""
         best = [self._found.get(number, self._ran) for number in range(len(self._targets))]
         return {

@@ -1,0 +1,165 @@
+"""What a run, and the server that makes it, say to the check: JSON objects, one a line.
+
+They are written on one side by these types. The other side reads them by the same, and converts all it takes: the
+user's code may have written to the descriptors, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from gradfix.tracer.messages import ConflictMessage
+
+BEGUN = b'{"begun": true}\n'  # what a run says first: its time counts from here
+BETWEEN = "\x1e\x1e\x1e\n"  # in what a process prints: here the next of its runs begins
+NARROW = "float32 written into the code"  # less exact than the differences it would be held against
+NUMBERS = "numbers taken from tensors"  # among what stopped gradients; often only to be printed
+
+
+class ErrorMessage(TypedDict):
+    """An exception of the user's code."""
+
+    type: str
+    message: str
+    line: int | None  # in the file, where the exception passed through it
+
+
+class TensorMessage(TypedDict, total=False):
+    """A tensor: `data` in `code` of a small one, digest and projections of a large one, neither of a wrapper."""
+
+    dtype: str
+    shape: list[int]
+    requires_grad: bool
+    code: str  # of the module `array`
+    data: str  # base64
+    digest: str
+    norm: float
+    projections: list[float]
+    nans: int
+
+
+class LeafMessage(TypedDict):
+    """A leaf that a pass reached."""
+
+    names: list[str]
+    key: str  # type, shape and digest of its content before the pass
+    gradient: TensorMessage | None
+
+
+class EventMessage(TypedDict, total=False):
+    """One backward pass."""
+
+    kind: str
+    line: int | None
+    rng: str
+    roots: list[TensorMessage]
+    leaves: list[LeafMessage]
+    error: ErrorMessage | None
+    stops: list[str]
+    executed: list[int]
+    objective: float  # this and the others only where they were asked for
+    derivatives: list[float]
+    unmoved: int
+
+
+class OutcomeMessage(TypedDict):
+    """What a call left and gave."""
+
+    arguments: list[TensorMessage]
+    results: list[TensorMessage]
+    scalars: str
+
+
+class _Ended(OutcomeMessage):
+    error: ErrorMessage | None
+    stopped: bool
+    executed: list[int]
+    executable: list[int]
+    rng: str
+    stops: list[str]
+    conflicts: list[ConflictMessage]
+    seconds: float
+    memory: int
+    used: list[str]  # installed modules that the server had not
+
+
+class EndedMessage(_Ended, total=False):
+    """How a run ended."""
+
+    code: int  # of a command
+
+
+SILENT: EndedMessage = {
+    "error": None,
+    "stopped": False,
+    "executed": [],
+    "executable": [],
+    "rng": "",
+    "stops": [],
+    "conflicts": [],
+    "arguments": [],
+    "results": [],
+    "scalars": "",
+    "seconds": 0.0,
+    "memory": 0,
+    "used": [],
+}  # the end of a run in which nothing was observed
+
+
+class FoundMessage(TypedDict):
+    """What a search came to."""
+
+    calls: list[str | None]
+    reached: list[bool]
+    failure: str
+    tries: int
+
+
+class Said(TypedDict, total=False):
+    """One line of a run: one of these."""
+
+    begun: bool
+    event: EventMessage
+    found: FoundMessage
+    ended: EndedMessage
+    refused: str
+
+
+class UseMessage(TypedDict, total=False):
+    """What a process of a run used, as the one that watched it says."""
+
+    seconds: float
+    killed: str | None  # the bound it broke
+    status: int  # exit code, or minus the signal
+    left: int  # processes that were still there
+    output: str
+    errors: str
+
+
+class Answer(UseMessage, total=False):
+    """A line of the server: it is ready, it starts over, it can't, or a run has ended."""
+
+    protocol: int
+    walls: list[str]
+    fresh: bool  # each run imports torch itself
+    refused: str
+    end: int  # the number of the request
+
+
+class Config(TypedDict, total=False):
+    """How `start.py` is to start: as the server, or with `request` for that one run."""
+
+    python: str
+    limits: dict[str, Any]  # the fields of a `Limits`
+    scratch: str
+    requests: int  # descriptors: where requests are read …
+    replies: int  # … and answered
+    lifeline: int  # … and what the check holds the other end of
+    trust: bool  # run also where no wall stands
+    without: list[str]  # walls to leave out
+    walls: list[str]  # that stand; only behind them
+    own_pids: bool
+    fresh: bool  # each run imports torch itself
+    request: str  # files: the request of one run …
+    report: str  # … and where it reports
+    place: str  # the directory of that run
