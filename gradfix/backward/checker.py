@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
-from gradfix.backward.cases import Case, Command, DeclaredCall, Program, RecordedCall
+from gradfix.backward.cases import Case, Command, DeclaredCall, RecordedCall
 from gradfix.backward.commands import Trial, by_command
 from gradfix.backward.limits import Budget, Limits
 from gradfix.backward.protocol import ProtocolError, Run
@@ -18,11 +19,13 @@ from gradfix.backward.runner import LostError, RefusedError, Runner
 from gradfix.backward.server import Server
 from gradfix.backward.spawned import Spawned
 from gradfix.backward.synthesis import Calls, calls_of, search_for
-from gradfix.backward.verdict.evidence import Subject
+from gradfix.backward.verdict.evidence import Subject, Way
 from gradfix.backward.verdict.judge import CaseJudge
 from gradfix.backward.verdict.kept import Made, keep
 from gradfix.backward.worker.requests import Request
 from gradfix.findings import HazardKind, Judgement, Verdict
+
+T = TypeVar("T")
 
 
 class Checker:
@@ -106,20 +109,12 @@ class Checker:
         `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them.
         With `shared`, a proven judgement also tells which conflicts the original has.
         """
-        call, seed = (case.call, case.seed) if isinstance(case, DeclaredCall) else (None, 0)
-        recorded = os.path.abspath(case.path) if isinstance(case, RecordedCall) else None
-        call = f"recorded call of {case.function}" if isinstance(case, RecordedCall) else call
-        entry = case.entry if isinstance(case, Program) else None
         subject = Subject(
             path=os.path.abspath(path),
             cwd=self._cwd,
             before=before,
             after=after,
-            call=call,
-            recorded=recorded,
-            entry=None if entry is None else os.path.abspath(entry),
-            synthesised=isinstance(case, DeclaredCall) and case.synthesised,
-            seed=seed,
+            way=_way(case),
             changed_before=frozenset(changed_before),
             changed_after=frozenset(changed_after),
             predicted=predicted,
@@ -127,25 +122,33 @@ class Checker:
             writes=writes,
             shared=shared,
         )
-        ran = case.command if isinstance(case, Command) else subject.ran
+
+        def unchecked(why: str) -> Judgement:
+            return Judgement(Verdict.UNCHECKED, why, ran=subject.ran)
+
         if isinstance(case, Command) and not Path(subject.path).is_relative_to(os.path.abspath(case.root)):
-            return Judgement(Verdict.UNCHECKED, f"the file isn't in the project {case.root}", ran=ran)
-        if self._budget.left <= 0:
-            return Judgement(Verdict.UNCHECKED, "the budget of the check is spent", ran=ran)
-        started = time.monotonic()
-        limits = replace(self._limits, case=min(self._limits.case, self._budget.left))
+            return unchecked(f"the file isn't in the project {case.root}")
+        return self._within_budget(lambda: self._judged(subject, case), unchecked)
+
+    def _judged(self, subject: Subject, case: Case) -> Judgement:
         self._made.clear()
+        if isinstance(case, Command):
+            return self._kept(subject, by_command(self._run, self._trial(subject, case)))
+        limits = replace(self._limits, case=min(self._limits.case, self._budget.left))
+        return self._kept(subject, CaseJudge(self._run, subject, limits).judgement())
+
+    def _within_budget(self, work: Callable[[], T], otherwise: Callable[[str], T]) -> T:
+        """Do work that makes runs; `otherwise` is the answer, with the reason, where they can't be made."""
+        if self._budget.left <= 0:
+            return otherwise("the budget of the check is spent")
+        started = time.monotonic()
         try:
-            if isinstance(case, Command):
-                return self._kept(subject, by_command(self._run, self._trial(subject, case)))
-            return self._kept(subject, CaseJudge(self._run, subject, limits).judgement())
-        except RefusedError as refusal:
-            return Judgement(Verdict.UNCHECKED, str(refusal), ran=ran)
-        except ProtocolError as error:
-            return Judgement(Verdict.UNCHECKED, str(error), ran=ran)
+            return work()
+        except (RefusedError, ProtocolError) as error:
+            return otherwise(str(error))
         except LostError as error:
             self.close()
-            return Judgement(Verdict.UNCHECKED, f"the guarded server was lost: {error}", ran=ran)
+            return otherwise(f"the guarded server was lost: {error}")
         finally:
             self._budget.spend(time.monotonic() - started)
 
@@ -165,26 +168,19 @@ class Checker:
         judged.
         """
         nothing = (None,) * len(targets)
-        if self._budget.left <= 0:
-            return Calls(nothing, "the budget of the check is spent")
-        started = time.monotonic()
-        request = Request(
-            path=os.path.abspath(path),
-            text=text,
-            cwd=self._cwd,
-            seconds=min(self._limits.search, max(1.0, self._budget.left)),
-            backwards=0,
-            search=search_for(lines, targets, kinds, writes),
-        )
-        try:
+
+        def search() -> Calls:
+            request = Request(
+                path=os.path.abspath(path),
+                text=text,
+                cwd=self._cwd,
+                seconds=min(self._limits.search, max(1.0, self._budget.left)),
+                backwards=0,
+                search=search_for(lines, targets, kinds, writes),
+            )
             return calls_of(self._run(request), targets, function)
-        except (RefusedError, ProtocolError) as error:
-            return Calls(nothing, str(error))
-        except LostError as error:
-            self.close()
-            return Calls(nothing, f"the guarded server was lost: {error}")
-        finally:
-            self._budget.spend(time.monotonic() - started)
+
+        return self._within_budget(search, lambda why: Calls(nothing, why))
 
     def _trial(self, subject: Subject, case: Command) -> Trial:
         seconds = max(1.0, min(self._limits.command, self._budget.left))
@@ -240,3 +236,13 @@ class Checker:
         if not self._trust:
             raise RefusedError("no wall stands here; pass --trust to run it anyway")
         return Spawned(self._python, self._limits)
+
+
+def _way(case: Case) -> Way:
+    if isinstance(case, DeclaredCall):
+        return Way(call=case.call, synthesised=case.synthesised, seed=case.seed)
+    if isinstance(case, RecordedCall):
+        return Way(call=f"recorded call of {case.function}", recorded=os.path.abspath(case.path))
+    if isinstance(case, Command):
+        return Way(command=case.command)
+    return Way(entry=None if case.entry is None else os.path.abspath(case.entry))

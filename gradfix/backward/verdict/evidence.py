@@ -14,6 +14,18 @@ from gradfix.findings import HazardKind, Judgement, Shown, Verdict
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How the file is brought to run: as a program, by a call of what it defines, or by the user's own command."""
+
+    entry: str | None = None  # another file that is run as the program
+    call: str | None = None
+    recorded: str | None = None  # the file with the arguments of a recorded call
+    synthesised: bool = False  # nobody declared the call
+    seed: int = 0
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """What is judged."""
 
@@ -21,11 +33,7 @@ class Subject:
     cwd: str
     before: str  # texts of the file
     after: str
-    call: str | None
-    recorded: str | None  # the file with the arguments of a recorded call
-    synthesised: bool  # nobody declared the call
-    entry: str | None  # another file that is run as the program
-    seed: int
+    way: Way
     changed_before: frozenset[int]  # 1-based lines
     changed_after: frozenset[int]
     predicted: bool  # the analysis says that every run raises
@@ -36,9 +44,12 @@ class Subject:
     @property
     def ran(self) -> str:
         """What is run, in the words of the report."""
-        if self.call is not None:
-            return f"`{self.call}`, synthesised" if self.synthesised else self.call
-        return "program" if self.entry is None else f"program {os.path.relpath(self.entry, self.cwd)}"
+        way = self.way
+        if way.command is not None:
+            return way.command
+        if way.call is not None:
+            return f"`{way.call}`, synthesised" if way.synthesised else way.call
+        return "program" if way.entry is None else f"program {os.path.relpath(way.entry, self.cwd)}"
 
     @property
     def silent(self) -> bool:

@@ -76,7 +76,7 @@ class CaseJudge:
                 if number and time.monotonic() - started > self._limits.case:
                     evidence.notes.append(f"stopped after {number} of {len(PAIRS)} pairs of runs: time")
                     break
-                self._pair(seed + subject.seed, plan, plain=number == 0)
+                self._pair(seed + subject.way.seed, plan, plain=number == 0)
                 if number == 0 and not self._apart:
                     self._run_ahead()
                 elif number == 1:
@@ -97,7 +97,7 @@ class CaseJudge:
         The second comes last: what the others leave behind shows when it is compared with a process of its own.
         """
         subject, failed = self._subject, self._evidence.failed
-        (_, second, *others) = ((seed + subject.seed, plan) for seed, plan in PAIRS)
+        (_, second, *others) = ((seed + subject.way.seed, plan) for seed, plan in PAIRS)
         before, after = (
             [self._request(text, seed, plan, changed) for seed, plan in (*others, second)]
             for text, changed in ((subject.before, subject.changed_before), (subject.after, subject.changed_after))
@@ -110,7 +110,7 @@ class CaseJudge:
         evidence, subject = self._evidence, self._subject
         if not evidence.agreement.forward or evidence.agreement.slack > 1.0:
             return
-        request = self._request(subject.before, subject.seed, _ONE, frozenset())
+        request = self._request(subject.before, subject.way.seed, _ONE, frozenset())
         request = replace(request, plan=replace(request.plan, double=True))
         try:
             before, after = (
@@ -123,7 +123,7 @@ class CaseJudge:
 
     def _cost(self) -> Cost | None:
         subject = self._subject
-        first = self._request(subject.before, subject.seed, _ONE, frozenset())
+        first = self._request(subject.before, subject.way.seed, _ONE, frozenset())
         return cost(self._make, first, replace(first, text=subject.after), self._evidence.failed)
 
     def _shown(self) -> Shown:
@@ -146,9 +146,9 @@ class CaseJudge:
             cwd=subject.cwd,
             seconds=self._limits.seconds,
             backwards=self._limits.backwards,
-            call=subject.call,
-            recorded=subject.recorded,
-            entry=subject.entry,
+            call=subject.way.call,
+            recorded=subject.way.recorded,
+            entry=subject.way.entry,
             lines=tuple(sorted(lines)),
             seed=seed,
             plan=plan,
@@ -159,7 +159,7 @@ class CaseJudge:
         first = self._request(subject.before, seed, plan, subject.changed_before)
         second = self._request(subject.after, seed, plan, subject.changed_after)
         before = self._pairs(first)
-        obstacle = obstacle_of(before, call=subject.call is not None)
+        obstacle = obstacle_of(before, call=subject.way.call is not None)
         if plain and obstacle is not None:
             raise UncheckedError(obstacle)
         if plain:

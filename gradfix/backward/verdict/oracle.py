@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from gradfix.backward.protocol import Raised, Run
+from gradfix.backward.protocol import Event, Raised, Run
 from gradfix.backward.verdict.compare import DiffersError
 from gradfix.backward.verdict.symptoms import Cure, Symptom, symptom_of
 from gradfix.backward.worker.messages import NARROW, NUMBERS
@@ -109,12 +109,7 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
         again = failure_of(make(_double(before)))
         if again is None or again.symptom != failure.symptom:
             raise NoOracleError("no oracle: in float64 the original takes another way")
-    claimed = make(_claiming(after))
-    if not claimed.events or claimed.events[0].error is not None:
-        raise NoOracleError("no oracle: the rewritten text doesn't run in float64")
-    event = claimed.events[0]
-    if event.unmoved:
-        raise NoOracleError("no oracle: central differences can't reach every leaf")
+    event = _claimed(make(_claiming(after)))
     undone = _DELIBERATE - set(event.stops) if failure is not None else frozenset()
     loss = _objective(make, _moved(before, 0, 0.0), undone)
     size = abs(loss)
@@ -127,18 +122,32 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
         if compared == enough:
             break
         slope = _slope(make, before, number, size, undone)
-        if slope is None:
-            continue
-        compared += 1
-        if not abs(slope - derivative) <= CLOSE * max(abs(slope), abs(derivative)) + 1e-8 * max(1.0, size):
-            if NUMBERS in event.stops:
-                raise NoOracleError(f"no oracle: {NUMBERS}, which central differences see through")
-            if NARROW in event.stops:
-                raise NoOracleError(f"no oracle: {NARROW}, which central differences are too fine for")
-            raise DiffersError(f"its directional derivative is {derivative:.9g}, central differences give {slope:.9g}")
+        if slope is not None:
+            compared += 1
+            _hold_against(event, derivative, slope, size)
     if not compared:
         raise NoOracleError("no oracle: the forward isn't smooth here")
     return Cure.DIFFERENCES.value
+
+
+def _claimed(run: Run) -> Event:
+    """The first pass of the rewritten text in float64, with its directional derivatives."""
+    if not run.events or run.events[0].error is not None:
+        raise NoOracleError("no oracle: the rewritten text doesn't run in float64")
+    if run.events[0].unmoved:
+        raise NoOracleError("no oracle: central differences can't reach every leaf")
+    return run.events[0]
+
+
+def _hold_against(event: Event, derivative: float, slope: float, size: float) -> None:
+    """Raises where a derivative isn't the slope of a forward whose objective is as large as `size`."""
+    if abs(slope - derivative) <= CLOSE * max(abs(slope), abs(derivative)) + 1e-8 * max(1.0, size):
+        return
+    if NUMBERS in event.stops:
+        raise NoOracleError(f"no oracle: {NUMBERS}, which central differences see through")
+    if NARROW in event.stops:
+        raise NoOracleError(f"no oracle: {NARROW}, which central differences are too fine for")
+    raise DiffersError(f"its directional derivative is {derivative:.9g}, central differences give {slope:.9g}")
 
 
 def ahead(before: Request, after: Request, enough: int) -> tuple[list[Request], list[Request]]:
