@@ -197,19 +197,8 @@ def _from_use(
         _from_call(node, parent, clue)
     elif isinstance(parent, ast.Subscript) and parent.value is node:
         _from_subscript(parent, clue)
-    elif isinstance(parent, (ast.Subscript, ast.Index if hasattr(ast, "Index") else ast.Subscript, ast.Slice)):
-        table = (
-            tables.get(parent.value.id)
-            if isinstance(parent, ast.Subscript) and isinstance(parent.value, ast.Name)
-            else None
-        )
-        if table:
-            clue.choices += table
-            clue.add("str", 6)
-        else:
-            clue.add("int", 3 if isinstance(parent, ast.Slice) else 1)
-            clue.add("long", 2 * isinstance(parent, ast.Subscript))
-            clue.add("bool_tensor", 1 * isinstance(parent, ast.Subscript))
+    elif isinstance(parent, (ast.Subscript, ast.Slice)):
+        _from_index(parent, clue, tables)
     elif isinstance(parent, ast.BinOp):
         _from_arithmetic(node, parent, clue)
     elif isinstance(parent, ast.Compare):
@@ -218,7 +207,26 @@ def _from_use(
         clue.add({ast.Not: "bool", ast.Invert: "bool_tensor"}.get(type(parent.op), "tensor"), 2)
     elif isinstance(parent, (ast.If, ast.IfExp, ast.BoolOp)) and getattr(parent, "test", node) is node:
         clue.add("bool", 2)
-    elif isinstance(parent, (ast.For, ast.comprehension)) and parent.iter is node:
+    else:
+        _from_spreading(node, parent, clue)
+
+
+def _from_index(parent: ast.AST, clue: Clue, tables: dict[str, list[str]]) -> None:
+    """`x[name]`, `x[name:]`."""
+    inside = parent.value if isinstance(parent, ast.Subscript) else None
+    table = tables.get(inside.id) if isinstance(inside, ast.Name) else None
+    if table:
+        clue.choices += table
+        clue.add("str", 6)
+    else:
+        clue.add("int", 3 if isinstance(parent, ast.Slice) else 1)
+        clue.add("long", 2 * isinstance(parent, ast.Subscript))
+        clue.add("bool_tensor", 1 * isinstance(parent, ast.Subscript))
+
+
+def _from_spreading(node: ast.Name, parent: ast.AST | None, clue: Clue) -> None:
+    """`for … in name`, `*name`, `**name`, `a, b = name`."""
+    if isinstance(parent, (ast.For, ast.comprehension)) and parent.iter is node:
         clue.add("list", 2)
         clue.add("tensor", 1)
     elif isinstance(parent, ast.Starred):
