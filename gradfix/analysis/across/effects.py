@@ -33,6 +33,7 @@ from gradfix.analysis.interpreter import calls, roots
 from gradfix.analysis.operators import custom_functions, objects
 from gradfix.analysis.summaries import Effects, Given, Graph, Kept, Memory, Parameter, Returned, Written
 from gradfix.analysis.text.names import other_uses
+from gradfix.analysis.text.parameters import annotations_of
 from gradfix.analysis.text.targets import VIEW_ATTRIBUTES
 from gradfix.torch_ops import method_names
 
@@ -121,7 +122,7 @@ def _arguments(
 ) -> tuple[dict[str, Value], dict[int, Storage]]:
     constants = {place: value for place, _, value in given}
     node = function.info.node
-    annotations = {a.arg: a.annotation for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
+    annotations = annotations_of(node.args)
     others = _others(node)
     values: dict[str, Value] = {}
     memories: dict[int, Storage] = {}

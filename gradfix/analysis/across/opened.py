@@ -28,6 +28,7 @@ from gradfix.analysis.summaries import (
 )
 from gradfix.analysis.text.names import imports_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
+from gradfix.analysis.text.parameters import defaults_of, named_of
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 _FLAGS = 3  # switches of a function that its summary tells apart
@@ -249,17 +250,16 @@ def stars_of(statement: ast.Import | ast.ImportFrom) -> list[str]:
 def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[Parameter, ...]:
     """The parameters of a function, without `*rest` and `**more`."""
     arguments = node.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults: list[ast.expr | None] = [*[None] * (len(positional) - len(arguments.defaults)), *arguments.defaults]
-    found = [
-        _parameter(a, d, by_position=True, by_name=a not in arguments.posonlyargs)
-        for a, d in zip(positional, defaults, strict=True)
-    ]
-    found += [
-        _parameter(a, d, by_position=False, by_name=True)
-        for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    ]
-    return tuple(found)
+    defaults = defaults_of(arguments)
+    return tuple(
+        _parameter(
+            parameter,
+            defaults.get(parameter.arg),
+            by_position=parameter not in arguments.kwonlyargs,
+            by_name=parameter not in arguments.posonlyargs,
+        )
+        for parameter in named_of(arguments)
+    )
 
 
 def _parameter(node: ast.arg, default: ast.expr | None, *, by_position: bool, by_name: bool) -> Parameter:

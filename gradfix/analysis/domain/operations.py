@@ -132,13 +132,7 @@ def view_of(
     expanded: bool = False,
 ) -> Tensor:
     """A view of `base`; MAYBE views may also be a copy."""
-    storages = base.storages
-    if kind is ViewKind.MAYBE:
-        copy = Storage(Origin.FRESH)
-        state.nodes[copy] = graph_node(state, op, (base,), at)
-        if state.cuts and (here := [f for s in base.storages if (f := state.cuts.get(s))]):
-            state.cuts[copy] = here[0].union(*here)
-        storages = (*storages, copy)
+    storages = (*base.storages, _copied(state, base, op, at)) if kind is ViewKind.MAYBE else base.storages
     detached, own = base.detached, base.own
     if state.grad is Tracked.NO and kind is not ViewKind.MAYBE and not detached:
         detached, own = True, _leaf_of_its_own(state, base)
@@ -163,6 +157,15 @@ def view_of(
         flows=base.flows,
         lineage=(*base.lineage, object()),
     )
+
+
+def _copied(state: State, base: Tensor, op: str, at: ast.AST) -> Storage:
+    """The memory of the copy that `op` may have made of `base`."""
+    copy = Storage(Origin.FRESH)
+    state.nodes[copy] = graph_node(state, op, (base,), at)
+    if state.cuts and (here := [f for s in base.storages if (f := state.cuts.get(s))]):
+        state.cuts[copy] = here[0].union(*here)
+    return copy
 
 
 def _leaf_of_its_own(state: State, base: Tensor) -> Storage:

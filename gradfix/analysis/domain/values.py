@@ -13,6 +13,7 @@ from itertools import count
 
 from gradfix.analysis.summaries import Described
 from gradfix.analysis.text.names import BodyNames, body_names, stands_for_others
+from gradfix.analysis.text.parameters import named_of
 from gradfix.torch_ops import ViewKind
 
 NAMED_TUPLES = ("typing.NamedTuple",)
@@ -183,7 +184,7 @@ class FunctionInfo:
     def parameters(self) -> tuple[str, ...]:
         """Names of positional and keyword parameters, in order."""
         arguments = self.node.args
-        return tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs))
+        return tuple(a.arg for a in named_of(arguments))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

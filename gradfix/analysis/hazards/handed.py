@@ -10,6 +10,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor, Value
+from gradfix.analysis.text.parameters import positional_of
 
 
 def argument_for(call: ast.AST, node: ast.AST, name: str, *, bound: bool) -> ast.expr | None:
@@ -22,7 +23,7 @@ def argument_for(call: ast.AST, node: ast.AST, name: str, *, bound: bool) -> ast
     if any(isinstance(part, ast.Starred) for part in call.args) or any(k.arg is None for k in call.keywords):
         return None
     named = next((k.value for k in call.keywords if k.arg == name), None)
-    positional = [a.arg for a in (*node.args.posonlyargs, *node.args.args)][bound:]
+    positional = [a.arg for a in positional_of(node.args)][bound:]
     at = positional.index(name) if name in positional else len(call.args)
     return call.args[at] if at < len(call.args) else named
 

@@ -43,6 +43,7 @@ from gradfix.analysis.interpreter import classes, container_methods, foreign, li
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import arrays, custom_functions, hooks, nn_layers, optimizers, spellings, torch_calls
 from gradfix.analysis.summaries import Described
+from gradfix.analysis.text.parameters import annotations_of, positional_of
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 CUSTOM_FUNCTIONS = ("torch.autograd.Function", "torch.autograd.function.Function")
@@ -331,7 +332,7 @@ def bind_parameters(
     """Put arguments into the frame of a call; `missing` gives what neither the call nor a default does."""
     arguments = info.node.args
     slots: dict[str, Value] = {}
-    positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
+    positional = [a.arg for a in positional_of(arguments)]
     slots.update(zip(positional, args, strict=False))
     if arguments.vararg is not None:
         rest = state.tuple_of(args[len(positional) :])
@@ -352,7 +353,7 @@ def bind_parameters(
                 if name in defaults and missing is None
                 else (missing(name) if missing is not None else outside(state, name))
             )
-    annotations = {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    annotations = annotations_of(arguments)
     for name, value in slots.items():
         state.variables[frame, name] = _as_annotated(state, name, value, annotations.get(name))
 

@@ -39,6 +39,7 @@ from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import bindings, calls, comprehensions
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects, operators
+from gradfix.analysis.text.parameters import defaults_of
 
 _BUILTINS = frozenset(dir(builtins))
 _SYMBOLS: dict[type[ast.AST], str] = {
@@ -289,10 +290,7 @@ def _lambda(m: Machine, state: State, node: ast.Lambda) -> Value:
 
 def defaults(m: Machine, state: State, arguments: ast.arguments) -> tuple[tuple[str, Value], ...]:
     """What the parameters of a function are where a call leaves them out: evaluated once, where it is defined."""
-    positional = [*arguments.posonlyargs, *arguments.args]
-    pairs = list(zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True))
-    pairs += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]
-    return tuple((a.arg, evaluate(m, state, d)) for a, d in pairs)
+    return tuple((name, evaluate(m, state, default)) for name, default in defaults_of(arguments).items())
 
 
 def _named(m: Machine, state: State, node: ast.NamedExpr) -> Value:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Function
+from gradfix.analysis.text.parameters import positional_of
 
 
 def asked(m: Machine, state: State, call: ast.Call) -> ast.expr | None:
@@ -21,7 +22,7 @@ def asked(m: Machine, state: State, call: ast.Call) -> ast.expr | None:
         return None
     before, value = node.body[:-1], node.body[-1].value
     said = all(isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) for s in before)  # a docstring at most
-    names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+    names = [a.arg for a in positional_of(node.args)]
     if value is None or not said or len(names) != len(call.args) or not _asks_for_gradients(value):
         return None
     return _Put(dict(zip(names, call.args, strict=True))).visit(copy.deepcopy(value))  # type: ignore[no-any-return]

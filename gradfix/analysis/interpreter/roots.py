@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from gradfix.analysis.domain.annotations import argument, counted, promised
 from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.graph import in_order
 from gradfix.analysis.domain.machine import Machine, Scope
-from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import (
-    DEVICE,
     NONE,
     UNKNOWN,
-    Choice,
     ClassInfo,
     Const,
     Container,
     FunctionInfo,
     Instance,
-    Number,
     Origin,
     Storage,
     Tensor,
@@ -33,17 +27,13 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
 from gradfix.analysis.hazards import losses, sinks
 from gradfix.analysis.interpreter import calls
+from gradfix.analysis.interpreter.arguments import Arguments
 from gradfix.analysis.interpreter.statements import run_block
-from gradfix.analysis.operators import objects
 from gradfix.analysis.text import names, refusals
 from gradfix.analysis.text.candidates import Candidates
-from gradfix.analysis.text.names import is_other_annotation
-
-# What people call tensors of integers and bools, which never require grad.
-_DISCRETE = re.compile(r"(^|_)(index|indices|idx|idxs|ids|mask|masks|label|labels|length|lengths|lens)$")
+from gradfix.analysis.text.parameters import annotations_of, defaults_of
 
 _HEIRS = 3  # classes for which an inherited method is run
-_SHAPE = re.compile(r"(^|_)shapes?$")  # what people call sizes
 
 
 def run_module(m: Machine, tree: ast.Module, name: str = "__main__") -> State:
@@ -183,46 +173,23 @@ def self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, State
 
 
 def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bool) -> Callable[[str], Value]:
-    arguments = info.node.args
-    annotations = {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = dict(
-        zip([a.arg for a in positional[len(positional) - len(arguments.defaults) :]], arguments.defaults, strict=True)
+    """What makes the arguments that nothing but the signature and the use of a function tells of."""
+    maker = Arguments(
+        state,
+        annotations=annotations_of(info.node.args),
+        defaults=defaults_of(info.node.args),
+        shown=m.shown(info),
+        forward=forward,
     )
-    defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
-    shown = m.shown(info)
     trains = names.trains_leaves_of_its_own(info.node)
     refused = refusals.refused(info.node)
 
     def make(name: str) -> Value:
-        value = make_any(name)
+        value = maker.make(name)
         if name in refused or (trains and not names.is_learnt(info.node, name)):
             for tensor in tensors(value):
                 state.nodes[tensor.storage] = None  # data
         return value
-
-    def make_any(name: str) -> Value:
-        annotation, default = annotations.get(name), defaults.get(name)
-        discrete = _DISCRETE.search(name) is not None
-        promise = promised(state, name, annotation, discrete=discrete)
-        if isinstance(promise, Tensor) or (name in shown and (promise is None or not counted(promise))):
-            made = promise if isinstance(promise, Tensor) else argument(state, name, known=True, discrete=discrete)
-            return Choice((made, NONE)) if isinstance(default, ast.Constant) and default.value is None else made
-        if promise is not None:
-            return promise
-        if name == "device":
-            return DEVICE
-        if _SHAPE.search(name):
-            return objects.some_sizes(state)
-        if is_other_annotation(annotation):
-            return outside(state, name)
-        if isinstance(default, ast.Constant) and default.value is not None:
-            kind = type(default.value).__name__
-            return Number(kind) if kind in ("int", "float", "bool") else UNKNOWN
-        if isinstance(default, (ast.Tuple, ast.List, ast.Dict)):
-            return UNKNOWN
-        made = argument(state, name, known=forward and name != "self", discrete=discrete)
-        return Choice((made, NONE)) if isinstance(default, ast.Constant) else made
 
     return make
 

@@ -6,24 +6,12 @@ import ast
 from collections.abc import Callable, Sequence
 
 from gradfix.analysis.domain.flow import Flow, join_all
-from gradfix.analysis.domain.joins import join, join_nodes
-from gradfix.analysis.domain.layers import Layers
+from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.state import Items, State, at_most_twice, merge
-from gradfix.analysis.domain.values import (
-    NONE,
-    UNKNOWN,
-    Const,
-    Container,
-    FunctionInfo,
-    Number,
-    Suspended,
-    Symbol,
-    Value,
-)
-from gradfix.analysis.facts import ConditionKind, Tracked
-from gradfix.analysis.interpreter import bindings, conditions, contexts, definitions, generators, patterns, stores
-from gradfix.analysis.interpreter import items as item_access
+from gradfix.analysis.domain.state import State, merge
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, FunctionInfo, Symbol, Value
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.interpreter import bindings, conditions, contexts, definitions, loops, patterns, stores
 from gradfix.analysis.interpreter.expressions import evaluate
 from gradfix.analysis.text.names import imports_of
 
@@ -114,140 +102,6 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     else:
         flow.after = flow.after if second.after is None else second.after
     return flow
-
-
-def _runs_once(m: Machine) -> bool:
-    """Inside a later round of a loop around, one round meets what the earlier ones left, and stands for all."""
-    return m.exhausted or m.later_round > 0
-
-
-def _is_int(value: Value) -> bool:
-    return isinstance(value, Number) or (isinstance(value, Const) and type(value.value) is int)
-
-
-def _for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
-    iterable = evaluate(m, state, node.iter)
-    if isinstance(iterable, Suspended):
-        return generators.loop(m, state, node, iterable)
-    items = item_access.iterated(m, state, iterable, node.iter)
-    if items.exact and not items.values:
-        return run_block(m, state, node.orelse)
-    if items.exact:
-        rounds: list[Value] = list(items.values[:3])
-        if len(items.values) > 3:
-            rounds[2] = Items(items.values[2:], False).element() or UNKNOWN
-            rounds[2] = Number("int") if isinstance(rounds[2], (Const, Number)) else rounds[2]
-        if _runs_once(m) and len(rounds) > 1 and all(_is_int(value) for value in rounds):
-            rounds = [Number("int")]
-        certain = True
-    elif items.ordered and len(items.values) > 1:
-        rounds = list(items.values[:3])
-        certain = items.least >= len(rounds)
-    else:
-        element = items.element()
-        rounds = [UNKNOWN if element is None else element] * 2
-        certain = items.least > 1
-
-    def enter(current: State, i: int) -> None:
-        bindings.bind(m, current, node.target, rounds[i])
-
-    whole = items.exact and len(rounds) == len(items.values)
-    return _loop(m, state, node, len(rounds), enter, certain=certain, whole=whole)
-
-
-def _widen(m: Machine, state: State, loop: ast.While) -> None:
-    """What the body counts (`t += 1`) is any number from the second round on: it stands for all the later ones."""
-    for node in ast.walk(loop):
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-            key = m.scope.frames[0], node.target.id
-            held = state.variables.get(key)
-            if isinstance(held, Const) and type(held.value) in (int, float):
-                state.variables[key] = Number(type(held.value).__name__)
-
-
-def _while(m: Machine, state: State, node: ast.While) -> Flow:
-    kinds: list[ConditionKind] = []
-
-    def enter(current: State, i: int) -> None:
-        if i or _runs_once(m):
-            _widen(m, current, node)
-        kinds.append(conditions.test(m, current, node.test)[1])
-
-    endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
-    before = state.nodes.fork()
-    flow = _loop(m, state, node, 2, enter, certain=False, endless=endless)
-    if flow.after is not None and kinds[0] is not ConditionKind.PYTHON:
-        flow.after.nodes = join_nodes(before, flow.after.nodes, node)  # it may not run at all
-        conditions.note_fills(m, flow.after, node, kinds[0], before)
-    return flow
-
-
-def _loop(
-    m: Machine,
-    state: State,
-    node: ast.For | ast.AsyncFor | ast.While,
-    rounds: int,
-    enter: Callable[[State, int], None],
-    *,
-    certain: bool,
-    endless: bool = False,
-    whole: bool = False,
-) -> Flow:
-    """Rounds of a loop; the second and later ones meet what the earlier ones saved and wrote."""
-    if _runs_once(m):
-        whole = whole and rounds < 2
-        rounds = min(rounds, 1)
-    result = Flow(None)
-    ends: list[State] = []
-    current: State | None = state
-    before = state.items.fork()
-    m.open_loops += not whole
-    for i in range(rounds):
-        if current is None:
-            break
-        doubtful = i > 0 and not certain
-        m.uncertain_loop += doubtful
-        m.later_round += i > 0
-        arms = len(m.arms)
-        if not certain:
-            m.enter_arm()
-        enter(current, i)
-        inner = run_block(m, current, node.body)
-        m.leave_arms(arms, exits=bool(inner.returns))
-        m.uncertain_loop -= doubtful
-        m.later_round -= i > 0
-        m.statement = node
-        result.returns.extend(inner.returns)
-        ends.extend(inner.breaks)
-        current = join_all([s for s in (inner.after, *inner.continues) if s is not None], node)
-        if current is not None and not certain and not endless:
-            ends.append(current)
-            current = current.fork()
-    m.open_loops -= not whole
-    if certain and current is not None:
-        ends.append(current)
-    if not ends and current is not None:
-        ends.append(current)  # its end comes in a later round
-    after = join_all(ends, node)
-    if after is not None and not whole:
-        _leave_open(after, before)
-    if after is not None and node.orelse:
-        tail = run_block(m, after, node.orelse)
-        result.absorb(tail)
-        after = tail.after
-    result.after = after
-    return result
-
-
-def _leave_open(after: State, before: Layers[Container, Items]) -> None:
-    """What grew in a loop may hold more than the rounds played put there."""
-    keys, _ = after.items.changed(before)
-    for container in keys:
-        held, earlier = after.items.get(container), before.get(container)
-        if held is not None and earlier is not None and held.exact and len(held.values) != len(earlier.values):
-            values = at_most_twice(held.values)
-            grown = held.ordered and held.keys is None and len(values) == len(held.values)
-            after.items[container] = Items(values, False, least=held.least, ordered=grown)
 
 
 def _try(m: Machine, state: State, node: ast.Try) -> Flow:
@@ -341,9 +195,9 @@ _HANDLERS: dict[type[ast.AST], Handler] = {
     ast.AnnAssign: _annotated,  # type: ignore[dict-item]
     ast.AugAssign: _augmented,  # type: ignore[dict-item]
     ast.If: _if,  # type: ignore[dict-item]
-    ast.For: _for,  # type: ignore[dict-item]
-    ast.AsyncFor: _for,  # type: ignore[dict-item]
-    ast.While: _while,  # type: ignore[dict-item]
+    ast.For: loops.run_for,  # type: ignore[dict-item]
+    ast.AsyncFor: loops.run_for,  # type: ignore[dict-item]
+    ast.While: loops.run_while,  # type: ignore[dict-item]
     ast.With: contexts.run,  # type: ignore[dict-item]
     ast.AsyncWith: contexts.run,  # type: ignore[dict-item]
     ast.Try: _try,  # type: ignore[dict-item]

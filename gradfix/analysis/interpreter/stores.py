@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gradfix.analysis.domain.indexing import is_key
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import all_tensors, save
+from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.python_values import number_type
 from gradfix.analysis.domain.state import Items, State, at_most_twice, merge
 from gradfix.analysis.domain.values import (
@@ -241,11 +241,7 @@ def _write_arithmetic(m: Machine, state: State, site: Site, target: Tensor, valu
         groups = {name: operators.members(state, v) for name, v in bound.items()}
         graph = operators.operator_node(state, op, groups, site.node)
         if graph is not None:
-            for entry in op.saves:
-                if entry.parameter != op.parameters[0]:
-                    level = operators.condition_level(state, entry.condition, groups)
-                    for tensor in groups.get(entry.parameter, ()):
-                        save(state, graph, tensor, operators.short_name(op), site.node, level, result=False)
+            operators.save_others(state, op, graph, groups, site.node)
     fresh = write(m, state, site, target, value, graph)
     if op is not None and op.outputs and graph is not None:
         operators.save_output(state, op, op.outputs[0], written_by(state, fresh), fresh, groups, site.node)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cache
 
-from gradfix.analysis.domain.dtypes import dtype_name, makes_floats, may_convert, result_dtype
-from gradfix.analysis.domain.graph import Node, operation
+from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.indexing import broadcast
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import graph_node, result_tensor, save, tracked, view_of
-from gradfix.analysis.domain.shapes import PRODUCTS, result_shape
-from gradfix.analysis.domain.state import Items, State, join_tensors
+from gradfix.analysis.domain.operations import graph_node, result_tensor, save, tracked
+from gradfix.analysis.domain.shapes import PRODUCTS
+from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import (
     DEVICE,
     NONE,
@@ -23,56 +20,19 @@ from gradfix.analysis.domain.values import (
     Const,
     Container,
     Number,
-    Origin,
-    Storage,
     Symbol,
     Tensor,
     Unknown,
     Value,
-    is_whole,
     tensors,
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, stale
 from gradfix.analysis.operators import overloads
-from gradfix.torch_ops import Condition, Gradient, Operator, Output, Saved, ViewKind, operator
+from gradfix.analysis.operators.outputs import AUTOCAST, BATCHED, TRANSPOSING, Arguments, output_tensor, short_name
+from gradfix.torch_ops import Condition, Gradient, Operator, Output, Saved, operator
 
-Arguments = Mapping[str, Value]
-
-BATCHED = "transpose of a batch"  # in the path of views of three or more dimensions
-# Methods that return the tensor itself where it is as asked for already, and the dtype they ask for.
-CONVERSIONS: Mapping[str, str | None] = {
-    "float": "float32",
-    "double": "float64",
-    "half": "float16",
-    "bfloat16": "bfloat16",
-    "int": "int32",
-    "long": "int64",
-    "short": "int16",
-    "char": "int8",
-    "byte": "uint8",
-    "bool": "bool",
-    "cuda": None,
-    "cpu": None,
-}
 _ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's names, which torch takes as well
-_MOVING = frozenset({"to", "cuda", "cpu", "pin_memory", "type"})
-# Under autocast these give half precision whatever they are fed, and many others float32 for half precision.
-_AUTOCAST = frozenset(
-    "linear Linear matmul @ mm bmm mv addmm addmv addr addbmm baddbmm chain_matmul multi_dot einsum bilinear conv1d "
-    "conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d Conv1d Conv2d Conv3d "
-    "ConvTranspose1d ConvTranspose2d ConvTranspose3d Bilinear MultiheadAttention LSTM GRU RNN prelu "
-    "scaled_dot_product_attention".split()
-)
-_KEEPING = frozenset(
-    {"+", "-", "*", "add", "sub", "mul", "neg", "clone", "index_select", "masked_fill", "flip", "roll"}
-)
-_EXPANDING = frozenset({"expand", "expand_as", "broadcast_to", "broadcast_tensors"})
-_PRODUCERS = frozenset("Linear linear matmul @ mm bmm addmm cat stack einsum Conv1d Conv2d Conv3d".split())
-_TRANSPOSING = frozenset(
-    {BATCHED, "transpose", "permute", "movedim", "swapaxes", "swapdims", "moveaxis", "T", "mT", "t"}
-)
-_SCATTERING = _TRANSPOSING | {"expand", "expand_as", "broadcast_to"}  # their elements don't lie one after the other
 
 
 def bind(
@@ -141,16 +101,6 @@ def members(state: State, value: Value) -> list[Tensor]:
     if isinstance(value, Choice):
         return [tensor for option in value.options for tensor in members(state, option)]
     return list(tensors(value))
-
-
-def short_name(op: Operator) -> str:
-    """The name users know: `exp` of `torch.exp`."""
-    return _short(op.name)
-
-
-@cache
-def _short(name: str) -> str:
-    return name.removeprefix("module ").removesuffix(" inplace").rsplit(".", 1)[-1].split(" ")[0]
 
 
 def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.AST) -> Value:
@@ -228,15 +178,25 @@ def save_arguments(
         held = groups.get(entry.parameter, ())
         level = _at_most(_level(entry.condition, groups, sure, likely), node.tracked)
         for tensor in held:
-            if entry.dense_only and not flat and _TRANSPOSING.intersection(tensor.path):
+            if entry.dense_only and not flat and TRANSPOSING.intersection(tensor.path):
                 if BATCHED in tensor.path:
                     continue  # of a batch the product keeps a contiguous copy
                 level = _at_most(level, Tracked.MAYBE)
-            if state.autocast and short_name(op) in _AUTOCAST:
+            if state.autocast and short_name(op) in AUTOCAST:
                 if tensor.dtype == "float32":
                     continue  # what is kept is a copy in half precision
                 level = _at_most(level, Tracked.MAYBE)
             save(state, node, tensor, short_name(op), at, level, result=False)
+
+
+def save_others(state: State, op: Operator, node: Node, groups: Mapping[str, Sequence[Tensor]], at: ast.AST) -> None:
+    """Note what an operator in place keeps of its other operands: of what it writes to, it keeps a copy."""
+    written = op.parameters[0] if op.parameters else "self"
+    for entry in op.saves:
+        if entry.parameter != written:
+            level = condition_level(state, entry.condition, groups)
+            for tensor in groups.get(entry.parameter, ()):
+                save(state, node, tensor, short_name(op), at, level, result=False)
 
 
 def _is_flat_product(op: Operator, groups: Mapping[str, Sequence[Tensor]]) -> bool:
@@ -263,116 +223,6 @@ def save_output(
 
 def _at_most(level: Tracked, limit: Tracked) -> Tracked:
     return limit if level is Tracked.YES else level
-
-
-def _is_dense(op: Operator, output: Output, operands: Sequence[Tensor]) -> bool:
-    """True when the result surely lies contiguous in memory."""
-    if output.shape in ("same", "broadcast"):
-        return bool(operands) and all(t.dense for t in operands)
-    return short_name(op) in _PRODUCERS
-
-
-def output_tensor(
-    state: State,
-    op: Operator,
-    output: Output,
-    node: Node | None,
-    arguments: Arguments,
-    groups: Mapping[str, Sequence[Tensor]],
-    at: ast.AST,
-) -> Tensor:
-    """The tensor an operator returns: over new memory, or a view of an argument."""
-    operands = [t for group in groups.values() for t in group]
-    short = short_name(op)
-    known = any(t.known for t in operands) or not operands or not op.name.startswith("Tensor.")
-    dtype = result_dtype(output, operands, arguments)
-    shape = result_shape(state, short, output, operands, arguments)
-    bases = [t for name in output.view_of for t in groups.get(name, ())]
-    view = output.contiguous_view if bases and all(base.dense for base in bases) else output.view
-    if view is ViewKind.MAYBE and short == "contiguous" and bases and _SCATTERING & set(bases[0].path[-1:]):
-        view = ViewKind.NONE
-    if view is ViewKind.MAYBE:
-        view = _sure_view(short, arguments)
-    if view is ViewKind.MAYBE and short == "to" and bases:
-        wanted = _cast(bases[0], arguments)
-        if wanted is not None and not is_whole(wanted) and _converted(bases[0], wanted)[1] is ViewKind.NONE:
-            dtype, view = wanted, ViewKind.NONE
-    if operands and short in CONVERSIONS and op.name.startswith("Tensor."):
-        bases = operands[:1]
-        dtype, view = _converted(operands[0], CONVERSIONS[short])
-    if view is not ViewKind.NONE and bases:
-        made = [
-            view_of(state, base, view, short, at, shape=shape, dtype=dtype, expanded=short in _EXPANDING)
-            for base in bases
-        ]
-        result = made[0]
-        result.overlapping = short in _EXPANDING and grows(bases[0].shape, arguments.get("size"), state)
-        for other in made[1:]:
-            result = join_tensors(result, other, None)
-        if dtype_name(arguments.get("dtype")) is None and may_convert(short, arguments):
-            result.dtype, result.floating = None, False
-        if short == "to":
-            result.dtype = _cast(bases[0], arguments)
-        if is_whole(result.dtype) and not is_whole(bases[0].dtype):
-            return replace(
-                result, detached=True, own=Storage(Origin.FRESH)
-            )  # only floating and complex values have a graph
-        return result
-    graph = None if output.gradient is Gradient.NO else node
-    if graph is not None and output.gradient is Gradient.MIXED and graph.tracked is Tracked.YES:
-        graph = operation(graph.op, graph.inputs, at)
-        if graph is not None:
-            graph.tracked = Tracked.MAYBE
-    devices = {t.device for t in operands}
-    device = devices.pop() if len(devices) == 1 and short not in _MOVING else None
-    if short in _AUTOCAST or (dtype is not None and dtype.startswith("?") and short not in _KEEPING):
-        dtype = None
-    fresh = result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
-    fresh.dense = _is_dense(op, output, operands)
-    fresh.floating = makes_floats(short, output, operands, arguments)
-    return fresh
-
-
-def _cast(base: Tensor, arguments: Arguments) -> str | None:
-    """Dtype of `base.to(…)`: kept where only a device is given."""
-    if isinstance(other := arguments.get("other", NONE), Tensor):
-        return other.dtype
-    asked = arguments.get("dtype", NONE)
-    return base.dtype if asked == NONE else dtype_name(asked)
-
-
-def _converted(base: Tensor, target: str | None) -> tuple[str | None, ViewKind]:
-    """Dtype and view of `base.float()` or `base.cuda()` (no `target`): the same tensor where there's nothing to do."""
-    if is_whole(base.dtype) and target is not None and not is_whole(target):
-        return target, ViewKind.NONE
-    if target is None or base.dtype is None or base.dtype.startswith("?"):
-        return target or base.dtype, ViewKind.MAYBE
-    return target, ViewKind.VIEW if base.dtype == target else ViewKind.NONE
-
-
-def _sure_view(name: str, arguments: Arguments) -> ViewKind:
-    """What a MAYBE view is when the arguments tell."""
-    if name == "narrow":
-        return ViewKind.VIEW  # of all of a tensor it may return it as it is: to a write that makes no difference
-    if "dropout" in name:
-        chance, training = arguments.get("p", Const(0.5)), arguments.get("training", Const(True))
-        if training == Const(True) and isinstance(chance, Const) and chance.value:
-            return ViewKind.NONE
-    return ViewKind.MAYBE
-
-
-def grows(shape: tuple[int | None, ...] | None, wanted: Value | None, state: State) -> bool:
-    """Whether expanding from `shape` to the sizes `wanted` certainly repeats an element."""
-    if isinstance(wanted, Const):
-        sizes = list(wanted.value) if isinstance(wanted.value, (tuple, list)) else [wanted.value]
-    elif isinstance(wanted, Container) and (items := state.items.get(wanted)) is not None and items.exact:
-        sizes = [item.value if isinstance(item, Const) else None for item in items.values]
-    else:
-        return False
-    if shape is None or len(sizes) < len(shape):
-        return False
-    own = [1] * (len(sizes) - len(shape)) + list(shape)
-    return any(old == 1 and isinstance(new, int) and new > 1 for old, new in zip(own, sizes, strict=True))
 
 
 def arithmetic(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Tensor:

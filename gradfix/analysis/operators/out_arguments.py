@@ -18,7 +18,7 @@ from gradfix.analysis.domain.values import Tensor, Value
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
-from gradfix.analysis.operators import operators
+from gradfix.analysis.operators import operators, outputs
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import Operator
 
@@ -41,10 +41,10 @@ def write_out(
     result = operators.apply(m, state, *operators.bind(state, op, args, others), node)
     expression = next(keyword.value for keyword in node.keywords if keyword.arg == "out")
     target.known = True
-    site = Site(WriteForm.OUT, node, expression, method=operators.short_name(op))
+    site = Site(WriteForm.OUT, node, expression, method=outputs.short_name(op))
     fresh = write(m, state, site, target, result)
     if level is Tracked.YES and state.grad is not Tracked.NO:
-        note = HazardNote(HazardKind.OUT_WRITTEN, operators.short_name(op), None)
+        note = HazardNote(HazardKind.OUT_WRITTEN, outputs.short_name(op), None)
         m.notes.add_hazard(m.notes.writes[id(expression)], note, m.passage(), state.grad is Tracked.YES)
     m.rebind(state, expression, target, fresh)
     return fresh

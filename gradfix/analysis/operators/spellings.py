@@ -10,7 +10,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import NONE, Container, Tensor, Value, tensor_of
 from gradfix.analysis.facts import WriteForm
-from gradfix.analysis.operators import torch_calls
+from gradfix.analysis.operators import torch_calls, write_calls
 from gradfix.torch_ops import method
 
 # What the operators of Python that write are called, and the method that writes alike; none for assigned items.
@@ -72,7 +72,7 @@ def _write(
     at: ast.Call,
 ) -> Value:
     op = None if plain is None else method(plain)
-    fresh = torch_calls.write_call(m, state, WriteForm.CALL, op, target, expression, args, keywords, at)
+    fresh = write_calls.write_call(m, state, WriteForm.CALL, op, target, expression, args, keywords, at)
     return NONE if plain is None else fresh
 
 

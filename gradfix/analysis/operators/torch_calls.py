@@ -6,7 +6,6 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.cut_kinds import CutKind
-from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
 from gradfix.analysis.domain.state import State
@@ -27,7 +26,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import cuts, gradients, sinks
 from gradfix.analysis.hazards.write_records import Site
-from gradfix.analysis.hazards.writes import write, written_by
+from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.operators import (
     arrays,
     autograd_calls,
@@ -38,7 +37,9 @@ from gradfix.analysis.operators import (
     operators,
     optimizers,
     out_arguments,
+    outputs,
 )
+from gradfix.analysis.operators.write_calls import write_call
 from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_flag, method
 
 Keywords = Mapping[str, Value]
@@ -201,6 +202,23 @@ def tensor_method(
         gradient = args[0] if args else keywords.get("gradient", NONE)
         sinks.backward(m, state, receiver, target, node, has_gradient=gradient != NONE)
         return NONE
+    if (made := _unlike_its_row(m, state, receiver, name, args, keywords, node)) is not None:
+        return made
+    if op is None and receiver.known and name in outputs.CONVERSIONS:
+        return view_of(state, receiver, ViewKind.MAYBE, name, node, shape=receiver.shape)
+    if op is None:
+        return m.unknown_call(state, (receiver, *args), node)
+    receiver.known = receiver.known or name in m.telling
+    op, bound = operators.bind(state, op, (receiver, *args), keywords)
+    if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
+        return _reshaped(m, state, op, receiver, name, args, bound, node)
+    return operators.apply(m, state, op, bound, node)
+
+
+def _unlike_its_row(
+    m: Machine, state: State, receiver: Tensor, name: str, args: Sequence[Value], keywords: Keywords, node: ast.Call
+) -> Value | None:
+    """Methods that do something else than the table of operators could tell: cuts, numbers, factories, hooks."""
     if name == "detach":
         return objects.detached(m, state, receiver, node)
     if name in ("sample", "sample_n") and m.notes.distributions.issuperset(receiver.storages):
@@ -219,17 +237,7 @@ def tensor_method(
         return Number("int" if name in ("numel", "dim", "size") else None, True, receiver)
     if name == "numpy" and (receiver.known or cuts.flows_of(state, receiver)):
         return arrays.of_tensor(m, state, receiver)
-    if factories.is_new(name):
-        return new_tensors.made(m, state, name, args, keywords, node, receiver)
-    if op is None and receiver.known and name in operators.CONVERSIONS:
-        return view_of(state, receiver, ViewKind.MAYBE, name, node, shape=receiver.shape)
-    if op is None:
-        return m.unknown_call(state, (receiver, *args), node)
-    receiver.known = receiver.known or name in m.telling
-    op, bound = operators.bind(state, op, (receiver, *args), keywords)
-    if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
-        return _reshaped(m, state, op, receiver, name, args, bound, node)
-    return operators.apply(m, state, op, bound, node)
+    return new_tensors.made(m, state, name, args, keywords, node, receiver) if factories.is_new(name) else None
 
 
 def _size(state: State, receiver: Tensor, args: Sequence[Value]) -> Value | None:
@@ -258,7 +266,7 @@ def _reshaped(
         shape = factories.sizes(state, args)
         result.shape = shape
     if isinstance(result, Tensor) and name in ("transpose", "permute") and _of_batch(args):
-        result.path = (*result.path[:-1], operators.BATCHED)
+        result.path = (*result.path[:-1], outputs.BATCHED)
     return result
 
 
@@ -279,56 +287,3 @@ def _flag_method(
         for storage in receiver.graph_keys:
             state.nodes[storage] = None
     return receiver
-
-
-def write_call(
-    m: Machine,
-    state: State,
-    form: WriteForm,
-    op: Operator | None,
-    target: Tensor,
-    expression: ast.expr,
-    args: Sequence[Value],
-    keywords: Keywords,
-    node: ast.Call,
-) -> Value:
-    """A call that writes to `target`: `y.mul_(2)`, `torch.relu_(y)`, `F.relu(y, inplace=True)`."""
-    form = WriteForm.DATA if target.silent else form
-    others = [*args[1:], *keywords.values()]
-    operands = all_tensors(others)
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else operators.short_name(op) if op else "call"
-    value = node.args[0] if form is WriteForm.METHOD and node.args else None
-    groups: dict[str, Sequence[Tensor]] = {}
-    if op is not None:
-        op, bound = operators.bind(state, op, args, keywords)
-        groups = {key: operators.members(state, v) for key, v in bound.items()}
-        indices = {id(t) for key, group in groups.items() if key not in op.tracked for t in group}
-        operands = [t for t in operands if id(t) not in indices]
-    written = operands[0] if operands else others[0] if others and not all_tensors(others[:1]) else None
-    before = operators.operator_node(state, op, groups, node) if op is not None else None
-    first = op.parameters[0] if op is not None and op.parameters else "self"
-    if op is not None:
-        # backward of an in-place op gets a copy of the old self; only the other operands can be overwritten
-        others_only = {key: group for key, group in groups.items() if key != first}
-        if before is not None and form is not WriteForm.FLAG:
-            _save_others(state, op, before, groups, others_only, node)
-    fresh = write(m, state, Site(form, node, expression, (), value, None, name), target, written, before)
-    if op is not None and op.outputs and state.grad is not Tracked.NO:
-        graph = written_by(state, fresh)
-        operators.save_output(state, op, op.outputs[0], graph, fresh, groups, node)
-    m.rebind(state, expression, target, fresh)
-    return fresh
-
-
-def _save_others(
-    state: State,
-    op: Operator,
-    node: Node,
-    groups: Mapping[str, Sequence[Tensor]],
-    others: Mapping[str, Sequence[Tensor]],
-    at: ast.AST,
-) -> None:
-    for entry in op.saves:
-        level = operators.condition_level(state, entry.condition, groups)
-        for tensor in others.get(entry.parameter, ()):
-            save(state, node, tensor, operators.short_name(op), at, level, result=False)

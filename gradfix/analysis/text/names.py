@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gradfix.analysis.facts import Spelling
 from gradfix.analysis.text.nodes import Function, nodes_of
+from gradfix.analysis.text.parameters import named_of
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 SCOPES = (*FUNCTIONS, ast.ClassDef)
@@ -85,7 +86,7 @@ _NAMING = frozenset({*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Global, ast.
 def body_names(node: Function) -> BodyNames:
     """Read the body of a function, without those of functions inside."""
     arguments = node.args
-    names = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    names = {a.arg for a in named_of(arguments)}
     names |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None}
     if isinstance(node, ast.Lambda):
         return BodyNames(frozenset(names), False)

@@ -1,0 +1,164 @@
+"""Loops: two or three rounds stand for all, and the later ones meet what the earlier ones saved and wrote."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gradfix.analysis.domain.flow import Flow, join_all
+from gradfix.analysis.domain.joins import join_nodes
+from gradfix.analysis.domain.layers import Layers
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import Items, State, at_most_twice
+from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Number, Suspended, Value
+from gradfix.analysis.facts import ConditionKind
+from gradfix.analysis.interpreter import bindings, conditions, generators
+from gradfix.analysis.interpreter import items as item_access
+from gradfix.analysis.interpreter.expressions import evaluate
+
+
+def _runs_once(m: Machine) -> bool:
+    """Inside a later round of a loop around, one round meets what the earlier ones left, and stands for all."""
+    return m.exhausted or m.later_round > 0
+
+
+def _is_int(value: Value) -> bool:
+    return isinstance(value, Number) or (isinstance(value, Const) and type(value.value) is int)
+
+
+def run_for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
+    """Run a `for`."""
+    iterable = evaluate(m, state, node.iter)
+    if isinstance(iterable, Suspended):
+        return generators.loop(m, state, node, iterable)
+    items = item_access.iterated(m, state, iterable, node.iter)
+    if items.exact and not items.values:
+        return m.run_block(state, node.orelse)
+    if items.exact:
+        rounds: list[Value] = list(items.values[:3])
+        if len(items.values) > 3:
+            rounds[2] = Items(items.values[2:], False).element() or UNKNOWN
+            rounds[2] = Number("int") if isinstance(rounds[2], (Const, Number)) else rounds[2]
+        if _runs_once(m) and len(rounds) > 1 and all(_is_int(value) for value in rounds):
+            rounds = [Number("int")]
+        certain = True
+    elif items.ordered and len(items.values) > 1:
+        rounds = list(items.values[:3])
+        certain = items.least >= len(rounds)
+    else:
+        element = items.element()
+        rounds = [UNKNOWN if element is None else element] * 2
+        certain = items.least > 1
+
+    def enter(current: State, i: int) -> None:
+        bindings.bind(m, current, node.target, rounds[i])
+
+    whole = items.exact and len(rounds) == len(items.values)
+    return _loop(m, state, _Loop(node, len(rounds), enter, certain=certain, whole=whole))
+
+
+def _widen(m: Machine, state: State, loop: ast.While) -> None:
+    """What the body counts (`t += 1`) is any number from the second round on: it stands for all the later ones."""
+    for node in ast.walk(loop):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            key = m.scope.frames[0], node.target.id
+            held = state.variables.get(key)
+            if isinstance(held, Const) and type(held.value) in (int, float):
+                state.variables[key] = Number(type(held.value).__name__)
+
+
+def run_while(m: Machine, state: State, node: ast.While) -> Flow:
+    """Run a `while`."""
+    kinds: list[ConditionKind] = []
+
+    def enter(current: State, i: int) -> None:
+        if i or _runs_once(m):
+            _widen(m, current, node)
+        kinds.append(conditions.test(m, current, node.test)[1])
+
+    endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
+    before = state.nodes.fork()
+    flow = _loop(m, state, _Loop(node, 2, enter, certain=False, endless=endless))
+    if flow.after is not None and kinds[0] is not ConditionKind.PYTHON:
+        flow.after.nodes = join_nodes(before, flow.after.nodes, node)  # it may not run at all
+        conditions.note_fills(m, flow.after, node, kinds[0], before)
+    return flow
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """How a loop is played: the second and later rounds meet what the earlier ones saved and wrote."""
+
+    node: ast.For | ast.AsyncFor | ast.While
+    rounds: int
+    enter: Callable[[State, int], None]  # begins a round
+    certain: bool  # all these rounds happen
+    endless: bool = False  # only `break` and `return` lead out
+    whole: bool = False  # and there are no others
+
+
+def _loop(m: Machine, state: State, loop: _Loop) -> Flow:
+    """Play the rounds, then the `else`."""
+    if _runs_once(m):
+        loop = replace(loop, rounds=min(loop.rounds, 1), whole=loop.whole and loop.rounds < 2)
+    result = Flow(None)
+    before = state.items.fork()
+    m.open_loops += not loop.whole
+    ends = _rounds(m, state, loop, result)
+    m.open_loops -= not loop.whole
+    after = join_all(ends, loop.node)
+    if after is not None and not loop.whole:
+        _leave_open(after, before)
+    if after is not None and loop.node.orelse:
+        tail = m.run_block(after, loop.node.orelse)
+        result.absorb(tail)
+        after = tail.after
+    result.after = after
+    return result
+
+
+def _rounds(m: Machine, state: State, loop: _Loop, result: Flow) -> list[State]:
+    """Play the rounds; the states in which the loop may end. What returns goes to `result`."""
+    ends: list[State] = []
+    current: State | None = state
+    for i in range(loop.rounds):
+        if current is None:
+            break
+        inner = _round(m, current, loop, i)
+        result.returns.extend(inner.returns)
+        ends.extend(inner.breaks)
+        current = join_all([s for s in (inner.after, *inner.continues) if s is not None], loop.node)
+        if current is not None and not loop.certain and not loop.endless:
+            ends.append(current)
+            current = current.fork()
+    if current is not None and (loop.certain or not ends):  # without ends, its end comes in a later round
+        ends.append(current)
+    return ends
+
+
+def _round(m: Machine, state: State, loop: _Loop, i: int) -> Flow:
+    doubtful = i > 0 and not loop.certain
+    m.uncertain_loop += doubtful
+    m.later_round += i > 0
+    arms = len(m.arms)
+    if not loop.certain:
+        m.enter_arm()
+    loop.enter(state, i)
+    flow = m.run_block(state, loop.node.body)
+    m.leave_arms(arms, exits=bool(flow.returns))
+    m.uncertain_loop -= doubtful
+    m.later_round -= i > 0
+    m.statement = loop.node
+    return flow
+
+
+def _leave_open(after: State, before: Layers[Container, Items]) -> None:
+    """What grew in a loop may hold more than the rounds played put there."""
+    keys, _ = after.items.changed(before)
+    for container in keys:
+        held, earlier = after.items.get(container), before.get(container)
+        if held is not None and earlier is not None and held.exact and len(held.values) != len(earlier.values):
+            values = at_most_twice(held.values)
+            grown = held.ordered and held.keys is None and len(values) == len(held.values)
+            after.items[container] = Items(values, False, least=held.least, ordered=grown)
