@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
+from lending import Lender
 
 from gradfix.backward.checker import Checker
 
@@ -23,3 +26,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if other := os.environ.get("GRADFIX_TEST_PYTHON"):
     os.environ["VIRTUAL_ENV"] = str(Path(other).absolute().parent.parent)
     Checker.__init__.__kwdefaults__["python"] = other
+
+
+@pytest.fixture(scope="session")
+def lender() -> Iterator[Lender]:
+    one = Lender()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def lent(lender: Lender) -> Iterator[None]:
+    """Checkers of this test take servers that others have used."""
+    with lender.lending():
+        yield

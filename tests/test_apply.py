@@ -15,9 +15,15 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
+from command_line import Done, gradfix  # noqa: E402
+from lending import Lender  # noqa: E402
+from starting import started  # noqa: E402
 from test_examples import PROGRAMS, _build, _double_precision, _slope  # noqa: E402, F401  # needs torch
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the check runs on Linux only")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the check runs on Linux only"),
+    pytest.mark.usefixtures("lent"),
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -49,7 +55,7 @@ def cut(source, facts):
 '''
 
 
-def _gradfix(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def in_a_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "gradfix", *arguments],
@@ -62,7 +68,7 @@ def _gradfix(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str | None]:
+def _verdicts(done: Done) -> dict[str, str | None]:
     rows = json.loads(done.stdout)
     return {f"{row['code']} {row['status']}": row["verification"] and row["verification"]["verdict"] for row in rows}
 
@@ -97,22 +103,22 @@ def test_lists_of_slots_and_selected_values_are_proven(tmp_path: Path) -> None:
     for code, body in BUFFERS.items():
         text = f"import torch\n\nx = torch.tensor([0.1, 0.2, 0.3], requires_grad=True)\n{body}loss.backward()\n"
         (tmp_path / f"{code}.py").write_text(text)
-    done = _gradfix("apply", ".", "--output-format", "json", cwd=tmp_path)
+    done = gradfix("apply", ".", "--output-format", "json", cwd=tmp_path)
     assert _verdicts(done) == {f"{code} applied": "fixed" for code in BUFFERS}
-    again = _gradfix("apply", "--diff", ".", "--output-format", "json", cwd=tmp_path)
+    again = gradfix("apply", "--diff", ".", "--output-format", "json", cwd=tmp_path)
     assert (again.returncode, again.stdout) == (0, "")
 
 
 def test_a_program_is_fixed_and_proven(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(BROKEN)
-    dry = _gradfix("apply", "--diff", ".", cwd=tmp_path)
+    dry = in_a_process("apply", "--diff", ".", cwd=tmp_path)
     assert dry.returncode == 1
     assert dry.stdout.startswith("--- a/a.py\n+++ b/a.py\n")
     listed, found = dry.stderr.index("a.py: as a program"), dry.stderr.index("error[GF101]")
     assert listed < found, "what runs is said first"
     assert '= fixed: raised "modified by an inplace operation" before; after, same loss' in dry.stderr
     assert (tmp_path / "a.py").read_text() == BROKEN
-    done = _gradfix("apply", "--require-verified", ".", cwd=tmp_path)
+    done = gradfix("apply", "--require-verified", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Fixed 1 finding in 1 file (1 fixed)." in done.stderr
     (tmp_path / "a.py").write_text(BROKEN)
@@ -120,7 +126,7 @@ def test_a_program_is_fixed_and_proven(tmp_path: Path) -> None:
     subprocess.run(["git", "apply", "p.patch"], cwd=tmp_path, check=True)
     patched = (tmp_path / "a.py").read_text()
     (tmp_path / "a.py").write_text(BROKEN)
-    _gradfix("apply", ".", cwd=tmp_path)
+    gradfix("apply", ".", cwd=tmp_path)
     assert (tmp_path / "a.py").read_text() == patched, "the dry run equals the real run"
 
 
@@ -129,7 +135,7 @@ def test_a_wrong_fix_is_left_out_and_the_right_one_kept(tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "cut.py").write_text(WRONG)
     (tmp_path / "a.py").write_text(text)
-    done = _gradfix("apply", "--codemods", "rules", "--output-format", "json", "a.py", cwd=tmp_path)
+    done = gradfix("apply", "--codemods", "rules", "--output-format", "json", "a.py", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert _verdicts(done) == {"GF101 applied": "fixed", "MY101 left": "rejected"}
     after = (tmp_path / "a.py").read_text()
@@ -148,7 +154,7 @@ def test_a_fix_is_not_blamed_for_a_hazard_that_is_left(tmp_path: Path) -> None:
         "z = x * 1\nkept = [z]\nd = Double.apply(z)\nz[0] = 1\n(y.sum() + z.sum() + kept[0].sum() + d.sum())",
     )
     (tmp_path / "a.py").write_text(two)
-    done = _gradfix("apply", "--output-format", "json", "a.py", cwd=tmp_path)
+    done = gradfix("apply", "--output-format", "json", "a.py", cwd=tmp_path)
     assert _verdicts(done) == {"GF101 applied": "fixed", "GF101 left": None}
     judged = next(one["verification"] for one in json.loads(done.stdout) if one["status"] == "applied")
     line = 1 + two.splitlines().index("z[0] = 1")
@@ -163,7 +169,7 @@ def test_a_library_is_checked_by_calls_that_are_found_or_declared(tmp_path: Path
     picky = function.replace("def f(x):", "def g(x):\n    if x.shape != (7, 3, 11):\n        raise ValueError('no')")
     path = tmp_path / "a.py"
     path.write_text(f"import torch\n\n\n{function}\n\n{picky}")
-    done = _gradfix("apply", "--require-verified", "a.py", cwd=tmp_path)
+    done = gradfix("apply", "--require-verified", "a.py", cwd=tmp_path)
     assert done.returncode == 1
     assert "a.py: calls of `f`, to be found, calls of `g`, to be found" in done.stderr
     assert "ran: `f(randn(5, 4))`, synthesised" in done.stdout
@@ -171,7 +177,7 @@ def test_a_library_is_checked_by_calls_that_are_found_or_declared(tmp_path: Path
     assert "unchecked: no call of `g` was found to run: last error ValueError: no" in done.stdout
     assert "`# gradfix: verify f(x=randn(4, 3))`" in done.stdout
     (tmp_path / "gradfix.toml").write_text('[[verify]]\nfile = "a.py"\ncall = "g(randn(7, 3, 11))"\n')
-    done = _gradfix("apply", "--require-verified", "a.py", cwd=tmp_path)
+    done = gradfix("apply", "--require-verified", "a.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "a.py: g(randn(7, 3, 11))" in done.stderr
     assert "= fixed: " in done.stdout
@@ -180,7 +186,7 @@ def test_a_library_is_checked_by_calls_that_are_found_or_declared(tmp_path: Path
 def test_when_the_budget_is_spent_the_rest_is_unchecked(tmp_path: Path) -> None:
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text(BROKEN)
-    done = _gradfix("apply", "--verify-budget", "0.001", "--output-format", "json", ".", cwd=tmp_path)
+    done = gradfix("apply", "--verify-budget", "0.001", "--output-format", "json", ".", cwd=tmp_path)
     verdicts = [row["verification"] for row in json.loads(done.stdout)]
     assert (verdicts[1]["verdict"], verdicts[1]["reason"]) == ("unchecked", "the budget of the check is spent")
     assert done.returncode == 0
@@ -190,13 +196,14 @@ def test_an_interpreter_without_torch_leaves_fixes_unchecked(tmp_path: Path) -> 
     (tmp_path / "a.py").write_text(BROKEN)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
     bare = tmp_path / "bare" / "bin" / "python"
-    done = _gradfix("apply", "--diff", "--python", str(bare), "a.py", cwd=tmp_path)
+    done = gradfix("apply", "--diff", "--python", str(bare), "a.py", cwd=tmp_path)
     assert "= unchecked: " in done.stderr
     assert "torch" in done.stderr
 
 
 def test_ctrl_c_while_checking_leaves_the_tree_and_no_process(tmp_path: Path) -> None:
-    slow = BROKEN.replace("y.sum()", "import time\ntime.sleep(60)\ny.sum()")
+    mark = f"93{os.getpid()}"
+    slow = BROKEN.replace("y.sum()", f"import subprocess\nsubprocess.run(['sleep', '{mark}'])\ny.sum()")
     (tmp_path / "a.py").write_text(slow)
     process = subprocess.Popen(
         [sys.executable, "-m", "gradfix", "apply", "a.py"],
@@ -206,14 +213,14 @@ def test_ctrl_c_while_checking_leaves_the_tree_and_no_process(tmp_path: Path) ->
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "as a program" in line:
-            break
-    time.sleep(4)
+    until = time.monotonic() + 60
+    while not _mentioning(f"sleep\0{mark}") and time.monotonic() < until:
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
+    assert "a.py: as a program" in err
+    assert _mentioning(f"sleep\0{mark}") == []
     assert (tmp_path / "a.py").read_text() == slow
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.py"]
 
@@ -222,18 +229,19 @@ def test_the_example_of_the_readme_is_real(tmp_path: Path) -> None:
     shown = (ROOT / "README.md").read_text().split("```console\n", 1)[1].split("```", 1)[0]
     _, program, output = re.split(r"^\$ .*\n", shown, flags=re.MULTILINE)
     (tmp_path / "train.py").write_text(program)
-    done = _gradfix("apply", "train.py", cwd=tmp_path)
+    done = gradfix("apply", "train.py", cwd=tmp_path)
     expected, found = (re.sub("= cost: .*", "= cost: …", text) for text in (output, done.stdout))
     assert expected.endswith(found + done.stderr.splitlines()[-1] + "\n")
 
 
 @pytest.fixture(scope="module")
-def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def applied(lender: Lender, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the examples that `gradfix apply` has been over."""
     folder = tmp_path_factory.mktemp("examples")
     for path in EXAMPLES.glob("*.py"):
         shutil.copy(path, folder)
-    done = _gradfix("apply", "--unsafe-fixes", "--verify-budget", "240", "--output-format", "json", ".", cwd=folder)
+    with lender.lending():
+        done = gradfix("apply", "--unsafe-fixes", "--verify-budget", "240", "--output-format", "json", ".", cwd=folder)
     verdicts = [row["verification"]["verdict"] for row in json.loads(done.stdout) if row["status"] == "applied"]
     assert len(verdicts) >= len(PROGRAMS)
     assert set(verdicts) <= {"fixed", "equivalent"}, done.stdout
@@ -243,7 +251,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_after_apply_the_examples_run(name: str, applied: Path) -> None:
-    done = subprocess.run([sys.executable, f"{name}.py"], cwd=applied, capture_output=True, text=True, check=False)
+    done = started(applied / f"{name}.py")
     assert done.returncode == 0, done.stderr
 
 
@@ -262,7 +270,7 @@ def test_after_apply_gradients_equal_central_differences_of_the_original(name: s
 
 def test_a_second_apply_changes_nothing(applied: Path) -> None:
     before = {path.name: path.read_bytes() for path in applied.glob("*.py")}
-    done = _gradfix("apply", "--unsafe-fixes", ".", cwd=applied)
+    done = gradfix("apply", "--unsafe-fixes", ".", cwd=applied)
     assert "Fixed 0 findings" in done.stderr or "All checks passed!" in done.stderr
     assert {path.name: path.read_bytes() for path in applied.glob("*.py")} == before
 
@@ -272,15 +280,15 @@ def test_quickfix_on_the_seeds_equals_apply(name: str, tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     text = (EXAMPLES / f"{name}.py").read_text()
     path.write_text(text)
-    check = _gradfix("check", "--output-format", "json", "a.py", cwd=tmp_path)
+    check = gradfix("check", "--output-format", "json", "a.py", cwd=tmp_path)
     (found,) = json.loads(check.stdout)
-    quick = _gradfix("quickfix", f"a.py:{found['location']['row']}:{found['location']['column']}", cwd=tmp_path)
+    quick = gradfix("quickfix", f"a.py:{found['location']['row']}:{found['location']['column']}", cwd=tmp_path)
     (finding,) = json.loads(quick.stdout)["findings"]
     data = text.encode()
     for edit in reversed(finding["fixes"][0]["edits"]):
         start, end = edit["range"]["bytes"]
         data = data[:start] + edit["new_text"].encode() + data[end:]
-    done = _gradfix("apply", "--unsafe-fixes", "--output-format", "json", "a.py", cwd=tmp_path)
+    done = gradfix("apply", "--unsafe-fixes", "--output-format", "json", "a.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert path.read_bytes() == data
     (row,) = json.loads(done.stdout)
@@ -291,18 +299,18 @@ def test_the_harmless_seed_is_rewritten_on_request_only(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     text = (EXAMPLES / "seed_2_harmless_write.py").read_text()
     path.write_text(text)
-    assert _gradfix("apply", "a.py", cwd=tmp_path).returncode == 0
+    assert gradfix("apply", "a.py", cwd=tmp_path).returncode == 0
     assert path.read_text() == text
-    done = _gradfix("apply", "--severity", "info", "--output-format", "json", "a.py", cwd=tmp_path)
+    done = gradfix("apply", "--severity", "info", "--output-format", "json", "a.py", cwd=tmp_path)
     assert _verdicts(done) == {"GF101 applied": "equivalent"}
-    ran = subprocess.run([sys.executable, "a.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    ran = started(path)
     assert ran.stdout == "tensor([0., 1., 1.])\n"
 
 
 def test_files_side_by_side_come_out_as_one_after_the_other(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.py").write_text(BROKEN)
-    one, two = (_gradfix("apply", "--diff", "--jobs", jobs, ".", cwd=tmp_path) for jobs in ("1", "2"))
+    one, two = (gradfix("apply", "--diff", "--jobs", jobs, ".", cwd=tmp_path) for jobs in ("1", "2"))
     assert one.returncode == 1
     assert one.stdout == two.stdout
     assert two.stderr.count("= fixed: ") == 3
@@ -312,7 +320,7 @@ def test_the_evidence_of_a_rejected_fix_is_kept_on_demand(tmp_path: Path) -> Non
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "cut.py").write_text(WRONG)
     (tmp_path / "a.py").write_text(BROKEN.replace("y.sum()", "z = (y * x).sin()\n(z * x).sum()"))
-    done = _gradfix("apply", "--codemods", "rules", "--keep-failed", "a.py", cwd=tmp_path)
+    done = gradfix("apply", "--codemods", "rules", "--keep-failed", "a.py", cwd=tmp_path)
     kept = re.search(r"The evidence of rejected fixes is kept in (\S+)\.\n", done.stderr)
     assert kept is not None, done.stderr
     places = list(Path(kept[1]).iterdir())
@@ -328,12 +336,12 @@ def test_a_helper_is_judged_by_the_program_that_imports_it(tmp_path: Path) -> No
     (tmp_path / "src" / "lib" / "__init__.py").touch()
     (tmp_path / "src" / "lib" / "helper.py").write_text(helper)
     (tmp_path / "train.py").write_text(program)
-    among = _gradfix("apply", "--diff", "--output-format", "json", "src", "train.py", cwd=tmp_path)
+    among = gradfix("apply", "--diff", "--output-format", "json", "src", "train.py", cwd=tmp_path)
     assert '"verdict": "fixed"' in among.stderr
     assert '"ran": "program train.py"' in among.stderr
     assert "src/lib/helper.py: by the program train.py" in among.stderr
     (tmp_path / "gradfix.toml").write_text('[[verify]]\nfile = "src/lib/*.py"\nprogram = "train.py"\n')
-    declared = _gradfix("apply", "--require-verified", "src", cwd=tmp_path)
+    declared = gradfix("apply", "--require-verified", "src", cwd=tmp_path)
     assert declared.returncode == 0, declared.stderr
     assert "ran: program train.py" in declared.stdout
     assert (tmp_path / "src" / "lib" / "helper.py").read_text() != helper
@@ -344,7 +352,7 @@ def test_the_users_own_command_judges_too(tmp_path: Path) -> None:
         "import torch\n\n\ndef f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
     )
     command = "python -c 'import torch, loss; loss.f(torch.ones(3, requires_grad=True)).backward()'"
-    done = _gradfix("apply", "--require-verified", "--verify-with", command, "loss.py", cwd=tmp_path)
+    done = gradfix("apply", "--require-verified", "--verify-with", command, "loss.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"loss.py: `{command}` on a copy of ." in done.stderr
     assert f"= fixed: `{command}` exits with 1 before, with 0 after" in done.stdout

@@ -17,6 +17,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from starting import started  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 REPAIRED = Path(__file__).parent / "fixtures" / "programs"
@@ -81,13 +83,6 @@ PROGRAMS: dict[str, Callable[[ModuleType], Setup]] = {
 SEEDS = {"seed_1_non_scalar", "seed_2_harmless_write", "seed_2b_saved_write", "seed_3_zeros_conditional"}
 
 
-def _run(path: Path, *, seed: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program as a user would; `seed` fixes torch's generator for one that doesn't do so itself."""
-    code = "import runpy, sys, torch; torch.manual_seed(int(sys.argv[2])); runpy.run_path(sys.argv[1])"
-    command = [str(path)] if seed is None else ["-c", code, str(path), str(seed)]
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120, check=False)
-
-
 def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
     assert spec is not None
@@ -140,7 +135,7 @@ def test_every_example_is_tested() -> None:
 @pytest.mark.parametrize("name", [*PROGRAMS, "seed_1_non_scalar", "seed_2b_saved_write"])
 def test_fails_as_its_header_says(name: str) -> None:
     path = EXAMPLES / f"{name}.py"
-    done = _run(path)
+    done = started(path)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     stem = NON_SCALAR if name == "seed_1_non_scalar" else IN_PLACE
@@ -149,7 +144,8 @@ def test_fails_as_its_header_says(name: str) -> None:
 
 
 def test_harmless_write_runs() -> None:
-    done = _run(EXAMPLES / "seed_2_harmless_write.py")
+    command = [sys.executable, str(EXAMPLES / "seed_2_harmless_write.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "tensor([0., 1., 1.])\n"
 
@@ -159,14 +155,14 @@ def test_conditional_depends_on_the_data() -> None:
     firsts = {seed: torch.randn(3, generator=torch.Generator().manual_seed(seed))[0].item() for seed in range(8)}
     taken = next(seed for seed, first in firsts.items() if first > 0)
     skipped = next(seed for seed, first in firsts.items() if first <= 0)
-    assert _run(path, seed=taken).stdout == "tensor([1., 0., 0.])\n"
+    assert started(path, seed=taken).stdout == "tensor([1., 0., 0.])\n"
     assert _says_it_fails_with(path) == NO_GRAPH
-    assert _run(path, seed=skipped).stderr.strip().endswith(f"RuntimeError: {NO_GRAPH}")
+    assert started(path, seed=skipped).stderr.strip().endswith(f"RuntimeError: {NO_GRAPH}")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_repaired_program_runs(name: str) -> None:
-    done = _run(REPAIRED / f"{name}.fixed.py")
+    done = started(REPAIRED / f"{name}.fixed.py")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 5
 
