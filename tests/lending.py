@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from gradfix.backward.checker import Checker
+from gradfix.backward.limits import Limits
 from gradfix.backward.protocol import Request, Run
 from gradfix.backward.runner import LostError, Runner
 from gradfix.backward.surroundings import environment
@@ -29,10 +31,17 @@ class Lender:
 
     @contextmanager
     def lending(self) -> Iterator[None]:
-        """Meanwhile checkers get their servers here."""
+        """Meanwhile whatever checker needs a server gets it here."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Checker, "_started", lambda checker: self._lent(checker))
             yield
+
+    @contextmanager
+    def checker(self, cwd: Path | None = None, limits: Limits | None = None) -> Iterator[Checker]:
+        """A checker that gets its server here."""
+        with Checker(cwd=cwd, limits=limits) as one:
+            one._started = lambda: self._lent(one)  # type: ignore[method-assign]
+            yield one
 
     def close(self) -> None:
         """End what is idle; what comes back later is ended then."""

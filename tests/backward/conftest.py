@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lending import Lender
 
 from gradfix.backward.cases import Case, Program
 from gradfix.backward.checker import Checker
@@ -49,9 +50,9 @@ def judged_by(checker: Checker, folder: Path) -> Judge:
 
 
 @pytest.fixture(scope="session")
-def checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
+def checker(lender: Lender, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
     pytest.importorskip("torch")
-    with Checker(cwd=tmp_path_factory.mktemp("cwd")) as shared:
+    with lender.checker(cwd=tmp_path_factory.mktemp("cwd")) as shared:
         yield shared
 
 

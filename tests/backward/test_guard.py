@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Judge, judged_by
+from lending import Lender
 
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
@@ -140,11 +141,11 @@ def test_relative_paths_are_meant_from_where_the_user_stands(tmp_path: Path, mon
         assert fixed(checker, tmp_path, "import found\n").verdict is Verdict.FIXED
 
 
-def test_the_rewritten_text_is_what_runs_and_what_tracebacks_show(tmp_path: Path) -> None:
+def test_the_rewritten_text_is_what_runs_and_what_tracebacks_show(lender: Lender, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "program.py").write_text("raise SystemExit('the file on disk')\n")
     first = "import inspect\ndef f():\n    return 1\nassert 'return 1' in inspect.getsource(f)\n"
-    with Checker(cwd=tmp_path) as checker:
+    with lender.checker(tmp_path) as checker:
         assert fixed(checker, tmp_path, first).verdict is Verdict.FIXED
     assert (tmp_path / "program.py").read_text() == "raise SystemExit('the file on disk')\n"
 
@@ -199,10 +200,10 @@ def test_a_dead_server_costs_one_verdict(tmp_path: Path, monkeypatch: pytest.Mon
         assert fixed(checker, tmp_path).verdict is Verdict.FIXED
 
 
-def test_the_budget_is_kept(tmp_path: Path) -> None:
+def test_the_budget_is_kept(lender: Lender, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     slow = "import time; time.sleep(0.5)\n"
-    with Checker(limits=Limits(total=4.0, case=1.2), cwd=tmp_path) as checker:
+    with lender.checker(tmp_path, Limits(total=4.0, case=1.2)) as checker:
         first = fixed(checker, tmp_path, slow)
         assert first.verdict is Verdict.FIXED
         assert any("stopped after" in note for note in first.notes)

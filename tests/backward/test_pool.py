@@ -67,12 +67,14 @@ def test_an_interrupt_ends_what_is_under_way() -> None:
     assert threading.active_count() == 1
 
 
+@pytest.mark.usefixtures("lent")
 def test_the_budget_is_one_for_all() -> None:
     with Pool("", trust=False, limits=Limits(total=0.0), jobs=2) as pool:
         found = [judgement.reason for judgement in pool.each(verdict, [RIGHT] * 6)]
     assert found.count("the budget of the check is spent") >= 4
 
 
+@pytest.mark.usefixtures("lent")
 def test_the_evidence_of_a_rejected_fix_is_kept() -> None:
     with Pool("", trust=False, limits=Limits(), keep=True) as pool:
         right, wrong = pool.each(verdict, [RIGHT, WRONG])
@@ -90,6 +92,7 @@ def test_the_evidence_of_a_rejected_fix_is_kept() -> None:
     assert any("loss float32[]" in path.read_text() for path in place.glob("run-*-after.txt"))
 
 
+@pytest.mark.usefixtures("lent")
 def test_where_nothing_is_rejected_nothing_is_left() -> None:
     with Pool("", trust=False, limits=Limits(), keep=True) as pool:
         folder = pool._kept

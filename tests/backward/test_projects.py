@@ -21,6 +21,8 @@ TRAIN = "import torch\nfrom {module} import squash\n"
 TRAIN += "x = torch.randn(3, requires_grad=True)\nsquash(x).sum().backward()\n"
 SET_BEFORE, SET_AFTER = frozenset({6}), frozenset({6, 7})
 
+pytestmark = pytest.mark.usefixtures("lent")
+
 
 def judged(folder: Path, helper: str, after: str, case: Program | DeclaredCall) -> Judgement:
     state = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}

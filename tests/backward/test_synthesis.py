@@ -12,6 +12,8 @@ from labelled_corpus import load
 
 pytest.importorskip("torch")
 
+from lending import Lender
+
 from gradfix import registry, run
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
@@ -32,8 +34,8 @@ OF_TENSORS = frozenset({"shape", "exp", "size", "permute", "view"})
 
 
 @pytest.fixture(scope="module")
-def checker() -> Iterator[Checker]:
-    with Checker() as one:
+def checker(lender: Lender) -> Iterator[Checker]:
+    with lender.checker() as one:
         yield one
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lending import Lender
 
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
@@ -145,10 +146,10 @@ def f(x):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Checker]]:
+def project(lender: Lender, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Checker]]:
     folder = tmp_path_factory.mktemp("project")
     (folder / "memo.py").write_text(MEMO)
-    with Checker(cwd=folder) as checker:
+    with lender.checker(cwd=folder) as checker:
         yield folder, checker
 
 

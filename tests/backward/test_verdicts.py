@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Judge, judged_by
+from lending import Lender
 
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
@@ -288,10 +289,10 @@ def test_a_program_that_differs_from_itself_is_unchecked(judge: Judge) -> None:
     assert judgement.reason.startswith("two runs of the original differ")
 
 
-def test_more_work_than_the_original_did_is_no_fault(tmp_path: Path) -> None:
+def test_more_work_than_the_original_did_is_no_fault(lender: Lender, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     text = f"import time\n{LOOP}    time.sleep(1)\n"
-    with Checker(limits=Limits(seconds=1.5, case=0.0), cwd=tmp_path) as checker:
+    with lender.checker(tmp_path, Limits(seconds=1.5, case=0.0)) as checker:
         judgement = judged_by(checker, tmp_path)(text, "h[0] = 0", "h = h.clone(); h[0] = 0")
     assert judgement.verdict is Verdict.FIXED, judgement
 

@@ -11,6 +11,8 @@ torch = pytest.importorskip("torch")
 if sys.platform != "linux":
     pytest.skip("the backward check runs on Linux only", allow_module_level=True)
 
+from lending import Lender  # noqa: E402
+
 from gradfix.backward.checker import Checker  # noqa: E402
 from gradfix.findings import Verdict  # noqa: E402
 from mutants.catalogue import MUTANTS, Mutant  # noqa: E402
@@ -33,10 +35,10 @@ FILES = (
 
 
 @pytest.fixture(scope="module")
-def checker() -> Iterator[Checker]:
+def checker(lender: Lender) -> Iterator[Checker]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with Checker() as shared:
+    with lender.checker() as shared:
         yield shared
     torch.set_num_threads(threads)
 

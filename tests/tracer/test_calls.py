@@ -10,8 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lending import Lender  # noqa: E402
+
 from gradfix.backward.cases import RecordedCall, recorded  # noqa: E402
-from gradfix.backward.checker import Checker  # noqa: E402
 from gradfix.findings import Verdict  # noqa: E402
 from gradfix.tracer import calls  # noqa: E402
 
@@ -86,7 +87,7 @@ class Net(torch.nn.Module):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the backward check runs on Linux only")
-def test_the_check_replays_a_recorded_call(tmp_path: Path) -> None:
+def test_the_check_replays_a_recorded_call(lender: Lender, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(TEXT)
     space: dict = {"__name__": "__main__"}
     main = sys.modules["__main__"]
@@ -104,7 +105,7 @@ def test_the_check_replays_a_recorded_call(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({"format": 1, "file": "net.py", "function": "f"}))
     (case,) = recorded(tmp_path, "net.py")
     assert case == RecordedCall(str(tmp_path / "one.pt"), "Net.forward")
-    with Checker(cwd=tmp_path) as checker:
+    with lender.checker(tmp_path) as checker:
         right = checker.judge(
             tmp_path / "net.py", TEXT, TEXT.replace("h += x", "h = h + x"), case, frozenset({11}), frozenset({11})
         )
