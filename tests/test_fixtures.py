@@ -56,13 +56,13 @@ def leaves(arguments: tuple[object, ...]) -> list[object]:
 
 def contracted(result: object) -> torch.Tensor:
     """A random linear function of what a fixture returns, the same every time."""
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     return (result * torch.randn(result.shape)).sum()  # type: ignore[attr-defined, operator]  # a tensor
 
 
 def number(function: Callable[..., object], arguments: list[object]) -> object:
     """A number that depends on all that `function` returns; the loss, where it returns nothing but differentiates."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     with recorded() as losses:
         result = function(*arguments)
     if result is None:
@@ -74,7 +74,7 @@ def gradients(function: Callable[..., object], arguments: tuple[object, ...]) ->
     """Of all floating arguments, zero where there is none."""
     given = leaves(arguments)
     inputs = [a for a in given if isinstance(a, torch.Tensor) and a.requires_grad]
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     result = function(*given)
     if result is not None:
         contracted(result).backward()
@@ -102,7 +102,7 @@ def differences(function: Callable[..., object], arguments: tuple[object, ...], 
 @pytest.fixture(autouse=True)
 def _double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
 

@@ -92,7 +92,7 @@ def _load(file: LabelledFile, name: str) -> ModuleType:
 
 def _case(file: LabelledFile) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
     """A fresh callable with every tuple of arguments it is to be called with."""
-    torch.manual_seed(11)
+    torch.default_generator.manual_seed(11)
     if file.is_program:
         return lambda: _load(file, "__main__"), [()]
     function, inputs = _load(file, f"labelled_{file.name}").case()
@@ -119,7 +119,7 @@ def _leaves(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[to
 
 def _run(file: LabelledFile, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """Call it and go backward through what it returns; a loss without graph is an error where leaves went in."""
-    torch.manual_seed(7)
+    torch.default_generator.manual_seed(7)
     wants_graph = bool(_leaves(function, arguments)) and file.gradient_unchecked is None
     result = function(*arguments)
     if isinstance(result, torch.Tensor) and wants_graph and not result.requires_grad:
@@ -233,7 +233,7 @@ def _loss_at(
     with torch.no_grad():
         for leaf, direction in zip(leaves, directions, strict=True):
             leaf.copy_(leaf + step * direction)
-    torch.manual_seed(7)
+    torch.default_generator.manual_seed(7)
     return _scalar(function(*inputs[which])), leaves, directions
 
 

@@ -34,7 +34,7 @@ def _table() -> Iterator[None]:
 
 def environment() -> dict[str, Any]:
     """Fresh tensors, the same every time."""
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     names: dict[str, Any] = {"torch": torch, "rand": lambda *shape: torch.rand(*shape, dtype=torch.float64)}
     exec(ENVIRONMENT, names)
     return names

@@ -48,7 +48,7 @@ def _marks(program: str) -> set[tuple[str, int]]:
 
 def _run(program: str, seed: int) -> tuple[bool, set[int]]:
     """Whether it fails as autograd does, and the lines that ran."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     random.seed(seed)
     executed: set[int] = set()
 

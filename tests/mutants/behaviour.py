@@ -45,7 +45,7 @@ def differs(one: list[Behaviour], other: list[Behaviour]) -> str | None:
 def _run(text: str, seed: int, scale: float, *, call: bool) -> Behaviour:
     shown, said = Behaviour(), io.StringIO()
     space: dict[str, Any] = {"__name__": "mutant" if call else "__main__"}
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     with warnings.catch_warnings(), contextlib.redirect_stdout(said), _limited():
         warnings.simplefilter("ignore")
         try:
@@ -62,9 +62,9 @@ def _run(text: str, seed: int, scale: float, *, call: bool) -> Behaviour:
 
 
 def _call(space: dict[str, Any], shown: Behaviour, seed: int, scale: float) -> None:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     function, inputs = space["case"]()
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     given = []
     arguments = inputs[0] if isinstance(inputs, list) else inputs
     for argument in arguments:

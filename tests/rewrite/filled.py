@@ -36,7 +36,7 @@ def run(text: str, dtype: str, *, cloned: bool = False) -> tuple[object, list[ob
     exec(compile(text, "program.py", "exec"), names)
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t) if cloned else nullcontext()
     with hooks:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         result = names["f"](*leaves)  # type: ignore[operator]  # a function
         state = torch.get_rng_state()
         if result.requires_grad:

@@ -41,7 +41,7 @@ def run(text: str, *leaves: str, oracle: bool = False) -> Result:
         found[name] = made
         return made * 1 if oracle else made  # type: ignore[operator]  # a tensor
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     shown, error = _execute(text, leaves, leaf, hooks=oracle)
     gradients = {name: made.grad for name, made in found.items()}  # type: ignore[attr-defined]  # tensors
     return Result(error, shown, gradients, torch.get_rng_state())
@@ -79,7 +79,7 @@ def _loss(
     kept = torch.Tensor.backward
     torch.Tensor.backward = reached  # type: ignore[assignment,method-assign]  # for this run
     try:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         with torch.no_grad():
             shown, _ = _execute(text, leaves, shift, hooks=False)
     finally:

@@ -54,7 +54,7 @@ BODIES = {
 
 def run(text: str, point: tuple[float, float]) -> tuple[object, object, bool]:
     """The buffer afterwards, the gradient of a random function of it, and whether there was a graph."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     x = torch.tensor(point, requires_grad=True)
     names = {"torch": torch, "x": x, "y": torch.zeros(3)}
     exec(compile(text, "<branch>", "exec"), names)

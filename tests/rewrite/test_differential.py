@@ -144,9 +144,9 @@ def namespace(shape: tuple[int, ...], dtype: object, seed: int) -> dict[str, obj
 
 def run(text: str, names: dict[str, object]) -> Outcome:
     """Execute `text`, then differentiate a random function of what it leaves in `y` and `z`."""
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     exec(compile(text, "<program>", "exec"), names)
-    torch.manual_seed(4)
+    torch.default_generator.manual_seed(4)
     left = [(name, value) for name in ("y", "z") for value in flat(names.get(name))]
     loss = sum((value.double() * torch.randn(value.shape, dtype=torch.float64)).sum() for _, value in left)
     inputs = [names[leaf] for leaf in ("x", "w0", "s0", "d0")]

@@ -74,7 +74,7 @@ def clone_form(text: str) -> str:
 
 
 def run(text: str) -> Any:
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     names: dict[str, Any] = {}
     exec(text, names)
     return names["h"].detach()

@@ -128,7 +128,7 @@ def run(text: str, leaves: tuple[str, ...], fed: Feed, way: str = "plain", shift
         "print": lambda *args, **_: said.append(_kept(args)),
     }
     trace = _Trace() if way == "traced" else None
-    torch.manual_seed(fed.seed)
+    torch.default_generator.manual_seed(fed.seed)
     random.seed(fed.seed)
     executed: set[int] = set()
     with warnings.catch_warnings(), contextlib.ExitStack() as stack:
