@@ -16,9 +16,10 @@ import pytest
 
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
-from gradfix.backward.protocol import Request, Run
+from gradfix.backward.protocol import Run
 from gradfix.backward.runner import LostError, Runner
 from gradfix.backward.surroundings import environment
+from gradfix.backward.worker.requests import Request
 
 
 class Lender:
