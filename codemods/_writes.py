@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
-from gradfix.findings import Finding, Hazard, HazardKind, Place, Refusal, Rewrite, Severity
+from gradfix.findings import Finding, Hazard, HazardKind, Refusal, Rewrite, Severity
 from gradfix.identity import identity
 from gradfix.rewrite import is_view, out_of_place, rebuild
 from gradfix.source import Source
@@ -22,8 +21,6 @@ MULTI_VIEW, VIEW, EXPANDED = "multi-view-write", "view-write", "expanded-write"
 _FIRST = (HazardKind.OUT_WRITTEN, HazardKind.EXPANDED_WRITTEN)  # raise before anything else can
 
 _HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.ARGUMENT_READ, ObstacleKind.BASE_READ)
-
-_SAVER = re.compile(r"`([^`]+)`")
 
 
 def write_findings(
@@ -150,7 +147,7 @@ def message(source: Source, write: Write) -> str:
 
 def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
     name = hazard.storage
-    by = _saver(source, write, hazard)
+    by = _saver(source, hazard)
     match hazard.kind:
         case HazardKind.SAVED_THEN_WRITTEN:
             saved = "saved" if write.severity is Severity.ERROR else "may have saved"
@@ -159,7 +156,7 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"overwrites `{name}`, a leaf that requires grad: autograd forbids that"
         case HazardKind.LEAF_VIEW_WRITTEN:
             return f"writes through a view of a leaf that requires grad (`{name}`): autograd forbids that"
-        case HazardKind.MULTI_VIEW_WRITTEN | HazardKind.NO_GRAD_VIEW_WRITTEN if _meets_view(hazard):
+        case HazardKind.MULTI_VIEW_WRITTEN | HazardKind.NO_GRAD_VIEW_WRITTEN if hazard.of_base:
             return f"overwrites `{name}`, of which {by} made a view that is used later: autograd forbids that"
         case HazardKind.MULTI_VIEW_WRITTEN:
             return f"writes to `{name}`, one of several views made by {by}: autograd forbids writing those in place"
@@ -175,44 +172,13 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"breaks backward ({hazard.kind.value})"
 
 
-def _meets_view(hazard: Hazard) -> bool:
-    """True where a view of what is written makes the trouble, not the view that is written."""
-    return hazard.save is not None and " made a view of " in hazard.save.label
-
-
-def _saver(source: Source, write: Write, hazard: Hazard) -> str:
-    """The operation that took the value, with its line; one below the write ran in the round of the loop before."""
+def _saver(source: Source, hazard: Hazard) -> str:
+    """The operation that took the value, with its line, and when it ran if it stands below the write."""
     if hazard.save is None:
         return "an operation"
-    line = source.position(hazard.save.span.start).line
-    named = _SAVER.search(hazard.save.label)
-    operation = f"`{named[1]}`" if named else "an operation"
-    below = hazard.save.span.start > source.span_of(write.node).end and not _leaves_function(source, write, hazard.save)
-    when = "one round of the loop before" if _stands_in_loop(source, write) else "in a call before"
-    return f"{operation} (line {line}, {when})" if below else f"{operation} (line {line})"
-
-
-def _stands_in_loop(source: Source, write: Write) -> bool:
-    """Whether a loop of its own function, or of the top level, stands around a write."""
-    indent = write.statement.col_offset
-    for text in reversed(source.text[: source.span_of(write.statement).start].splitlines()):
-        word = text.lstrip()
-        at = len(text) - len(word)
-        if word and not word.startswith("#") and at < indent:
-            indent = at
-            if re.match(r"(?:async\s+)?(?:for|while)\b", word):
-                return True
-            if re.match(r"(?:async\s+)?def\b", word):
-                return False
-    return indent == 0
-
-
-def _leaves_function(source: Source, write: Write, saved: Place) -> bool:
-    """Whether something begins between a write and a place below it that the function of the write can't hold."""
-    between = source.text[source.span_of(write.node).end : saved.span.start]
-    outer = write.statement.col_offset - 1
-    begins = rf"^(?:[ \t]{{0,{outer}}}(?:async def|def|class)\b|[^\s#)\]}}])"
-    return outer >= 0 and re.search(begins, between, re.M) is not None
+    where = f"line {source.position(hazard.save.span.start).line}"
+    when = where if hazard.earlier is None else f"{where}, {hazard.earlier.value}"
+    return f"`{hazard.op}` ({when})"
 
 
 def _one_line(source: Source, node: ast.AST, limit: int = 60) -> str:

@@ -67,6 +67,13 @@ class Place:
     label: str
 
 
+class Earlier(Enum):
+    """In which passage something ran before what stands above it."""
+
+    ROUND = "one round of the loop before"
+    CALL = "in a call before"
+
+
 @dataclass(frozen=True, slots=True)
 class Hazard:
     """One way this code breaks backward, with both places. Made by the analysis and by the tracer alike."""
@@ -76,6 +83,9 @@ class Hazard:
     save: Place | None  # where autograd took the value it needs
     storage: str  # the user's name of the storage
     evidence: Evidence = Evidence.STATIC
+    op: str | None = None  # the operation that took it, "exp", or that made a view
+    of_base: bool = False  # a view of what is written makes the trouble, not the view that is written
+    earlier: Earlier | None = None  # of a save that stands below the write
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,18 +177,18 @@ class Steadiness:
     """Whether a view could be taken again where a write stands: nothing that it is spelled with has changed."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self._tree = tree
+        self.tree = tree
         self._scopes: dict[int, frozenset[str]] = {}  # by id of the scope
 
     @cached_property
     def _parents(self) -> Parents:
-        return parents(self._tree)
+        return parents(self.tree)
 
     @cached_property
     def _moving(self) -> frozenset[str]:
         """Names of attributes that are assigned outside of constructors."""
         found = set()
-        for node in every_node(self._tree):
+        for node in every_node(self.tree):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
                 scope = self._parents.scope(node)
                 if not isinstance(scope, ast.FunctionDef) or scope.name != "__init__":

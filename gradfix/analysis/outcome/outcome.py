@@ -23,10 +23,11 @@ from gradfix.analysis.facts import (
 )
 from gradfix.analysis.hazards import handed
 from gradfix.analysis.hazards.views import Steadiness
+from gradfix.analysis.outcome.earlier import earlier
 from gradfix.analysis.text.names import SCOPES
 from gradfix.analysis.text.targets import root_of
 from gradfix.analysis.view_facts import WrittenViews
-from gradfix.findings import Hazard, HazardKind, Place, Severity
+from gradfix.findings import Earlier, Hazard, HazardKind, Place, Severity
 
 Ordinals = Mapping[int, int]
 
@@ -75,7 +76,7 @@ def fact_of_write(
         tensor=record.tensor,
         written=record.written,
         severity=severity,
-        hazards=tuple(_hazard(m, record, note) for note in ordered),
+        hazards=tuple(_hazard(m, steadiness.tree, record, note) for note in ordered),
         obstacles=_obstacles(m, record),
         holder=_holder(record.target) if record.of_tensor else None,
         leaves=_places(ordered, _OF_LEAVES, "leaf"),
@@ -148,17 +149,20 @@ def _holder(target: ast.expr) -> ast.expr | None:
     return target.value if isinstance(target, ast.Attribute) else None
 
 
-def _hazard(m: Machine, record: WriteRecord, note: HazardNote) -> Hazard:
+def _hazard(m: Machine, tree: ast.Module, record: WriteRecord, note: HazardNote) -> Hazard:
     name = ast.unparse(record.target)
     saved: Place | None = None
+    when: Earlier | None = None
     if note.save is not None:
+        when = earlier(tree, record.statement, record.node, note.save)
         if note.kind is HazardKind.SAVED_THEN_WRITTEN or note.kind is HazardKind.SILENT_WRITE:
             what = "its result" if note.result else f"`{name}`"
             saved = m.place(note.save, f"`{note.op}` saved {what} for backward here")
         else:
             made = f"`{note.op}` made a view of `{name}` here"
             saved = m.place(note.save, made if note.of_base else f"this view was made here by `{note.op}`")
-    return Hazard(note.kind, m.place(record.node, f"`{name}` is overwritten here"), saved, name)
+    place = m.place(record.node, f"`{name}` is overwritten here")
+    return Hazard(note.kind, place, saved, name, op=note.op, of_base=note.of_base, earlier=when)
 
 
 def _obstacles(m: Machine, record: WriteRecord) -> tuple[Obstacle, ...]:
