@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+from dataclasses import replace
+
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.rewrite.callers.definitions import definition_around
 from gradfix.rewrite.callers.handed_back import hand_back
+from gradfix.rewrite.grounds.places import place_of, root_of
 from gradfix.rewrite.views.plain_views import split_plainly
 from gradfix.rewrite.views.replays import replay_of
 from gradfix.rewrite.writes.flags import drop_flags
@@ -40,7 +45,12 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     else:
         first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
         first = first or (copy.applicability is Applicability.SAFE and _replays_often(write))
-        ways = (copy, *made) if first else (*made, copy)
+        if first:
+            ways = (copy, *made)
+        elif _changes_argument(source, write):
+            ways = (made[0], replace(copy, last_resort=False), *made[1:])
+        else:
+            ways = (*made, copy)
     if write.form is WriteForm.FOREIGN:
         return ways or made  # of the function that writes, this file has nothing to change
     if isinstance(made, Refusal) or (made and made[0].applicability is not Applicability.SAFE):
@@ -48,6 +58,14 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
         if handed is not None:
             ways = (handed, *ways) if handed.applicability is Applicability.SAFE else (*ways, handed)
     return ways or made
+
+
+def _changes_argument(source: Source, write: Write) -> bool:
+    """Whether the write reaches what a caller handed over: callers that this file doesn't have may count on it."""
+    place = place_of(write)
+    root = None if place is None else root_of(place)
+    definition = definition_around(source, root) if isinstance(root, ast.Name) else None
+    return definition is not None and isinstance(root, ast.Name) and definition.parameter(root.id) is not None
 
 
 def _replays_often(write: Write) -> bool:

@@ -360,3 +360,52 @@ def test_data_has_no_graph(checker: Checker) -> None:
     assert judged(checker, before, after, call).verdict is Verdict.FIXED
     only_in_larger_data = before.replace("y += x", "y = y + x.clamp(-3, 3)")
     assert judged(checker, before, only_in_larger_data, call).verdict is Verdict.REJECTED
+
+
+SEVERAL = """\
+import torch
+from torch import nn
+
+
+def norm_(x):
+    x /= x.norm(dim=-1, keepdim=True) + 1e-6
+    return x
+
+
+class Gate(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.a = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x, mask=None):
+        q, k = self.a(x).chunk(2, -1)
+        q *= 2
+        y = (q * k).softmax(-1)
+        if mask is not None:
+            y[mask] = 0
+        y /= y.sum(-1, keepdim=True)
+        return norm_(self.out(y))
+"""
+
+
+def test_fixes_of_several_hazards_and_of_a_helper_that_changes_its_argument(checker: Checker) -> None:
+    """The helper, called by itself, must still change what it is given: of its fixes the one that does is right.
+
+    The others are judged while its conflict is still there, in a text where a line is put in before another.
+    """
+    source = Source.from_text(str(PATH), SEVERAL)
+    rules = Rules(registry.builtin(), Policy())
+    (planned,) = run.plan(rules, [Loaded(str(PATH), source)], lambda path: ())
+    assert isinstance(planned, Plan)
+    proven = run.prove(rules, planned, checker, proven=False)
+    told = {source.line_text(source.position(r.finding.span.start).line).strip(): r for r in proven.results}
+    assert [(line, r.judgement and r.judgement.verdict) for line, r in told.items()] == [
+        ("x /= x.norm(dim=-1, keepdim=True) + 1e-6", Verdict.FIXED),
+        ("q *= 2", Verdict.FIXED),
+        ("y[mask] = 0", Verdict.FIXED),
+        ("y /= y.sum(-1, keepdim=True)", Verdict.FIXED),
+    ]
+    first = told["x /= x.norm(dim=-1, keepdim=True) + 1e-6"].fix
+    assert first is not None
+    assert first.title == "Let backward keep a copy of `x`"

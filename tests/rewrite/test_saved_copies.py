@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from programs import assert_cured, fixed
 
+from gradfix import engine, registry
 from gradfix.findings import Applicability
+from gradfix.source import Source
 
 pytest.importorskip("torch")
 
@@ -106,3 +108,16 @@ def test_a_call_of_something_unknown_asks_first() -> None:
     )
     assert fixed(text) == text
     assert "out = self.inner(h.clone())" in fixed(text, Applicability.UNSAFE)
+
+
+@pytest.mark.parametrize(("target", "kept"), [("v", True), ("w", False)])
+def test_a_copy_is_offered_beside_a_new_tensor_for_what_a_caller_handed_over(target: str, *, kept: bool) -> None:
+    text = (
+        f"def f(v):\n    w = v * 1\n    {target} /= {target}.norm()\n    return {target}\n\n\n"
+        "def g(x):\n    return f(x.sin())\n"
+    )
+    source = Source.from_text("f.py", "import torch\n\n\n" + text)
+    (result,) = engine.fix(source, registry.builtin(), engine.Policy()).applied
+    titles = [fix.title for fix in (result.fix, *result.alternatives) if fix is not None]
+    assert titles[0] == f"Write `{target} /= {target}.norm()` as an assignment of a new tensor"
+    assert (f"Let backward keep a copy of `{target}`" in titles) is kept

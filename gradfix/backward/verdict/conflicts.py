@@ -17,6 +17,7 @@ from gradfix.backward.verdict.endings import UncheckedError, still_raises
 from gradfix.backward.verdict.evidence import Subject
 from gradfix.backward.verdict.oracle import Failure
 from gradfix.findings import HazardKind
+from gradfix.source import Source
 
 SILENT = "silent-write"  # nothing raises because of it
 ANYWHERE = frozenset({HazardKind.DISCONNECTED, HazardKind.NON_SCALAR_BACKWARD})  # not the conflict of one write
@@ -37,8 +38,9 @@ class Lines:
     def of(cls, subject: Subject) -> Lines | None:
         """None when the changed lines can't be right: the others differ in number, too."""
         changed_before, changed_after = subject.changed_before, subject.changed_after
-        ours = [n for n in range(1, len(subject.before.splitlines()) + 1) if n not in changed_before]
-        theirs = [n for n in range(1, len(subject.after.splitlines()) + 1) if n not in changed_after]
+        before, after = (Source.from_text(subject.path, t).line_count for t in (subject.before, subject.after))
+        ours = [n for n in range(1, before + 1) if n not in changed_before]
+        theirs = [n for n in range(1, after + 1) if n not in changed_after]
         if len(ours) != len(theirs):
             return None
         origins = dict(zip(theirs, ours, strict=True))
