@@ -114,6 +114,8 @@ _OUTPUT = _group(
 _FORMAT = click.option("--output-format", type=click.Choice(FORMATS), default="full", help="[full]")
 _PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 
+_STATIC = _group(_FIXES, _RULES, _FORMAT, _OUTPUT, _EXITS, _FILES)  # of commands that run nothing and report
+
 
 @click.group(context_settings=CONTEXT)
 @click.version_option(__version__, "--version", message="gradfix %(version)s")
@@ -135,7 +137,7 @@ def command() -> None:
 @_OUTPUT
 @_EXITS
 @_FILES
-def apply(**given: Any) -> int:
+def apply(**given: object) -> int:
     """Fix files in place, with the backward check before and after.
 
     PATH is a file, a folder, or `-` for stdin (the fixed text goes to stdout).
@@ -147,13 +149,8 @@ def apply(**given: Any) -> int:
 
 @command.command(context_settings=CONTEXT)
 @_PATHS
-@_FIXES
-@_RULES
-@_FORMAT
-@_OUTPUT
-@_EXITS
-@_FILES
-def check(**given: Any) -> int:
+@_STATIC
+def check(**given: object) -> int:
     """Report what breaks backward. Executes nothing, writes nothing."""
     from gradfix.shell import check as work
 
@@ -162,13 +159,8 @@ def check(**given: Any) -> int:
 
 @command.command(context_settings=CONTEXT)
 @_PATHS
-@_FIXES
-@_RULES
-@_FORMAT
-@_OUTPUT
-@_EXITS
-@_FILES
-def diff(**given: Any) -> int:
+@_STATIC
+def diff(**given: object) -> int:
     """Print the patch that `apply --no-verify` would write. Executes nothing, writes nothing."""
     from gradfix.shell import apply as work
 
@@ -181,7 +173,7 @@ def diff(**given: Any) -> int:
 @_FIXES
 @_RULES
 @_FILES
-def quickfix(**given: Any) -> int:
+def quickfix(**given: object) -> int:
     """The fixes at one place, for editors: executes nothing, exits with 0 whether there are any or not.
 
     For an unsaved buffer on stdin: `gradfix quickfix -:LINE --stdin-filename FILE`.
@@ -196,7 +188,7 @@ def quickfix(**given: Any) -> int:
 @click.option("--all", "every", is_flag=True, help="The pages of all codemods.")
 @click.option("--output-format", type=click.Choice(["text", "json"]), default="text", help="[text]")
 @click.option("--codemods", multiple=True, metavar="DIR", help="Load your own codemods: runs the code in DIR.")
-def rule(**given: Any) -> int:
+def rule(**given: object) -> int:
     """The page of a codemod, by code or name."""
     from gradfix.shell import rule as work
 

@@ -34,8 +34,8 @@ _RANGE_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """One call of a builtin."""
+class NamedCall:
+    """One call of something by its name."""
 
     m: Machine
     state: State
@@ -59,7 +59,7 @@ def call(
 ) -> Value:
     """Call a builtin by its name; the result is unknown where nothing is known of it."""
     builtin = _BUILTINS.get(name)
-    return UNKNOWN if builtin is None else builtin(_Call(m, state, name, args, keywords, at))
+    return UNKNOWN if builtin is None else builtin(NamedCall(m, state, name, args, keywords, at))
 
 
 def number_from(m: Machine, state: State, name: str, args: Sequence[Value], at: ast.Call) -> Flows:
@@ -93,7 +93,7 @@ def dictionary(
     return state.container("dict", entries, default)
 
 
-def _range(call: _Call) -> Value:
+def _range(call: NamedCall) -> Value:
     args = call.args
     numbers = [value.value for value in args if isinstance(value, Const) and type(value.value) is int]
     if len(numbers) == len(args) and 1 <= len(numbers) <= 3 and 0 not in numbers[2:]:
@@ -103,7 +103,7 @@ def _range(call: _Call) -> Value:
     return call.state.container("list", Items((Number("int"),), False))
 
 
-def _length(call: _Call) -> Value:
+def _length(call: NamedCall) -> Value:
     value = call.first
     if isinstance(value, Const) and isinstance(value.value, (tuple, str, range)):
         return Const(len(value.value))
@@ -114,7 +114,7 @@ def _length(call: _Call) -> Value:
     return Number("int")
 
 
-def _number(call: _Call) -> Value:
+def _number(call: NamedCall) -> Value:
     """`float(…)`, `abs(…)` and the others that make a number of one, or of a tensor."""
     name, first = call.name, call.first
     tensor = tensor_of(first)
@@ -127,11 +127,11 @@ def _number(call: _Call) -> Value:
     return Number(kind, of_data, tensor, number_from(call.m, call.state, name, call.args, call.at))
 
 
-def _iterator(call: _Call) -> Value:
+def _iterator(call: NamedCall) -> Value:
     return iterators.iterator(call.m, call.state, call.name, call.args, call.at)
 
 
-def _super(call: _Call) -> Value:
+def _super(call: NamedCall) -> Value:
     for frame in call.m.scope.frames:
         receiver = call.state.variables.get((frame, "self"))
         if receiver is not None:
@@ -139,7 +139,7 @@ def _super(call: _Call) -> Value:
     return UNKNOWN
 
 
-def _reduction(call: _Call) -> Value:
+def _reduction(call: NamedCall) -> Value:
     """`sum`, `max` and `min`."""
     m, state, name, args = call.m, call.state, call.name, call.args
     values = list(args)
@@ -157,39 +157,39 @@ def _reduction(call: _Call) -> Value:
     return result
 
 
-def _dict(call: _Call) -> Value:
+def _dict(call: NamedCall) -> Value:
     return dictionary(call.m, call.state, call.args, call.keywords, call.at, None)
 
 
-def _dict_of_keys(call: _Call) -> Value:
+def _dict_of_keys(call: NamedCall) -> Value:
     if not call.args:
         return UNKNOWN
     value = call.args[1] if call.args[1:] else NONE
     return dictionaries.of_keys(call.state, call.iterated(call.first), value)
 
 
-def _as_given(call: _Call) -> Value:
+def _as_given(call: NamedCall) -> Value:
     return call.first
 
 
-def _isinstance(call: _Call) -> Value:
+def _isinstance(call: NamedCall) -> Value:
     if len(call.args) == 2 and isinstance(call.args[1], Symbol):
         return python_values.is_instance(call.first, call.args[1])
     return Number("bool")
 
 
-def _truth(call: _Call) -> Value:
+def _truth(call: NamedCall) -> Value:
     return Number("bool")
 
 
-def _getattr(call: _Call) -> Value:
+def _getattr(call: NamedCall) -> Value:
     name = call.args[1] if len(call.args) >= 2 else UNKNOWN
     if isinstance(name, Const) and isinstance(name.value, str):
         return objects.attribute(call.m, call.state, call.first, name.value, call.at)
     return UNKNOWN
 
 
-def _setattr(call: _Call) -> Value:
+def _setattr(call: NamedCall) -> Value:
     name = call.args[1] if len(call.args) == 3 else UNKNOWN
     if isinstance(name, Const) and isinstance(name.value, str):
         bindings.set_attribute(call.m, call.state, call.first, name.value, call.args[2], call.at)
@@ -197,7 +197,7 @@ def _setattr(call: _Call) -> Value:
     return UNKNOWN
 
 
-def _next(call: _Call) -> Value:
+def _next(call: NamedCall) -> Value:
     if isinstance(call.first, Suspended):
         items = call.iterated(call.first)
         return items.values[0] if items.values else UNKNOWN
@@ -205,7 +205,7 @@ def _next(call: _Call) -> Value:
     return UNKNOWN if element is None else element
 
 
-_BUILTINS: Mapping[str, Callable[[_Call], Value]] = {
+_BUILTINS: Mapping[str, Callable[[NamedCall], Value]] = {
     "range": _range,
     "len": _length,
     **dict.fromkeys(("float", "int", "bool", "round", "abs", "pow", "divmod"), _number),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from gradfix.analysis.domain import learned
 from gradfix.analysis.domain.machine import Machine
@@ -13,21 +12,10 @@ from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import PLAIN, Class, Instance, Number, Partial, Tensor, Value, tensors
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.interpreter import builtin_calls, classes, iterators, itertools_calls
+from gradfix.analysis.interpreter.builtin_calls import NamedCall
 from gradfix.analysis.operators import arrays
 
 _PLAIN = ("random.", "os.", "sys.", "time.", "logging.", "json.", "re.")  # they hand on no tensors
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One call of a function of a library."""
-
-    m: Machine
-    state: State
-    name: str
-    args: Sequence[Value]
-    keywords: Mapping[str, Value]
-    at: ast.Call
 
 
 def call(
@@ -36,7 +24,7 @@ def call(
     """Call something by its qualified name."""
     if name.startswith("builtins."):
         return builtin_calls.call(m, state, name.removeprefix("builtins."), args, keywords, at)
-    called = _Call(m, state, name, args, keywords, at)
+    called = NamedCall(m, state, name, args, keywords, at)
     function = _FUNCTIONS.get(name) or _PACKAGES.get(name.partition(".")[0])
     found = None if function is None else function(called)
     if found is None:
@@ -44,38 +32,38 @@ def call(
     return found
 
 
-def _math(call: _Call) -> Value:
+def _math(call: NamedCall) -> Value:
     of_data = any(tensors(value) or (isinstance(value, Number) and value.of_data) for value in call.args)
     flows = builtin_calls.number_from(call.m, call.state, call.name, call.args, call.at)
     return Number("float", of_data, flows=flows)
 
 
-def _itertools(call: _Call) -> Value | None:
+def _itertools(call: NamedCall) -> Value | None:
     short = call.name.removeprefix("itertools.")
     return itertools_calls.call(call.m, call.state, short, call.args, call.keywords, call.at)
 
 
-def _numpy(call: _Call) -> Value:
+def _numpy(call: NamedCall) -> Value:
     short = call.name.rpartition(".")[2]
     behind = cuts.through(call.m, call.state, short, call.args)
     computed = cuts.array(call.m, behind)
     return arrays.fresh(call.state, short, behind, call.at) or (computed if behind else PLAIN)
 
 
-def _deque(call: _Call) -> Value:
+def _deque(call: NamedCall) -> Value:
     return iterators.iterator(call.m, call.state, "list", call.args[:1], call.at)
 
 
-def _default_dict(call: _Call) -> Value:
+def _default_dict(call: NamedCall) -> Value:
     default = call.args[0] if call.args else None
     return builtin_calls.dictionary(call.m, call.state, call.args[1:], call.keywords, call.at, default)
 
 
-def _ordered_dict(call: _Call) -> Value:
+def _ordered_dict(call: NamedCall) -> Value:
     return builtin_calls.dictionary(call.m, call.state, call.args, call.keywords, call.at, None)
 
 
-def _namespace(call: _Call) -> Value | None:
+def _namespace(call: NamedCall) -> Value | None:
     if any(keyword.arg is None for keyword in call.at.keywords):
         return None
     made = Instance(None)
@@ -83,29 +71,29 @@ def _namespace(call: _Call) -> Value | None:
     return made
 
 
-def _named_tuple(call: _Call) -> Value | None:
+def _named_tuple(call: NamedCall) -> Value | None:
     info = classes.named_tuple(call.args, call.state)
     return None if info is None else Class(info, call.m.scope.frames)
 
 
-def _reduce(call: _Call) -> Value | None:
+def _reduce(call: NamedCall) -> Value | None:
     return iterators.reduced(call.m, call.state, call.args, call.at) if len(call.args) > 1 else None
 
 
-def _as_given(call: _Call) -> Value | None:
+def _as_given(call: NamedCall) -> Value | None:
     """Also for what takes a coroutine: it is played where it is made."""
     return call.args[0] if call.args else None
 
 
-def _gather(call: _Call) -> Value:
+def _gather(call: NamedCall) -> Value:
     return call.state.container("list", Items(tuple(call.args), True))
 
 
-def _partial(call: _Call) -> Value | None:
+def _partial(call: NamedCall) -> Value | None:
     return Partial(call.args[0], tuple(call.args[1:]), tuple(call.keywords.items())) if call.args else None
 
 
-def _copy(call: _Call) -> Value | None:
+def _copy(call: NamedCall) -> Value | None:
     if not call.args:
         return None
     if isinstance(call.args[0], Tensor):
@@ -115,8 +103,8 @@ def _copy(call: _Call) -> Value | None:
 
 
 # What they give; None where nothing is known of the call.
-_PACKAGES: Mapping[str, Callable[[_Call], Value | None]] = {"math": _math, "itertools": _itertools, "numpy": _numpy}
-_FUNCTIONS: Mapping[str, Callable[[_Call], Value | None]] = {
+_PACKAGES: Mapping[str, Callable[[NamedCall], Value | None]] = {"math": _math, "itertools": _itertools, "numpy": _numpy}
+_FUNCTIONS: Mapping[str, Callable[[NamedCall], Value | None]] = {
     "collections.deque": _deque,
     "collections.defaultdict": _default_dict,
     "collections.OrderedDict": _ordered_dict,

@@ -129,7 +129,7 @@ def error(raised: BaseException, subject: str) -> ErrorMessage:
         trace = trace.tb_next
     try:
         message = str(raised)
-    except BaseException:
+    except BaseException:  # its own `__str__` may do anything
         message = "(its message can't be read)"
     kind = type(raised)
     if isinstance(raised, SyntaxError) and line is None:

@@ -36,7 +36,6 @@ _STRENGTH: dict[type[cst.CSTNode], int] = {  # how tightly an operator binds, af
     cst.MatrixMultiply: 6,
     cst.Power: 8,
 }
-_UNARY = 7
 _AUGMENTED: dict[type[cst.BaseAugOp], type[cst.BaseBinaryOp]] = {
     cst.AddAssign: cst.Add,
     cst.SubtractAssign: cst.Subtract,
