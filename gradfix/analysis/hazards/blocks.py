@@ -59,13 +59,11 @@ class _Finder:
     def __init__(self, m: Machine, tree: ast.Module, describe: Describe) -> None:
         self._m = m
         self._parents = parents(tree)
-        self._bindings: dict[int, Bindings] = {}
         self._describe = describe
         self._records = {id(record.statement): record for record in m.notes.writes.values()}
 
     def _names(self, statement: ast.stmt) -> tuple[Names, Bindings]:
-        scope = self._parents.scope(statement)
-        bindings = self._bindings.setdefault(id(scope), Bindings(scope))
+        bindings = self._parents.bindings(statement)
         return Names(self._parents, bindings), bindings
 
     def creation(self, write: Write) -> ast.Assign | None:

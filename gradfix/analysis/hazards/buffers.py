@@ -88,7 +88,6 @@ class _Finder:
     def __init__(self, m: Machine, tree: ast.Module, describe: Describe) -> None:
         self._m = m
         self._parents = parents(tree)
-        self._bindings: dict[int, Bindings] = {}
         self._describe = describe
         self._writers: dict[Storage, list[WriteRecord]] = {}
         for record in m.notes.writes.values():
@@ -109,7 +108,7 @@ class _Finder:
 
     def buffer(self, loop: Loop, name: str) -> FilledBuffer:
         """The facts of the buffer `name` in `loop`."""
-        bindings = self._bindings_of(loop)
+        bindings = self._parents.bindings(loop)
         uses: list[_Use] = []
         refusal: str | None = None
         try:
@@ -168,10 +167,6 @@ class _Finder:
         if write.tensor.shape is None or None in picked or not all(ints):
             return None
         return (*(None for _ in ints), *write.tensor.shape)
-
-    def _bindings_of(self, loop: Loop) -> Bindings:
-        scope = self._parents.scope(loop)
-        return self._bindings.setdefault(id(scope), Bindings(scope))
 
     def _check_scope(self, loop: Loop, name: str, bindings: Bindings) -> None:
         """Nobody but the statements of this scope may see the variable, and only the loop's end may assign it."""

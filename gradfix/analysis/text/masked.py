@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gradfix.analysis.facts import IndexKind, MaskedWrite, Masking, ValueKind, Write, WriteForm
 from gradfix.analysis.text.alikes import ELEMENTWISE, is_made_floating, is_reduced, same_shape
-from gradfix.analysis.text.scopes import Bindings, parents
+from gradfix.analysis.text.scopes import parents
 
 _TESTS = frozenset({"isnan", "isinf", "isfinite", "abs"})
 _ALLOWED = (
@@ -73,7 +73,6 @@ class _Finder:
 
     def __init__(self, tree: ast.Module) -> None:
         self._parents = parents(tree)
-        self._bindings: dict[int, Bindings] = {}
 
     def follows(self, write: Write, other: Write) -> bool:
         """Whether the statement of `other` is the next one."""
@@ -100,13 +99,9 @@ class _Finder:
         target = _dump(write.target)
         reads = write.form is WriteForm.AUGMENTED_INDEX or any(_dump(place.value) == target for place in places)
         assert isinstance(write.target, ast.Name)
-        bindings = self._bindings_of(write.statement)
+        bindings = self._parents.bindings(write.statement)
         floating = is_made_floating(self._parents, bindings, write.statement, write.target)
         return MaskedWrite(write, mask, tuple(places), reads, floating)
-
-    def _bindings_of(self, statement: ast.stmt) -> Bindings:
-        scope = self._parents.scope(statement)
-        return self._bindings.setdefault(id(scope), Bindings(scope))
 
     def _fits(self, write: Write, mask: ast.expr) -> bool:
         """Whether the mask has the shape of the target."""
@@ -117,7 +112,7 @@ class _Finder:
 
     def _alike(self, write: Write, node: ast.expr) -> bool:
         statement = write.statement
-        return same_shape(self._parents, self._bindings_of(statement), statement, node, write.target)
+        return same_shape(self._parents, self._parents.bindings(statement), statement, node, write.target)
 
     def _is_elementwise(self, write: Write, value: ast.expr, places: list[ast.Subscript], *, steep: bool) -> bool:
         """Whether `value` is computed element by element; finds the tensors it starts from.
@@ -147,7 +142,7 @@ class _Finder:
         if facts is not None and facts.kind is ValueKind.NUMBER:
             return True
         single = facts is not None and facts.tensor is not None and facts.tensor.rank == 0
-        bindings = self._bindings_of(write.statement)
+        bindings = self._parents.bindings(write.statement)
         return not steep and (single or is_reduced(self._parents, bindings, write.statement, name))
 
 

@@ -41,6 +41,7 @@ class Parents:
     def __init__(self, tree: ast.AST) -> None:
         self._parents = parents_of(tree)
         self._indexed: dict[int, Block] = {}
+        self._bindings: dict[int, Bindings] = {}  # by id of the scope
 
     def of(self, node: ast.AST) -> ast.AST | None:
         """The node around `node`."""
@@ -59,6 +60,11 @@ class Parents:
         """The module, class, function or lambda that `node` stands in."""
         *_, scope = self.up(node)
         return scope
+
+    def bindings(self, node: ast.AST) -> Bindings:
+        """Where the names of the scope that `node` stands in are bound."""
+        scope = self.scope(node)
+        return self._bindings.setdefault(id(scope), Bindings(scope))
 
     def block(self, statement: ast.stmt) -> list[ast.stmt]:
         """The statements among which `statement` stands."""
