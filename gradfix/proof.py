@@ -117,7 +117,11 @@ class Proof:
     def _all(self, before: FixResult, after: FixResult) -> list[Told]:
         key = (before.edits, after.edits)
         if key not in self._told:
-            self._told[key] = list(self._judgements(before, after))
+            told = self._told[key] = []
+            for one in self._judgements(before, after):
+                told.append(one)
+                if one[1].verdict is Verdict.REJECTED:
+                    break  # whatever the others say
         return self._told[key]
 
     def _judgements(self, before: FixResult, after: FixResult) -> Iterator[Told]:
@@ -125,9 +129,11 @@ class Proof:
         from gradfix.backward.cases import Command
 
         concerned = _concerned_findings(before, after)
-        told = {case: self._of(case, before, after, concerned) for case in self._plan.cases}
-        yield from (("", judgement) for judgement in told.values())
-        observed = [judgement for case, judgement in told.items() if not isinstance(case, Command)]
+        observed: list[Judgement] = []
+        for case in self._plan.cases:
+            judgement = self._of(case, before, after, concerned)
+            observed += [judgement] if not isinstance(case, Command) else []
+            yield "", judgement
         if all(judgement.verdict in _SILENT for judgement in observed):
             yield from self._synthesised(before, after, concerned, observed)
 
