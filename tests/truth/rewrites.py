@@ -63,7 +63,7 @@ def rewrite(program: Program, policy: engine.Policy) -> Rewritten:
     except SyntaxError as error:
         made.problems.append(f"syntax error after the fix: {error}")
         return made
-    again = engine.fix(Source.from_text("program.py", text), codemods(), policy)
+    again = engine.fix(Source.from_text("program.py", text), codemods(), policy) if result.edits else result
     if again.edits:
         made.problems.append(f"a second run changes it again: {[r.finding.code for r in again.applied]}")
     return made
@@ -72,7 +72,7 @@ def rewrite(program: Program, policy: engine.Policy) -> Rewritten:
 def check(program: Program, policy: engine.Policy, feeds: Sequence[Feed] = FEEDS) -> Rewritten:
     """Rewrite, then run both; the problems say how they differ."""
     made = rewrite(program, policy)
-    befores = [running.run(program.text, program.leaves, fed) for fed in feeds]
+    befores = [_original(program, fed) for fed in feeds]
     made.before = next((run.kind for run in befores if run.kind is not None), "runs")
     if made.text == program.text or any("syntax" in problem for problem in made.problems):
         return made
@@ -80,6 +80,12 @@ def check(program: Program, policy: engine.Policy, feeds: Sequence[Feed] = FEEDS
     order = ("differs", "silent left", "still fails", "no oracle", "fixed", "equivalent", "skipped")
     made.outcome = min(outcomes, key=order.index)
     return made
+
+
+@lru_cache(maxsize=16)
+def _original(program: Program, fed: Feed, way: str = "plain") -> Run:
+    """A run of the program as it was made: the same under each policy."""
+    return running.run(program.text, program.leaves, fed, way)
 
 
 def policies(program: Program) -> tuple[engine.Policy, engine.Policy]:
@@ -98,13 +104,13 @@ def _compare(program: Program, made: Rewritten, fed: Feed, before: Run) -> str:
     if before.ran:
         return _differences(program, made, before, after, fed, "run")
     if after.kind is not None:
-        if after.kind == "other" and after.message == running.run(program.text, program.leaves, fed, "number").message:
+        if after.kind == "other" and after.message == _original(program, fed, "number").message:
             return "skipped"  # the original would have come to that, too
         if after.kind == "other":
             made.problems.append(f"{fed}: {before.kind} before, after the fix {after.message}")
             return "differs"
         return "still fails"
-    oracle = running.run(program.text, program.leaves, fed, "oracle")
+    oracle = _original(program, fed, "oracle")
     if oracle.ran:
         return _differences(program, made, oracle, after, fed, "oracle")
     return _numeric(program, made, fed)
@@ -208,7 +214,7 @@ def _short(tensor: torch.Tensor | None) -> str:
 
 def _numeric(program: Program, made: Rewritten, fed: Feed) -> str:
     """Errors of the forward pass: the loss as a function of its leaves in float64, where nothing stops gradients."""
-    base = running.run(program.text, program.leaves, fed, "number")
+    base = _original(program, fed, "number")
     loss = running.loss_of(base)
     if loss is None or base.kind is not None:
         return "no oracle"
