@@ -15,8 +15,8 @@ from pathlib import Path
 
 from gradfix import files, registry, run
 from gradfix.analysis.analyse import analyse
-from gradfix.engine import Policy
 from gradfix.errors import FileProblem
+from gradfix.policy import Policy
 from gradfix.prefilter import mentions_torch
 from gradfix.proof import Loaded, Rules
 from gradfix.source import Source

@@ -17,6 +17,7 @@ import torch
 
 from gradfix import edits, engine, registry
 from gradfix.findings import Severity
+from gradfix.policy import Policy
 from gradfix.source import Source
 
 PROGRAMS = {
@@ -100,7 +101,7 @@ def rewritten(text: str) -> str:
     """The program as gradfix writes it, harmless writes included."""
     source = Source.from_text("program.py", text)
     codemods = [codemod for codemod in registry.builtin() if codemod.code in ("GF202", "GF203", "GF204")]
-    result = engine.fix(source, codemods, engine.Policy(severity=Severity.INFO))
+    result = engine.fix(source, codemods, Policy(severity=Severity.INFO))
     assert result.applied, "nothing was rewritten"
     return edits.apply(text, result.edits)
 

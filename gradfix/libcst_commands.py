@@ -14,6 +14,7 @@ from gradfix import edits, engine, registry
 from gradfix.codemod import Codemod
 from gradfix.errors import FileProblem
 from gradfix.findings import Applicability
+from gradfix.policy import Policy
 from gradfix.source import Source
 
 
@@ -36,7 +37,7 @@ class GradfixCommand(CodemodCommand):
         text = tree.code
         try:
             source = Source.from_text(self.context.filename or "<stdin>", text)
-            result = engine.fix(source, [self.CODEMOD], engine.Policy(applicability=self._grade))
+            result = engine.fix(source, [self.CODEMOD], Policy(applicability=self._grade))
         except FileProblem as problem:
             raise SkipFile(str(problem)) from None
         if not result.edits:

@@ -12,9 +12,10 @@ from gradfix import attribution, engine
 from gradfix import edits as edit_sets
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
-from gradfix.engine import FixResult, Policy
+from gradfix.engine import FixResult
 from gradfix.files import Stamp
 from gradfix.findings import Exclusion, Identity, Judgement, Severity, Verdict
+from gradfix.policy import Policy
 from gradfix.results import Result
 from gradfix.shares import Own, share
 from gradfix.source import Source, Span

@@ -13,9 +13,9 @@ from gradfix import config as config_files
 from gradfix import files, registry, torch_tables
 from gradfix.config import Config
 from gradfix.config import DeclaredCall as DeclaredTable
-from gradfix.engine import Policy
 from gradfix.errors import FileProblem, UsageError
 from gradfix.findings import Applicability, Severity
+from gradfix.policy import Policy
 from gradfix.project import Project
 from gradfix.proof import Loaded, Rules
 from gradfix.run import Input
