@@ -2,8 +2,8 @@
 
 ## What it does
 Finds `torch.mul(a, b, out=y)` where an operand or `y` certainly requires grad, and assigns the result instead. What
-merely may require grad isn't found: such code would have raised the first time that it does. With gradients off it
-finds what overwrites a value that backward needs.
+merely may require grad isn't found: such code would have raised the first time that it does. Where torch lets the call
+pass (gradients are off, or nothing it takes needs them), it finds what overwrites a value that backward needs.
 
 ## Why does backward fail?
 Functions with `out=` have no derivative. With gradients on, torch raises as soon as something that requires grad comes
@@ -62,9 +62,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
+from gradfix.analysis.facts import ModuleFacts, Write, WriteForm
 from gradfix.codemod import codemod
-from gradfix.findings import Applicability, Finding, HazardKind
+from gradfix.findings import Applicability, Finding
 from gradfix.rewrite import assign_result
 from gradfix.source import Source
 
@@ -76,7 +76,7 @@ from ._writes import findings_of
     "out-argument",
     since="0.2",
     applicability=Applicability.SAFE,
-    symptom="functions with out=... arguments don't support automatic differentiation",
+    symptom="functions with out=... arguments don't support automatic differentiation|modified by an inplace operation",
     needles=("out",),
 )
 def out_argument(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
@@ -91,7 +91,5 @@ def out_argument(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
 
 
 def _breaks(write: Write) -> bool:
-    """Whether torch refuses the write, or lets it overwrite what was saved since gradients are off."""
-    refused = any(hazard.kind is HazardKind.OUT_WRITTEN for hazard in write.hazards)
-    unseen = any(o.kind is ObstacleKind.GRADIENTS_OFF and o.certain for o in write.obstacles)
-    return refused or (write.form is WriteForm.OUT and bool(write.hazards) and unseen)
+    """Whether torch refuses the write, or lets it overwrite what was saved: gradients are off, or not needed here."""
+    return write.form is WriteForm.OUT and bool(write.hazards)

@@ -16,7 +16,7 @@ from gradfix.rewrite.writes.flags import drop_flags
 from gradfix.rewrite.writes.parameter_copies import copy_parameter
 from gradfix.rewrite.writes.rebind import rebind
 from gradfix.rewrite.writes.saved_copies import copy_saved
-from gradfix.rewrite.writes.updates import update_quietly
+from gradfix.rewrite.writes.updates import update_quietly, update_unread
 from gradfix.rewrite.writes.working_copies import WORKING_COPY, work_on_copy
 from gradfix.source import Source
 
@@ -38,6 +38,9 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
         return (flags,)
     made = rebind(source, write, spelling)
     copy = split_plainly(source, write, spelling) or work_on_copy(source, write) or copy_saved(source, write, spelling)
+    unread = update_unread(source, write, spelling) if copy is None else None
+    if unread is not None:
+        return (unread,)
     if isinstance(made, Refusal) or not made:
         ways = tuple(c for c in (copy, copy_parameter(source, write)) if c is not None)
     elif copy is None:

@@ -209,6 +209,14 @@ def test_a_written_leaf_is_fed_as_its_product_with_one(judge: Judge, leaf: str, 
     assert judgement.oracle == "the original with leaves fed as `leaf * 1`"
 
 
+def test_a_program_that_uses_the_gradient_of_a_written_leaf(judge: Judge) -> None:
+    text = "x = torch.randn(3, requires_grad=True)\nx *= 2\n(x * x).sum().backward()\nprint(x.grad.norm())\n"
+    kept = ("x *= 2\n(x * x)", "y = x * 2\n(y * y)")
+    assert judge(text, *kept).verdict is Verdict.FIXED
+    broken = "y = x * 2\n(y * y).sum().backward()\nprint(x.grad.size(5)"
+    assert judge(text, text[text.index("x *=") :].removesuffix(")\n"), broken).verdict is Verdict.REJECTED
+
+
 WRITTEN_PARAMETER = """\
 class Padded(torch.nn.Module):
     def __init__(self):

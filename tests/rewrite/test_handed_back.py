@@ -173,3 +173,47 @@ def test_others_may_call_a_public_function_of_a_library() -> None:
     private = library.replace("f(v)", "_f(v)").replace("f(h)", "_f(h)")
     assert "    h = _f(h)\n" in fixed(private)
     assert "    h = _f(h)\n" not in fixed(private + '\n\n__all__ = ["_f"]\n')
+
+
+HOOKED = """\
+import torch
+import torch.nn as nn
+
+
+def damped(by):
+    def hook(module, inputs, output):
+        output *= by
+
+    return hook
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+        self.gate = nn.Sigmoid()
+        self.gate.register_forward_hook(self._shift)
+
+    def _shift(self, module, inputs, output):
+        output.add_(1)
+
+    def forward(self, x):
+        return self.gate(self.body(x))
+
+
+net = Net()
+net.body[1].register_forward_hook(damped(0.9))
+loss = net(torch.randn(2, 3)).pow(2).mean()
+show(loss)
+loss.backward()
+"""
+
+
+def test_forward_hooks_return_the_result_they_change() -> None:
+    made = assert_cured(HOOKED, MODIFIED)
+    assert "        output = output * by\n        return output\n" in made
+    assert "        output = output.add(1)\n        return output\n" in made
+
+
+def test_a_hook_that_is_called_elsewhere_too_stays() -> None:
+    assert "output.add(1)" not in fixed(HOOKED + "net._shift(None, None, torch.ones(1))\n", Applicability.UNSAFE)

@@ -7,7 +7,7 @@ from programs import assert_cured, fixed, run
 
 from gradfix.findings import Applicability
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 HEAD = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
 LEAF = "x = torch.randn(3, 3, requires_grad=True)\n"
@@ -110,6 +110,24 @@ def test_an_update_of_parameters_in_a_loop() -> None:
     made = fixed(text)
     assert "    with torch.no_grad():\n        p.sub_(0.1 * p.grad)\n" in made
     assert run(made).error is None
+
+
+def test_parameters_that_only_the_module_reads_afterwards_change_in_place_when_asked() -> None:
+    text = (
+        "import torch\nimport torch.nn as nn\n\nteacher, net = nn.Linear(2, 1), nn.Linear(2, 1)\n\n\n"
+        "def follow(rate):\n    for t, p in zip(teacher.parameters(), net.parameters()):\n"
+        "        t.mul_(1 - rate).add_(p, alpha=rate)\n\n\n"
+        "follow(0.5)\nfor w in net.parameters():\n    w *= 2\nshow(teacher.weight)\n"
+        "(net(torch.ones(1, 2)) - teacher(torch.ones(1, 2))).sum().backward()\n"
+    )
+    assert "leaf Variable" in (run(text).error or "")
+    assert fixed(text) == text
+    made = fixed(text, Applicability.UNSAFE)
+    assert "        with torch.no_grad():\n            t.mul_(1 - rate).add_(p, alpha=rate)\n" in made
+    assert "    with torch.no_grad():\n        w *= 2\n" in made
+    ran = run(made)
+    assert ran.error is None
+    assert not torch.equal(ran.shown[0], run(made.replace("follow(0.5)\n", "")).shown[0])  # type: ignore[arg-type]  # tensors
 
 
 def test_a_parameter_of_a_module_gets_a_local_copy_when_asked() -> None:

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Sequence
 
-from gradfix.analysis.domain.values import UNKNOWN, Choice, Const, Container, Number, Tensor, Value
+from gradfix.analysis.domain.values import UNKNOWN, Bounds, Choice, Const, Container, Number, Tensor, Value
 from gradfix.analysis.facts import IndexItem, IndexKind
 
 Shape = tuple[int | None, ...]
@@ -54,6 +54,8 @@ def _several(node: ast.expr, index: Value, parts: Parts) -> IndexItem | None:
 def _item(node: ast.expr, value: Value) -> IndexItem:
     if isinstance(node, ast.Slice):
         return IndexItem(IndexKind.SLICE, node)
+    if isinstance(value, Bounds):
+        return IndexItem(IndexKind.UNKNOWN, node, takes_view=True)
     kind, constant, rank = _kind(value)
     if isinstance(node, ast.List) and all(_constant(part) is not None for part in node.elts):
         rank = 1

@@ -322,8 +322,15 @@ PLAIN = Unknown(plain=True)
 NONE = Const(None)
 DEVICE = Symbol("device")  # some torch.device
 
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A slice as a value: `slice(1, None)`, or what the object's own `__getitem__` is given for `obj[1:]`."""
+
+
 Value = (
     Tensor
+    | Bounds
     | Const
     | Number
     | Array

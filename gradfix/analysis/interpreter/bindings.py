@@ -42,6 +42,8 @@ def set_attribute(m: Machine, state: State, owner: Value, name: str, value: Valu
     for option in options(owner):
         if isinstance(option, Tensor) and name == "requires_grad":
             ask_grad(state, option, value, at)
+        elif isinstance(option, Instance) and (setter := option.info and option.info.method(f"{name}.setter")):
+            m.call_function(state, m.defined.bound(setter, option), [value], {}, at)
         elif isinstance(option, (Instance, Tensor)):
             if isinstance(option, Instance):
                 classes.add_layer(state, option, name, value)

@@ -13,6 +13,7 @@ from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
     NONE,
     UNKNOWN,
+    Bounds,
     Const,
     Container,
     Flows,
@@ -205,8 +206,13 @@ def _next(call: NamedCall) -> Value:
     return UNKNOWN if element is None else element
 
 
+def _slice(call: NamedCall) -> Value:
+    return Bounds()
+
+
 _BUILTINS: Mapping[str, Callable[[NamedCall], Value]] = {
     "range": _range,
+    "slice": _slice,
     "len": _length,
     **dict.fromkeys(("float", "int", "bool", "round", "abs", "pow", "divmod"), _number),
     **dict.fromkeys("enumerate zip reversed sorted list tuple set iter map filter".split(), _iterator),

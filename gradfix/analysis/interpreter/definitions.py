@@ -91,21 +91,26 @@ def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
             bases.append(value.name)
     info = ClassInfo(node, qualified(m, node.name), tuple(bases), {})
     for statement in node.body:
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and not _only_stores(statement):
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
             method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", info)
-            info.methods[statement.name] = method
+            info.methods[statement.name + _stored_by(statement)] = method
             m.defined.functions[method] = (m.scope.frames, info)
             closed = m.defined.closed[method] = _closed(m, state, method)
             decorated = _decorated(m, state, closed, statement.decorator_list)
             if decorated is not closed:
                 m.defined.decorated[method] = decorated
+        elif isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Name):
+            again = info.methods.get(statement.value.id)  # `__rmul__ = __mul__`
+            names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+            info.methods.update(dict.fromkeys(names, again) if again is not None else {})
     _run_body(m, state, info)
     return Class(info, m.scope.frames)
 
 
-def _only_stores(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """`@h.setter`, `@h.deleter`: the name stays that of what reads the property."""
-    return any(isinstance(d, ast.Attribute) and d.attr in ("setter", "deleter") for d in method.decorator_list)
+def _stored_by(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """What `@h.setter` and `@h.deleter` put behind the name, which stays that of what reads the property."""
+    kinds = [d.attr for d in method.decorator_list if isinstance(d, ast.Attribute) and d.attr in ("setter", "deleter")]
+    return f".{kinds[0]}" if kinds else ""
 
 
 def _run_body(m: Machine, state: State, info: ClassInfo) -> None:

@@ -20,6 +20,7 @@ from gradfix.analysis.domain.values import (
     NONE,
     UNKNOWN,
     Array,
+    Bounds,
     Choice,
     Const,
     Container,
@@ -36,7 +37,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.hazards import cuts, handed
 from gradfix.analysis.hazards.reads import read
-from gradfix.analysis.interpreter import bindings, calls, comprehensions
+from gradfix.analysis.interpreter import bindings, calls, comprehensions, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects, operators
 from gradfix.analysis.text.parameters import defaults_of
@@ -136,6 +137,8 @@ def _owner(m: Machine, state: State, node: ast.expr) -> Value:
 
 def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Value:
     """`left symbol right`, out of place."""
+    if (made := protocols.binary(m, state, symbol, left, right, at)) is not None:
+        return made
     operands = all_tensors((left, right))
     if not operands:
         plain = _plain_binary(m, state, symbol, left, right)
@@ -188,6 +191,8 @@ def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
         return Number("bool", of_data) if truth is None else Const(not truth)
     if isinstance(node.op, ast.UAdd):
         return value
+    if (made := protocols.unary(m, state, symbol_of(node.op), value, node)) is not None:
+        return made
     tensor = tensor_of(value)
     if tensor is not None:
         graph = graph_node(state, "neg", (tensor,), node) if isinstance(node.op, ast.USub) else None
@@ -331,6 +336,13 @@ def _yield_from(m: Machine, state: State, node: ast.YieldFrom) -> Value:
     return UNKNOWN
 
 
+def _slice(m: Machine, state: State, node: ast.Slice) -> Value:
+    for part in (node.lower, node.upper, node.step):
+        if part is not None:
+            evaluate(m, state, part)
+    return Bounds()
+
+
 def _text(m: Machine, state: State, node: ast.JoinedStr) -> Value:
     for part in node.values:
         if isinstance(part, ast.FormattedValue):
@@ -364,5 +376,6 @@ _HANDLERS: dict[type[ast.AST], Handler] = {
     ast.Starred: _await,  # type: ignore[dict-item]
     ast.YieldFrom: _yield_from,  # type: ignore[dict-item]
     ast.Yield: _yield,  # type: ignore[dict-item]
+    ast.Slice: _slice,  # type: ignore[dict-item]
     ast.JoinedStr: _text,  # type: ignore[dict-item]
 }

@@ -40,7 +40,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import IndexItem, IndexKind, Tracked
 from gradfix.analysis.hazards import cuts
-from gradfix.analysis.interpreter import classes
+from gradfix.analysis.interpreter import classes, protocols
 from gradfix.torch_ops import ViewKind
 
 _REPEATED = 64  # items of `[y] * n` that are told apart
@@ -97,6 +97,8 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
     if isinstance(base, Instance) and (held := classes.items_of(state, base)) is not None:
         position = held.position(m.look(state, node.slice))
         return UNKNOWN if position is None else held.values[position]
+    if isinstance(base, Instance) and base.info is not None and base.info.method("__getitem__") is not None:
+        return protocols.special(m, state, base, "__getitem__", [m.look(state, node.slice)], node) or UNKNOWN
     if isinstance(base, Container):
         return _container_item(m, state, base, node)
     if isinstance(base, Const) and isinstance(base.value, (tuple, list)):
@@ -198,6 +200,9 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
     if isinstance(value, Suspended):
         return m.collected(state, value)
     if isinstance(value, Instance):
+        own = protocols.iterator(m, state, value, node)
+        if own is not value:
+            return iterated(m, state, own, node)
         return classes.items_of(state, value) or Items((UNKNOWN,), False)
     if isinstance(value, Container):
         held = state.items.get(value)

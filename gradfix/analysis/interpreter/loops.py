@@ -13,7 +13,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, at_most_twice
 from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Number, Suspended, Value
 from gradfix.analysis.facts import ConditionKind
-from gradfix.analysis.interpreter import bindings, conditions, generators
+from gradfix.analysis.interpreter import bindings, conditions, generators, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.expressions import evaluate
 
@@ -29,7 +29,7 @@ def _is_int(value: Value) -> bool:
 
 def run_for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
     """Run a `for`."""
-    iterable = evaluate(m, state, node.iter)
+    iterable = protocols.iterator(m, state, evaluate(m, state, node.iter), node.iter)
     if isinstance(iterable, Suspended):
         return generators.loop(m, state, node, iterable)
     items = item_access.iterated(m, state, iterable, node.iter)

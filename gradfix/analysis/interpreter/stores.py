@@ -29,7 +29,7 @@ from gradfix.analysis.hazards import swaps
 from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write, written_by
-from gradfix.analysis.interpreter import bindings
+from gradfix.analysis.interpreter import bindings, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.expressions import binary, evaluate, symbol_of
 from gradfix.analysis.operators import arrays, operators
@@ -62,10 +62,14 @@ def assign(m: Machine, state: State, target: ast.expr, value: Value, expression:
         for i, part in enumerate(target.elts):
             inner = items.values[i] if exact else items.element()
             assign(m, state, part, UNKNOWN if inner is None else inner, None)
-    elif isinstance(target, ast.Attribute) and target.attr == "data":
+    elif isinstance(target, ast.Attribute) and target.attr == "data" and not _is_object(m, state, target.value):
         _assign_data(m, state, target, value)
     else:
         bindings.bind(m, state, target, value)
+
+
+def _is_object(m: Machine, state: State, owner: ast.expr) -> bool:
+    return isinstance(m.look(state, owner), Instance)
 
 
 def _assign_data(m: Machine, state: State, target: ast.Attribute, value: Value) -> None:
@@ -84,6 +88,8 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
     for option in options(base):
         if isinstance(option, Container):
             store_item(m, state, option, target.slice, value)
+        elif isinstance(option, Instance):
+            protocols.special(m, state, option, "__setitem__", [m.look(state, target.slice), value], target)
         elif isinstance(option, Array):
             arrays.store(m, state, option, items, target.value, value, expression)
         elif isinstance(option, Tensor):
@@ -134,10 +140,14 @@ def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor)
             if held is not None:
                 state.variables[frame, target.id] = _replaced(held, old, new)
                 return
+    elif isinstance(target, ast.Attribute) and old.silent:
+        _rebind_base(m, state, target, new)
     elif isinstance(target, ast.Attribute):
         owner = m.look(state, target.value)
         for option in options(owner):
-            if isinstance(option, (Instance, Tensor)) and target.attr in (state.attributes.get(option) or {}):
+            if isinstance(option, Instance) and option.info and option.info.method(f"{target.attr}.setter"):
+                bindings.set_attribute(m, state, option, target.attr, new, target)
+            elif isinstance(option, (Instance, Tensor)) and target.attr in (state.attributes.get(option) or {}):
                 slots = state.attributes_of(option)
                 slots[target.attr] = _replaced(slots[target.attr], old, new)
     elif isinstance(target, ast.Subscript):
@@ -200,6 +210,9 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
     value = evaluate(m, state, node.value)
     m.notes.add_operand(node, node.value, value)
     target = tensor_of(current)
+    if isinstance(current, Instance) and (own := protocols.augmented(m, state, symbol, current, value, node)):
+        bindings.bind(m, state, node.target, own)
+        return
     if isinstance(current, Array) and current.memory is not None:
         arrays.store(m, state, current, (), node.target, value, node.value)
         return
@@ -263,6 +276,8 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
             site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
             fresh = _write_arithmetic(m, state, site, element, value, symbol)
             rebind(m, state, target, element, fresh)
+        elif isinstance(option, Instance):
+            _augmented_own_item(m, state, node, option, target, symbol, value)
         elif isinstance(option, Array):
             arrays.store(m, state, option, items, target.value, value, node.value)
         elif isinstance(option, Tensor):
@@ -273,6 +288,23 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
             item_access.indexed(m, state, option, items, target)  # reading the part keeps a mask or an index
             fresh = _write_arithmetic(m, state, site, option, value, symbol)
             rebind(m, state, target.value, option, fresh)
+
+
+def _augmented_own_item(
+    m: Machine, state: State, node: ast.AugAssign, owner: Instance, target: ast.Subscript, symbol: str, value: Value
+) -> None:
+    """`owner[i] op= value`: read by the object's `__getitem__`, written if that gave a tensor, put back."""
+    key = m.look(state, target.slice)
+    current = protocols.special(m, state, owner, "__getitem__", [key], target)
+    if current is None:
+        return
+    element = tensor_of(current)
+    if element is None:
+        made = binary(m, state, symbol, current, value, node)
+    else:
+        site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
+        made = _write_arithmetic(m, state, site, element, value, symbol)
+    protocols.special(m, state, owner, "__setitem__", [key, made], target)
 
 
 def note_read(m: Machine, state: State, value: Value, node: ast.expr) -> None:

@@ -10,6 +10,7 @@ from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Instance, Layer, Unknown, Value
+from gradfix.analysis.hazards.reads import read
 
 Module = Instance | Layer | Container
 _SLOTS = {"register_forward_pre_hook": "<before forward>", "register_forward_hook": "<after forward>"}
@@ -73,11 +74,17 @@ def around(
     if slots is None or slots.keys().isdisjoint(_EVERY):
         return forward(args)
     for hook in _registered(m, state, owner, _BEFORE, at):
-        args = _taken(state, _run(m, state, hook, [owner, state.tuple_of(args)]), args)
+        made = _run(m, state, hook, [owner, state.tuple_of(args)])
+        for value, part in zip(args, at.args, strict=False) if made in (NONE, UNKNOWN) else ():
+            read(m, state, value, part, m.spelling(part))
+        args = _taken(state, made, args)
     result = forward(args)
     for hook in _registered(m, state, owner, _AFTER, at):
         made = _run(m, state, hook, [owner, state.tuple_of(args), result])
-        result = result if made in (NONE, UNKNOWN) else made
+        if made not in (NONE, UNKNOWN):
+            result = made
+        else:
+            read(m, state, result, at, m.spelling(at))
     return result
 
 
@@ -113,7 +120,8 @@ def _place(m: Machine, at: ast.Call, slot: str, number: int) -> ast.Call:
     key = (id(at), slot, number)
     if key not in m.notes.hook_calls:
         m.notes.owners.append(at)
-        m.notes.hook_calls[key] = ast.copy_location(ast.Call(at.func, [], []), at)
+        given = [at.func, ast.copy_location(ast.Tuple(at.args, ast.Load()), at), at]
+        m.notes.hook_calls[key] = ast.copy_location(ast.Call(at.func, given, []), at)
     return m.notes.hook_calls[key]
 
 

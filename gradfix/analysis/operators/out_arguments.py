@@ -38,7 +38,11 @@ def write_out(
     level = strongest([tracked(state, t) for t in taken])
     if level is Tracked.MAYBE and state.grad is Tracked.YES:
         _settle(state, taken)
+    grad = state.grad
+    if level is not Tracked.YES:
+        state.grad = Tracked.NO  # what runs records nothing, so it keeps nothing for backward
     result = operators.apply(m, state, *operators.bind(state, op, args, others), node)
+    state.grad = grad
     expression = next(keyword.value for keyword in node.keywords if keyword.arg == "out")
     target.known = True
     site = Site(WriteForm.OUT, node, expression, method=outputs.short_name(op))

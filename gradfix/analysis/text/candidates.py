@@ -17,6 +17,11 @@ from gradfix.analysis.summaries import Imports
 from gradfix.analysis.text.survey import FUNCTIONS, Scope, Survey, survey
 
 _BUILTINS = frozenset(dir(builtins))
+_ARITHMETIC = "add sub mul truediv floordiv mod pow matmul lshift rshift or xor and".split()
+OPERATOR_METHODS = frozenset(
+    f"__{name}__"
+    for name in ("getitem", "setitem", "iter", "neg", "invert", *(p + a for p in ("", "r", "i") for a in _ARITHMETIC))
+)
 _WRITES, _CALLS, _HOLDS = 1, 2, 4  # meets a write; calls a value; may hold something that writes when called
 _EVERY = _WRITES | _CALLS | _HOLDS
 _CALLED = _HOLDS | 8  # of what is held, only whether it writes when it is called
@@ -113,6 +118,7 @@ class _Names:
     def __init__(self, found: Survey) -> None:
         self._functions: dict[str, list[Scope]] = {}
         self._classes: dict[str, list[_Class]] = {}
+        self._methods_defined: set[str] = set()
         self._held: dict[str, list[Scope]] = {}  # variables of the module -> the statements about them
         self._stored, self._stored_attributes = found.stored, found.stored_attributes
         for scope in found.scopes:
@@ -130,6 +136,7 @@ class _Names:
             if scope.parent is not None and isinstance(scope.parent.node, ast.ClassDef):
                 owner = next(c for c in self._classes[scope.parent.node.name] if c.scope is scope.parent)
                 owner.methods[node.name] = scope
+                self._methods_defined.add(node.name)
         elif scope.parent is None:
             for name in scope.names:
                 self._held.setdefault(name, []).append(scope)
@@ -179,6 +186,9 @@ class _Names:
         for called in ("forward", "__call__"):
             for method in self._methods(name, called):
                 yield method, _CALLED
+        for operator in OPERATOR_METHODS & self._methods_defined:  # run where no name tells: `a[i] = v`, `a += b`
+            for method in self._methods(name, operator):
+                yield method, _EVERY
 
     def _methods(self, owner: str, name: str) -> Iterable[Scope]:
         """A method of a class as its objects know it; of several classes of that name, of any."""

@@ -66,6 +66,33 @@ def calls_of(source: Source, definition: Definition, followed: Sequence[ast.Call
     return None if None in calls else [call for call in calls if call is not None]
 
 
+def is_forward_hook(source: Source, definition: Definition) -> bool:
+    """Whether modules alone call it, after their forward: whatever it returns takes the place of their result."""
+    tree, name = names.tree_of(source), definition.node.name
+    if definition.is_method:
+        mentions: list[ast.expr] = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == name]
+    else:
+        mentions = [mention.node for mention in mentions_of(tree, name)]
+    uses = [path_to(tree, mention) for mention in mentions]
+    made_by = definition.owner if isinstance(definition.owner, ast.FunctionDef) else None
+    if made_by is not None and all(isinstance(around[0], ast.Return) for around in uses):  # a function that makes hooks
+        makers = list(mentions_of(tree, made_by.name))
+        uses = [maker.around[1:] for maker in makers if getattr(maker.around[0], "func", None) is maker.node]
+        if len(uses) < len(makers):
+            return False
+    return bool(uses) and all(_is_registered(around[0]) for around in uses)
+
+
+def _is_registered(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "register_forward_hook"
+        and len(node.args) == 1
+        and not node.keywords
+    )
+
+
 def is_private(source: Source, definition: Definition) -> bool:
     """Whether nothing outside of the file calls it: it is named so, nested, or the file is a program."""
     tree, name = names.tree_of(source), definition.node.name

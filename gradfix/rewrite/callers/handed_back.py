@@ -12,7 +12,7 @@ from gradfix.edits import Edit, normalise
 from gradfix.errors import EditError
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.callers.call_sites import CallSite, call_site, edits_of_call, takes_flat
-from gradfix.rewrite.callers.definitions import Definition, calls_of, definition_around, is_private
+from gradfix.rewrite.callers.definitions import Definition, calls_of, definition_around, is_forward_hook, is_private
 from gradfix.rewrite.callers.returns import Returned, binds_only_in_place, edits_of_returns, returned_by
 from gradfix.rewrite.grounds.places import place_of
 from gradfix.rewrite.writes.rebind import rebind
@@ -48,12 +48,15 @@ def hand_back(source: Source, write: Write, spelling: Spelling) -> Rewrite | Non
     if not write.hazards or not isinstance(place, ast.Name) or any(h.kind in OF_LEAVES for h in write.hazards):
         return None
     definition = definition_around(source, place) if write.calls else None
-    handings = None if definition is None else _handings(source, definition, place.id, write)
+    handings = None
+    if definition is not None:
+        handings = _by_modules(source, definition, place.id, write) or _handings(source, definition, place.id, write)
     if handings is None or definition is None:
         return None
     edits = _edits_of_handing(source, handings, spelling)
     left = tuple(o for o in write.obstacles if not _is_settled(source, o, handings, write.calls))
-    made = rebind(source, replace(write, obstacles=left), spelling)
+    handed_on = not handings[0].returned.is_itself
+    made = rebind(source, replace(write, obstacles=left, handed_on=handed_on), spelling)
     if edits is None or isinstance(made, Refusal) or not made:
         return None
     private = all(is_private(source, handing.definition) for handing in handings)
@@ -64,6 +67,17 @@ def hand_back(source: Source, write: Write, spelling: Spelling) -> Rewrite | Non
         partial(_build, rewrites=made, edits=edits),
         HANDED_BACK,
     )
+
+
+def _by_modules(source: Source, definition: Definition, parameter: str, write: Write) -> tuple[_Handing, ...] | None:
+    """A forward hook that writes to the result it is given: modules take what it returns instead."""
+    returned = returned_by(definition, parameter)
+    given = [argument.arg for argument in definition.parameters[definition.is_method :]]
+    if returned is None or not returned.nothing or given[2:] != [parameter]:
+        return None
+    if not is_forward_hook(source, definition):
+        return None
+    return (_Handing(definition, parameter, returned, (), binds_only_in_place(definition, parameter, write.statement)),)
 
 
 def _handings(source: Source, definition: Definition, parameter: str, write: Write) -> tuple[_Handing, ...] | None:

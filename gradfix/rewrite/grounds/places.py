@@ -6,6 +6,7 @@ import ast
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import Write, WriteForm
+from gradfix.analysis.text.targets import is_view_attribute
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_container_item, is_place
@@ -23,7 +24,9 @@ def place_of(write: Write) -> ast.expr | None:
     if writes_through_view(write):
         while (base := view_base(place)) is not None:
             place = root_of(base)
-    return place if is_place(place) and not _is_view_attribute(place) else None
+    if write.holder is not None and isinstance(place, ast.Attribute) and is_view_attribute(place):
+        return None
+    return place if is_place(place) else None
 
 
 def writes_through_view(write: Write) -> bool:
@@ -31,6 +34,8 @@ def writes_through_view(write: Write) -> bool:
     root = root_of(write.target)
     if isinstance(root, ast.Subscript) and (write.holder is None or write.form is WriteForm.AUGMENTED):
         return False  # `ys[0] += v` of a tensor would be an augmented index
+    if isinstance(root, ast.Attribute) and write.holder is None:
+        return False  # `field.data` of an object that isn't a tensor
     return view_base(root) is not None
 
 
@@ -52,16 +57,12 @@ def view_base(expression: ast.expr) -> ast.expr | None:
         return None if is_container_item(expression) else expression.value
     if isinstance(expression, ast.Call) and isinstance(expression.func, ast.Attribute):
         return expression.func.value if _is_view_method(expression.func.attr) else None
-    return expression.value if _is_view_attribute(expression) else None  # type: ignore[attr-defined]  # an attribute
+    return expression.value if isinstance(expression, ast.Attribute) and is_view_attribute(expression) else None
 
 
 def _is_view_method(name: str) -> bool:
     operator = torch_ops.method(name)
     return operator is not None and operator.view in (ViewKind.VIEW, ViewKind.MAYBE)
-
-
-def _is_view_attribute(expression: ast.expr) -> bool:
-    return isinstance(expression, ast.Attribute) and torch_ops.attribute(expression.attr) is not None
 
 
 def inner_link(target: ast.expr) -> ast.expr | None:

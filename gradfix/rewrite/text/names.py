@@ -127,6 +127,22 @@ def is_dead_after(source: Source, statement: ast.stmt, name: str) -> bool:
     return True
 
 
+def is_mentioned_after(source: Source, statement: ast.stmt, place: ast.Name) -> bool:
+    """Whether `place` is mentioned below `statement`, or in a next round that doesn't bind it anew."""
+    scope, end = _scope_of(_tree(source.text), statement), (statement.end_lineno or 0, statement.end_col_offset or 0)
+    loops = [node for node in ast.walk(scope) if isinstance(node, _LOOPS)]
+    around = [loop for loop in loops if _spans(loop, statement)]
+    binding = [loop for loop in loops if not isinstance(loop, ast.While) and _is_mentioned(loop.target, place.id)]
+    later = (loop for loop in binding if loop not in around)
+    own = {id(node) for loop in later for part in (loop.target, *loop.body) for node in ast.walk(part)}
+    named = (node for node in ast.walk(scope) if isinstance(node, ast.Name) and node.id == place.id)
+    if any((node.lineno, node.col_offset) >= end for node in named if id(node) not in own):
+        return True
+    if not around:
+        return visible_to_calls(source, statement, place)
+    return not any(loop in binding for loop in around)
+
+
 def outermost_branch(source: Source, branch: ast.If | ast.While) -> ast.If | ast.While:
     """The `if` that the chain begins with in which `branch` is an `elif`; `branch` itself where it is none."""
     for node in ast.walk(_tree(source.text)):

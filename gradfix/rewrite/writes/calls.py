@@ -84,7 +84,7 @@ def _statements(
     if use is Use.STATEMENT or use is Use.ASSIGNED_BACK:
         return [rebinding]
     followed = bool(replays.replay_of(write))
-    if isinstance(place, ast.Name) and not followed and is_forgotten(source, write.statement, chain.top, place):
+    if isinstance(place, ast.Name) and not followed and is_forgotten(source, write, chain.top, place):
         return [tree.replaced(read, call, result)]
     return [rebinding, tree.replaced(read, call, holder)]
 
@@ -181,7 +181,7 @@ def _is_only_handed_over(source: Source, write: Write, place: ast.expr) -> bool:
         return False
     if isinstance(node, ast.Assign) and node.value is call and len(node.targets) == 1 and same(node.targets[0], place):
         return True
-    return isinstance(place, ast.Name) and is_forgotten(source, node, call, place)
+    return isinstance(place, ast.Name) and is_forgotten(source, write, call, place)
 
 
 def _may_stay(source: Source, write: Write, place: ast.expr, argument: ast.expr, spelling: Spelling) -> bool:

@@ -108,8 +108,11 @@ def use_of(statement: ast.stmt, call: ast.Call, place: ast.expr) -> Use:
     return Use.FIRST if all(is_place(node) or isinstance(node, ast.Constant) for node in before) else Use.BURIED
 
 
-def is_forgotten(source: Source, statement: ast.stmt, call: ast.Call, place: ast.Name) -> bool:
+def is_forgotten(source: Source, write: Write, call: ast.Call, place: ast.Name) -> bool:
     """Whether nobody reads `place` after `call` any more, so that it needn't be given the result."""
+    statement = write.statement
+    if write.handed_on:
+        return False
     inside = {id(node) for node in ast.walk(call)}
     for node in ast.walk(statement):
         mentioned = isinstance(node, ast.Name) and node.id == place.id and isinstance(node.ctx, ast.Load)

@@ -140,7 +140,7 @@ def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form,
         forms.append(Form.REPLAY)
     buried = use is chains.Use.BURIED
     if buried and forms and isinstance(place, ast.Name) and not replays.replay_of(write):
-        buried = not chains.is_forgotten(source, write.statement, chain.top, place)
+        buried = not chains.is_forgotten(source, write, chain.top, place)
     if len(chain.twins) > 1:  # a clone made before the statement doesn't part the links
         return _BURIED if buried else tuple(forms)
     return (Form.CLONE,) if buried else (*forms, Form.CLONE)

@@ -6,7 +6,7 @@ import ast
 import re
 from functools import partial
 
-from gradfix.analysis.facts import Spelling, Tracked, ValueKind, Write
+from gradfix.analysis.facts import Spelling, Tracked, ValueKind, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.grounds.places import root_of
@@ -31,7 +31,23 @@ def update_quietly(source: Source, write: Write, spelling: Spelling) -> Rewrite 
     meant = uses_own_gradient(write) or initialises(write)
     if not meant and not follows_backward(source, write):
         return None
-    grade = Applicability.SAFE if meant else Applicability.UNSAFE
+    return _quiet(source, write, spelling, Applicability.SAFE if meant else Applicability.UNSAFE)
+
+
+def update_unread(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
+    """The same for `for p in module.parameters(): p.mul_(0.9)`, where nobody would see a new tensor under that name."""
+    statement, place = write.statement, write.target
+    alone = isinstance(statement, ast.Expr) and write.form in (WriteForm.METHOD, WriteForm.FUNCTION)
+    if not isinstance(place, ast.Name) or not (alone or isinstance(statement, ast.AugAssign)):
+        return None
+    if {hazard.kind for hazard in write.hazards} != {HazardKind.LEAF_WRITTEN}:
+        return None
+    if names.is_mentioned_after(source, statement, place) or not names.can_spell_torch(spelling):
+        return None
+    return _quiet(source, write, spelling, Applicability.UNSAFE)
+
+
+def _quiet(source: Source, write: Write, spelling: Spelling, grade: Applicability) -> Rewrite:
     title = f"Update `{short(source, _root(write))}` under `torch.no_grad()`"
     return Rewrite(title, grade, partial(_build, write=write, spelling=spelling), "no-grad")
 
