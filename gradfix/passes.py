@@ -169,9 +169,10 @@ def _fix_at_home(fix: Fix, origins: Origins) -> Fix | None:
 
 def _whole_lines(source: Source, edit: Edit) -> Edit:
     """An edit as wide as the lines it changes: another fix must see what this one made of them."""
-    if not len(edit.span) or edit.span.end > len(source.text):
+    puts_lines = edit.text.rstrip(" \t").endswith(("\n", "\r")) or edit.text.startswith(("\n", "\r"))
+    if (not len(edit.span) and puts_lines) or edit.span.end > len(source.text):
         return edit
-    first, last = (source.position(at).line for at in (edit.span.start, edit.span.end - 1))
+    first, last = (source.position(at).line for at in (edit.span.start, max(edit.span.start, edit.span.end - 1)))
     return replace(edit, span=Span(source.line_span(first).start, source.line_span(last).end))
 
 

@@ -69,6 +69,15 @@ def test_of_two_fixes_in_one_line_the_second_sees_what_the_first_made() -> None:
     assert result.passes == 3  # the last of them finds nothing
 
 
+@pytest.mark.parametrize(("inserted", "passes"), [("y = ", 3), ("y = 1\n", 2)])
+def test_what_is_put_into_a_line_waits_and_what_is_put_before_it_does_not(inserted: str, passes: int) -> None:
+    left, right = replacing(r"^(?=f)", inserted, code="GF901"), replacing(r"\ba\b", "b", code="GF902", name="right")
+    once = replace(left, find=lambda s, f: iter(()) if inserted in s.text else left.find(s, f))
+    result = _fix("f(a)\n", once, right)
+    assert edit_sets.apply("f(a)\n", result.edits) == f"{inserted}f(b)\n"
+    assert result.passes == passes
+
+
 def test_two_fixes_that_add_the_same_import_add_it_once() -> None:
     adding = replacing("bad", "good", at_top="import torch\n")
     assert _fixed("bad\nbad\n", adding) == "import torch\ngood\ngood\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from programs import assert_cured, fixed, run
 
@@ -203,3 +205,15 @@ def test_a_write_after_backward_may_be_an_update_and_asks() -> None:
     )
     assert fixed(text) == text
     assert "with torch.no_grad():\n    x.sub_(0.1 * g)" in fixed(text, Applicability.UNSAFE)
+
+
+def test_two_leaves_whose_copies_are_made_before_one_statement() -> None:
+    text = fixed(
+        "import torch\nx = torch.randn(3, requires_grad=True)\nw = torch.randn(3, requires_grad=True)\n"
+        "for t in (x, w):\n    t *= 0.5\n(x * w).sum().backward()\n"
+    )
+    assert "x_copy = x.clone()\nw_copy = w.clone()\nfor t in (x_copy, w_copy):\n" in text
+    names: dict[str, Any] = {}
+    exec(compile(text, "program.py", "exec"), names)
+    assert torch.equal(names["x"].grad, names["w"].detach() / 4)
+    assert torch.equal(names["w"].grad, names["x"].detach() / 4)

@@ -64,7 +64,10 @@ def _build(source: Source, *, leaves: tuple[ast.expr, ...]) -> tuple[Edit, ...] 
     try:
         for leaf in leaves:
             for edit in _edits(source, _copy_of(source, leaf)):
-                edits[edit.span.start, edit.span.end] = edit
+                key = edit.span.start, edit.span.end
+                known = edits.get(key, edit)
+                several = known != edit and not len(edit.span)  # copies made before one statement
+                edits[key] = Edit(edit.span, known.text + edit.text) if several else edit
     except _CannotError as why:
         return Refusal(RefusalKind.LEAF, str(why), _ADVICE)
     return tuple(edits[key] for key in sorted(edits))
