@@ -1,9 +1,9 @@
-"""How runs end: what keeps a run of the original from showing anything, and what the rewritten text must not do."""
+"""How runs end: what keeps the original from showing anything, and what the rewritten text must leave as it did."""
 
 from __future__ import annotations
 
 from gradfix.backward.protocol import Raised, Run
-from gradfix.backward.verdict.compare import DiffersError, same_print
+from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, same_print
 from gradfix.backward.verdict.oracle import Failure, failure_of
 from gradfix.backward.verdict.symptoms import symptom_of
 
@@ -99,3 +99,36 @@ def ends_in_leaf_of_its_own(before: Run, after: Run) -> bool:
         return False
     kept = {leaf.names for leaf in after.events[0].leaves}
     return any(leaf.names not in kept for leaf in before.events[0].leaves)
+
+
+def same_end(before: Run, after: Run, local: Agreement, *, prints: bool) -> None:
+    """Raises `DiffersError` where two runs leave something else behind; with `prints` their output counts, too."""
+    if before.ended is None or after.ended is None or before.killed or after.killed:
+        return
+    if before.ended.rng != after.ended.rng:
+        raise DiffersError("it draws other random numbers: the generators end in another state")
+    same_arguments(before, after, local)
+    if prints:
+        same_output(before, after, prefix=False)
+
+
+def same_arguments(before: Run, after: Run, local: Agreement) -> None:
+    """Raises `DiffersError` where a call returns something else, or leaves its arguments otherwise."""
+    if before.ended is None or after.ended is None or before.ended.error is not None:
+        return
+    counts = len(before.ended.results), len(after.ended.results)
+    if counts[0] != counts[1]:
+        raise DiffersError(f"the call returns {counts[0]} tensors before, {counts[1]} after")
+    if before.ended.scalars != after.ended.scalars:
+        raise DiffersError(f"the call returns {before.ended.scalars} before, {after.ended.scalars} after")
+    for number, (one, other) in enumerate(zip(before.ended.results, after.ended.results, strict=True), 1):
+        distance(one, other, f"tensor {number} of the result", local, improve=False)
+    for number, (one, other) in enumerate(zip(before.ended.arguments, after.ended.arguments, strict=False), 1):
+        distance(one, other, f"argument {number} after the call", local, improve=False)
+
+
+def same_output(before: Run, after: Run, *, prefix: bool) -> None:
+    """Raises `DiffersError` where another text is printed; with `prefix` the second run may print more."""
+    difference = same_print(before.output, after.output, prefix=prefix)
+    if difference is not None:
+        raise DiffersError(difference)

@@ -16,9 +16,7 @@ from gradfix.backward.verdict.compare import (
     Agreement,
     DiffersError,
     RoundingError,
-    distance,
     same_passes,
-    same_print,
     same_roots,
 )
 from gradfix.backward.verdict.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
@@ -29,7 +27,10 @@ from gradfix.backward.verdict.endings import (
     no_new_end,
     no_other_error,
     obstacle_of,
+    same_arguments,
     same_count,
+    same_end,
+    same_output,
 )
 from gradfix.backward.verdict.evidence import Evidence, Subject, conclude, judged
 from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, failure_of
@@ -223,7 +224,7 @@ class CaseJudge:
         try:
             same_count(before, after)
             same_passes(before.events, after.events, local)
-            self._same_end(before, after, local)
+            same_end(before, after, local, prints=evidence.prints)
         except DiffersError as difference:
             if not self._subject.silent:
                 raise
@@ -247,7 +248,7 @@ class CaseJudge:
         local = self._evidence.agreement.fresh()
         for one, other in zip(before.events[:1], after.events, strict=False):
             same_roots(one, other, local)
-        self._same_arguments(before, after, local)
+        same_arguments(before, after, local)
 
     def _correct(self, first: Request, second: Request, difference: DiffersError | None = None) -> None:
         """The original's own gradient is in doubt: central differences decide.
@@ -297,7 +298,7 @@ class CaseJudge:
             raise DiffersError(f"the backward pass at line {before.events[failure.index].line} is never reached")
         propagated = before.ended is not None and before.ended.error is not None
         if evidence.prints and propagated and failure == failure_of(replace(before, events=())):
-            self._same_print(before, after, prefix=True)
+            same_output(before, after, prefix=True)
         if len(after.events) <= failure.index:
             _add(evidence.unjudged, "no backward follows the error")
             return
@@ -335,9 +336,9 @@ class CaseJudge:
         """What both compute up to their first backward, where nothing is tracked and so nothing raises."""
         before, after = (oracle.forward(self._together, request) for request in (first, second))
         same_roots(before.events[0], after.events[0], local)
-        self._same_arguments(before, after, local)
+        same_arguments(before, after, local)
         if self._evidence.prints:
-            self._same_print(before, after, prefix=False)
+            same_output(before, after, prefix=False)
 
     def _same_as_reference(self, reference: Run, name: str, after: Run, request: Request, local: Agreement) -> None:
         """The run `after` of `request` computes what the original does under the cures of `name`."""
@@ -348,9 +349,9 @@ class CaseJudge:
             after = self._make(replace(request, lines=(), plan=replace(request.plan, fresh_leaves=True)))
         no_other_error(reference, after)
         same_count(reference, after)
-        self._same_arguments(reference, after, local)
+        same_arguments(reference, after, local)
         if self._evidence.prints:
-            self._same_print(reference, after, prefix=False)
+            same_output(reference, after, prefix=False)
 
     def _both_failed(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
         """Both raise: conflicts tell whether the rewrite's own is among them, and cures what both compute."""
@@ -390,33 +391,6 @@ class CaseJudge:
             known = told(self._lines, subject.path, before, after, subject.kinds)
             self._told[key] = none_of_its_own(known, subject.kinds, again, whole=came_to_its_end(before))
         return self._told[key]
-
-    def _same_end(self, before: Run, after: Run, local: Agreement) -> None:
-        if before.ended is None or after.ended is None or before.killed or after.killed:
-            return
-        if before.ended.rng != after.ended.rng:
-            raise DiffersError("it draws other random numbers: the generators end in another state")
-        self._same_arguments(before, after, local)
-        if self._evidence.prints:
-            self._same_print(before, after, prefix=False)
-
-    def _same_arguments(self, before: Run, after: Run, local: Agreement) -> None:
-        if before.ended is None or after.ended is None or before.ended.error is not None:
-            return
-        counts = len(before.ended.results), len(after.ended.results)
-        if counts[0] != counts[1]:
-            raise DiffersError(f"the call returns {counts[0]} tensors before, {counts[1]} after")
-        if before.ended.scalars != after.ended.scalars:
-            raise DiffersError(f"the call returns {before.ended.scalars} before, {after.ended.scalars} after")
-        for number, (one, other) in enumerate(zip(before.ended.results, after.ended.results, strict=True), 1):
-            distance(one, other, f"tensor {number} of the result", local, improve=False)
-        for number, (one, other) in enumerate(zip(before.ended.arguments, after.ended.arguments, strict=False), 1):
-            distance(one, other, f"argument {number} after the call", local, improve=False)
-
-    def _same_print(self, before: Run, after: Run, *, prefix: bool) -> None:
-        difference = same_print(before.output, after.output, prefix=prefix)
-        if difference is not None:
-            raise DiffersError(difference)
 
 
 def _add(items: list[str], item: str) -> None:
