@@ -145,7 +145,10 @@ def renewed(write: Write) -> list[ast.expr]:
 def follow(
     source: Source, write: Write, edits: tuple[Edit, ...], spelling: Spelling, *, cloned: bool
 ) -> tuple[Edit, ...] | Refusal:
-    """`edits`, which make `write` an assignment, or a write to clones, with what has to follow it."""
+    """`edits`, which make `write` an assignment, or a write to clones, with what has to follow it.
+
+    What they put behind the statement, as `q = row` of `q = row.abs_()`, comes last: `q` is `row` as taken again.
+    """
     replay = replay_of(write)
     if not replay:
         return edits
@@ -158,16 +161,18 @@ def follow(
     if isinstance(write.statement, _COMPOUND):
         return _NO_ROOM
     lines = [_put(source, view, view.name, spelling) for view in replay.put]
-    joined = _joined(source, write, replay, edits, site, spelling)
+    end = site.span.end
+    uses = [edit for edit in edits if edit.span == Span(end, end)]
+    joined = None if uses else _joined(source, write, replay, edits, site, spelling)
     if joined is not None:
         edits, lines = joined, lines[1:]
     if any(line is None for line in lines):
         return _NO_LINE
     lines += [f"{view.name} = {text_of(source, view.view)}" for view in replay.taken]
-    end = site.span.end
     behind = tuple(Edit(Span(end, end), f"{site.separator}{line}") for line in lines)
     imports = names.import_torch(source, spelling, " ".join(edit.text for edit in (*behind, *edits)))
-    return (*edits, *behind, *(edit for edit in imports if edit not in edits))
+    edits = tuple(edit for edit in edits if edit not in uses)
+    return (*edits, *behind, *uses, *(edit for edit in imports if edit not in edits))
 
 
 def _put(source: Source, view: NamedView, new: str, spelling: Spelling) -> str | None:

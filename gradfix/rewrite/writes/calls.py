@@ -17,7 +17,7 @@ from gradfix.rewrite.text.tree import Tree
 from gradfix.rewrite.views import replays
 from gradfix.rewrite.writes.chains import Chain, Use, chain_of, is_forgotten, reads_between, use_of
 from gradfix.rewrite.writes.ladder import Form
-from gradfix.source import Source
+from gradfix.source import Source, Span
 
 Edits = tuple[Edit, ...]
 
@@ -48,7 +48,12 @@ def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits
     lines = [*before, *_statements(source, read, write, chain, call, result, holder)]
     if not tree.keeps_comments(read, *lines):
         return Refusal(RefusalKind.SPELLING, "a comment inside the statement would be lost", "the clone form keeps it")
-    return sites.replace(site, lines) + names.import_torch(source, spelling, " ".join(lines))
+    imports = names.import_torch(source, spelling, " ".join(lines))
+    if len(lines) - len(before) < 2 or not replays.replay_of(write):
+        return sites.replace(site, lines) + imports
+    *lines, use = lines
+    behind = Edit(Span(site.span.end, site.span.end), f"{site.separator}{use}")
+    return (*sites.replace(site, lines), behind, *imports)
 
 
 def _link_by_link(
