@@ -22,7 +22,6 @@ END = "row += 3\nresult = (q * y).sum()\nresult.backward()\n"
         "q = row.mul_(2)\n",
         "q = torch.abs_(row)\n",
         "held = [row.mul_(2)]\nq = held[0]\n",
-        "q = row.neg_()[:]\n",
     ],
 )
 @pytest.mark.parametrize("form", ["functional", "clone"])
