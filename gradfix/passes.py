@@ -65,13 +65,12 @@ class Passes:
         return Option(moved, original.identity, here)
 
     def roots(self, option: Option, origins: Origins) -> Iterator[Identity]:
-        """The findings of the original, of its kind, whose fixes made the text that this one is to change."""
+        """The findings of the original whose fixes made the text that this one is to change."""
         replaced = origins.replaced(option.here[0].span.start) if option.here else None
         if replaced is None:
             return
         for finding in self._originals:
-            known = finding.identity in self._returning or finding.code != option.result.finding.code
-            if not known and finding.span.overlaps(replaced):
+            if finding.identity not in self._returning and finding.span.overlaps(replaced):
                 yield finding.identity
 
     def _without_declined(self, result: Result, identity: Identity) -> Result:

@@ -154,6 +154,18 @@ def test_a_fix_that_breeds_findings_in_its_own_text_is_left_and_the_others_are_m
     assert [(r.finding.code, r.status) for r in result.left] == [("GF104", Status.LEFT)]
 
 
+def test_a_fix_that_breeds_findings_of_another_code_is_left_too() -> None:
+    text = (
+        "import torch\nfrom torch import nn\n\nx = torch.randn(3, 3, requires_grad=True)\nh = x * 2\n"
+        "norm = nn.LayerNorm(3)\nflat = h.view(-1)\ny = norm(h)\n"
+        "stack = nn.Sequential(nn.ReLU(inplace=True), nn.ELU(inplace=True))\nz = stack(flat)\n"
+        "(y.sum() + h.prod()).backward()\n"
+    )
+    result = fix(_source(text), registry.builtin(), DEFAULT)
+    assert "stack(flat.clone().clone()" not in edit_sets.apply(text, result.edits)
+    assert "GF501" in {r.finding.code for r in result.results}
+
+
 def test_a_fix_that_breaks_the_syntax_is_left_and_the_others_are_made() -> None:
     result = _fix("a = 1\nb = 2\n", replacing("a = 1", "a = ("), replacing("b", "c", code="GF900", name="fine"))
     assert edit_sets.apply("a = 1\nb = 2\n", result.edits) == "a = 1\nc = 2\n"

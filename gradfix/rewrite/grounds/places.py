@@ -24,6 +24,8 @@ def place_of(write: Write) -> ast.expr | None:
     if writes_through_view(write):
         while (base := view_base(place)) is not None:
             place = root_of(base)
+            if write.holder is None and isinstance(place, ast.Subscript):
+                break  # `items[0]` of `items[0].view(-1)`
     if write.holder is not None and isinstance(place, ast.Attribute) and is_view_attribute(place):
         return None
     return place if is_place(place) else None
