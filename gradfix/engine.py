@@ -28,7 +28,7 @@ from gradfix.findings import (
     Severity,
 )
 from gradfix.origins import Origins
-from gradfix.passes import Option, Passes
+from gradfix.passes import Bred, Option, Passes
 from gradfix.policy import CLONE, Policy
 from gradfix.results import Result, Status
 from gradfix.rewrite.text.line_breaks import broken
@@ -36,7 +36,7 @@ from gradfix.source import Source, Span
 from gradfix.suppress import suppressions
 
 MAX_PASSES = 100
-RETURNS = 3  # how often a finding may come back after its fix; or, PATIENCE aside, others in the text that the fix made
+RETURNS = 3  # how often a finding may come back after its fix
 PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
 # The write after the clone would be as harmless, and be found, as the one before.
 _HARMLESS = Refusal(RefusalKind.HARMLESS, "the write is harmless, and no form without it is known to be equal")
@@ -139,25 +139,26 @@ def _in_passes(
     passes: Passes,
 ) -> FixResult:
     times: Counter[Identity] = Counter()
-    descents: Counter[Identity] = Counter()
+    bred = Bred()
     seen = {source.text}
     current, findings, edits = source, originals, ()  # type: tuple[Source, tuple[Finding, ...], tuple[Edit, ...]]
     applied: list[Result] = []
     for number in range(1, MAX_PASSES + 1):
         origins = Origins(edits)
-        there = [
+        found = [
             (result, passes.at_home(result, origins, number)) for result in results(current, findings, passes.policy)
         ]
-        options = [option for result, option in there if not _is_rest(result, option, times)]
+        options = [option for result, option in found if not _is_rest(result, option, times)]
         batch, left = passes.sort_out(current, options, patient=number <= PATIENCE)
         if not batch:
             return FixResult(edits, tuple(applied), tuple(left), number, passes.cured(applied, left))
         times.update({option.identity for option in batch})
-        descents.update({root for option in batch for root in passes.roots(option, origins)})
-        returning = {identity for identity, count in times.items() if count > RETURNS}
-        returning |= {identity for identity, count in descents.items() if count > RETURNS + PATIENCE}
+        returning = frozenset(identity for identity, count in times.items() if count > RETURNS)
+        if number > PATIENCE:  # most files are done by then
+            there, fixed = ([root for o in part for root in passes.roots(o, origins)] for part in (options, batch))
+            returning |= bred.seen(Counter(there), frozenset(fixed))
         if returning:
-            raise _ReturningError(frozenset(returning))
+            raise _ReturningError(returning)
         made = edit_sets.normalise(edit for option in batch for edit in option.here)
         current = replace(current, text=edit_sets.apply(current.text, made))
         if current.text in seen:

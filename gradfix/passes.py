@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gradfix import edits as edit_sets
@@ -15,6 +16,7 @@ from gradfix.policy import Policy
 from gradfix.results import Result, Status
 from gradfix.source import Source, Span
 
+FRUITLESS = 7  # passes in which the findings in a text that fixes made may fail to get fewer
 _REJECTED = Refusal(RefusalKind.REJECTED, "its fix was rejected by the backward check")
 
 
@@ -65,7 +67,7 @@ class Passes:
         return Option(moved, original.identity, here)
 
     def roots(self, option: Option, origins: Origins) -> Iterator[Identity]:
-        """The findings of the original whose fixes made the text that this one is to change."""
+        """The findings of the original whose fixes made the text that this option is to change."""
         replaced = origins.replaced(option.here[0].span.start) if option.here else None
         if replaced is None:
             return
@@ -145,6 +147,27 @@ class Passes:
         if not self.policy.allows(fix.applicability):
             return Refusal(RefusalKind.ASKS, "its fix is unsafe", "`--unsafe-fixes` applies it")
         return None
+
+
+class Bred:
+    """The findings in text that fixes made: where they don't get fewer over some passes, the fixes breed them."""
+
+    def __init__(self) -> None:
+        self._fewest: dict[Identity, int] = {}
+        self._since: Counter[Identity] = Counter()
+
+    def seen(self, there: Mapping[Identity, int], fixed: Collection[Identity]) -> frozenset[Identity]:
+        """Note how many are there in this pass, by the finding of the original, and where some are fixed.
+
+        Returns those that breed.
+        """
+        for root, count in there.items():
+            if count < self._fewest.get(root, count + 1):
+                self._fewest[root] = count
+                self._since[root] = 0
+            elif root in fixed:
+                self._since[root] += 1
+        return frozenset(root for root, passes in self._since.items() if passes > FRUITLESS)
 
 
 def _storage(option: Option) -> tuple[str, str] | None:

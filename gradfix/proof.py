@@ -133,7 +133,8 @@ class Proof:
         observed: list[Judgement] = []
         for case in self._plan.cases:
             judgement = self._of(case, before, after, concerned)
-            observed += [judgement] if not isinstance(case, Command) else []
+            if not isinstance(case, Command):
+                observed.append(judgement)
             yield "", judgement
         if all(judgement.verdict in _SILENT for judgement in observed):
             yield from self._synthesised(before, after, concerned, observed)

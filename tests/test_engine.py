@@ -15,6 +15,7 @@ from gradfix.edits import Edit
 from gradfix.engine import PATIENCE, FixResult, Policy, check_source, fix
 from gradfix.errors import FileProblem
 from gradfix.findings import Applicability, Identity, Severity
+from gradfix.passes import FRUITLESS, Bred
 from gradfix.results import Status
 from gradfix.source import Source, Span
 
@@ -152,6 +153,32 @@ def test_a_fix_that_breeds_findings_in_its_own_text_is_left_and_the_others_are_m
     result = fix(_source(text), registry.builtin(), DEFAULT)
     assert [r.finding.code for r in result.applied] == ["GF101"]
     assert [(r.finding.code, r.status) for r in result.left] == [("GF104", Status.LEFT)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "; ".join(f"t{i}.mul_(2)" for i in range(12)),
+        "r = (" + ", ".join(f"t{i}.mul_(2)" for i in range(12)) + ")",
+        "r = " + " + ".join(f"t{i % 2}.mul_(2).sin()" for i in range(12)),
+    ],
+)
+def test_a_line_of_many_writes_is_fixed_whole(line: str) -> None:
+    made = "".join(f"t{i} = x.exp()\n" for i in range(12))
+    loss = " + ".join(f"t{i}.sum()" for i in range(12))
+    text = f"import torch\nx = torch.randn(3, requires_grad=True)\n{made}{line}\nloss = {loss}\nloss.backward()\n"
+    result = fix(_source(text), registry.builtin(), DEFAULT)
+    assert "mul_" in text
+    assert not result.left
+    exec(compile(edit_sets.apply(text, result.edits), "f.py", "exec"), {})
+
+
+def test_what_is_left_in_a_text_that_a_fix_made_is_not_bred() -> None:
+    root = Identity("GF901", "f", "x", 0)
+    left, bred = Bred(), Bred()
+    assert not any(left.seen({root: 1}, frozenset()) for _ in range(3 * FRUITLESS))
+    assert not any(bred.seen({root: 30 - n}, {root}) for n in range(30))
+    assert [bool(bred.seen({root: 1}, {root})) for _ in range(FRUITLESS + 1)] == [False] * FRUITLESS + [True]
 
 
 def test_a_fix_that_breeds_findings_of_another_code_is_left_too() -> None:

@@ -11,7 +11,10 @@ from lending import Lender
 
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
+from gradfix.backward.limits import Limits
 from gradfix.backward.protocol import Ended, Event, Run, run_of
+from gradfix.backward.verdict import judge
+from gradfix.backward.verdict.evidence import Subject, Way
 from gradfix.backward.verdict.together import Together
 from gradfix.backward.worker.messages import BETWEEN, UseMessage
 from gradfix.backward.worker.requests import Plan, Request
@@ -200,3 +203,39 @@ def test_pairs_share_three_processes_once_that_was_shown_to_give_the_same(
     assert "8 pairs of runs" in judgement.reason
     assert [len(request.further) for request in made if request.further] == [6, 6, 6]
     assert len(made) < 16
+
+
+def test_a_proof_that_time_cuts_short_takes_back_no_rejection(
+    project: tuple[Path, Checker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rewrite is wrong for large inputs only; alone, the pairs come to them after the time is up."""
+    folder, checker = project
+    before = "import torch\ndef f(x):\n    y = x.exp()\n    y[0] = 2.0\n    return y.sum()\n"
+    after = before.replace(
+        "    y[0] = 2.0\n", "    y = y.clone()\n    y[0] = 2.0\n    y = y + (x.detach().abs() > 5)\n"
+    )
+    subject = Subject(
+        path=str(folder / "large.py"),
+        cwd=str(folder),
+        before=before,
+        after=after,
+        way=Way(call=CALL.call, synthesised=True),
+        changed_before=frozenset({4}),
+        changed_after=frozenset({4, 5, 6}),
+        predicted=True,
+        kinds=frozenset({HazardKind.SAVED_THEN_WRITTEN}),
+        writes=frozenset({4}),
+        shared=False,
+    )
+    groups = alone = 0
+
+    def make(request: Request) -> Run:
+        nonlocal groups, alone
+        groups += bool(request.further)
+        alone += not request.further
+        return checker._run(request)
+
+    monkeypatch.setattr(judge.time, "monotonic", lambda: alone)  # each run alone takes a second, the others nothing
+    judgement = judge.CaseJudge(make, subject, replace(Limits(), case=8.0)).judgement()
+    assert groups == 3
+    assert judgement.verdict is Verdict.REJECTED, judgement

@@ -20,8 +20,8 @@ from truth.judge import Class, Judged  # noqa: E402
 from truth.running import Feed  # noqa: E402
 
 # Measured on 600 programs of other seeds: of 224 that fail all are flagged at the very write, as errors; none of 311
-# that run carries a warning. Of 43,939 rewrites in 21,000 programs, in five runs between
-# which defects were mended, six programs made a difference; the last run, 10,532 rewrites, had one, of rounding.
+# that run carries a warning. Of 43,939 rewrites in 21,000 programs, in five runs between which defects were mended, six
+# programs made a difference; the last run, 10,532 rewrites, had one, of rounding.
 CLAIM_SEEDS = range(1_000_000, 1_000_300)
 REWRITE_SEEDS = range(2_000_000, 2_000_150)
 HEAD = "import torch\nimport torch.nn.functional as F\nx = torch.randn(3, requires_grad=True)\n"

@@ -59,6 +59,7 @@ class CaseJudge:
         self._evidence = Evidence()
         self._lines = Lines.of(subject)
         self._pairs = self._together = Together(make, 0.0)
+        self._in_time = True  # no pair was left out
         self._differed = False  # central differences agreed, along every direction
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
 
@@ -67,7 +68,10 @@ class CaseJudge:
         judgement = self._judgement()
         if judgement.verdict in PROVEN or not self._pairs.alone():
             return judgement
-        return CaseJudge(self._make, self._subject, self._limits, apart=True).judgement()
+        apart = CaseJudge(self._make, self._subject, self._limits, apart=True)
+        again = apart.judgement()
+        # A proof that time cut short may lack the very pair that spoke against the rewrite.
+        return judgement if again.verdict in PROVEN and not apart._in_time else again
 
     def _judgement(self) -> Judgement:
         subject, evidence = self._subject, self._evidence
@@ -75,6 +79,7 @@ class CaseJudge:
         try:
             for number, (seed, plan) in enumerate(PAIRS):
                 if number and time.monotonic() - started > self._limits.case:
+                    self._in_time = False
                     evidence.notes.append(f"stopped after {number} of {len(PAIRS)} pairs of runs: time")
                     break
                 self._pair(seed + subject.way.seed, plan, plain=number == 0)

@@ -1,7 +1,7 @@
 """Memory in huge pages: a fork copies one entry for each of them, and one for each page of 4 KiB otherwise.
 
 A process that holds torch has some 36,000 small pages of its own; gathered into huge ones, its fork and the child's
-end take about a third of the time (4.0 ms for 10.4 ms, torch 2.13). Linux 6.1 or newer; elsewhere nothing happens.
+end take two fifths of the time (4.0 ms for 10.4 ms, torch 2.13). Linux 6.1 or newer; elsewhere nothing happens.
 `MADV_COLLAPSE` is that of the kernel's public header `asm-generic/mman-common.h`; see madvise(2).
 """
 

@@ -45,15 +45,15 @@ def build(source: Source, form: Form, write: Write, spelling: Spelling) -> Edits
         result = out_of_place_call(read, call, chain, holder)
     if result is None:
         return _NOT_FOUND
-    lines = [*before, *_statements(source, read, write, chain, call, result, holder)]
+    rebinding, *use = _statements(source, read, write, chain, call, result, holder)
+    lines = [*before, rebinding, *use]
     if not tree.keeps_comments(read, *lines):
         return Refusal(RefusalKind.SPELLING, "a comment inside the statement would be lost", "the clone form keeps it")
     imports = names.import_torch(source, spelling, " ".join(lines))
-    if len(lines) - len(before) < 2 or not replays.replay_of(write):
+    if not use or not replays.replay_of(write):
         return sites.replace(site, lines) + imports
-    *lines, use = lines
-    behind = Edit(Span(site.span.end, site.span.end), f"{site.separator}{use}")
-    return (*sites.replace(site, lines), behind, *imports)
+    behind = Edit(Span(site.span.end, site.span.end), f"{site.separator}{use[0]}")  # behind the views taken again
+    return (*sites.replace(site, [*before, rebinding]), behind, *imports)
 
 
 def _link_by_link(

@@ -60,17 +60,14 @@ def _name(write: Write) -> str:
 
 
 def _build(source: Source, *, leaves: tuple[ast.expr, ...]) -> tuple[Edit, ...] | Refusal:
-    edits: dict[tuple[int, int], Edit] = {}
+    texts: dict[Span, dict[str, None]] = {}  # several at one place: copies of leaves made before one statement
     try:
         for leaf in leaves:
             for edit in _edits(source, _copy_of(source, leaf)):
-                key = edit.span.start, edit.span.end
-                known = edits.get(key, edit)
-                several = known != edit and not len(edit.span)  # copies made before one statement
-                edits[key] = Edit(edit.span, known.text + edit.text) if several else edit
+                texts.setdefault(edit.span, {})[edit.text] = None
     except _CannotError as why:
         return Refusal(RefusalKind.LEAF, str(why), _ADVICE)
-    return tuple(edits[key] for key in sorted(edits))
+    return tuple(Edit(span, "".join(texts[span])) for span in sorted(texts))
 
 
 def _copy_of(source: Source, leaf: ast.expr) -> _Copy:
