@@ -18,9 +18,11 @@ from gradfix import registry, run
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
 from gradfix.backward.synthesis import Calls
-from gradfix.backward.worker.synthesis import clues as worker_clues
 from gradfix.backward.worker.synthesis import messages as worker_messages
+from gradfix.backward.worker.synthesis import parameters as worker_parameters
 from gradfix.backward.worker.synthesis import routes as worker_routes
+from gradfix.backward.worker.synthesis.clues import Clue
+from gradfix.backward.worker.synthesis.guesses import Context, guesses
 from gradfix.backward.worker.synthesis.repairs import Failure
 from gradfix.backward.worker.synthesis.values import Argument, Call, Fields, Plain, Several, Stage, Tensor
 from gradfix.engine import Policy
@@ -50,10 +52,10 @@ def sought(checker: Checker, text: str) -> Calls:
 # What texts say.
 
 
-def clue(text: str, name: str) -> worker_clues.Clue:
+def clue(text: str, name: str) -> Clue:
     (function,) = ast.parse(textwrap.dedent(text)).body
     assert isinstance(function, ast.FunctionDef)
-    return worker_clues.clues(function, {"MODES": ["fast", "slow"]}, OF_TENSORS)[name]
+    return worker_parameters.clues(function, {"MODES": ["fast", "slow"]}, OF_TENSORS)[name]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,47 @@ def test_kinds_come_from_annotations_and_uses(text: str, kind: str) -> None:
 )
 def test_ranks_come_from_what_is_unpacked_annotated_or_documented(text: str, rank: int) -> None:
     assert clue(text, "x").ranks.most_common(1)[0][0] == rank
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def f(x):\n    for a, b in x: a.exp() + b.exp()", "[(randn(4, 4), randn(4, 4)), "),
+        ("def f(x):\n    for i, (a, n) in enumerate(x): range(n) + a.exp()", "[(randn(4, 4), 4), "),
+        ("def f(x):\n    return torch.stack([s['y'] for s in x])", "[{'y': randn(4, 4)}, "),
+        ("def f(x):\n    for name, ps in x.items():\n        for a, b in ps: a.exp() * b", "{'a': [(randn(4, 4), "),
+        ("def f(x, y):\n    for name in y.keys(): x[name].exp()", "{'a': randn(4, 4)}"),
+        ("def f(x):\n    h, c = x\n    return h.exp() + c.exp()", "(randn(4, 4), randn(4, 4))"),
+        ("def f(x: List[Tuple[Tensor, Tensor]]): ...", "[(randn(4, 4), randn(4, 4)), "),
+        ("def f(x: dict[str, list[float]]): ...", "{'a': [0.5, 0.5, 0.5]}"),
+        ("def f(x):\n    return ' '.join(x)", "['relu', 'relu', 'relu']"),
+        ("def f(x):\n    return x.model.width * x.train.layers", "SimpleNamespace(model=SimpleNamespace(width=4), "),
+        ("def f(x):\n    return x(1, 2)", "lambda *args: tanh(args[1])"),
+    ],
+)
+def test_what_a_parameter_holds_comes_from_what_is_done_to_that(text: str, expected: str) -> None:
+    first = guesses("x", clue(text, "x"), Context(of_class=False))[0]
+    assert first.text.startswith(expected)
+
+
+def test_what_a_constructor_keeps_is_followed_into_methods() -> None:
+    (owner,) = ast.parse(
+        textwrap.dedent("""\
+        class Net:
+            def __init__(self, cfg):
+                self.cfg = cfg
+
+            def forward(self, x):
+                for lo, hi in self.cfg.bands:
+                    x = x[lo:hi]
+                return x
+        """)
+    ).body
+    assert isinstance(owner, ast.ClassDef)
+    function = owner.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    found = worker_parameters.clues(function, {}, OF_TENSORS, owner)["cfg"]
+    assert guesses("cfg", found, Context(of_class=True))[0].text.startswith("SimpleNamespace(bands=[(4, 4), (4, 4), ")
 
 
 def test_ways_lead_through_forward_callers_and_subclasses() -> None:
@@ -236,6 +279,73 @@ def test_what_is_in_one_list_changes_together() -> None:
     failure = Failure("RuntimeError", "Only 3D, 4D and 5D input Tensors supported (got 2D)", frozenset({"xs"}))
     first = next(iter(worker_messages.repairs(call, failure)))
     assert first.text == "f([randn(4, 4, 4), randn(4, 4, 4)], randn(4, 4))"
+
+
+def test_items_that_are_alike_change_alike() -> None:
+    pair = Several((Tensor((4, 4)), Tensor((4, 4))), is_list=False)
+    call = Call("f", (Stage("", (Argument("xs", Several((pair,) * 2)),)),))
+    failure = Failure("RuntimeError", "expected scalar type Long but found Float", frozenset({"xs"}))
+    texts = [one.text for one in worker_messages.repairs(call, failure)]
+    assert "f([(randint(4, (4, 4)), randn(4, 4)), (randint(4, (4, 4)), randn(4, 4))])" in texts
+
+
+OF_TYPES = """
+import torch
+from torch import nn
+class Hetero(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.lin = nn.ModuleDict({"user": nn.Linear(d, d), "item": nn.Linear(d, d)})
+    def forward(self, x_dict, edges):
+        h = {k: self.lin[k](x) for k, x in x_dict.items()}
+        for src, dst, adj in edges:
+            message = torch.relu(adj @ h[src])
+            h[dst] += message  # <-
+        return h
+"""
+OF_RECORDS = """
+import torch
+from dataclasses import dataclass
+@dataclass
+class Step:
+    logits: torch.Tensor
+    actions: torch.Tensor
+    reward: float
+def f(rollout):
+    loss = 0.0
+    for step in rollout:
+        p = torch.softmax(step.logits, -1)
+        p += 1e-8  # <-
+        loss = loss - step.reward * p.gather(-1, step.actions.unsqueeze(-1)).log().sum()
+    return loss
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [(OF_TYPES, "{'user': randn(4, 4), 'item': randn(4, 4)}, [('user', "), (OF_RECORDS, "f([Step(logits=")],
+)
+def test_dicts_lists_and_records_are_made_up(text: str, part: str, checker: Checker) -> None:
+    (call,) = sought(checker, text).calls
+    assert call is not None
+    assert part in call
+
+
+def test_a_call_without_anything_that_needs_gradients_shows_nothing(checker: Checker) -> None:
+    text = """
+        import torch
+        def f(slack):
+            total = torch.zeros(())
+            for s in slack:
+                if s > 1:
+                    total += (s - 1) ** 2  # <-
+            return total
+        """
+    lines = frozenset({6})
+    kinds = frozenset({HazardKind.DISCONNECTED})
+    (call,) = checker.find_calls(PATH, textwrap.dedent(text).lstrip(), "f", [6], [lines], kinds).calls
+    assert call is not None
+    assert "rand" in call
 
 
 def test_a_closure_a_private_helper_and_a_coroutine_are_reached(checker: Checker) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import signal
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 
 SECONDS = 10  # of the processor
 WAYS = ((0, 1.0), (1, -1.0), (2, 0.1), (3, 10.0))  # seed, factor on the inputs
+_GRAD_FN = re.compile(r", grad_fn=<\w+>")  # names the op that made a tensor, and is told by no number
 TOLERANCE = 1e-4  # relative; less is another order of summation
 
 
@@ -54,7 +56,7 @@ def _run(text: str, seed: int, scale: float, *, call: bool) -> Behaviour:
                 _call(space, shown, seed, scale)
         except BaseException as error:  # a mistake may do anything
             shown.texts["error"] = type(error).__name__
-    shown.texts["printed"] = said.getvalue()
+    shown.texts["printed"] = _GRAD_FN.sub("", said.getvalue())
     shown.texts["random numbers"] = str(torch.get_rng_state().tolist()[:32])
     if not call:
         _look(space, shown)

@@ -1,6 +1,6 @@
 """Every mistake in every subject, judged by the backward check: `python -m mutants.measure` with `tests` on the path.
 
-    PYTHONPATH=.:tests python -m mutants.measure [--fixtures] [--random 0:100] [--mutant NAME] [--shard 0/2]
+    PYTHONPATH=.:tests python -m mutants.measure [--random 0:100] [--mutant NAME] [--shard 0/2]
 
 A row for each mutant: how often it was planted, how many of those changed what the program does, and their verdicts.
 Exit code 1 when one that changes behaviour is called fixed or equivalent, or when a mutant is never rejected.

@@ -1,4 +1,4 @@
-"""What the text of a function says about its parameters: annotations, docstring, names, and what the body does to them.
+"""What is known of a parameter, and what words tell of it: its name, its annotation, a sentence of a docstring.
 
 Evidence is weighed, never believed: it orders guesses, and running them decides. Standard library only.
 """
@@ -9,8 +9,6 @@ import ast
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-
-from gradfix.backward.worker.synthesis.origins import Function, parameters
 
 # Names that say what they stand for, as regular expressions over the whole name.
 _NAMED = (
@@ -67,29 +65,50 @@ _ANNOTATED = (
     ("dict", r"^(typing\.)?(dict|Dict|Mapping|MutableMapping)\b"),
     ("list", r"^(typing\.)?(list|List|Sequence|Iterable|tuple|Tuple|Collection)\b"),
 )
-_OF_DICTS = {"items", "keys", "values", "get", "setdefault"}
-_OF_LISTS = {"append", "extend", "insert"}
-_OF_TEXTS = {"lower", "upper", "startswith", "endswith", "strip"}
-_OF_MODULES = {"parameters", "named_parameters", "state_dict", "zero_grad", "children", "modules", "train", "eval"}
+_STRUCTURED = {"list", "dict", "object", "str", "module", "callable"}
+_MAPPINGS = {"dict", "Dict", "Mapping", "MutableMapping", "OrderedDict", "defaultdict"}
+_HOLDING = {"list", "List", "Sequence", "Iterable", "Collection", "tuple", "Tuple", *_MAPPINGS}
 _SHAPES = re.compile(r"[(\[]\s*((?:[A-Za-z_*0-9./+ -]+\s*,\s*)*[A-Za-z_*0-9./+ -]+)\s*,?\s*[)\]]")
 _SIZE = re.compile(r"[A-Z]\w?|\*|\d+|[a-z]|[A-Z]_?\w+|\w+_\w+|batch|seq|dim")
 
 
 @dataclass
 class Clue:
-    """What is known of one parameter."""
+    """What is known of one parameter, or of what it holds."""
 
     kinds: Counter[str] = field(default_factory=Counter)  # weight of each kind
     ranks: Counter[int] = field(default_factory=Counter)
     shape: tuple[int, ...] | None = None  # as documented; 0 where no number is
-    keys: list[str] = field(default_factory=list)  # read by subscript
-    attributes: list[str] = field(default_factory=list)  # read by dot
+    fields: dict[str, Clue] = field(default_factory=dict)  # read by dot
+    keys: dict[str, Clue] = field(default_factory=dict)  # read by subscript
+    item: Clue | None = None  # of what is iterated over, or read by other subscripts
+    parts: list[Clue] = field(default_factory=list)  # of what is unpacked
     choices: list[str] = field(default_factory=list)  # texts it is compared with
     annotation: str = ""
-    length: int = 0  # of what is unpacked
+    arity: int = 0  # with how many arguments it's called, at most
 
     def add(self, kind: str, weight: int = 2) -> None:
         self.kinds[kind] += weight
+
+    def of_field(self, name: str) -> Clue:
+        """The clue of an attribute, of which its name tells something."""
+        if name not in self.fields:
+            self.fields[name] = named(name)
+        return self.fields[name]
+
+    def of_key(self, name: str) -> Clue:
+        """The clue of what a dict has for a text."""
+        return self.keys.setdefault(name, Clue())
+
+    def of_items(self) -> Clue:
+        """The clue of what a list or dict holds."""
+        self.item = self.item or Clue()
+        return self.item
+
+    def of_parts(self, count: int) -> list[Clue]:
+        """The clues of what a tuple of so many holds."""
+        self.parts += [Clue() for _ in range(count - len(self.parts))]
+        return self.parts
 
     def likely(self, *, of_class: bool) -> list[str]:
         """Kinds, the likeliest first. A constructor's arguments are widths, where nothing says otherwise."""
@@ -97,24 +116,14 @@ class Clue:
         weights.update(self.kinds)
         if weights["module"] > 0 and weights["callable"] > 0:
             weights["module"] += weights["callable"]
+        if self.item is not None and weights["list"] > 0 and self.item.is_structured:
+            weights["list"] += 4
         return [kind for kind, weight in weights.most_common() if weight > 0] or ["int" if of_class else "tensor"]
 
-
-def clues(function: Function, tables: dict[str, list[str]], of_tensors: frozenset[str]) -> dict[str, Clue]:
-    """A clue for each parameter.
-
-    `tables` are the keys of the module's dicts, `of_tensors` the attributes that tensors have.
-    """
-    found = {name: Clue() for name in parameters(function)}
-    _from_signature(function, found)
-    _from_docstring(function, found)
-    parents = {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
-    for node in ast.walk(function):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in found:
-            _from_use(node, parents, found[node.id], tables, of_tensors)
-    for name, clue in found.items():
-        clue.kinds.update(named(name).kinds)
-    return found
+    @property
+    def is_structured(self) -> bool:
+        """Whether it isn't a number or a tensor."""
+        return any(kind in _STRUCTURED for kind, _ in self.kinds.most_common(1))
 
 
 def named(name: str) -> Clue:
@@ -126,18 +135,16 @@ def named(name: str) -> Clue:
     return clue
 
 
-def _from_signature(function: Function, found: dict[str, Clue]) -> None:
-    given = function.args
-    for one in (*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))):
-        if one.annotation is not None:
-            annotated(ast.unparse(one.annotation), found[one.arg])
-
-
 def annotated(text: str, clue: Clue) -> None:
     """Read an annotation."""
     clue.annotation = text = text.strip("'\"")
     bare = re.sub(r"^(typing\.)?Optional\[(.*)\]$", r"\2", text)
     bare = " | ".join(part for part in re.split(r"\s*\|\s*", bare) if part != "None")
+    inner = re.fullmatch(r"(?:typing\.|collections\.abc\.)?(\w+)\[(.*)\]", bare)
+    if inner is not None and inner[1] in _HOLDING:
+        clue.add("dict" if inner[1] in _MAPPINGS else "list", 60)
+        _holding(inner[1], _arguments(inner[2]), clue)
+        return
     for number, (kind, pattern) in enumerate(reversed(_ANNOTATED)):
         if re.search(pattern, bare):
             clue.add(kind, 10 + 2 * number if kind not in ("list", "dict") else 60)
@@ -147,21 +154,28 @@ def annotated(text: str, clue: Clue) -> None:
         sizes = [size for size in shaped[1].split() if size != "..."]
         clue.ranks[len(sizes)] += 10
         clue.shape = tuple(int(size) if size.isdigit() else 0 for size in sizes)
-    if re.match(r"^(tuple|Tuple)\[", bare) and "..." not in bare:
-        clue.length = bare.count(",") + 1
 
 
-def _from_docstring(function: Function, found: dict[str, Clue]) -> None:
-    text = ast.get_docstring(function) if not isinstance(function, ast.Lambda) else None
-    for line in (text or "").splitlines():
-        match = re.match(r"\s*(?::param\s+)?[`*-]*\s*(\w+)[`*]*\s*(?:\(|:|\[)", line)
-        clue = found.get(match[1]) if match is not None else None
-        if clue is not None and match is not None:
-            documented(line[match.end(1) :], clue)
-            continue
-        for name in re.findall(r"\w+", line):  # "Convert an image of shape (N, C, H, W)"
-            if name in found and found[name].shape is None and len(name) > 1:
-                documented(line[line.index(name) :], found[name])
+def _holding(container: str, inner: list[str], clue: Clue) -> None:
+    """Read what an annotated container holds."""
+    if container in _MAPPINGS:
+        annotated(inner[-1], clue.of_items())
+    elif container in ("tuple", "Tuple") and inner[-1] != "...":
+        for text, part in zip(inner, clue.of_parts(len(inner))):
+            annotated(text, part)
+    else:
+        annotated(inner[0], clue.of_items())
+
+
+def _arguments(text: str) -> list[str]:
+    """What stands between the brackets of an annotation, taken apart."""
+    try:
+        node = ast.parse(f"_[{text}]", mode="eval").body
+    except SyntaxError:
+        return [text]
+    inside = node.slice if isinstance(node, ast.Subscript) else node
+    every = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+    return ["..." if isinstance(one, ast.Constant) and one.value is ... else ast.unparse(one) for one in every]
 
 
 def documented(text: str, clue: Clue) -> None:
@@ -180,164 +194,3 @@ def documented(text: str, clue: Clue) -> None:
             clue.ranks[len([size for size in sizes if size != "*"])] += 5
             clue.shape = tuple(int(size) if size.isdigit() else 0 for size in sizes if size != "*")
             return
-
-
-def _from_use(
-    node: ast.Name,
-    parents: dict[ast.AST, ast.AST],
-    clue: Clue,
-    tables: dict[str, list[str]],
-    of_tensors: frozenset[str],
-) -> None:
-    parent = parents.get(node)
-    above = parents.get(parent) if parent is not None else None
-    if isinstance(parent, ast.Attribute):
-        _from_attribute(parent, above, parents, clue, of_tensors)
-    elif isinstance(parent, ast.Call):
-        _from_call(node, parent, clue)
-    elif isinstance(parent, ast.Subscript) and parent.value is node:
-        _from_subscript(parent, clue)
-    elif isinstance(parent, (ast.Subscript, ast.Slice)):
-        _from_index(parent, clue, tables)
-    elif isinstance(parent, ast.BinOp):
-        _from_arithmetic(node, parent, clue)
-    elif isinstance(parent, ast.Compare):
-        _from_comparison(node, parent, clue)
-    elif isinstance(parent, ast.UnaryOp):
-        clue.add({ast.Not: "bool", ast.Invert: "bool_tensor"}.get(type(parent.op), "tensor"), 2)
-    elif isinstance(parent, (ast.If, ast.IfExp, ast.BoolOp)) and getattr(parent, "test", node) is node:
-        clue.add("bool", 2)
-    else:
-        _from_spreading(node, parent, clue)
-
-
-def _from_index(parent: ast.AST, clue: Clue, tables: dict[str, list[str]]) -> None:
-    """`x[name]`, `x[name:]`."""
-    inside = parent.value if isinstance(parent, ast.Subscript) else None
-    table = tables.get(inside.id) if isinstance(inside, ast.Name) else None
-    if table:
-        clue.choices += table
-        clue.add("str", 6)
-    else:
-        clue.add("int", 3 if isinstance(parent, ast.Slice) else 1)
-        clue.add("long", 2 * isinstance(parent, ast.Subscript))
-        clue.add("bool_tensor", 1 * isinstance(parent, ast.Subscript))
-
-
-def _from_spreading(node: ast.Name, parent: ast.AST | None, clue: Clue) -> None:
-    """`for … in name`, `*name`, `**name`, `a, b = name`."""
-    if isinstance(parent, (ast.For, ast.comprehension)) and parent.iter is node:
-        clue.add("list", 2)
-        clue.add("tensor", 1)
-    elif isinstance(parent, ast.Starred):
-        clue.add("list", 3)
-    elif isinstance(parent, ast.keyword) and parent.arg is None:
-        clue.add("dict", 4)
-    elif isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Tuple):
-        clue.add("list", 2)
-        clue.length = len(parent.targets[0].elts)
-
-
-def _from_attribute(
-    node: ast.Attribute, above: ast.AST | None, parents: dict[ast.AST, ast.AST], clue: Clue, of_tensors: frozenset[str]
-) -> None:
-    name = node.attr
-    for kind, names in (("dict", _OF_DICTS), ("list", _OF_LISTS), ("str", _OF_TEXTS), ("module", _OF_MODULES)):
-        if name in names:
-            clue.add(kind, 5)
-            return
-    if name not in of_tensors:
-        clue.add("object", 4)
-        if name not in clue.attributes:
-            clue.attributes.append(name)
-        return
-    clue.add("tensor", 5)
-    clue.attributes.append(name)
-    if isinstance(above, ast.Call) and above.func is node:
-        if name == "permute" and len(above.args) > 1:
-            clue.ranks[len(above.args)] += 5
-        if name == "size" and not above.args:
-            _unpacked(above, parents, clue)
-    if name == "shape":
-        _unpacked(node, parents, clue)
-
-
-def _unpacked(shape: ast.AST, parents: dict[ast.AST, ast.AST], clue: Clue) -> None:
-    """The rank, where the shape is taken apart."""
-    above = parents.get(shape)
-    if isinstance(above, ast.Assign) and isinstance(above.targets[0], (ast.Tuple, ast.List)):
-        names = above.targets[0].elts
-        clue.ranks[len([n for n in names if not isinstance(n, ast.Starred)])] += 8
-
-
-def _from_call(node: ast.Name, call: ast.Call, clue: Clue) -> None:
-    if call.func is node:
-        clue.add("callable", 8)
-        return
-    name = ast.unparse(call.func)
-    last = name.rpartition(".")[2]
-    if last in ("range", "arange", "eye", "Embedding", "view", "reshape", "expand", "repeat", "zeros", "ones", "randn"):
-        clue.add("int", 4)
-    elif last in ("Linear", "Parameter", "LayerNorm", "GRUCell", "LSTM", "GRU") or re.match(
-        r"(Conv|BatchNorm|Lazy)", last
-    ):
-        clue.add("int", 3)
-    elif last in ("len", "enumerate", "zip", "list", "sum"):
-        clue.add("list", 1)
-        clue.add("tensor", 2)
-    elif last in ("Dropout", "dropout") or name.startswith("math."):
-        clue.add("float", 3)
-    elif last in ("isinstance",) and len(call.args) == 2:
-        annotated(ast.unparse(call.args[1]), clue)
-    elif last in ("one_hot", "embedding"):
-        clue.add("long", 4)
-    elif last in ("cross_entropy", "nll_loss") and node in call.args[1:2]:
-        clue.add("long", 5)
-        clue.ranks[1] += 2
-    elif last in ("gather", "index_select", "scatter_add", "index_add", "scatter") and node in call.args[1:2]:
-        clue.add("long", 5)
-    elif last in ("where", "masked_fill", "masked_select") and node in call.args[:1]:
-        clue.add("bool_tensor", 4)
-    elif re.match(r"(torch|F|nn\.functional|self)\.", name):
-        clue.add("tensor", 2)
-
-
-def _from_subscript(node: ast.Subscript, clue: Clue) -> None:
-    index = node.slice
-    if isinstance(index, ast.Constant) and isinstance(index.value, str):
-        clue.add("dict", 6)
-        if index.value not in clue.keys:
-            clue.keys.append(index.value)
-    elif isinstance(index, ast.Tuple):
-        count = len([i for i in index.elts if not (isinstance(i, ast.Constant) and i.value in (None, ...))])
-        clue.add("tensor", 5)
-        clue.ranks[count] += 3
-    else:
-        clue.add("tensor", 3)
-        clue.add("list", 1)
-
-
-def _from_arithmetic(node: ast.Name, parent: ast.BinOp, clue: Clue) -> None:
-    other = parent.right if parent.left is node else parent.left
-    if isinstance(parent.op, ast.MatMult):
-        clue.add("tensor", 5)
-        clue.ranks[2] += 1
-    elif isinstance(parent.op, (ast.FloorDiv, ast.Mod)):
-        clue.add("int", 3)
-    elif isinstance(parent.op, ast.Pow) and parent.left is node and isinstance(other, ast.UnaryOp):
-        clue.add("int", 2)
-    else:
-        clue.add("tensor", 1)
-        clue.add("float", 1)
-
-
-def _from_comparison(node: ast.Name, parent: ast.Compare, clue: Clue) -> None:
-    for other in (parent.left, *parent.comparators):
-        items = other.elts if isinstance(other, (ast.Tuple, ast.List, ast.Set)) else [other]
-        for item in items:
-            if isinstance(item, ast.Constant) and isinstance(item.value, str):
-                clue.add("str", 6)
-                clue.choices.append(item.value)
-            elif isinstance(item, ast.Constant) and isinstance(item.value, (int, float)):
-                clue.add("int" if type(item.value) is int else "float", 1)
-                clue.add("tensor", 1)

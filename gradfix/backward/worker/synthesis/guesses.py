@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gradfix.backward.worker.synthesis.clues import Clue, named
@@ -14,7 +15,8 @@ SIZE = 4  # of every dimension and width at first: what must agree does
 LARGE = 64  # a default beyond this is made smaller
 DEEP = 6  # layers that a default may have
 WIDE = 32  # what a large width becomes: groups and heads by default divide it
-FUNCTIONS = ("tanh", "nn.Tanh()", "nn.Linear(4, 4)", "lambda *args: sum(args)", "nn.functional.mse_loss", "nn.ReLU")
+OF_SEVERAL = ("lambda *args: tanh(args[1])", "lambda *args: tanh(args[0])", "nn.functional.mse_loss")
+FUNCTIONS = ("tanh", "nn.Tanh()", "nn.Linear(4, 4)", *OF_SEVERAL, "nn.ReLU")
 TEXTS = ("relu", "mean", "none", "gelu", "same", "zeros")
 _COUNTS = re.compile(
     r"(n_?|num_?)?(heads?|nhead|groups|layers|depth|blocks|levels|stages|steps?|iters?|iterations|experts)|n_\w+|num_(heads|layers|groups|blocks)\w*"
@@ -26,13 +28,23 @@ _REPEATED = re.compile(r"\w*(layers?|depths?|repeats|blocks|res_units)(_per_\w+)
 _CHANCES = re.compile(r"p|\w*drop\w*|prob\w*")
 
 
+def nothing(clue: Clue, nested: int) -> Value | None:
+    """Where no class is known."""
+    return None
+
+
 @dataclass(frozen=True)
 class Context:
     """Where a parameter stands, and what its module offers."""
 
     of_class: bool  # of a constructor: widths rather than tensors
-    classes: tuple[str, ...] = ()  # of the module, that can be made from fields
+    instance: Callable[[Clue, int], Value | None] = nothing  # an object of one of the module's classes
     nested: int = 0
+
+    @property
+    def inside(self) -> Context:
+        """Of what a value holds."""
+        return replace(self, nested=self.nested + 1)
 
 
 def argument(parameter: inspect.Parameter, clue: Clue, context: Context) -> list[Argument]:
@@ -84,7 +96,8 @@ def small(default: Any, name: str, *, widths: bool = True) -> Value | None:
 
 def guesses(name: str, clue: Clue, context: Context) -> list[Value]:
     """Values of the likeliest kinds, each kind's own alternatives behind all first ones."""
-    first: list[Value] = []
+    own = context.instance(clue, context.nested)
+    first: list[Value] = [] if own is None else [own]
     rest: list[Value] = []
     for kind in clue.likely(of_class=context.of_class):
         values = of_kind(kind, name, clue, context)
@@ -107,12 +120,11 @@ def of_kind(kind: str, name: str, clue: Clue, context: Context) -> list[Value]:
     if kind == "str":
         return [Plain(choice) for choice in dict.fromkeys(clue.choices or TEXTS)]
     if kind == "callable":
-        return [Code(text) for text in FUNCTIONS]
+        return [Code(text) for text in (FUNCTIONS if clue.arity < 2 else dict.fromkeys([*OF_SEVERAL, *FUNCTIONS]))]
     return _compound(kind, name, clue, context)
 
 
 def _compound(kind: str, name: str, clue: Clue, context: Context) -> list[Value]:
-    inner: Value = Plain(SIZE) if _of_numbers(clue) or context.of_class else Tensor((SIZE, SIZE))
     if kind == "module":
         return [Code(text) for text in ("nn.Linear(4, 4)", "nn.Tanh()", "nn.Conv2d(4, 4, 3, padding=1)")]
     if kind == "optimizer":
@@ -124,24 +136,44 @@ def _compound(kind: str, name: str, clue: Clue, context: Context) -> list[Value]
     if kind == "device":
         return [Plain("cpu")]
     if kind == "dict":
-        fields = tuple((key, guesses(key, Clue(), context)[0]) for key in clue.keys)
-        return [Fields(fields or (("a", inner),) * (not clue.keys))]
+        return [_dict(clue, context)]
     if kind == "list":
-        items = (inner,) * (clue.length or 3)
-        return [Several(items, is_list="uple" not in clue.annotation), Several(items[:1]), Several(items, False)]
+        return _several(clue, context)
     if kind == "object":
-        return [space(clue)]
+        return [space(clue, context)]
     return []
 
 
-def _of_numbers(clue: Clue) -> bool:
-    return bool(re.search(r"\[(int|float)", clue.annotation))
+def _dict(clue: Clue, context: Context) -> Fields:
+    if clue.keys or clue.item is None:
+        keyed = ((key, guesses(key, inner, context.inside)[0]) for key, inner in clue.keys.items())
+        return Fields(tuple(keyed) or (("a", _held(clue, context)[0]),))
+    return Fields((("a", _held(clue, context)[0]),))
 
 
-def space(clue: Clue) -> Fields:
-    """An object with what is read of it; numbers rather than tensors, as settings have."""
-    fields = ((name, field_value(name)) for name in clue.attributes)
+def _several(clue: Clue, context: Context) -> list[Value]:
+    """A list of like values, or a tuple of those that are unpacked."""
+    if clue.parts:
+        parts = [guesses("", part, context.inside) for part in clue.parts]
+        return [Several(tuple(one[0] for one in parts), is_list=False)]
+    first, *others = _held(clue, context)
+    tuples = [Several((first,) * 3, is_list=False)]
+    return [Several((first,) * 3), Several((first,)), *tuples, *(Several((other,) * 3) for other in others[:4])]
+
+
+def _held(clue: Clue, context: Context) -> list[Value]:
+    """What a list or dict may hold."""
+    return guesses("", clue.item or Clue(), context.inside)
+
+
+def space(clue: Clue, context: Context) -> Fields:
+    """An object with what is read of it; numbers rather than tensors, as settings have, where nothing is known."""
+    fields = ((name, _field(name, inner, context)) for name, inner in clue.fields.items())
     return Fields(tuple(fields), "SimpleNamespace")
+
+
+def _field(name: str, clue: Clue, context: Context) -> Value:
+    return guesses(name, clue, context.inside)[0] if clue.kinds else field_value(name)
 
 
 def field_value(name: str) -> Value:

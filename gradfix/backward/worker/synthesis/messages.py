@@ -15,7 +15,7 @@ from gradfix.backward.worker.synthesis.values import Call
 
 def repairs(call: Call, failure: Failure) -> Iterator[Call]:
     """Calls that may come further, told by the error: of every row that fits, in the order of the table."""
-    for pattern, handler in _TABLE:
+    for pattern, handler in _OF_KINDS if failure.kind == "KeyError" else _TABLE:  # a key may hold anything
         match = pattern.search(f"{failure.kind}: {failure.message}")
         if match is not None:
             yield from handler(call, failure, match)
@@ -35,6 +35,7 @@ _SHAPES: tuple[tuple[str, Handler], ...] = (
     (r"dim(?:ension|\(\))?s?\W+(?:must be|should be|==|to be|=)\s*(?P<rank>\d)", repair.to_rank),
     (r"(?P<rank>)[Mm]atrices expected|matrix", repair.to_rank),
     (r"at least (?P<rank>\d) dimensions", repair.to_rank),
+    (r"the number of sizes provided \((?P<rank>\d)\)", repair.to_rank),
     (r"Dimension out of range \(expected to be in range of .*?, but got (?P<dim>-?\d+)\)", repair.more_dimensions),
     (r"too many indices|tuple index out of range|Dimension specified as 0 but tensor has no", repair.more_dimensions),
     (r"number of dimensions|dimension mismatch|same number of dim|dims\(\)|\.dim\(\)|ndim", repair.more_dimensions),
@@ -69,10 +70,11 @@ _KINDS: tuple[tuple[str, Handler], ...] = (
     (r"TypeError: .*(?:float|real number)", repair.of_another_kind("float")),
     (r"unsupported operand|not supported between|bad op", repair.of_another_kind("float", "int", "tensor", "list")),
     (r"should be a string|must be str|expected str", repair.of_another_kind("str")),
+    (r"KeyError: '(?P<key>\w+)'", repair.with_key),
     (r"indices must be|KeyError|string index", repair.of_another_kind("str", "dict", "int", "long")),
     (r"'(?:types\.)?(?P<owner>\w+)' object has no attribute '(?P<name>\w+)'", repair.with_attribute),
-    (r"KeyError: '(?P<key>\w+)'", repair.with_key),
     (r"unexpected keyword argument '(?P<name>\w+)'", repair.without),
     (r"positional arguments? but|missing \d+ required positional|takes no arguments", repair.of_another_arity),
 )
-_TABLE = tuple((re.compile(pattern), handler) for pattern, handler in (*_SHAPES, *_KINDS))
+_OF_KINDS = tuple((re.compile(pattern), handler) for pattern, handler in _KINDS)
+_TABLE = (*((re.compile(pattern), handler) for pattern, handler in _SHAPES), *_OF_KINDS)

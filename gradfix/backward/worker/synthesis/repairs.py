@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gradfix.backward.worker.synthesis.clues import Clue, documented
-from gradfix.backward.worker.synthesis.guesses import SIZE, Context, field_value, guesses, of_kind
+from gradfix.backward.worker.synthesis.guesses import OF_SEVERAL, SIZE, Context, field_value, guesses, of_kind
 from gradfix.backward.worker.synthesis.values import Call, Code, Fields, Path, Plain, Several, Tensor, Value
 
 _LARGEST = 512  # size of a dimension
@@ -23,7 +23,7 @@ class Failure:
     kind: str  # name of the exception
     message: str
     relevant: frozenset[str] = frozenset()
-    statement: str = ""
+    texts: tuple[tuple[str, ...], ...] = ()  # keys of the dicts that the file spells out
 
     def __str__(self) -> str:
         first = self.message.partition("\n")[0]
@@ -211,12 +211,12 @@ def of_another_kind(*kinds: str) -> Handler:
     def handler(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
         for kind in kinds:
             for path, name, value in places(call, failure):
-                yield from (call.at(path, new) for new in _as_kind(kind, name, value) if new != value)
+                yield from (call.at(path, new) for new in _as_kind(kind, name, value, failure) if new != value)
 
     return handler
 
 
-def _as_kind(kind: str, name: str, value: Value) -> list[Value]:
+def _as_kind(kind: str, name: str, value: Value, failure: Failure) -> list[Value]:
     if kind in ("long", "bool") and isinstance(value, Tensor):
         return [replace(value, kind=kind, leaf=False)]
     if kind == "long":
@@ -237,7 +237,8 @@ def _as_kind(kind: str, name: str, value: Value) -> list[Value]:
     if kind == "str" and isinstance(value, Several):
         return [Several((Plain("a"), Plain("b")), value.is_list)]
     if kind in ("float", "callable", "module", "object", "str", "dict"):
-        return of_kind(kind, name, Clue(), Context(False))[:6]
+        known = Clue(choices=[key for keys in failure.texts for key in keys])
+        return of_kind(kind, name, known, Context(False))[:6]
     return []
 
 
@@ -264,11 +265,18 @@ def with_attribute(call: Call, failure: Failure, match: re.Match[str]) -> Iterat
 
 
 def with_key(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """Something has no such key: a dict that gets it, or one whose keys were guessed and get those of the file."""
     key = match["key"]
     for path, _, value in places(call, failure):
-        if isinstance(value, Fields) and value.maker == "dict" and key not in dict(value.items):
+        if not isinstance(value, Fields) or value.maker != "dict":
+            continue
+        if key not in dict(value.items):
             for new in guesses(key, Clue(), Context(of_class=False))[:3]:
                 yield call.at(path, value.having(key, new))
+        elif len(value.items) == 1:
+            inner = value.items[0][1]
+            for keys in failure.texts:
+                yield call.at(path, Fields(tuple((other, inner) for other in keys)))
 
 
 def unpackable(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
@@ -324,13 +332,7 @@ def without(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call
 def of_another_arity(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
     for path, _, value in places(call, failure):
         if isinstance(value, Code):
-            for text in (
-                "lambda *args: sum(args)",
-                "lambda *args: args[0]",
-                "nn.functional.mse_loss",
-                "lambda: randn(4)",
-            ):
-                yield call.at(path, Code(text))
+            yield from (call.at(path, Code(text)) for text in (*OF_SEVERAL, "lambda: randn(4)"))
 
 
 def exactly(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:

@@ -200,13 +200,21 @@ class Search:
         self._left -= 1
         if len(self._found) == len(self._targets):
             self._extra -= 1 if all(one.wrote for one in self._found.values()) else 0.5
-        outcome = self._trials.run(text)
+        outcome = self._outcome(call)
         self._note(call, outcome)
         further = self._further(call, outcome)
         if further is not None:
             yield from self._tried(further, depth)
         misses = outcome.level >= RAN and not any(one.written(outcome) for one in self._targets)
         yield Node(call, replace(outcome, result=None), self._following(call, outcome), depth, misses)
+
+    def _outcome(self, call: Call) -> Outcome:
+        """What a call shows. Where nothing needs gradients, an error that says so is nobody's fault."""
+        outcome = self._trials.run(call.text)
+        given = any(isinstance(value, Tensor) and value.is_floating and value.tracked for _, _, value in call.values())
+        if outcome.level < AKIN or given or self._trials.looked_into(call.text).tracked:
+            return outcome
+        return replace(outcome, level=RAN)
 
     def _further(self, call: Call, outcome: Outcome) -> Call | None:
         """The call of a function that a call returned, where its lines are wanted."""
@@ -259,7 +267,7 @@ class Search:
         relevant: frozenset[str] = frozenset()
         if place is not None:
             relevant = self._signatures.relevant(place[0], place[1])
-        return Failure(type(error).__name__, str(error), relevant)
+        return Failure(type(error).__name__, str(error), relevant, self._signatures.texts)
 
     def _guarding(self, outcome: Outcome) -> frozenset[str]:
         """Arguments that decide whether targets that weren't reached are."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from gradfix.backward.worker.synthesis import clues as worker_clues
 from gradfix.backward.worker.synthesis import origins as worker_origins
-from gradfix.backward.worker.synthesis.clues import Clue
+from gradfix.backward.worker.synthesis import parameters as worker_parameters
+from gradfix.backward.worker.synthesis.clues import Clue, annotated, named
 from gradfix.backward.worker.synthesis.guesses import SIZE, Context, argument, guesses, is_heavy, small
 from gradfix.backward.worker.synthesis.origins import Function
 from gradfix.backward.worker.synthesis.routes import Route
@@ -34,6 +34,7 @@ class Signatures:
         self._module = module
         self._trees: dict[str, ast.Module | None] = {self.path: tree}
         self._tables = _tables(tree)
+        self.texts = tuple(dict.fromkeys(filter(None, map(_keys, ast.walk(tree)))))  # keys of all dicts
         self._ways: dict[tuple[str, int, str], list[Argument]] = {}  # other ways to give each argument of each stage
         self._small: tuple[dict[tuple[str, str], Value], ...] = ({}, {})  # of the same, with and without the widths
         self._heavy: set[str] = set()  # classes with large defaults
@@ -161,7 +162,7 @@ class Signatures:
         """The arguments of a function, method or class, each as it is given first; the other ways are kept."""
         arguments: list[Argument] = []
         for parameter, clue in self._parameters(called, skip):
-            ways = self._arguments(parameter, clue, Context(of_class))
+            ways = self._arguments(parameter, clue, Context(of_class, self._object))
             if ways:
                 arguments.append(ways[0])
                 self._ways[head, number, parameter.name] = ways[1:]
@@ -184,25 +185,26 @@ class Signatures:
         except (ValueError, TypeError):
             return []
         function = self._text_of(called.__init__ if inspect.isclass(called) else called)
-        known = {} if function is None else worker_clues.clues(function, self._tables, _OF_TENSORS)
-        return [(one, known.get(one.name, worker_clues.named(one.name))) for one in signature.parameters.values()][
-            skip:
-        ]
+        known: dict[str, Clue] = {}
+        if function is not None:
+            owner = self._class_of(function) if inspect.isclass(called) else None
+            known = worker_parameters.clues(function, self._tables, _OF_TENSORS, owner)
+        return [(one, known.get(one.name) or _written(one)) for one in signature.parameters.values()][skip:]
 
     def _arguments(self, parameter: inspect.Parameter, clue: Clue, context: Context) -> list[Argument]:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             given = Several((Tensor((SIZE, SIZE)),) * 2)
             return [Argument(parameter.name, given, star="*", left_out=True)]
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            fields = Fields(tuple((key, guesses(key, Clue(), context)[0]) for key in clue.keys))
+            fields = Fields(tuple((key, guesses(key, inner, context)[0]) for key, inner in clue.keys.items()))
             return [Argument(parameter.name, fields, star="**", left_out=not clue.keys)]
-        made = self._instance(clue.annotation, 0) or self._owner(clue.attributes)
-        ways = argument(parameter, clue, context)
-        if made is None:
-            return ways
-        if ways and ways[0].left_out:
-            return [ways[0], replace(ways[0], value=made, left_out=False), *ways[1:]]
-        return [Argument(parameter.name, made, parameter.kind is inspect.Parameter.KEYWORD_ONLY), *ways]
+        return argument(parameter, clue, context)
+
+    def _object(self, clue: Clue, nested: int) -> Value | None:
+        """An object of a class of the module: one that is annotated, or has all that is read of it."""
+        if clue.item is not None or clue.parts or nested > 3:
+            return None
+        return self._instance(clue.annotation, nested) or self._owner(list(clue.fields), nested)
 
     def _instance(self, annotation: str, depth: int) -> Value | None:
         """An object of a class of the module that an annotation names."""
@@ -218,7 +220,7 @@ class Signatures:
             fields = [
                 (
                     parameter.name,
-                    self._instance(clue.annotation, depth + 1) or guesses(parameter.name, clue, Context(True))[0],
+                    guesses(parameter.name, clue, Context(True, self._object, depth + 1))[0],
                 )
                 for parameter, clue in self._parameters(cls, 0)
                 if parameter.default is inspect.Parameter.empty
@@ -227,13 +229,13 @@ class Signatures:
             return Fields(tuple(fields), name)
         return None
 
-    def _owner(self, attributes: list[str]) -> Value | None:
+    def _owner(self, attributes: list[str], depth: int) -> Value | None:
         """An object of the class of the file that has all attributes that are read of something."""
         own = [name for name in attributes if name not in _OF_TENSORS and name not in _OF_MODULES]
         tree = self._trees[self.path]
         for node in tree.body if own and tree is not None else ():
             if isinstance(node, ast.ClassDef) and set(own) <= worker_origins.attributes(node):
-                return self._instance(node.name, 0)
+                return self._instance(node.name, depth)
         return None
 
     def _text_of(self, called: Any) -> Function | None:
@@ -241,6 +243,14 @@ class Signatures:
         unwrapped = inspect.unwrap(called) if callable(called) else called
         code = getattr(getattr(unwrapped, "__func__", unwrapped), "__code__", None)
         return self._function(code) if isinstance(code, types.CodeType) else None
+
+    def _class_of(self, function: Function) -> ast.ClassDef | None:
+        """The class that a method is written in."""
+        for tree in filter(None, self._trees.values()):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef) and function in node.body:
+                    return node
+        return None
 
     def _function(self, code: types.CodeType) -> Function | None:
         tree = self._tree(code.co_filename)
@@ -262,6 +272,15 @@ class Signatures:
         return self._trees[path]
 
 
+def _written(parameter: inspect.Parameter) -> Clue:
+    """What the signature alone tells, as of a dataclass."""
+    clue = named(parameter.name)
+    if parameter.annotation is not inspect.Parameter.empty:
+        written = parameter.annotation
+        annotated(written if isinstance(written, str) else inspect.formatannotation(written), clue)
+    return clue
+
+
 def _takes_self(function: Any) -> int:
     return 0 if isinstance(function, (staticmethod, classmethod)) else 1
 
@@ -273,9 +292,15 @@ def _holds(function: ast.AST, line: int) -> bool:
 def _tables(tree: ast.Module) -> dict[str, list[str]]:
     """The text keys of the dicts that a module defines."""
     return {
-        target.id: [k.value for k in node.value.keys if isinstance(k, ast.Constant) and isinstance(k.value, str)]
+        target.id: list(_keys(node.value))
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+
+
+def _keys(node: ast.AST) -> tuple[str, ...]:
+    """The texts among the keys of a dict that is spelled out."""
+    keys = node.keys if isinstance(node, ast.Dict) else []
+    return tuple(key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Union
 
 Path = tuple[int, ...]  # stage, argument, then the items inside
+EACH = -1  # in a path: all items of a list alike
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ class Call:
 def _inside(path: Path, name: str, value: Value) -> Iterator[tuple[Path, str, Value]]:
     yield path, name, value
     if isinstance(value, Several):
-        for index, item in enumerate(value.items):
+        alike = len(value.items) > 1 and len(set(value.items)) == 1
+        for index, item in (*((EACH, item) for item in value.items[:alike]), *enumerate(value.items)):
             yield from _inside((*path, index), name, item)
     elif isinstance(value, Fields):
         for index, (field, item) in enumerate(value.items):
@@ -187,6 +189,8 @@ def _put(value: Value, path: Path, new: Value) -> Value:
     if not path:
         return new
     index, rest = path[0], path[1:]
+    if isinstance(value, Several) and index == EACH:
+        return replace(value, items=tuple(_put(item, rest, new) for item in value.items))
     if isinstance(value, Several):
         item = _put(value.items[index], rest, new)
         return replace(value, items=(*value.items[:index], item, *value.items[index + 1 :]))
