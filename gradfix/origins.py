@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 
 from gradfix.edits import Edit
 from gradfix.source import Span
@@ -44,24 +44,3 @@ class Origins:
         if start is None or bisect_right(self._starts, span.start) != bisect_right(self._starts, last):
             return None
         return Span(start, start + len(span))
-
-
-class Taken:
-    """The places that edits have taken in a text. Two insertions at one place take it both (an import, say)."""
-
-    def __init__(self) -> None:
-        self._spans: list[Span] = []
-
-    def collides(self, edits: Iterable[Edit]) -> bool:
-        """Whether one of `edits` overlaps a taken place, or inserts where something is inserted already."""
-        return any(self._hit(edit.span) for edit in edits)
-
-    def take(self, edits: Iterable[Edit]) -> None:
-        """Take the places of `edits`, which collide with none."""
-        for edit in edits:
-            insort(self._spans, edit.span)
-
-    def _hit(self, span: Span) -> bool:
-        at = bisect_right(self._spans, span)
-        near = self._spans[max(0, at - 2) : at + 2]  # an insertion may lie between a span and its neighbour
-        return any(span.overlaps(other) or (not len(span) and span == other) for other in near)

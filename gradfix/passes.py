@@ -11,10 +11,11 @@ from gradfix import syntax
 from gradfix.edits import Edit
 from gradfix.errors import EditError, FileProblem
 from gradfix.findings import Applicability, Declined, Exclusion, Finding, Fix, Identity, Refusal, RefusalKind
-from gradfix.origins import Origins, Taken
+from gradfix.origins import Origins
 from gradfix.policy import Policy
 from gradfix.results import Result, Status
 from gradfix.source import Source, Span
+from gradfix.taken import Spoken, Taken
 
 FRUITLESS = 7  # passes in which the findings in a text that fixes made may fail to get fewer
 _REJECTED = Refusal(RefusalKind.REJECTED, "its fix was rejected by the backward check")
@@ -96,7 +97,7 @@ class Passes:
     ) -> tuple[list[Option], list[Result]]:
         """Which options to apply now, and the results of those that never will be; the rest wait for the next pass."""
         taken: list[Option] = []
-        places = Taken()
+        places, spoken = Taken(), Spoken()
         left: list[Result] = []
         renewed: set[tuple[str, str]] = set()
         for option in sorted(options, key=lambda o: -o.result.finding.severity.rank):
@@ -106,10 +107,11 @@ class Passes:
                 continue
             storage = _storage(option)
             here = [_whole_lines(current, edit) for edit in option.here]
-            if (patient and storage in renewed) or places.collides(here):
+            if (patient and storage in renewed) or places.collides(here) or spoken.collides(current, option.here):
                 continue
             taken.append(option)
             places.take(here)
+            spoken.take(current, option.here)
             if storage is not None:
                 renewed.add(storage)
         parsing, broken = _split_by_parsing(current, taken)

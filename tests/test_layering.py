@@ -20,7 +20,7 @@ LAYERS = (
     ("patches", "findings"),
     ("config", "interpreter"),
     ("ignores", "torch_tables"),
-    ("modules", "torch_ops", "syntax", "results", "identity", "origins", "policy"),
+    ("modules", "torch_ops", "syntax", "results", "identity", "origins", "taken", "policy"),
     ("suppress", "files", "passes"),
     ("analysis.cut_kinds", "analysis.summaries", "analysis.updates", "analysis.view_facts"),
     ("analysis.facts",),

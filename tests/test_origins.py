@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gradfix import edits as edit_sets
 from gradfix.edits import Edit
-from gradfix.origins import Origins, Taken
+from gradfix.origins import Origins
 from gradfix.source import Span
 
 TEXT = "abcdefghijklmnopqrst"
@@ -45,16 +45,3 @@ def test_spans_lead_back_when_they_are_whole(edits: list[Edit], start: int, size
     whole = span.text(after) in TEXT  # no capitals, nothing missing: the letters of TEXT differ
     assert (origin is not None) == whole
     assert origin is None or origin.text(TEXT) == span.text(after)
-
-
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 4)), max_size=12))
-def test_what_is_taken_never_overlaps_and_nothing_free_is_refused(places: list[tuple[int, int]]) -> None:
-    taken = Taken()
-    kept: list[Edit] = []
-    for start, size in places:
-        edit = Edit(Span(start, start + size), "x")
-        clash = edit_sets.overlaps(kept, [edit]) or any(not size and edit.span == other.span for other in kept)
-        assert taken.collides([edit]) == clash
-        if not clash:
-            taken.take([edit])
-            kept.append(edit)

@@ -70,6 +70,11 @@ PROGRAMS = {
         "f(h)",
         ("    w = w + 1\n    return w", "    v = g(v)\n    return v", "    h = f(h)"),
     ),
+    "a function in between uses the result": (
+        "def g(w):\n    w += 1\n    return w\n\n\ndef f(v):\n    s = g(v)\n    return s.mean()\n",
+        "n = f(h)\n    h = h * n",
+        ("    s = v = g(v)\n    return s.mean(), v", "    n, h = f(h)"),
+    ),
     "a name bound to the result": ("def f(v):\n    v *= 2\n", "f(h)\n    k = h\n    h = k + h", ("    h = f(h)",)),
     "an item under a string": (
         "def f(v):\n    v.mul_(2)\n",
@@ -134,6 +139,10 @@ LEFT = {
     "called with an alias": ("def f(v):\n    v *= 2\n", "k = h\n    f(k)\n    f(h)"),
     "starred": ("def f(v, n):\n    v *= n\n", "f(*(h, 2))"),
     "in a larger expression": ("def f(v):\n    n = v.norm()\n    v /= n\n    return n\n", "h = f(h) + h.sum()"),
+    "in a larger expression of what is returned": (
+        "def g(w):\n    w += 1\n    return w\n\n\ndef f(v):\n    return g(v) * 2\n",
+        "n = f(h)\n    h = h * n",
+    ),
     "a view": ("def f(v):\n    v.mul_(2)\n", "f(h[0])"),
     "items of a list": (
         "def f(v):\n    v *= 2\n",

@@ -71,13 +71,18 @@ def takes_flat(site: CallSite, returned: Returned) -> bool:
     return len(targets) == returned.width and not any(isinstance(target, ast.Starred) for target in targets)
 
 
-def edits_of_call(source: Source, site: CallSite, returned: Returned, *, flat: bool) -> list[Edit] | None:
-    """The edits after which the place holds what is handed back; None where the call can't take it."""
+def edits_of_call(
+    source: Source, site: CallSite, returned: Returned, *, flat: bool, handed_on: bool
+) -> list[Edit] | None:
+    """The edits after which the place holds what is handed back; None where the call can't take it.
+
+    `handed_on`: the function around the call comes to return what the place holds at its end.
+    """
     alone = isinstance(site.statement, ast.Expr) and _same_place(site.statement.value, site.call)
     if returned.nothing:
         return _prefixed(source, site, "{}") if alone else None
     if returned.is_itself:
-        return _prefixed(source, site, "{}") if alone else _edits_of_use(source, site)
+        return _prefixed(source, site, "{}") if alone else _edits_of_use(source, site, handed_on=handed_on)
     if returned.at is not None:
         taken = site.target.elts[returned.at] if takes_flat(site, returned) else None  # type: ignore[union-attr]  # a tuple
         return [] if taken is not None and site.place is not None and same(taken, site.place) else None
@@ -87,11 +92,11 @@ def edits_of_call(source: Source, site: CallSite, returned: Returned, *, flat: b
     return _unpacked(source, site, flat=flat)
 
 
-def _edits_of_use(source: Source, site: CallSite) -> list[Edit] | None:
+def _edits_of_use(source: Source, site: CallSite, *, handed_on: bool) -> list[Edit] | None:
     """For a function that returns the argument itself: the result is used, and the place holds it as well."""
     if site.place is None or (site.target is not None and same(site.target, site.place)):
         return []
-    if isinstance(site.place, ast.Name):
+    if isinstance(site.place, ast.Name) and not handed_on:
         ends = isinstance(site.statement, ast.Return) and names.is_local(source, site.statement, site.place.id)
         if (ends or names.is_dead_after(source, site.statement, site.place.id)) and not _stands_beside(site):
             return []

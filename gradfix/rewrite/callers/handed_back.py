@@ -115,7 +115,8 @@ def _edits_of_handing(source: Source, handings: tuple[_Handing, ...], spelling: 
         if isinstance(made, Refusal):
             return None
         for site in handing.sites:
-            taken = edits_of_call(source, site, handing.returned, flat=handing.flat)
+            handed_on = _is_handed_on(source, site, handings)
+            taken = edits_of_call(source, site, handing.returned, flat=handing.flat, handed_on=handed_on)
             if taken is None:
                 return None
             made = made + taken
@@ -123,6 +124,15 @@ def _edits_of_handing(source: Source, handings: tuple[_Handing, ...], spelling: 
             return None
         edits += made
     return tuple(edits)
+
+
+def _is_handed_on(source: Source, site: CallSite, handings: tuple[_Handing, ...]) -> bool:
+    """Whether the function around a call returns what it hands over, too."""
+    outer = definition_around(source, site.call)
+    return outer is not None and any(
+        h.definition.node is outer.node and isinstance(site.place, ast.Name) and h.parameter == site.place.id
+        for h in handings
+    )
 
 
 def _is_settled(source: Source, obstacle: Obstacle, handings: tuple[_Handing, ...], calls: Sequence[ast.Call]) -> bool:
