@@ -78,6 +78,7 @@ class Save:
     certain: bool  # False: only when an operand requires grad
     choice: object = None  # of a value that is one of several: which
     branch: ast.AST | None = None  # the statement that decided which
+    guarded: bool = True  # False: backward reads it without looking whether it was written
 
 
 @dataclass(frozen=True, slots=True)

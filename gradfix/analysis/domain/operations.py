@@ -81,7 +81,17 @@ def value_facts(state: State, value: Value, target: Tensor | None = None) -> Val
     return ValueFacts(ValueKind.UNKNOWN)
 
 
-def save(state: State, node: Node, tensor: Tensor, op: str, at: ast.AST, level: Tracked, *, result: bool) -> None:
+def save(
+    state: State,
+    node: Node,
+    tensor: Tensor,
+    op: str,
+    at: ast.AST,
+    level: Tracked,
+    *,
+    result: bool,
+    guarded: bool = True,
+) -> None:
     """Note that `node` keeps `tensor` for backward."""
     if level is Tracked.NO or tensor.silent:
         return
@@ -90,7 +100,7 @@ def save(state: State, node: Node, tensor: Tensor, op: str, at: ast.AST, level: 
     choice = object() if tensor.choice is None and len(tensor.storages) > 1 else tensor.choice
     branch = tensor.made_by if len(tensor.storages) > 1 and isinstance(tensor.made_by, ast.If) else None
     for storage in tensor.storages:
-        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice, branch)] = True
+        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice, branch, guarded)] = True
 
 
 def graph_node(state: State, op: str, operands: Sequence[Tensor], at: ast.AST) -> Node | None:

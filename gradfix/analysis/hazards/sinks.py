@@ -75,7 +75,7 @@ def _overwritten(
         if record is None or (save.storage.origin is Origin.PARAMETER and state.passed.get(save.node)):
             continue  # freed by a backward before: what is updated between two of them is cut off in between
         data = isinstance(record, WriteRecord) and record.form in (WriteForm.DATA, WriteForm.ARRAY)
-        silent = visit.node is None and state.grad is not Tracked.NO and data
+        silent = not save.guarded or (visit.node is None and state.grad is not Tracked.NO and data)
         kind = HazardKind.SILENT_WRITE if silent else HazardKind.SAVED_THEN_WRITTEN
         proven = certain and sure and save.node.tracked is Tracked.YES
         if proven and branching:

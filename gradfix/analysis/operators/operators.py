@@ -170,8 +170,9 @@ def save_arguments(
     state: State, op: Operator, node: Node | None, groups: Mapping[str, Sequence[Tensor]], at: ast.AST
 ) -> None:
     """Note what an operator keeps of its arguments."""
-    if node is None or not op.saves:
+    if node is None or not (op.saves or op.unguarded):
         return
+    _save_unguarded(state, op, node, groups, at)
     flat = _is_flat_product(op, groups)
     sure, likely = _requiring(state, groups)
     for entry in op.saves:
@@ -187,6 +188,16 @@ def save_arguments(
                     continue  # what is kept is a copy in half precision
                 level = _at_most(level, Tracked.MAYBE)
             save(state, node, tensor, short_name(op), at, level, result=False)
+
+
+def _save_unguarded(
+    state: State, op: Operator, node: Node, groups: Mapping[str, Sequence[Tensor]], at: ast.AST
+) -> None:
+    """Note the operands that backward reads unguarded, each where another one gets a gradient."""
+    _, likely = _requiring(state, groups)
+    for parameter in op.unguarded:
+        for tensor in groups.get(parameter, ()) if likely - {parameter} else ():
+            save(state, node, tensor, short_name(op), at, Tracked.MAYBE, result=False, guarded=False)
 
 
 def save_others(state: State, op: Operator, node: Node, groups: Mapping[str, Sequence[Tensor]], at: ast.AST) -> None:
