@@ -202,7 +202,7 @@ class Signatures:
 
     def _object(self, clue: Clue, nested: int) -> Value | None:
         """An object of a class of the module: one that is annotated, or has all that is read of it."""
-        if clue.item is not None or clue.parts or nested > 3:
+        if clue.item is not None or clue.parts or nested > 3 or re.search(r"\bTensor\b", clue.annotation):
             return None
         return self._instance(clue.annotation, nested) or self._owner(list(clue.fields), nested)
 

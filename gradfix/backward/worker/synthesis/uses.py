@@ -164,12 +164,10 @@ class Uses:
             self._unpacked(node, clue)
 
     def _of_dict(self, node: ast.Attribute, clue: Clue, deep: int) -> None:
-        """`for key, value in name.items()`, `name.values()`, `name.get(…)`."""
+        """`for key, value in name.items()`, `name.values()`. What `name.get(…)` asks for may be missing."""
         call = self._parents.get(node)
         loop = self._parents.get(call) if isinstance(call, ast.Call) else None
-        if node.attr in ("get", "setdefault") and isinstance(call, ast.Call) and call.args:
-            self._at(call, call.args[0], clue, deep)
-        elif isinstance(loop, (ast.For, ast.AsyncFor, ast.comprehension)) and loop.iter is call:
+        if isinstance(loop, (ast.For, ast.AsyncFor, ast.comprehension)) and loop.iter is call:
             if node.attr == "values":
                 self._bound(loop.target, clue.of_items(), deep)
             elif node.attr == "items" and isinstance(loop.target, ast.Tuple) and len(loop.target.elts) == 2:
