@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.facts import Cut, ModuleFacts
-from gradfix.findings import Finding, Refusal
+from gradfix.findings import Finding, Refusal, Severity
 from gradfix.identity import identity
 from gradfix.rewrite import reconnect
 from gradfix.source import Source
@@ -43,9 +43,11 @@ def cut_findings(
     """One finding for each cut of one of `kinds` that a loss depends on."""
     seen: dict[str, int] = {}
     for cut in facts.cuts:
-        if cut.kind not in kinds:
-            continue
+        if cut.kind not in kinds or (cut.origin is not None and cut.severity is Severity.INFO):
+            continue  # whether a helper of another file should end the graph is a question for that file
         part = ast.dump(cut.node) if not isinstance(cut.node, ast.stmt) else ""
+        if cut.origin is not None:
+            part = f"{part}{cut.origin.file}:{cut.origin.text}"
         key = f"{cut.function}\0{ast.dump(cut.statement)}\0{cut.identity_ordinal}\0{part}"
         seen[key] = seen.get(key, 0) + 1
         made = reconnect(source, cut, facts)
@@ -76,7 +78,9 @@ def message(source: Source, cut: Cut) -> str:
     if len(text) > 60:
         text = text[:59].rstrip() + "…"
     line = source.position(cut.loss.span.start).line
-    return f"`{text}` {_CUTS[cut.kind]}: {_EFFECTS[cut.effect].format(line=line)}"
+    there = cut.origin
+    elsewhere = "" if there is None else f" (`{there.text}` in {there.file}, line {there.line})"
+    return f"`{text}` {_CUTS[cut.kind]}{elsewhere}: {_EFFECTS[cut.effect].format(line=line)}"
 
 
 def _refusal(cut: Cut, refusal: Refusal) -> Refusal:

@@ -3,6 +3,7 @@
 ## What it does
 Finds `t.data`, `t.detach()`, detours through NumPy (`torch.from_numpy(np.sqrt(t.detach().numpy()))`) and tensors
 computed under `no_grad` that leave a loss without a graph; and computes with the tensor itself.
+A function of another file of the project that does so is named where it is called, with the line to change there.
 
 ## Why does backward fail?
 A detached tensor shares the values, not the graph. Where everything a loss is made of was detached on the way, backward

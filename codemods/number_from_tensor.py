@@ -3,6 +3,7 @@
 ## What it does
 Finds `t.item()`, `float(t)`, `t.tolist()` and `math.sqrt(t)` where the number goes into a loss; and computes with the
 tensor instead.
+A function of another file of the project that does so is named where it is called, with the line to change there.
 
 ## Why does backward fail?
 A Python number has no graph. A loss made of numbers can't be differentiated, and a number that is added to a loss is a

@@ -4,6 +4,7 @@
 Finds `torch.tensor([a, b])`, `torch.tensor(x)`, `x.new_tensor(a)`, `torch.Tensor([a, b])`, `torch.as_tensor([a, b])`,
 `Variable(x)` and `nn.Parameter(x)` of tensors with a graph, on their way to a loss; and builds the tensor from the
 tensors themselves.
+A function of another file of the project that does so is named where it is called, with the line to change there.
 
 ## Why does backward fail?
 These functions copy numbers. What they make has no graph, so a loss computed from it can't be differentiated; with

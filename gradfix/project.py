@@ -10,7 +10,7 @@ from gradfix import syntax
 from gradfix.analysis.across.rounds import Rounds
 from gradfix.analysis.analyse import opened
 from gradfix.analysis.summaries import Found, Imports, Module, Modules, ModuleSummary
-from gradfix.analysis.text.write_spellings import WriteSpellings
+from gradfix.analysis.text.write_spellings import Spellings
 from gradfix.errors import FileProblem
 from gradfix.modules import INSTALLED, file_of, name_of, root_of
 from gradfix.source import Source
@@ -84,7 +84,7 @@ class _Unopened:
     def __init__(self, source: Source, name: str, is_package: bool, around: _Rooted, rounds: Rounds) -> None:
         self.name, self.is_package = name, is_package
         self._source, self._around, self._rounds = source, around, rounds
-        self._spellings = WriteSpellings(source.text)
+        self._spellings = Spellings(source.text)
 
     @property
     def stars(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Facts across files: each folder of `fixtures/across_files/` is run, and checked file by file.
 
 `program.py` says in its first line how its run ends: `# raises: MESSAGE` or `# runs`. Lines marked `# <- error` and
-`# <- warning`, in any of its files, are all that may be found from warning on.
+`# <- warning`, in any of its files, are all that may be found from warning on. In folders named `cut_…` the graph ends in
+another file, where it has to be mended.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gradfix import edits, engine, registry
 from gradfix.analysis.analyse import summarise
 from gradfix.analysis.summaries import Imports, ModuleSummary
 from gradfix.files import read
-from gradfix.findings import Applicability, Finding, Severity
+from gradfix.findings import Applicability, Finding, RefusalKind, Severity
 from gradfix.project import Project
 from gradfix.source import Source
 
@@ -29,7 +30,8 @@ torch = pytest.importorskip("torch")
 CODEMODS = registry.builtin()
 FOLDER = Path(__file__).parent / "fixtures" / "across_files"
 CASES = sorted(path for path in FOLDER.iterdir() if path.is_dir())
-HAZARDS = [path for path in CASES if not path.name.startswith("keep_")]
+CUTS = [path for path in CASES if path.name.startswith("cut_")]
+HAZARDS = [path for path in CASES if path not in CUTS and not path.name.startswith("keep_")]
 
 
 def findings(file: Path, folder: Path) -> tuple[Source, tuple[Finding, ...]]:
@@ -45,7 +47,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str | None:
     torch.manual_seed(0)
     try:
         runpy.run_path(str(folder / "program.py"), run_name="__main__")
-    except RuntimeError as error:
+    except (AttributeError, RuntimeError) as error:
         return str(error)
     finally:
         for name in set(sys.modules) - before:
@@ -54,7 +56,8 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str | None:
 
 
 def test_most_of_them_are_to_be_left_alone() -> None:
-    assert len(CASES) - len(HAZARDS) > len(HAZARDS)
+    hazards = len(HAZARDS) + len(CUTS)
+    assert len(CASES) - hazards > hazards
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -87,6 +90,31 @@ def test_the_fix_of_the_calling_file_cures_it(folder: Path, tmp_path: Path, monk
     assert fixed.applied, [result.refusal for result in fixed.left]
     (tmp_path / "program.py").write_text(edits.apply(source.text, fixed.edits), encoding="utf-8")
     assert run(tmp_path, monkeypatch) is None
+
+
+@pytest.mark.parametrize("folder", CUTS, ids=lambda folder: folder.name)
+def test_a_cut_is_to_be_mended_in_its_own_file(folder: Path) -> None:
+    source, found = findings(folder / "program.py", folder)
+    loud = [finding for finding in found if finding.severity is not Severity.INFO]
+    for finding in loud:
+        assert not finding.rewrites
+        assert finding.refusal is not None
+        assert finding.refusal.kind is RefusalKind.ELSEWHERE
+        place = re.search(r"`(?P<text>[^`]+)` in (?P<file>\S+), line (?P<line>\d+)", finding.message)
+        assert place is not None
+        lines = (folder / place["file"]).read_text(encoding="utf-8").splitlines()
+        assert place["text"] in lines[int(place["line"]) - 1]
+    assert len({finding.identity for finding in loud}) == len(loud)
+
+
+def test_the_message_names_the_cut_in_the_other_file() -> None:
+    folder = FOLDER / "cut_in_a_third_file"
+    _, (finding, *_) = findings(folder / "program.py", folder)
+    assert finding.code == "GF302"
+    assert finding.message == (
+        "`energy(w * 2)` makes a Python number, which has no graph (`x.pow(2).sum().item()` in tools/lowest.py, line 2): "
+        "backward fails, the loss (line 6) has no graph"
+    )
 
 
 def test_the_message_names_the_other_file() -> None:

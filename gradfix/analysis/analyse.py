@@ -29,6 +29,7 @@ from gradfix.analysis.summaries import Imports, Modules, ModuleSummary
 from gradfix.analysis.text.candidates import Candidates, candidates
 from gradfix.analysis.text.masked import maskings_of
 from gradfix.analysis.text.names import spelling_of
+from gradfix.analysis.text.write_spellings import Spellings
 from gradfix.source import Source
 
 # Gradients that are read, and optimizers that are given something, concern files that write nothing.
@@ -82,7 +83,7 @@ def opened(
         with _deep_recursion():
             return m, run_module(m, tree, name)
 
-    return OpenModule(name, is_package, tree, run, modules, rounds)
+    return OpenModule(name, is_package, tree, Spellings(source.text), run, modules, rounds)
 
 
 def summarise(source: Source, name: str, modules: Modules) -> ModuleSummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -29,3 +30,12 @@ class CutEffect(Enum):
     RETURNED = "returned"  # what is returned as a loss has no graph
     CONSTANT = "constant"  # the loss has a graph, but the term that was cut only adds a constant to it
     PARTIAL = "partial"  # the loss has a graph, and the values matter to it
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A piece of another file of the project."""
+
+    file: str  # its name, for the reader
+    line: int
+    text: str  # on one line

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from enum import Enum
 
-from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
 from gradfix.analysis.updates import EarlyStep
 from gradfix.analysis.view_facts import NO_VIEWS, WrittenViews
 from gradfix.findings import Hazard, Place, Severity
@@ -371,6 +371,7 @@ class Cut:
     in_numbers: bool  # it went into arithmetic of Python numbers
     severity: Severity
     hazards: tuple[Hazard, ...]
+    origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,12 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Protocol
 
+from gradfix.analysis.cut_kinds import Elsewhere
+
 Constant = bool | int | float | str | None
-Given = tuple[tuple[int, str, Constant], ...]  # (parameter, name of the type, value) of arguments that are constants
+# (parameter, name of the type, value) of arguments that are constants, and of those that are lists of tensors.
+Given = tuple[tuple[int, str, Constant], ...]
+LISTS = frozenset({"list", "tuple", "dict"})  # the types of which no value is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,32 @@ class Parameter:
     has_default: bool = False
     is_constant: bool = False  # the default is the constant `default`
     default: Constant = None
+    gathers: bool = False  # `*rest`
+
+
+@dataclass(frozen=True, slots=True)
+class Severed:
+    """A place where what a function hands on lost its graph."""
+
+    kind: str  # a value of `CutKind`
+    op: str
+    place: Elsewhere
+    straight: bool  # what was left has only been added and scaled since
+    when: tuple[int, ...] | None = None  # parameters of which one has to have a graph; None: always
+    through_numpy: bool = False
+    in_numbers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Where graphs end behind what a function hands on."""
+
+    severed: tuple[Severed, ...] = ()
+    parameters: tuple[tuple[int, bool], ...] = ()  # whose own cuts count for it; True: only added and scaled
+    is_sure: bool = True  # False: it may have a graph nobody sees
+
+
+NOTHING = Behind()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +70,7 @@ class Written:
     certain: bool  # whenever the function is called
     through_view: bool = False  # a part of it
     gradients_off: bool = False
+    behind: Behind = NOTHING  # of what it holds then
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +99,14 @@ class Memory:
 
     graph: Graph | None
     outside: bool = False  # somebody else holds it, too
+    behind: Behind = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
     """What a function returns; fields beside `kind` say more of some kinds."""
 
-    kind: str  # "tensor", "number", "constant", "tuple", "list", "one of", "unknown"
+    kind: str  # "tensor", "number", "array", "constant", "tuple", "list", "dict", "one of", "unknown"
     memories: tuple[int, ...] = ()  # of a tensor: parameters, and ~n for the n-th memory; several: one of them
     view: str = "none"  # a value of `ViewKind`
     detached: bool = False
@@ -83,6 +115,12 @@ class Returned:
     type: str | None = None  # of a number
     value: Constant = None  # of a constant
     items: tuple[Returned, ...] = ()
+    keys: tuple[str, ...] = ()  # of a dict
+    behind: Behind = NOTHING  # of a number, an array, a detached tensor
+
+
+def _severs(returned: Returned) -> bool:
+    return bool(returned.behind.severed) or any(map(_severs, returned.items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +156,9 @@ class Callee(Protocol):
     def may_write(self) -> bool:
         """False where it surely writes to no argument, as far as its text tells."""
 
+    def may_sever(self) -> bool:
+        """False where it surely ends no graph by copying values, as far as its text tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
@@ -136,6 +177,13 @@ class FunctionSummary:
     def may_write(self) -> bool:
         """False where no variant writes to an argument."""
         return any(variant.written for variant in self.variants)
+
+    def may_sever(self) -> bool:
+        """False where no variant ends a graph."""
+        return any(
+            any(memory.behind.severed for memory in variant.memories) or _severs(variant.returned)
+            for variant in self.variants
+        )
 
 
 class Described(ABC):
@@ -272,6 +320,11 @@ class Imports:
     layers: set[str] = field(default_factory=set, compare=False, repr=False)  # and classes whose objects do
     _known: dict[str, Callee | Described | None] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def file(self) -> str:
+        """The path of the file from where imports start."""
+        return self.name.replace(".", "/") + ("/__init__.py" if self.is_package else ".py")
+
     def find(self, name: str) -> Callee | Described | None:
         """What a qualified name stands for; those that begin with dots are relative to the file."""
         if name not in self._known:
@@ -291,6 +344,12 @@ class Imports:
         effects = (one.effects(usual(one.parameters)) for one in called if one is not None)
         kind = "class" if isinstance(found, Described) else "function"
         return kind if any(e is not None and e.written for e in effects) else ""
+
+    def severs(self, name: str) -> bool:
+        """Whether calling what the name stands for may end a graph, as far as its text tells."""
+        found = self.find(name)
+        called = [found.method("forward")] if isinstance(found, Described) else [found]
+        return any(one is not None and one.may_sever() for one in called)
 
     def knows(self, names: Sequence[str]) -> bool:
         """Whether one of these names, imported here, is of the project."""

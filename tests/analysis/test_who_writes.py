@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from gradfix.analysis.text.parameter_writes import ParameterWrites
-from gradfix.analysis.text.write_spellings import WriteSpellings
+from gradfix.analysis.text.write_spellings import Spellings
 
 RING = """
 def a(x):
@@ -27,7 +27,7 @@ def d(x):
 
 @pytest.mark.parametrize("asked", ["abcd", "badc", "dcba"])
 def test_functions_that_call_each_other_write_if_one_leads_to_a_write(asked: str) -> None:
-    for one in (WriteSpellings(RING), ParameterWrites(ast.parse(RING))):
+    for one in (Spellings(RING), ParameterWrites(ast.parse(RING))):
         assert {name: one.may_write(name) for name in asked} == {"a": True, "b": True, "c": True, "d": False}
 
 

@@ -29,9 +29,11 @@ from gradfix.analysis.summaries import (
 from gradfix.analysis.text.names import imports_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.parameters import defaults_of, named_of
+from gradfix.analysis.text.write_spellings import Spellings
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 _FLAGS = 3  # switches of a function that its summary tells apart
+_LISTS = 2  # parameters that may be lists
 
 Run = Callable[[Imports], "tuple[Machine, State]"]  # the interpreter, after it has run the top level
 
@@ -58,12 +60,18 @@ class OpenFunction:
         """False where it surely writes to no argument, as far as its text tells."""
         return self.module.may_write(self.name.partition(".")[0])
 
+    def may_sever(self) -> bool:
+        """False where its text ends no graph."""
+        return self.module.spellings.may_sever(self.name.partition(".")[0])
+
     def closed(self) -> FunctionSummary:
         """The same as a value."""
         defaults = usual(self.parameters)
         flags = [i for i, (_, kind, _) in enumerate(defaults) if kind == "bool"][:_FLAGS]
         sets = [defaults] if defaults else []
         sets += [(*defaults[:i], (defaults[i][0], "bool", not defaults[i][2]), *defaults[i + 1 :]) for i in flags]
+        lists = [place for place, p in enumerate(self.parameters) if not p.has_default][:_LISTS]
+        sets += [tuple(sorted((*defaults, (place, "list", None)))) for place in lists]
         found = (self.effects(given) for given in (*sets, ()))
         return FunctionSummary(self.name, self.file, self.parameters, tuple(e for e in found if e is not None))
 
@@ -143,6 +151,7 @@ class OpenModule:
     name: str
     is_package: bool
     tree: ast.Module
+    spellings: Spellings
     run: Run
     modules: Modules
     rounds: Rounds
@@ -158,7 +167,7 @@ class OpenModule:
     @property
     def file(self) -> str:
         """The path of the file from where imports start."""
-        return self.name.replace(".", "/") + ("/__init__.py" if self.is_package else ".py")
+        return self.own.file
 
     @property
     def own(self) -> Imports:
@@ -248,10 +257,11 @@ def stars_of(statement: ast.Import | ast.ImportFrom) -> list[str]:
 
 
 def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[Parameter, ...]:
-    """The parameters of a function, without `*rest` and `**more`."""
+    """The parameters of a function, `*rest` last, without `**more`."""
     arguments = node.args
     defaults = defaults_of(arguments)
-    return tuple(
+    rest = () if arguments.vararg is None else (Parameter(arguments.vararg.arg, False, False, True, gathers=True),)
+    named = tuple(
         _parameter(
             parameter,
             defaults.get(parameter.arg),
@@ -260,6 +270,7 @@ def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[Paramet
         )
         for parameter in named_of(arguments)
     )
+    return (*named, *rest)
 
 
 def _parameter(node: ast.arg, default: ast.expr | None, *, by_position: bool, by_name: bool) -> Parameter:

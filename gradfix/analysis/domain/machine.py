@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gradfix.analysis.domain.defined import MODULE, Defined
 from gradfix.analysis.domain.flow import Flow
-from gradfix.analysis.domain.graph import Passage, Visit
+from gradfix.analysis.domain.graph import Node, Passage, Visit
 from gradfix.analysis.domain.notes import Notes
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import (
@@ -119,6 +119,7 @@ class Machine:
         self.yield_to: Each | None = None  # what happens to what the function yields
         # What the entry has met.
         self.visits: list[Visit] = []  # of writes with a graph
+        self.severed: dict[int, list[Node | None]] | None = None  # what stands before cuts, by key, if asked for
         self.saw_backward = False
         self.steps = 0
         self._interpreter = interpreter

@@ -23,6 +23,7 @@ from gradfix.analysis.domain.records import (
 )
 from gradfix.analysis.domain.values import Choice, Layer, Storage, Tensor, Value, tensors
 from gradfix.analysis.facts import IndexItem
+from gradfix.analysis.summaries import Severed
 
 Operands = dict[int, tuple[ast.expr, set[Storage]]]  # by id of an expression: it, and the memory it stands for
 
@@ -40,7 +41,8 @@ class Notes:
     backwards: dict[int, BackwardRecord] = field(default_factory=dict)  # by id of the call
     second_backwards: dict[int, AgainRecord] = field(default_factory=dict)  # by id of the call
     non_leaf_grads: dict[int, GradRecord] = field(default_factory=dict)  # by id of the expression
-    cuts: dict[int, CutRecord] = field(default_factory=dict)  # by id of the expression
+    cuts: dict[int, CutRecord] = field(default_factory=dict)  # by their key
+    cuts_elsewhere: dict[tuple[int, Severed], CutRecord] = field(default_factory=dict)  # by id of the call
     zero_gradients: dict[int, CutRecord] = field(default_factory=dict)  # by id of the node in the graph
     connected: set[int] = field(default_factory=set)  # ids of backward calls that may have a graph to go back through
     unfollowed: set[int] = field(default_factory=set)  # ids of calls that nothing is known of

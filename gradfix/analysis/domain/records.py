@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field, replace
 
-from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
 from gradfix.analysis.domain.graph import Passage
 from gradfix.analysis.domain.values import Storage
 from gradfix.analysis.facts import (
@@ -211,6 +211,12 @@ class CutRecord:
     in_numbers: bool = False
     leaves: set[Storage] = field(default_factory=set)  # what it made, that losses end in
     losses: dict[int, LossNote] = field(default_factory=dict)  # by id of the place
+    origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file
+
+    @property
+    def key(self) -> int:
+        """What flows call it."""
+        return id(self.node if self.origin is None else self.origin)
 
 
 def join_facts(a: TensorFacts, b: TensorFacts) -> TensorFacts:

@@ -20,6 +20,7 @@ NAMED_TUPLES = ("typing.NamedTuple",)
 _CLOCK = count(1)
 
 # Where a value lost its graph, by id of the expression that cut it; True: it has been added and scaled since, no more.
+# 0: perhaps somewhere nobody sees. Below 0, while a function is summarised: before parameter ~n was handed over.
 Flows = frozenset[tuple[int, bool]]
 NO_FLOWS: Flows = frozenset()
 

@@ -27,6 +27,7 @@ from gradfix.analysis.domain.values import (
     tensors,
 )
 from gradfix.analysis.facts import Tracked, ValueFacts
+from gradfix.analysis.summaries import Severed
 from gradfix.torch_ops import Gradient, Operator
 
 UNSURE: Flows = frozenset({(0, False)})  # of what may be a tensor with a graph, though nothing shows it
@@ -85,7 +86,7 @@ def through(m: Machine, state: State, op: str, operands: Sequence[Value]) -> Flo
         found = NO_FLOWS.union(*parts)
     else:
         linear = [i for i in _SCALING.get(op, ()) if present == [i] and not _has_graph(state, operands, i)]
-        found = NO_FLOWS.union(*(part if i in linear else _used(part) for i, part in enumerate(parts)))
+        found = NO_FLOWS.union(*(part if i in linear else used(part) for i, part in enumerate(parts)))
     return found if len(found) <= _MOST else frozenset(sorted(found)[:_MOST])
 
 
@@ -94,7 +95,8 @@ def _has_graph(state: State, operands: Sequence[Value], but: int) -> bool:
     return any(tracked(state, t) is not Tracked.NO for t in others)
 
 
-def _used(flows: Flows) -> Flows:
+def used(flows: Flows) -> Flows:
+    """The same cuts, of what has been more than added and scaled since."""
     return frozenset((key, False) for key, _ in flows)
 
 
@@ -151,7 +153,7 @@ def number(m: Machine, state: State, op: str, tensors: Sequence[Tensor], at: ast
 
 def array(m: Machine, behind: Flows) -> Array:
     """`t.detach().numpy()`, `np.mean(numbers)`: the cut in front of it was made for the sake of the array."""
-    for key in {key for key, _ in behind if key}:
+    for key in {key for key, _ in behind if key > 0}:
         m.notes.cuts[key].through_numpy = True
     return Array(behind)
 
@@ -160,7 +162,7 @@ def among_numbers(m: Machine, state: State, op: str, operands: Sequence[Value]) 
     """`through` for arithmetic of Python numbers, which rounds otherwise than that of tensors."""
     found = through(m, state, op, operands)
     for key, _ in found:
-        if key:
+        if key > 0:
             m.notes.cuts[key].in_numbers = True
     return found
 
@@ -193,13 +195,16 @@ def cut(
 ) -> Flows:
     """`at`, which computes `op`, hands on `values` without their graph: the cuts behind what it gives, old and new."""
     behind = through(m, state, op, values)
-    level = strongest([tracked(state, t) for value in values for t in _members(state, value)])
+    operands = [t for value in values for t in _members(state, value)]
+    level = strongest([tracked(state, t) for t in operands])
     if level is Tracked.NO or state.quiet:
         return behind
     if state.grad is Tracked.NO:
         if state.off_at is None:
             return behind
         kind, at, argument, parts = CutKind.GRADIENTS_OFF, state.off_at, None, ()
+    if m.severed is not None:
+        m.severed.setdefault(id(at), []).extend(map(state.node_of, operands))
     facts = next((value_facts(state, v) for v in values if tensors(v)), None)
     record = m.notes.cuts.get(id(at))
     if record is None:
@@ -213,6 +218,21 @@ def cut(
         same = len(record.parts) == len(parts)
         record.parts = tuple(map(join_written, record.parts, parts)) if same else ()
     return behind | {(id(at), True)}
+
+
+def elsewhere(m: Machine, severed: Severed, at: ast.AST, level: Tracked, behind: Iterable[Node | None]) -> Flows:
+    """`at` calls a function of another file, in which a graph ends: the cut behind what it gives."""
+    record = m.notes.cuts_elsewhere.get((id(at), severed))
+    if record is None:
+        kind, place = CutKind(severed.kind), replace(severed.place)  # a place of its own for each call
+        record = CutRecord(kind, severed.op, at, m.statement, m.scope.qualname, None, None, (), level, origin=place)
+        record.through_numpy, record.in_numbers = severed.through_numpy, severed.in_numbers
+        m.notes.cuts_elsewhere[id(at), severed] = m.notes.cuts[record.key] = record
+        m.notes.owners.append(at)
+    record.level = strongest((record.level, level))
+    if m.severed is not None:
+        m.severed.setdefault(record.key, []).extend(behind)
+    return frozenset({(record.key, severed.straight)})
 
 
 def _members(state: State, value: Value, depth: int = _DEPTH) -> list[Tensor]:

@@ -96,7 +96,7 @@ def _reaches_leaf_smoothly(m: Machine, root: Node) -> bool:
 
 
 def _records(m: Machine, flows: Flows) -> list[CutRecord]:
-    return [m.notes.cuts[key] for key in dict.fromkeys(key for key, _ in sorted(flows)) if key]
+    return [m.notes.cuts[key] for key in dict.fromkeys(key for key, _ in sorted(flows)) if key > 0]
 
 
 def _leaves_of_cuts(state: State) -> dict[int, Storage]:
@@ -113,7 +113,7 @@ def _others(m: Machine, flows: Flows, but: list[CutRecord]) -> list[CutRecord]:
 
 def _straight(m: Machine, flows: Flows) -> list[CutRecord]:
     """Cuts of what is only added to the loss."""
-    return [record for record in _records(m, flows) if (id(record.node), False) not in flows]
+    return [record for record in _records(m, flows) if (record.key, False) not in flows]
 
 
 def _blamed(m: Machine, flows: Flows) -> list[CutRecord]:
@@ -121,7 +121,7 @@ def _blamed(m: Machine, flows: Flows) -> list[CutRecord]:
     records = _records(m, flows)
     for rank in range(4):
         found = [record for record in records if _rank(record) == rank]
-        straight = [record for record in found if (id(record.node), False) not in flows]
+        straight = [record for record in found if (record.key, False) not in flows]
         if found:
             return straight or found
     return []

@@ -1,4 +1,4 @@
-"""Which calls of what stands in other files matter: those whose arguments or result the caller may write."""
+"""Which calls of what stands in other files matter: what the caller may write, and what it differentiates."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.summaries import Callee
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 from gradfix.analysis.text.parameter_writes import bindings, written
+from gradfix.analysis.text.survey import is_awaited
 
 _STEPS = 3  # names that stand for a tensor through other names
 
@@ -26,6 +28,22 @@ def is_concerned(m: Machine, at: ast.Call) -> bool:
         return True
     names = _written_in(info.node, writers)
     return bool(names) and not names.isdisjoint(_spelled(at if m.statement is None else _simple(m.statement, at)))
+
+
+def is_differentiated(m: Machine, callee: Callee) -> bool:
+    """Whether a function on the way here starts backward, or is awaited to return a graph that the callee may end."""
+    on_the_way = {caller.node for caller in m.calls} | ({m.scope.info.node} if m.scope.info is not None else set())
+    return any(map(_starts_backward, on_the_way)) or (any(map(_is_awaited, on_the_way)) and callee.may_sever())
+
+
+@lru_cache(maxsize=512)
+def _starts_backward(node: Function) -> bool:
+    called = (one.func for one in nodes_of(node) if isinstance(one, ast.Call))
+    return any(isinstance(func, ast.Attribute) and func.attr in ("backward", "grad") for func in called)
+
+
+def _is_awaited(node: Function) -> bool:
+    return is_awaited(getattr(node, "name", ""))
 
 
 @lru_cache(maxsize=512)

@@ -6,17 +6,45 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.graph import Node, leaf, operation, phi
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import result_tensor, save, strongest, tracked, view_of
 from gradfix.analysis.domain.state import Items, State, merge
-from gradfix.analysis.domain.values import UNKNOWN, Const, Number, Origin, Storage, Tensor, Value, tensor_of, tensors
+from gradfix.analysis.domain.values import (
+    NO_FLOWS,
+    UNKNOWN,
+    Array,
+    Const,
+    Container,
+    Flows,
+    Number,
+    Origin,
+    Storage,
+    Tensor,
+    Value,
+    tensor_of,
+    tensors,
+)
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
-from gradfix.analysis.interpreter.concerned import is_concerned
-from gradfix.analysis.summaries import Callee, Effects, Given, Graph, Kept, Parameter, Returned, Written
+from gradfix.analysis.interpreter.concerned import is_concerned, is_differentiated
+from gradfix.analysis.summaries import (
+    LISTS,
+    Behind,
+    Callee,
+    Constant,
+    Effects,
+    Given,
+    Graph,
+    Kept,
+    Memory,
+    Parameter,
+    Returned,
+    Written,
+)
 from gradfix.torch_ops import ViewKind
 
 
@@ -24,37 +52,60 @@ def call(
     m: Machine, state: State, callee: Callee, args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
 ) -> Value | None:
     """What the call gives, after its effects; None where nothing is known of it."""
-    bound = _bound(callee.parameters, args, keywords, at)
-    if bound is None or not any(t.known for value in bound.values() for t in tensors(value)):
+    bound = _bound(state, callee.parameters, args, keywords, at)
+    if bound is None or not any(_tells(state, value) for value in bound.values()):
         return None  # of what isn't known to be a tensor nothing is said anyway
-    if not callee.may_write() and not is_concerned(m, at):
-        return None  # what it saves is overwritten by nobody here
-    effects = callee.effects(_constants(callee.parameters, bound))
+    if not callee.may_write() and not is_concerned(m, at) and not is_differentiated(m, callee):
+        return None  # what it saves is overwritten by nobody here, and nobody asks for a graph
+    effects = callee.effects(_given(state, callee.parameters, bound))
     if effects is None:
         return None
     return _Call(m, state, callee, effects, bound, at).result()
 
 
+def _tells(state: State, value: Value) -> bool:
+    """Whether a value is a tensor, a list of them, or was computed from one."""
+    if isinstance(value, (Number, Array)):
+        return bool(value.flows)
+    return any(t.known for t in tensors(value)) or _listed(state, value) is not None
+
+
+def _listed(state: State, value: Value) -> Tensor | None:
+    """Any item of a list that holds nothing but tensors."""
+    items = state.items.get(value) if isinstance(value, Container) and value.kind in LISTS else None
+    if items is None or not items.values or not all(any(t.known for t in tensors(item)) for item in items.values):
+        return None
+    element = items.element()
+    return None if element is None else tensor_of(element)
+
+
 def _bound(
-    parameters: Sequence[Parameter], args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
+    state: State, parameters: Sequence[Parameter], args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
 ) -> dict[int, Value] | None:
     """The arguments by the places of their parameters; None where they don't fit, or can't be told apart."""
     if any(isinstance(part, ast.Starred) for part in at.args) or any(k.arg is None for k in at.keywords):
         return None
     places = [place for place, parameter in enumerate(parameters) if parameter.by_position]
     named = {parameter.name: place for place, parameter in enumerate(parameters) if parameter.by_name}
-    if len(args) > len(places) or not keywords.keys() <= named.keys():
+    rest = next((place for place, parameter in enumerate(parameters) if parameter.gathers), None)
+    if (len(args) > len(places) and rest is None) or not keywords.keys() <= named.keys():
         return None
-    bound = dict(zip(places, args, strict=False))
+    bound: dict[int, Value] = dict(zip(places, args, strict=False))
+    if rest is not None:
+        bound[rest] = state.tuple_of(args[len(places) :])
     bound.update((named[name], value) for name, value in keywords.items())
     missing = (place for place in range(len(parameters)) if place not in bound)
     return bound if all(parameters[place].has_default for place in missing) else None
 
 
-def _constants(parameters: Sequence[Parameter], bound: Mapping[int, Value]) -> Given:
-    found = []
+def _given(state: State, parameters: Sequence[Parameter], bound: Mapping[int, Value]) -> Given:
+    """The constants among the arguments, and which of the others are lists."""
+    found: list[tuple[int, str, Constant]] = []
     for place, parameter in enumerate(parameters):
         value = bound.get(place)
+        if isinstance(value, Container) and not parameter.gathers and _listed(state, value) is not None:
+            found.append((place, value.kind, None))
+            continue
         constant = value.value if isinstance(value, Const) else parameter.default
         known = isinstance(value, Const) if value is not None else parameter.is_constant
         if known and isinstance(constant, (bool, int, float, str, type(None))):
@@ -78,11 +129,23 @@ class _Call:
     ) -> None:
         self.m, self.state, self.callee, self.effects, self.at = m, state, callee, effects, at
         self._bound = bound
-        self._tensors = {place: tensor for place, value in bound.items() if (tensor := tensor_of(value)) is not None}
-        self._levels = {place: tracked(state, tensor) for place, tensor in self._tensors.items()}
-        self._nodes = {place: state.node_of(tensor) for place, tensor in self._tensors.items()}
+        found = {place: tensor_of(value) or _listed(state, value) for place, value in bound.items()}
+        self._tensors = {place: tensor for place, tensor in found.items() if tensor is not None}
+        self._levels = {place: strongest([tracked(state, t) for t in self._all(place)]) for place in self._tensors}
+        self._nodes = {place: self._node(place) for place in self._tensors}
         self._kept: dict[int, Node | None] = {}
         self._memories: dict[int, Storage] = {}
+
+    def _all(self, place: int) -> list[Tensor]:
+        """The tensors of an argument: itself, or its items."""
+        value = self._bound[place]
+        items = self.state.items.get(value) if isinstance(value, Container) else None
+        return [t for item in (items.values if items else (value,)) for t in tensors(item)]
+
+    def _node(self, place: int) -> Node | None:
+        if not isinstance(self._bound[place], Container):
+            return self.state.node_of(self._tensors[place])
+        return operation("list", map(self.state.node_of, self._all(place)), self.at)
 
     def result(self) -> Value:
         """Play the effects in their order."""
@@ -111,6 +174,7 @@ class _Call:
         m.uncertain_loop += not written.certain
         hit = view_of(state, tensor, ViewKind.VIEW, "call", self.at) if written.through_view else tensor
         fresh = write(m, state, site, hit, None, node)
+        cuts.put(state, (fresh,), self._flows(written.behind))
         m.uncertain_loop -= not written.certain
         state.grad = grad
         fresh = replace(tensor, born=0) if written.through_view else fresh
@@ -169,18 +233,44 @@ class _Call:
             storage = Storage(Origin.OUTSIDE if memory.outside else Origin.FRESH, made_by=self.at)
             self._memories[number] = storage
             self.state.nodes[storage] = self._graph(memory.graph)
-            cuts.put(self.state, (Tensor((storage,)),), cuts.UNSURE)
+            cuts.put(self.state, (Tensor((storage,)),), self._flows(memory.behind) | self._without_gradients(memory))
         return self._memories[number]
+
+    def _without_gradients(self, memory: Memory) -> Flows:
+        """The cut that the caller makes when it computes with gradients off."""
+        if memory.graph is None or self.state.grad is not Tracked.NO:
+            return NO_FLOWS
+        operands = [t for place in self._tensors for t in self._all(place)]
+        return cuts.cut(self.m, self.state, CutKind.GRADIENTS_OFF, self.callee.name, self.at, operands)
+
+    def _flows(self, behind: Behind) -> Flows:
+        """The cuts behind what the function hands on: those it makes, and those of its arguments."""
+        found = NO_FLOWS if behind.is_sure else cuts.UNSURE
+        for place, straight in behind.parameters:
+            own = cuts.flows_of(self.state, self._bound[place]) if place in self._bound else NO_FLOWS
+            found |= own if straight else cuts.used(own)
+        for severed in behind.severed:
+            places = [p for p in severed.when or () if p in self._levels]
+            level = Tracked.YES if severed.when is None else strongest([self._levels[p] for p in places])
+            if level is not Tracked.NO and not self.state.quiet:
+                nodes = [self._nodes[p] for p in places]
+                found |= cuts.elsewhere(self.m, severed, self.at, level, nodes)
+        return found
 
     def _returned(self, returned: Returned) -> Value:
         if returned.kind == "tensor":
             return self._tensor(returned)
         if returned.kind == "number":
-            return Number(returned.type, True)
+            return Number(returned.type, True, flows=self._flows(returned.behind))
+        if returned.kind == "array":
+            return Array(self._flows(returned.behind))
         if returned.kind == "constant":
             return Const(returned.value)
         if returned.kind in ("tuple", "list"):
             return self.state.container(returned.kind, Items(tuple(map(self._returned, returned.items)), True))
+        if returned.kind == "dict":
+            values = tuple(map(self._returned, returned.items))
+            return self.state.container("dict", Items(values, True, returned.keys))
         if returned.kind == "one of":
             several = [self._returned(item) for item in returned.items]
             value = several[0]
@@ -201,7 +291,7 @@ class _Call:
             made = result_tensor(self.state, None, self.at, dtype=returned.dtype)
             tensor = replace(made, storages=(self._memory(~place),))
             tensor.floating = returned.floating
-            return tensor
+            return self._detached(tensor, returned) if returned.detached else tensor
         base = self._tensors.get(place)
         if base is None:
             return self._bound.get(place, UNKNOWN)
@@ -210,7 +300,9 @@ class _Call:
             return base
         kind = ViewKind.MULTI if view is ViewKind.MULTI else ViewKind.VIEW
         made = view_of(self.state, base, kind, self.callee.name, self.at)
-        if returned.detached:
-            made = replace(made, detached=True, own=Storage(Origin.FRESH))
-            cuts.put(self.state, (made,), cuts.UNSURE)
+        return self._detached(made, returned) if returned.detached else made
+
+    def _detached(self, tensor: Tensor, returned: Returned) -> Tensor:
+        made = replace(tensor, detached=True, own=Storage(Origin.FRESH))
+        cuts.put(self.state, (made,), self._flows(returned.behind))
         return made

@@ -45,8 +45,8 @@ def facts_of_cuts(m: Machine, ordinals: Mapping[int, int]) -> tuple[Cut, ...]:
 def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
     note = min(record.losses.values(), key=lambda n: _EFFECTS.index(n.effect))
     name = "the loss" if note.root is None else f"`{ast.unparse(note.root)}`"
-    loss = m.place(_head(note.at), _LOSS_LABELS[note.effect].format(loss=name))
-    place = m.place(_head(record.node), _LABELS[record.kind])
+    loss = m.place(head(note.at), _LOSS_LABELS[note.effect].format(loss=name))
+    place = m.place(head(record.node), _LABELS[record.kind])
     return Cut(
         kind=record.kind,
         op=record.op,
@@ -65,11 +65,12 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
         through_numpy=record.through_numpy,
         in_numbers=record.in_numbers,
         severity=_severity(record, note, read=not m.notes.grad_read.isdisjoint(record.leaves)),
+        origin=record.origin,
         hazards=(Hazard(HazardKind.DISCONNECTED, place, loss, ""),),
     )
 
 
-def _head(node: ast.AST) -> ast.AST:
+def head(node: ast.AST) -> ast.AST:
     """What stands for a node in a report: of a `with` its first item, of a function its first decorator."""
     if isinstance(node, (ast.With, ast.AsyncWith)):
         return node.items[0].context_expr

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gradfix.analysis.summaries import Imports
-from gradfix.analysis.text.survey import FUNCTIONS, Scope, Survey, survey
+from gradfix.analysis.text.survey import FUNCTIONS, Scope, Survey, is_awaited, survey
 
 _BUILTINS = frozenset(dir(builtins))
 _ARITHMETIC = "add sub mul truediv floordiv mod pow matmul lshift rshift or xor and".split()
@@ -67,6 +67,8 @@ def _count_imported(found: Survey, imports: Imports) -> None:
             elif known[name] == "class":
                 imports.layers.add(local)
                 scope.in_place_layer = True
+        if not scope.backward and is_awaited(getattr(scope.node, "name", "")):
+            scope.backward = any(imports.severs(name) for _, name in spelled if not name.startswith("torch."))
 
 
 def _chosen(scopes: Iterable[Scope]) -> Candidates:

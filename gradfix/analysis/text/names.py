@@ -38,10 +38,10 @@ def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, st
         for alias in statement.names:
             yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0], alias.name.split(".")[0])
         return
-    module = "." * statement.level + (statement.module or "")
+    start = "." * statement.level + (f"{statement.module}." if statement.module else "")
     for alias in statement.names:
         if alias.name != "*":
-            yield alias.asname or alias.name, f"{module}.{alias.name}"
+            yield alias.asname or alias.name, f"{start}{alias.name}"
 
 
 def spelling_of(tree: ast.Module) -> Spelling:

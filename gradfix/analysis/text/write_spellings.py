@@ -1,4 +1,4 @@
-"""Which names of a module surely write to no argument, told from its text before anything is parsed."""
+"""Which names of a module surely write to no argument, or end no graph, told from its text before it is parsed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterable
 
 _DEFINITION = re.compile(r"^(?:async[ \t]+def|def|class)[ \t]+(\w+)|^@", re.MULTILINE)
 _WRITE = re.compile(r"\w_\(|[-+*/%@&|^]=|\]\s*(?:,[^=\n]*)?=(?!=)|inplace|\bout\s*=|[(,]\s*True\b")
+# What ends a graph though it is hardly meant to.
+_CUT = re.compile(r"\.(?:item|tolist|numpy)\(|\.data\b|\bfloat\(|[tT]ensor\(|\b(?:from_numpy|Variable|Parameter)\(")
 _CALLED = re.compile(r"(\w+)[ \t]*\(")
 
 
-class WriteSpellings:
-    """The definitions at the top of a text, and which of them spell a write or call one of those that do."""
+class Spellings:
+    """The definitions at the top of a text, and which of them spell a write, or a cut, or call one of those that do."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._blocks: dict[str, list[tuple[int, int]]] = {}
-        self._known: dict[str, bool] = {}
+        self._known: dict[tuple[str, re.Pattern[str]], bool] = {}
         found = list(_DEFINITION.finditer(text))
         ends = [*(match.start() for match in found[1:]), len(text)]
         for match, end in zip(found, ends, strict=False):
@@ -25,12 +27,20 @@ class WriteSpellings:
 
     def may_write(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it writes; of other names nothing is known."""
-        if name not in self._known:
-            self._known[name] = name not in self._blocks or leads(name, self._spells_one, self._called)
-        return self._known[name]
+        return self._may(_WRITE, name)
 
-    def _spells_one(self, name: str) -> bool:
-        return any(_WRITE.search(self._text, start, end) for start, end in self._blocks[name])
+    def may_sever(self, name: str) -> bool:
+        """False where the text defines `name` and nothing in it ends a graph; of other names nothing is known."""
+        return self._may(_CUT, name)
+
+    def _may(self, spelling: re.Pattern[str], name: str) -> bool:
+        def spells(one: str) -> bool:
+            return any(spelling.search(self._text, start, end) for start, end in self._blocks[one])
+
+        key = name, spelling
+        if key not in self._known:
+            self._known[key] = name not in self._blocks or leads(name, spells, self._called)
+        return self._known[key]
 
     def _called(self, name: str) -> set[str]:
         spans = self._blocks[name]

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from functools import partial
 
-from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
 from gradfix.analysis.facts import Cut, ModuleFacts, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
@@ -36,6 +36,8 @@ def reconnect(source: Source, cut: Cut, facts: ModuleFacts) -> tuple[Rewrite, ..
     Safe only where backward raises today, nothing else stands between the leaves and the loss that would be left, and
     the values stay the same bit for bit.
     """
+    if cut.origin is not None:
+        return _elsewhere(cut.origin)
     if cut.kind is CutKind.NUMBER and cut.through_numpy:
         return _FOR_NUMPY
     build = _way(cut)
@@ -47,6 +49,14 @@ def reconnect(source: Source, cut: Cut, facts: ModuleFacts) -> tuple[Rewrite, ..
     applicability = Applicability.SAFE if _is_safe(cut, facts) else Applicability.UNSAFE
     title = (_DETOUR if cut.through_numpy else _TITLES[cut.kind]).format(text=short(source, cut.node))
     return (Rewrite(title, applicability, partial(_build, build=build, cut=cut, spelling=facts.spelling)),)
+
+
+def _elsewhere(there: Elsewhere) -> Refusal:
+    return Refusal(
+        RefusalKind.ELSEWHERE,
+        f"the graph ends in {there.file}, line {there.line}",
+        f"change `{there.text}` there, so that it hands on the tensor itself",
+    )
 
 
 def _build(source: Source, *, build: _Build, cut: Cut, spelling: Spelling) -> Edits | Refusal:
@@ -99,7 +109,12 @@ def _peers(cut: Cut, facts: ModuleFacts) -> list[Cut]:
 
 def _is_exact(cut: Cut, facts: ModuleFacts) -> bool:
     """Whether undoing this one cut alone changes no value, in a program that raises today."""
-    if cut.effect not in (CutEffect.NO_GRAPH, CutEffect.NUMBER) or not cut.same_function or cut.elsewhere:
+    if (
+        cut.origin is not None
+        or cut.effect not in (CutEffect.NO_GRAPH, CutEffect.NUMBER)
+        or not cut.same_function
+        or cut.elsewhere
+    ):
         return False
     if cut.kind is CutKind.TENSOR:
         return True

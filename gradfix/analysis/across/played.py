@@ -1,0 +1,161 @@
+"""A function of another file, played on tensors and lists of them."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from gradfix.analysis.domain.annotations import counted, promised
+from gradfix.analysis.domain.defined import MODULE
+from gradfix.analysis.domain.graph import Node, NodeKind
+from gradfix.analysis.domain.machine import Machine, Scope
+from gradfix.analysis.domain.operations import outside
+from gradfix.analysis.domain.state import Items, State
+from gradfix.analysis.domain.values import Class, Const, Function, Instance, Origin, Storage, Tensor, Value
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.interpreter import calls, roots
+from gradfix.analysis.operators import custom_functions, objects
+from gradfix.analysis.summaries import LISTS, Given, Parameter
+from gradfix.analysis.text.names import other_uses
+from gradfix.analysis.text.parameters import annotations_of
+from gradfix.analysis.text.targets import VIEW_ATTRIBUTES
+from gradfix.torch_ops import method_names
+
+_OF_TENSORS = objects.METADATA | objects.QUIET_METHODS | VIEW_ATTRIBUTES | {"grad", "grad_fn"}  # beside methods
+
+
+@dataclass(slots=True)
+class Played:
+    """A function after it has run: the memory of its arguments, the end, the result."""
+
+    arguments: dict[int, Storage]
+    nodes: dict[int, Node | None]
+    m: Machine
+    state: State
+    result: Value
+    memories: list[Storage] = field(default_factory=list)  # that it hands out, in the order in which they are met
+
+    def place(self, storage: Storage) -> int | None:
+        """How a summary calls a memory."""
+        for number, argument in self.arguments.items():
+            if argument is storage:
+                return number
+        return next((~i for i, memory in enumerate(self.memories) if memory is storage), None)
+
+
+Player = Callable[[int | None], "Played | None"]  # takes the only argument that requires grad; -1: none; None: all
+
+
+def player(m: Machine, end: State, name: str, parameters: Sequence[Parameter], given: Given) -> Player | None:
+    """What plays a function or method of the module whose top level left `end`; None for what can't be followed."""
+    owner, _, method = name.rpartition(".")
+    held = end.variables.get((MODULE, owner or name))
+    if not owner:
+        if not isinstance(held, Function) or held.info.is_generator or isinstance(held.info.node, ast.Lambda):
+            return None
+        return lambda only: _play(copy.copy(m), end.fork(), held, None, parameters, given, only)
+    if not isinstance(held, Class):
+        return None
+    info = held.info
+    if method == "apply":
+        return lambda only: _play_custom(copy.copy(m), end.fork(), held, parameters, only)
+    found = info.method(method)
+    if found is None or found.is_generator or found not in m.defined.functions:
+        return None
+    closed = m.defined.bound(found, None)
+
+    def play(only: int | None) -> Played | None:
+        own, state, made = copy.copy(m), end.fork(), None
+        if not roots.is_static(found):
+            own.begin(id(found.node))
+            own.calls, own.steps = [], 0
+            made, state = roots.self_of(own, state, info)
+        return _play(own, state, closed, made, parameters, given, only)
+
+    return play
+
+
+@lru_cache(maxsize=64)
+def _others(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
+    return other_uses(node, method_names() | _OF_TENSORS)
+
+
+def _arguments(
+    state: State, function: Function, parameters: Sequence[Parameter], given: Given, only: int | None
+) -> tuple[dict[str, Value], dict[int, Storage]]:
+    """The arguments by name, and the memory of those that are tensors or lists of them."""
+    kinds = {place: (kind, value) for place, kind, value in given}
+    node = function.info.node
+    annotations = annotations_of(node.args)
+    others = _others(node)
+    values: dict[str, Value] = {}
+    memories: dict[int, Storage] = {}
+    for place, parameter in enumerate(parameters):
+        kind, constant = kinds.get(place, ("tuple" if parameter.gathers else "", None))
+        promise = promised(state, parameter.name, annotations.get(parameter.name))
+        if kind and kind not in LISTS:
+            values[parameter.name] = Const(constant)
+        elif not kind and promise is not None and counted(promise):
+            values[parameter.name] = promise
+        else:
+            tensor = Tensor(
+                (Storage(Origin.ARGUMENT, parameter.name),), known=bool(kind) or parameter.name not in others
+            )
+            tensor.dtype = f"?{parameter.name}"
+            requires = only is None or only == place
+            node_of = Node(NodeKind.ASSUMED, parameter.name, (), Tracked.YES) if requires else None
+            state.nodes[tensor.storage] = node_of
+            state.cuts[tensor.storage] = frozenset({(~place, True)})
+            memories[place] = tensor.storage
+            values[parameter.name] = state.container(kind, Items((tensor,), False)) if kind else tensor
+    return values, memories
+
+
+def _play(
+    m: Machine,
+    state: State,
+    function: Function,
+    receiver: Instance | None,
+    parameters: Sequence[Parameter],
+    given: Given,
+    only: int | None,
+) -> Played | None:
+    """Run a function on tensors, of which one, all or none require grad."""
+    info = function.info
+    values, memories = _arguments(state, function, parameters, given, only)
+    nodes = {place: state.nodes.get(storage) for place, storage in memories.items()}
+    m.begin(id(info.node))
+    m.calls, m.steps, m.yield_to, m.severed = [info], 0, None, {}
+    frame = m.new_frame()
+    before = [receiver] if receiver is not None else []
+    calls.bind_parameters(
+        m, state, info, frame, before, {}, function, lambda name: values.get(name) or outside(state, name)
+    )
+    rest = info.node.args.vararg
+    if rest is not None and rest.arg in values:
+        state.variables[frame, rest.arg] = values[rest.arg]
+    state.grad, state.off_at = Tracked.YES, None
+    if function.no_grad:
+        state.grad, state.off_at = Tracked.NO, info.node
+    with m.inside(Scope(info.qualname, (frame, *function.frames), info)):
+        result = m.run_body(state, info)
+    return None if m.exhausted else Played(memories, nodes, m, state, result)
+
+
+def _play_custom(
+    m: Machine, state: State, held: Class, parameters: Sequence[Parameter], only: int | None
+) -> Played | None:
+    """Run `apply` of an autograd Function."""
+    forward = held.info.method("forward")
+    if forward is None:
+        return None
+    values, memories = _arguments(state, m.defined.bound(forward, None), parameters, (), only)
+    nodes = {place: state.nodes.get(storage) for place, storage in memories.items()}
+    m.begin(id(forward.node))
+    m.severed = {}
+    at = ast.copy_location(ast.Call(ast.Name(held.info.node.name, ast.Load()), [], []), forward.node)
+    result = custom_functions.apply(m, state, held.info, list(values.values()), at)
+    return Played(memories, nodes, m, state, result)

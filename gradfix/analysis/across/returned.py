@@ -1,0 +1,105 @@
+"""What a function hands on, as its summary tells it: values over memory, and where graphs end behind them."""
+
+from __future__ import annotations
+
+from gradfix.analysis.across.played import Played
+from gradfix.analysis.cut_kinds import Elsewhere
+from gradfix.analysis.domain.graph import Node, NodeKind, reachable
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.records import CutRecord
+from gradfix.analysis.domain.values import Array, Const, Container, Flows, Number, Storage, Tensor, Value, options
+from gradfix.analysis.facts import Tracked
+from gradfix.analysis.hazards import cuts
+from gradfix.analysis.outcome.cut_facts import head
+from gradfix.analysis.summaries import Behind, Returned, Severed
+
+_MOST_ITEMS = 8
+
+
+def returned(played: Played, value: Value, depth: int) -> Returned:
+    """A value that a function returns; the memories it hands out are noted in `played`."""
+    if isinstance(value, Tensor):
+        return _tensor(played, value)
+    if isinstance(value, Number):
+        return Returned("number", type=value.type, behind=behind(played, value.flows))
+    if isinstance(value, Array):
+        return Returned("array", behind=behind(played, value.flows))
+    if isinstance(value, Const) and isinstance(value.value, (bool, int, float, str, type(None))):
+        return Returned("constant", value=value.value)
+    if isinstance(value, Container) and depth and (made := _container(played, value, depth)) is not None:
+        return made
+    several = options(value)
+    if len(several) > 1 and depth:
+        return Returned("one of", items=tuple(returned(played, option, depth - 1) for option in several))
+    return Returned("unknown")
+
+
+def _container(played: Played, container: Container, depth: int) -> Returned | None:
+    held = played.state.items.get(container)
+    if held is None or not held.exact or len(held.values) > _MOST_ITEMS:
+        return None
+    items = tuple(returned(played, item, depth - 1) for item in held.values)
+    if container.kind in ("tuple", "list"):
+        return Returned(container.kind, items=items)
+    keys = tuple(key for key in held.keys or () if isinstance(key, str))
+    return Returned("dict", items=items, keys=keys) if container.kind == "dict" and len(keys) == len(items) else None
+
+
+def _tensor(played: Played, tensor: Tensor) -> Returned:
+    places = []
+    for storage in tensor.storages:
+        if played.place(storage) is None:
+            played.memories.append(storage)
+        places.append(played.place(storage))
+    if not tensor.known and any(place < 0 for place in places if place is not None):
+        return Returned("unknown")
+    dtype = tensor.dtype if tensor.dtype is not None and not tensor.dtype.startswith("?") else None
+    return Returned(
+        "tensor",
+        tuple(place for place in places if place is not None),
+        view=tensor.view.value,
+        detached=tensor.detached,
+        dtype=dtype,
+        floating=tensor.floating,
+        behind=behind(played, cuts.flows_of(played.state, tensor)) if tensor.detached else Behind(),
+    )
+
+
+def behind_memory(played: Played, memory: Storage) -> Behind:
+    """Where graphs end behind a memory."""
+    return behind(played, played.state.cuts.get(memory) or frozenset(), played.state.nodes.get(memory))
+
+
+def behind(played: Played, flows: Flows, node: Node | None = None) -> Behind:
+    """Where graphs end on the ways that `flows` tell of, behind what has the graph `node`."""
+    unseen = any(n.kind is NodeKind.ASSUMED and n.op == "call" for n in reachable(node))
+    keys = dict.fromkeys(key for key, _ in sorted(flows))
+    records = [(key, played.m.notes.cuts[key]) for key in keys if key > 0]
+    found = (_severed(played, record, straight=(key, False) not in flows) for key, record in records)
+    return Behind(
+        tuple(severed for severed in found if severed is not None),
+        tuple((~key, (key, False) not in flows) for key in keys if key < 0),
+        0 not in keys and not unseen,
+    )
+
+
+def _severed(played: Played, record: CutRecord, *, straight: bool) -> Severed | None:
+    """A cut, where a graph may be cut by it: one of an argument, or surely one of the function's own."""
+    before = (played.m.severed or {}).get(record.key)
+    ends = {id(n): n for node in before or () for n in reachable(node) if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)}
+    when: tuple[int, ...] | None = tuple(place for place, node in played.nodes.items() if id(node) in ends)
+    own = ends.keys() - set(map(id, played.nodes.values()))
+    at_import = before is None and record.level is Tracked.YES
+    if at_import or any(ends[key].tracked is Tracked.YES for key in own):
+        when = None
+    if when == ():
+        return None
+    place = record.origin or _place(played.m, record)
+    return Severed(record.kind.value, record.op, place, straight, when, record.through_numpy, record.in_numbers)
+
+
+def _place(m: Machine, record: CutRecord) -> Elsewhere:
+    node = head(record.node)
+    text = " ".join(m.source.span_of(node).text(m.source.text).split())
+    file = "" if m.imports is None else m.imports.file
+    return Elsewhere(file, getattr(node, "lineno", 0), text if len(text) <= 60 else text[:59] + "…")
