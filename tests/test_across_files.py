@@ -1,8 +1,8 @@
 """Facts across files: each folder of `fixtures/across_files/` is run, and checked file by file.
 
 `program.py` says in its first line how its run ends: `# raises: MESSAGE` or `# runs`. Lines marked `# <- error` and
-`# <- warning`, in any of its files, are all that may be found from warning on. In folders named `cut_…` the graph ends in
-another file, where it has to be mended.
+`# <- warning`, in any of its files, are all that may be found from warning on. In folders named `cut_…` the graph ends
+in another file, where it has to be mended.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def test_the_fix_of_the_calling_file_cures_it(folder: Path, tmp_path: Path, monk
 
 @pytest.mark.parametrize("folder", CUTS, ids=lambda folder: folder.name)
 def test_a_cut_is_to_be_mended_in_its_own_file(folder: Path) -> None:
-    source, found = findings(folder / "program.py", folder)
+    _, found = findings(folder / "program.py", folder)
     loud = [finding for finding in found if finding.severity is not Severity.INFO]
     for finding in loud:
         assert not finding.rewrites
@@ -112,9 +112,21 @@ def test_the_message_names_the_cut_in_the_other_file() -> None:
     _, (finding, *_) = findings(folder / "program.py", folder)
     assert finding.code == "GF302"
     assert finding.message == (
-        "`energy(w * 2)` makes a Python number, which has no graph (`x.pow(2).sum().item()` in tools/lowest.py, line 2): "
-        "backward fails, the loss (line 6) has no graph"
+        "`energy(w * 2)` makes a Python number, which has no graph "
+        "(`x.pow(2).sum().item()` in tools/lowest.py, line 2): backward fails, the loss (line 6) has no graph"
     )
+
+
+def test_a_list_whose_items_are_written_is_not_cloned(tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("def fill_all(xs):\n    for x in xs:\n        x.add_(1)\n")
+    program = "import torch\nfrom helpers import fill_all\n\n\ndef f(x):\n    ys = list(x.exp().unbind())\n"
+    (tmp_path / "program.py").write_text(f"{program}    fill_all(ys)\n    return sum(ys)\n")
+    source = read(tmp_path / "program.py")[0]
+    imports = Project(lambda path: read(path)[0], str(tmp_path)).imports(source.path)
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    fixed = engine.fix(source, CODEMODS, policy, imports=imports)
+    assert not fixed.applied
+    assert [result.refusal.kind for result in fixed.left if result.refusal] == [RefusalKind.NOT_ASSIGNABLE]
 
 
 def test_the_message_names_the_other_file() -> None:

@@ -114,6 +114,7 @@ class ObstacleKind(Enum):
     NOT_A_NAME = "not-a-name"  # the target expression can't be assigned (call result, loop element, …)
     GRADIENTS_OFF = "gradients-off"  # written under no_grad on purpose; a tensor made there would have no graph
     IN_TUPLE = "in-tuple"  # an item of a tuple, as `torch.split` and `torch.unbind` return
+    HOLDS_ITEMS = "holds-items"  # the target is a list or dict, whose items are written
     FROZEN = "frozen"  # a field of a named tuple or a frozen dataclass
     OVERLAP = "overlap"  # the value is a view of the target, some of which is written before it is read
     USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used

@@ -196,6 +196,10 @@ class Described(ABC):
         """Whether it derives from `torch.nn.Module`."""
 
     @abstractmethod
+    def is_plain(self) -> bool:
+        """Whether its objects do nothing but what its methods say: no bases, no operators of its own."""
+
+    @abstractmethod
     def method(self, name: str) -> Callee | None:
         """A method by name."""
 
@@ -208,6 +212,11 @@ class ClassSummary(Described):
     bases: tuple[str, ...]
     of_modules: bool  # derives from `torch.nn.Module`
     methods: tuple[FunctionSummary, ...]
+    plain: bool = False  # no bases, no operators of its own
+
+    def is_plain(self) -> bool:
+        """Whether its objects do nothing but what its methods say."""
+        return self.plain
 
     def is_module(self) -> bool:
         """Whether it derives from `torch.nn.Module`."""
@@ -340,7 +349,7 @@ class Imports:
         found = traced[1]
         if isinstance(found, Export):
             return ""
-        called = [found.method("forward"), found.method("apply")] if isinstance(found, Described) else [found]
+        called = list(map(found.method, ("forward", "__call__", "apply"))) if isinstance(found, Described) else [found]
         effects = (one.effects(usual(one.parameters)) for one in called if one is not None)
         kind = "class" if isinstance(found, Described) else "function"
         return kind if any(e is not None and e.written for e in effects) else ""
@@ -348,7 +357,7 @@ class Imports:
     def severs(self, name: str) -> bool:
         """Whether calling what the name stands for may end a graph, as far as its text tells."""
         found = self.find(name)
-        called = [found.method("forward")] if isinstance(found, Described) else [found]
+        called = list(map(found.method, ("forward", "__call__"))) if isinstance(found, Described) else [found]
         return any(one is not None and one.may_sever() for one in called)
 
     def knows(self, names: Sequence[str]) -> bool:

@@ -35,6 +35,8 @@ MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 _FLAGS = 3  # switches of a function that its summary tells apart
 _LISTS = 2  # parameters that may be lists
 
+_PLAIN = frozenset({"__init__", "__call__", "__repr__", "__str__"})
+
 Run = Callable[[Imports], "tuple[Machine, State]"]  # the interpreter, after it has run the top level
 
 
@@ -97,13 +99,19 @@ class OpenClass(Described):
         """Whether it derives from `torch.nn.Module`."""
         return self._derives(MODULE_CLASSES, set())
 
+    def is_plain(self) -> bool:
+        """Whether its objects do nothing but what its methods say: no bases, no operators of its own."""
+        defined = {s.name for s in self.node.body if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        own = {name for name in defined if name.startswith("__") and name.endswith("__")}
+        return not (self.node.bases or self.node.keywords or self.node.decorator_list) and own <= _PLAIN
+
     def method(self, name: str) -> Callee | None:
         """The method of that name, inherited from classes of the same module included."""
         if name == "apply" and any(base.endswith("autograd.Function") for base in self.bases):
             forward = self._own("forward", set())
             return None if forward is None else self._opened(forward, name)
         found = self._own(name, set())
-        return None if found is None else self._opened(found, name)
+        return None if found is None or _is_read(found) else self._opened(found, name)
 
     def closed(self) -> ClassSummary:
         """The same as a value."""
@@ -111,7 +119,7 @@ class OpenClass(Described):
         names = dict.fromkeys(["apply", "forward", *own])
         methods = (self.method(name) for name in names if not name.startswith("__") or name == "__call__")
         known = tuple(m.closed() for m in methods if isinstance(m, OpenFunction))
-        return ClassSummary(self.name, self.bases, self.is_module(), known)
+        return ClassSummary(self.name, self.bases, self.is_module(), known, self.is_plain())
 
     def _opened(self, node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> OpenFunction:
         marks = {ast.unparse(decorator) for decorator in node.decorator_list}
@@ -139,6 +147,11 @@ class OpenClass(Described):
             return True
         others = (self.module.own.find(base) for base in self.bases if "." in base and not base.startswith("torch."))
         return any(isinstance(other, Described) and other.is_module() for other in others)
+
+
+def _is_read(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether it is a property: called where its name is read."""
+    return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | str

@@ -60,7 +60,7 @@ def player(m: Machine, end: State, name: str, parameters: Sequence[Parameter], g
     if not isinstance(held, Class):
         return None
     info = held.info
-    if method == "apply":
+    if method == "apply" and info.derives_from(*calls.CUSTOM_FUNCTIONS):
         return lambda only: _play_custom(copy.copy(m), end.fork(), held, parameters, only)
     found = info.method(method)
     if found is None or found.is_generator or found not in m.defined.functions:

@@ -9,7 +9,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Container, Instance, Origin, Tensor
-from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
+from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked, WriteForm
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.text.targets import root_of
 
@@ -32,6 +32,8 @@ def note(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tens
         record.add_obstacle(Obstacle(ObstacleKind.IN_TUPLE, m.spelling(site.target)))
     elif root is not None and _is_fixed(m, state, root):
         record.add_obstacle(Obstacle(ObstacleKind.FROZEN, m.spelling(root)))
+    elif site.form is WriteForm.FOREIGN and isinstance(m.look(state, site.target), Container):
+        record.add_obstacle(Obstacle(ObstacleKind.HOLDS_ITEMS, m.spelling(site.target)))
     elif root is None:
         record.add_obstacle(Obstacle(ObstacleKind.NOT_A_NAME, m.spelling(site.target)))
     elif isinstance(root, ast.Name) and isinstance(site.target, (ast.Name, ast.Subscript)):

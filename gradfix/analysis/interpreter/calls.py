@@ -147,7 +147,7 @@ def _imported(
         return None
     if not isinstance(found, Described):
         return foreign.call(m, state, found, args, keywords, at)
-    if not found.is_module():
+    if not found.is_module() and not found.is_plain():
         return None
     made = Instance(None, found)
     state.attributes[made] = {}

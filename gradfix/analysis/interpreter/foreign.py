@@ -113,12 +113,16 @@ def _given(state: State, parameters: Sequence[Parameter], bound: Mapping[int, Va
     return tuple(found)
 
 
-def _expression(at: ast.Call, parameters: Sequence[Parameter], place: int) -> ast.expr | None:
-    """What was handed over for a parameter."""
-    for keyword in at.keywords:
-        if keyword.arg == parameters[place].name:
-            return keyword.value
-    return at.args[place] if parameters[place].by_position and place < len(at.args) else None
+def _expressions(at: ast.Call, parameters: Sequence[Parameter], place: int) -> Sequence[ast.expr]:
+    """What was handed over for a parameter: one expression, of a list written out its items, of `*rest` all of them."""
+    parameter = parameters[place]
+    given = [keyword.value for keyword in at.keywords if keyword.arg == parameter.name]
+    if parameter.gathers:
+        given = at.args[sum(one.by_position for one in parameters) :]
+    elif not given and parameter.by_position:
+        given = at.args[place : place + 1]
+    spread = given[0].elts if len(given) == 1 and isinstance(given[0], (ast.List, ast.Tuple)) else given
+    return given if any(isinstance(one, ast.Starred) for one in spread) else spread
 
 
 class _Call:
@@ -138,7 +142,7 @@ class _Call:
 
     def _all(self, place: int) -> list[Tensor]:
         """The tensors of an argument: itself, or its items."""
-        value = self._bound[place]
+        value = self._bound.get(place, UNKNOWN)
         items = self.state.items.get(value) if isinstance(value, Container) else None
         return [t for item in (items.values if items else (value,)) for t in tensors(item)]
 
@@ -160,28 +164,42 @@ class _Call:
         return value
 
     def _write(self, written: Written, graph: Graph | None) -> None:
-        tensor = self._tensors.get(written.parameter)
-        target = _expression(self.at, self.callee.parameters, written.parameter)
-        if tensor is None or target is None:
-            return
         m, state = self.m, self.state
         grad = state.grad
         if written.gradients_off:
             state.grad = Tracked.NO
         node = None if state.grad is Tracked.NO else self._graph(graph)
+        targets = self._targets(written.parameter)
+        doubtful = not written.certain or len(targets) > 1
+        m.uncertain_loop += doubtful
+        for tensor, target in targets:
+            fresh = self._write_one(written, tensor, target, node)
+            if tensor is self._tensors.get(written.parameter):
+                self._tensors[written.parameter] = fresh
+                if isinstance(self._bound[written.parameter], Tensor):
+                    self._bound[written.parameter] = fresh
+        m.uncertain_loop -= doubtful
+        state.grad = grad
+
+    def _targets(self, place: int) -> list[tuple[Tensor, ast.expr]]:
+        """What is written where a parameter is, by the expressions handed over."""
+        tensor = self._tensors.get(place)
+        given = _expressions(self.at, self.callee.parameters, place)
+        items = self._all(place)
+        if isinstance(self._bound.get(place), Container) and len(items) == len(given):
+            return list(zip(items, given, strict=True))
+        return [(tensor, given[0])] if tensor is not None and given else []
+
+    def _write_one(self, written: Written, tensor: Tensor, target: ast.expr, node: Node | None) -> Tensor:
+        m, state = self.m, self.state
         place = f"`{written.text}` in {self.callee.file}, line {written.line}"
         site = Site(WriteForm.FOREIGN, self.at, target, method=place)
-        m.uncertain_loop += not written.certain
         hit = view_of(state, tensor, ViewKind.VIEW, "call", self.at) if written.through_view else tensor
         fresh = write(m, state, site, hit, None, node)
         cuts.put(state, (fresh,), self._flows(written.behind))
-        m.uncertain_loop -= not written.certain
-        state.grad = grad
         fresh = replace(tensor, born=0) if written.through_view else fresh
         m.rebind(state, target, tensor, fresh)
-        self._tensors[written.parameter] = fresh
-        if isinstance(self._bound[written.parameter], Tensor):
-            self._bound[written.parameter] = fresh
+        return fresh
 
     def _graph(self, graph: Graph | None) -> Node | None:
         """The node of what the function computed."""

@@ -197,6 +197,8 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         if "staticmethod" in decorators:
             return m.defined.bound(found, None)
         return m.defined.bound(found, Class(info, bound.frames)) if "classmethod" in decorators else bound
+    if base.foreign is not None and base.foreign.method(name) is not None:
+        return Method(base, name)
     if info is not None and (held := m.defined.static(state, info, name)) is not None:
         return held
     if name in COUNTING:

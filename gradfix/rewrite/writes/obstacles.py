@@ -22,6 +22,7 @@ _REFUSED = (
     ObstacleKind.GRADIENTS_OFF,
     ObstacleKind.IN_TUPLE,
     ObstacleKind.FROZEN,
+    ObstacleKind.HOLDS_ITEMS,
 )
 
 # Why each refuses, and what to do instead: `target` is written, `other` is whom the obstacle names.
@@ -55,6 +56,11 @@ _REASONS: Mapping[ObstacleKind, tuple[RefusalKind, str, str]] = {
         RefusalKind.NOT_ASSIGNABLE,
         "`{other}` is an item of a tuple, which can't be given a new tensor",
         "make the tuple a list first (`parts = list(parts)`), or give the item a name of its own",
+    ),
+    ObstacleKind.HOLDS_ITEMS: (
+        RefusalKind.NOT_ASSIGNABLE,
+        "`{other}` is no tensor itself: the tensors in it are written",
+        "hand over clones of them, and go on with those",
     ),
     ObstacleKind.FROZEN: (
         RefusalKind.NOT_ASSIGNABLE,
