@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from gradfix.analysis.across.played import Played, Player, player
 from gradfix.analysis.across.returned import behind_memory, returned
-from gradfix.analysis.domain.graph import NodeKind, Save, must_reach, reachable
+from gradfix.analysis.domain.graph import NodeKind, Passed, Save, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
@@ -98,17 +98,17 @@ def _graph(played: Played, storage: Storage, saves: Sequence[tuple[Save, int]]) 
     node = played.state.nodes.get(storage)
     if node is None:
         return None
-    passed = {id(n): n for n in reachable(node)}
+    passed = Passed(node)
     parameters = tuple(
-        (place, must_reach(node, own, None))
+        (place, passed.surely(own))
         for place, own in played.nodes.items()
-        if own is not None and id(own) in passed
+        if own is not None and id(own) in passed.nodes
     )
-    kept = tuple((i, must_reach(node, save.node, None)) for i, (save, _) in enumerate(saves) if id(save.node) in passed)
+    kept = tuple((i, passed.surely(save.node)) for i, (save, _) in enumerate(saves) if id(save.node) in passed.nodes)
     mine = set(map(id, played.nodes.values()))
-    ends = [n for n in passed.values() if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED) and id(n) not in mine]
+    ends = [n for n in passed.nodes.values() if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED) and id(n) not in mine]
     others = [n for n in ends if n.op != "call"]  # what nobody knows hardly has leaves of its own
-    sure = any(n.tracked is Tracked.YES and must_reach(node, n, None) for n in others)
+    sure = any(n.tracked is Tracked.YES and passed.surely(n) for n in others)
     own = Tracked.YES if sure else Tracked.MAYBE if others else Tracked.NO
     return Graph(parameters, kept, own.value)
 

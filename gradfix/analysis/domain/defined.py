@@ -21,6 +21,7 @@ class Defined:
     statics: dict[ClassInfo, Instance] = field(default_factory=dict)  # holds what a class body assigns
     instances: dict[ClassInfo, tuple[Instance, State]] = field(default_factory=dict)  # and the state they were made in
     idle: dict[ClassInfo, frozenset[FunctionInfo]] = field(default_factory=dict)  # made without alarm: what that ran
+    plain: dict[object, frozenset[FunctionInfo] | None] = field(default_factory=dict)  # constructors, see `postponed`
     covered: set[FunctionInfo] = field(default_factory=set)  # followed from a call whose gradients were asked for
     covered_by_program: frozenset[FunctionInfo] = frozenset()
 

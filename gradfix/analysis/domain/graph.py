@@ -119,50 +119,67 @@ def reachable(root: Node | None) -> Iterator[Node]:
         stack.extend(node.inputs)
 
 
-def must_reach(root: Node | None, goal: Node, via: Node | None) -> bool:
-    """True when backward from `root` passes `goal` whichever way the branches go.
+class Passed:
+    """What backward may pass from one node of the graph, and what it surely does."""
 
-    Alternatives that exclude `via`, the write in question, don't count where others lead through it: the question
-    is asked of the runs in which that write took place.
-    """
-    through = _ancestors(root, via) if via is not None else set()
-    memo: dict[int, bool] = {}
-    stack: list[tuple[Node, bool]] = [(root, False)] if root is not None else []
-    while stack:
-        node, entered = stack.pop()
-        if id(node) in memo:
-            continue
-        if node is goal:
-            memo[id(node)] = True
-            continue
-        inputs: tuple[Node | None, ...] = node.inputs
-        if node.kind is NodeKind.PHI and any(id(i) in through for i in inputs):
-            inputs = tuple(i for i in inputs if id(i) in through)
-        if entered:
-            results = [i is not None and memo.get(id(i), False) for i in inputs]
-            memo[id(node)] = bool(results) and (all(results) if node.kind is NodeKind.PHI else any(results))
-            continue
-        stack.append((node, True))
-        stack.extend((i, False) for i in inputs if i is not None and id(i) not in memo)
-    return root is not None and memo.get(id(root), False)
+    def __init__(self, root: Node | None) -> None:
+        self.root = root
+        self.nodes: dict[int, Node] = {id(node): node for node in reachable(root)}
+        self._branches = any(node.kind is NodeKind.PHI for node in self.nodes.values())
+        self._users: dict[int, list[Node]] | None = None
 
+    def surely(self, goal: Node, via: Node | None = None) -> bool:
+        """True when backward passes `goal` whichever way the branches go.
 
-def _ancestors(root: Node | None, goal: Node) -> set[int]:
-    """Ids of the nodes between `root` and `goal`, `goal` included."""
-    order = list(reachable(root))
-    users: dict[int, list[Node]] = {}
-    for node in order:
-        for i in node.inputs:
-            if i is not None:
-                users.setdefault(id(i), []).append(node)
-    found: set[int] = set()
-    stack = [goal] if any(node is goal for node in order) else []
-    while stack:
-        node = stack.pop()
-        if id(node) not in found:
-            found.add(id(node))
-            stack.extend(users.get(id(node), ()))
-    return found
+        Alternatives that exclude `via`, the write in question, don't count where others lead through it: the question
+        is asked of the runs in which that write took place.
+        """
+        if id(goal) not in self.nodes or not self._branches:
+            return id(goal) in self.nodes
+        via = via if via is not None and id(via) in self.nodes else None
+        users = self._used_by()
+        through: set[int] | None = None
+        open_inputs: dict[int, int] = {}  # of a PHI: how many alternatives aren't known to lead to the goal
+        sure, todo = {id(goal)}, [goal]
+        while todo:
+            node = todo.pop()
+            if node is self.root or node is via:
+                return True  # of the runs that count, all lead from the root to the write
+            for user in users.get(id(node), ()):
+                if id(user) in sure:
+                    continue
+                if user.kind is NodeKind.PHI:
+                    if through is None:
+                        through = set() if via is None else self._above(via)
+                    inputs = tuple(i for i in user.inputs if id(i) in through) or user.inputs
+                    open_inputs[id(user)] = open_inputs.get(id(user), len(inputs)) - (node in inputs)
+                    if open_inputs[id(user)]:
+                        continue
+                sure.add(id(user))
+                todo.append(user)
+        return False
+
+    def _above(self, goal: Node) -> set[int]:
+        """Ids of the nodes between the root and `goal`, `goal` included."""
+        users = self._used_by()
+        found: set[int] = set()
+        todo = [goal]
+        while todo:
+            node = todo.pop()
+            if id(node) not in found:
+                found.add(id(node))
+                todo.extend(users.get(id(node), ()))
+        return found
+
+    def _used_by(self) -> dict[int, list[Node]]:
+        """Of each node those it is an input of."""
+        if self._users is None:
+            self._users = {}
+            for node in self.nodes.values():
+                for i in dict.fromkeys(node.inputs):
+                    if i is not None:
+                        self._users.setdefault(id(i), []).append(node)
+        return self._users
 
 
 def tracked_when(root: Node | None, branches: frozenset[int], *, taken: bool) -> Tracked:

@@ -20,7 +20,7 @@ V = TypeVar("V")
 def join(a: State, b: State, branch: ast.stmt | None) -> State:
     """What holds when either of two states may have been reached; `branch` decides which."""
     result = State.__new__(State)
-    result.written = a.written
+    result.written, result.unmade = a.written, a.unmade
     result.grad = a.grad if a.grad is b.grad else Tracked.MAYBE
     result.autocast = a.autocast or b.autocast
     result.quiet = a.quiet
@@ -35,6 +35,10 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.given = _joined(a.given, b.given, lambda mine, other: mine or other or {})
     result.log = _joined(a.log, b.log, _join_logs)
     result.chosen = _joined(a.chosen, b.chosen, lambda mine, other: mine if mine == other else None)
+    for owner in a.attributes.changed(b.attributes)[0] if a.unmade else ():
+        if owner in a.unmade:  # made in one of them: what that changed is told from what the constructor left
+            a.slots(owner)
+            b.slots(owner)
     merger = _Merger(result, a, b, branch)  # what it merges may become a choice of `result`
     result.variables = _joined(a.variables, b.variables, merger.value)
     result.attributes = _joined(a.attributes, b.attributes, merger.slots)
@@ -45,8 +49,9 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
 def _joined(a: Layers[K, V], b: Layers[K, V], combine: Callable[[V | None, V | None], V]) -> Layers[K, V]:
     """What holds of each key; `combine` is given what the two states have, None for nothing."""
     keys, result = a.changed(b)
+    own = result.own
     for key in keys:
-        result[key] = combine(a.get(key), b.get(key))
+        own[key] = combine(a.get(key), b.get(key))
     return result
 
 
@@ -144,6 +149,8 @@ def join_nodes(
 ) -> Layers[Storage, Node | None]:
     """The graphs behind each memory when either of two states may have been reached."""
     keys, result = a.changed(b)
+    if not keys:
+        return result
     memo: dict[tuple[int, int], Node | None] = {}
     for storage in keys:
         if storage not in a or storage not in b:

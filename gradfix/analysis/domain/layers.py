@@ -22,15 +22,17 @@ class _Layer(Generic[K, V]):
     def __init__(self, own: dict[K, V], below: _Layer[K, V] | None) -> None:
         self.own: dict[K, V] = own
         self.below: _Layer[K, V] | None = below
-        self.number: int = 1 if below is None else below.number + 1
-        lowest = self.number - (self.number & -self.number)  # the layer where the table ends
-        tables = [own]
-        rest: _Layer[K, V] | None = below
-        while rest is not None and rest.number > lowest:
-            tables.append(rest.table)
-            rest = rest.rest
-        self.rest: _Layer[K, V] | None = rest
-        self.table: dict[K, V] = own if len(tables) == 1 else _merged(tables)
+        number = 1 if below is None else below.number + 1
+        self.number: int = number
+        self.rest: _Layer[K, V] | None = below
+        self.table: dict[K, V] = own
+        if not number & 1:
+            lowest = number - (number & -number)  # the layer where the table ends
+            tables = [own]
+            while self.rest is not None and self.rest.number > lowest:
+                tables.append(self.rest.table)
+                self.rest = self.rest.rest
+            self.table = _merged(tables)
 
 
 class Layers(Generic[K, V]):
@@ -38,22 +40,20 @@ class Layers(Generic[K, V]):
 
     __slots__ = ("_below", "own")
 
-    def __init__(self, own: dict[K, V] | None = None, below: _Layer[K, V] | None = None) -> None:
-        self.own: dict[K, V] = {} if own is None else own
+    def __init__(self, below: _Layer[K, V] | None = None) -> None:
+        self.own: dict[K, V] = {}
         self._below = below
 
     def get(self, key: K, default: V | None = None) -> V | None:
         """The newest value of `key`."""
-        own = self.own
-        if key in own:
-            return own[key]
+        table = self.own
         layer = self._below
-        while layer is not None:
+        while key not in table:
+            if layer is None:
+                return default
             table = layer.table
-            if key in table:
-                return table[key]
             layer = layer.rest
-        return default
+        return table[key]
 
     def __contains__(self, key: object) -> bool:
         if key in self.own:
@@ -85,12 +85,20 @@ class Layers(Generic[K, V]):
         if self.own:
             self._below = _Layer(self.own, self._below)
             self.own = {}
-        return Layers({}, self._below)
+        return Layers(self._below)
+
+    def is_twin(self, other: Layers[K, V]) -> bool:
+        """Whether nothing was written in either since both were one."""
+        return self._below is other._below and not self.own and not other.own
+
+    def is_kept_by(self, fork: Layers[K, V]) -> bool:
+        """Whether nothing but new keys were written since."""
+        return not any(key in self for key in self.changed(fork)[0])
 
     def changed(self, other: Layers[K, V]) -> tuple[dict[K, None], Layers[K, V]]:
         """Keys written in either since both were one, and an empty mapping over what they share."""
-        if self._below is other._below and not self.own and not other.own:
-            return {}, Layers({}, self._below)
+        if self.is_twin(other):
+            return {}, Layers(self._below)
         keys: dict[K, None] = dict.fromkeys(self.own)
         keys.update(dict.fromkeys(other.own))
         mine, theirs = self._below, other._below
@@ -104,7 +112,7 @@ class Layers(Generic[K, V]):
                 mine = mine.below
         for own in passed:
             keys.update(dict.fromkeys(own))
-        return keys, Layers({}, mine)
+        return keys, Layers(mine)
 
 
 def _merged(tables: list[dict[K, V]]) -> dict[K, V]:

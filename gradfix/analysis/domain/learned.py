@@ -32,7 +32,7 @@ def _below(state: State, value: Value, depth: int) -> Iterator[Storage]:
             for item in _items(state, option):
                 yield from _below(state, item, depth - 1)
         elif isinstance(option, Instance):
-            for held in (state.attributes.get(option) or {}).values():
+            for held in state.slots(option).values():
                 yield from _below(state, held, depth - 1)
 
 
@@ -72,7 +72,7 @@ def shallow_copy(state: State, value: Value) -> Value:
         return container
     if isinstance(value, Instance):
         instance = Instance(value.info)
-        state.attributes[instance] = dict(state.attributes.get(value) or {})
+        state.attributes[instance] = dict(state.slots(value))
         return instance
     return value
 
@@ -95,7 +95,7 @@ def _copied(state: State, value: Value, depth: int, memo: dict[int, Value]) -> V
             state.items[container] = Items(values, held.exact, held.keys, held.least, ordered=held.ordered)
         return container
     memo[id(value)] = instance = Instance(value.info)
-    slots = state.attributes.get(value) or {}
+    slots = state.slots(value)
     state.attributes[instance] = {name: _copied(state, held, depth - 1, memo) for name, held in slots.items()}
     return instance
 

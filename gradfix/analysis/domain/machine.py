@@ -55,6 +55,15 @@ class Whereabouts:
     yield_to: Each | None
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """All that matters to what is interpreted there."""
+
+    place: Whereabouts
+    arms: tuple[int, ...]
+    rounds: tuple[int, int, int]  # open loops around, later ones, uncertain ones
+
+
 class Interpreter(Protocol):
     """The recursive half: what expressions, statements and calls ask of one another."""
 
@@ -173,6 +182,26 @@ class Machine:
         """Back to a place told by `whereabouts`."""
         self.scope, self.statement, self.sites = place.scope, place.statement, place.sites
         self.outer_arms, self.calls, self.yield_to = place.outer_arms, place.calls, place.yield_to
+
+    def position(self) -> Position:
+        """Where the interpreter is, and in which branches and rounds of loops."""
+        rounds = self.open_loops, self.later_round, self.uncertain_loop
+        return Position(self.whereabouts(), tuple(self.arms), rounds)
+
+    @contextmanager
+    def back_at(self, position: Position) -> Iterator[None]:
+        """Interpret for a while as it would have been done there."""
+        here = self.position()
+        self._set(position)
+        try:
+            yield
+        finally:
+            self._set(here)
+
+    def _set(self, position: Position) -> None:
+        self.go_to(position.place)
+        self.arms = list(position.arms)
+        self.open_loops, self.later_round, self.uncertain_loop = position.rounds
 
     @property
     def exhausted(self) -> bool:

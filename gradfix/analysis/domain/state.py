@@ -7,7 +7,7 @@ between forks until one of them is written.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gradfix.analysis.domain.graph import Node, Save, Visit, phi
@@ -35,6 +35,7 @@ from gradfix.torch_ops import ViewKind
 
 Slots = dict[str, Value]
 MAX_STORAGES = 6
+_LAYERED = tuple("variables attributes items nodes saves conflicts log late given chosen cuts spent passed".split())
 _MAX_OPTIONS = 4
 
 
@@ -103,6 +104,28 @@ class Stamp:
     before: Stamp | None
 
 
+class Unmade:
+    """An object whose constructor is played where somebody asks for what the object holds: mostly nobody does."""
+
+    __slots__ = ("_before", "_made", "_make")
+
+    def __init__(self, before: State, make: Callable[[State], None]) -> None:
+        self._before = before  # where the object is built
+        self._make = make  # plays the constructor
+        self._made: State | None = None
+
+    def put_into(self, state: State) -> None:
+        """Let a state know all that the constructor made."""
+        if self._made is None:
+            self._made = self._before.fork()
+            self._make(self._made)
+        for name in _LAYERED:
+            before, made, held = getattr(self._before, name), getattr(self._made, name), getattr(state, name)
+            for key in before.changed(made)[0]:
+                if key not in held:
+                    held[key] = made.get(key)
+
+
 class State:
     """One point of the program."""
 
@@ -123,6 +146,7 @@ class State:
         "quiet",
         "saves",
         "spent",
+        "unmade",
         "variables",
         "written",
     )
@@ -142,6 +166,7 @@ class State:
         self.chosen: Layers[object, tuple[Node | None, int] | None] = Layers()  # graph of one of several, and when
         self.cuts: Layers[Storage, Flows] = Layers()  # where what is in a storage lost its graph
         self.written: set[Storage] = set()  # all memory that has a log in this state or another of the same analysis
+        self.unmade: dict[Instance, Unmade] = {}  # by object, in any state of the same analysis
         self.grad = Tracked.YES
         self.off_at: ast.AST | None = None  # what turned gradients off
         self.autocast = False  # matmul-like operations may work on half-precision copies
@@ -150,9 +175,12 @@ class State:
     def fork(self) -> State:
         """A copy that can be changed on its own."""
         twin = State.__new__(State)
-        for name in _LAYERED:
-            setattr(twin, name, getattr(self, name).fork())
-        twin.written = self.written
+        twin.variables, twin.attributes = self.variables.fork(), self.attributes.fork()
+        twin.items, twin.nodes, twin.saves = self.items.fork(), self.nodes.fork(), self.saves.fork()
+        twin.conflicts, twin.log, twin.late = self.conflicts.fork(), self.log.fork(), self.late.fork()
+        twin.given, twin.chosen, twin.cuts = self.given.fork(), self.chosen.fork(), self.cuts.fork()
+        twin.spent, twin.passed = self.spent.fork(), self.passed.fork()
+        twin.written, twin.unmade = self.written, self.unmade
         twin.grad = self.grad
         twin.off_at = self.off_at
         twin.autocast = self.autocast
@@ -174,9 +202,17 @@ class State:
         """A new tuple of these."""
         return self.container("tuple", Items(tuple(values), True))
 
+    def slots(self, owner: Instance | Tensor | Layer | Container) -> Slots:
+        """The attributes of an object, to be read."""
+        found = self.attributes.get(owner)
+        if found is None and self.unmade and isinstance(owner, Instance) and owner in self.unmade:
+            self.unmade[owner].put_into(self)
+            found = self.attributes.get(owner)
+        return found or {}
+
     def attributes_of(self, owner: Instance | Tensor | Layer | Container) -> Slots:
         """The attributes of an object, to be written."""
-        slots = self.attributes[owner] = dict(self.attributes.get(owner) or {})
+        slots = self.attributes[owner] = dict(self.slots(owner))
         return slots
 
     def saves_of(self, storage: Storage) -> dict[Save, bool]:
@@ -216,9 +252,6 @@ class State:
             return written[0]
         at = tensor.made_by
         return phi((self.nodes.get(s) for s in tensor.storages), at if isinstance(at, ast.stmt) else None)
-
-
-_LAYERED = tuple("variables attributes items nodes saves conflicts log late given chosen cuts spent passed".split())
 
 
 def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from gradfix.analysis.domain.graph import Node, NodeKind, Visit, must_reach, reachable, tracked_when
+from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable, tracked_when
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import facts_of
 from gradfix.analysis.domain.records import BackwardRecord, HazardNote, WriteRecord
@@ -52,24 +52,21 @@ def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, t
     covered: _Covered = {}
     for root in roots:
         node = state.node_of(root)
-        passed = {id(n): n for n in reachable(node)}
-        _overwritten(m, state, node, passed, covered, certain=certain and root.known)
-        _disconnected(m, node, passed, total=total)
+        passed = Passed(node)
+        _overwritten(m, state, passed, covered, certain=certain and root.known)
+        _disconnected(m, node, passed.nodes, total=total)
     for visit, notes in covered.items():
         if 1 < len(visit.storages) < MAX_STORAGES and notes.keys() >= set(visit.storages):
             for note in notes.values():  # whichever it hits was saved
                 m.notes.writes[visit.key].add_hazard(note, visit.passage, True)
 
 
-def _overwritten(
-    m: Machine, state: State, root: Node | None, passed: dict[int, Node], covered: _Covered, *, certain: bool
-) -> None:
-    branching = any(node.kind is NodeKind.PHI for node in passed.values())
+def _overwritten(m: Machine, state: State, passed: Passed, covered: _Covered, *, certain: bool) -> None:
     for visit in m.visits:
-        if id(visit.node) in passed and (met := m.notes.writes.get(visit.key)) is not None:
+        if id(visit.node) in passed.nodes and (met := m.notes.writes.get(visit.key)) is not None:
             met.differentiated.add(visit.passage)
     for (save, key), (visit, sure) in state.conflicts.items():
-        if id(save.node) not in passed:
+        if id(save.node) not in passed.nodes:
             continue
         record = m.notes.writes.get(key) or m.notes.optimizer_steps.get(key)
         if record is None or (save.storage.origin is Origin.PARAMETER and state.passed.get(save.node)):
@@ -78,12 +75,11 @@ def _overwritten(
         silent = not save.guarded or (visit.node is None and state.grad is not Tracked.NO and data)
         kind = HazardKind.SILENT_WRITE if silent else HazardKind.SAVED_THEN_WRITTEN
         proven = certain and sure and save.node.tracked is Tracked.YES
-        if proven and branching:
-            one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
-            proven = must_reach(root, save.node, visit.node if one else None)
+        one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
+        proven = proven and passed.surely(save.node, visit.node if one else None)
         holders = m.notes.holders(save.at, save.storage)
         note = HazardNote(kind, save.op, save.at, save.result, holders)
-        record.add_hazard(note, visit.passage, proven and len(visit.storages) == 1)
+        record.add_hazard(note, visit.passage, proven and one)
         if proven:
             covered.setdefault(visit, {})[save.storage] = note
 

@@ -20,6 +20,7 @@ from gradfix.analysis.domain.values import (
     Tensor,
     Value,
 )
+from gradfix.analysis.interpreter import postponed
 from gradfix.analysis.operators import nn_layers
 
 _LAYER = "<layer>"  # the attribute that keeps what `super().__init__(…)` of a layer of torch.nn made
@@ -30,11 +31,12 @@ def instantiate(
 ) -> Value:
     """Build an object of a class of this file."""
     made = Instance(callee.info)
-    state.attributes[made] = {}
     init = callee.info.method("__init__")
     if init is not None:
-        m.call_function(state, m.defined.bound(init, made), args, keywords, at)
-    elif _has_fields(callee.info):
+        postponed.construct(m, state, made, init, args, keywords, at)
+        return made
+    state.attributes[made] = {}
+    if _has_fields(callee.info):
         given = {**dict(zip(fields(callee.info), args, strict=False)), **keywords}
         state.attributes_of(made).update({**_defaults(m, state, callee.info, given), **given})
     elif isinstance(at, ast.Call):
@@ -85,7 +87,7 @@ def _call(function: ast.expr) -> ast.Call:
 
 def items_of(state: State, instance: Instance) -> Items | None:
     """What iterating an object gives: the fields of a named tuple, the layers of a `Sequential` of its own class."""
-    slots = state.attributes.get(instance) or {}
+    slots = state.slots(instance)
     if instance.info is not None and instance.info.derives_from(*NAMED_TUPLES):
         values = [slots.get(name) for name in fields(instance.info)]
         known = tuple(value for value in values if value is not None)
@@ -106,13 +108,13 @@ def begin_layer(
 
 def layer_of(state: State, instance: Instance) -> Value | None:
     """The layer that an object is, beside what its class adds."""
-    found = (state.attributes.get(instance) or {}).get(_LAYER)
+    found = state.slots(instance).get(_LAYER)
     return found if isinstance(found, (Layer, Container)) else None
 
 
 def add_layer(state: State, instance: Instance, name: str, module: Value) -> None:
     """`self.bn = …` and `self.add_module("bn", …)`: of an object that is a `Sequential`, one layer more."""
-    slots = state.attributes.get(instance) or {}
+    slots = state.slots(instance)
     held = slots.get(_LAYER)
     items = state.items.get(held) if isinstance(held, Container) else None
     if items is None or isinstance(module, (Const, Number, Tensor)) or not isinstance(held, Container):

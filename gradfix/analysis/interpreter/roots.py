@@ -199,7 +199,7 @@ def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, pr
     sinks.reach(m, state, _tensors(state, result, 4), certain=proven, total=False)
     for owner in receiver:
         if isinstance(owner, Instance):
-            for name, value in (state.attributes.get(owner) or {}).items():
+            for name, value in state.slots(owner).items():
                 for tensor in _tensors(state, value, 2):
                     _note_stored(m, state, tensor, f"self.{name}")
 

@@ -147,7 +147,7 @@ def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor)
         for option in options(owner):
             if isinstance(option, Instance) and option.info and option.info.method(f"{target.attr}.setter"):
                 bindings.set_attribute(m, state, option, target.attr, new, target)
-            elif isinstance(option, (Instance, Tensor)) and target.attr in (state.attributes.get(option) or {}):
+            elif isinstance(option, (Instance, Tensor)) and target.attr in state.slots(option):
                 slots = state.attributes_of(option)
                 slots[target.attr] = _replaced(slots[target.attr], old, new)
     elif isinstance(target, ast.Subscript):

@@ -52,7 +52,7 @@ def remove(m: Machine, state: State, handle: Container) -> Value:
 
 
 def _held(state: State, owner: Module, slot: str) -> tuple[Value, ...]:
-    held = (state.attributes.get(owner) or {}).get(slot)
+    held = state.slots(owner).get(slot)
     items = state.items.get(held) if isinstance(held, Container) else None
     return () if items is None else items.values
 
@@ -70,7 +70,7 @@ def around(
     forward: Callable[[Sequence[Value]], Value],
 ) -> Value:
     """Call `forward` on what the hooks before it make of the arguments, and the hooks after it on its result."""
-    slots = state.attributes.get(owner)
+    slots = state.slots(owner)
     if slots is None or slots.keys().isdisjoint(_EVERY):
         return forward(args)
     for hook in _registered(m, state, owner, _BEFORE, at):

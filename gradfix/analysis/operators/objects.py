@@ -185,7 +185,7 @@ def some_sizes(state: State) -> Container:
 
 
 def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> Value:
-    slots = state.attributes.get(base) or {}
+    slots = state.slots(base)
     if name in slots:
         return slots[name]
     info = base.info
