@@ -121,6 +121,12 @@ def _nested(count: int) -> str:
     return _sequence(count // 3, loop)
 
 
+def _branches(count: int) -> str:
+    head = "import torch\n\n\ndef f(c):\n    x = torch.randn(3, requires_grad=True)\n    t = x * 2\n"
+    arm = "    if c[{0}]:\n        h{0} = x.exp()\n        h{0}[0] = 1\n        t = t + h{0}\n"
+    return head + "".join(arm.format(i) for i in range(count // 4)) + "    t.sum().backward()\n"
+
+
 def _entries(count: int) -> str:
     entries = "".join(f"        {i}: x * {i},\n" for i in range(count))
     return "import torch\n\n\ndef f(x):\n    d = {\n" + entries + "    }\n    d[0][0] = 1\n    return d\n"
@@ -131,6 +137,7 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "one function": lambda count: _sequence(count, "    h = h * 2\n"),
     "writes in one function": lambda count: _sequence(count, "    h[0] = h[1] * 2\n"),
     "ifs one after the other": lambda count: _sequence(count // 2, "    if x.sum() > 0:\n        h = h + x\n"),
+    "branches that each write a tensor of their own": _branches,
     "nested loops": _nested,
     "calls in a chain": lambda count: _chain(count // 4),
     "methods of one class": lambda count: _methods(count // 5),

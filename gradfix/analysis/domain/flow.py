@@ -22,9 +22,10 @@ class Flow:
 
     def absorb(self, other: Flow) -> None:
         """Add the exits of an inner block, except its normal end."""
-        self.breaks.extend(other.breaks)
-        self.continues.extend(other.continues)
-        self.returns.extend(other.returns)
+        if other.leaves:
+            self.breaks.extend(other.breaks)
+            self.continues.extend(other.continues)
+            self.returns.extend(other.returns)
 
     def ends(self) -> Iterator[State]:
         """The state at every way out."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
 
 from gradfix.analysis.domain.graph import Node, Save, Visit, phi
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.state import Items, Slots, Stamp, State, at_most_twice, merge
 from gradfix.analysis.domain.values import NO_FLOWS, UNKNOWN, Storage, Tensor, Value, now, options
 from gradfix.analysis.facts import Tracked
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 def join(a: State, b: State, branch: ast.stmt | None) -> State:
@@ -25,33 +21,24 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.autocast = a.autocast or b.autocast
     result.quiet = a.quiet
     result.off_at = a.off_at if a.off_at is not None else b.off_at
-    result.cuts = _joined(a.cuts, b.cuts, lambda mine, other: (mine or NO_FLOWS) | (other or NO_FLOWS))
+    result.cuts = a.cuts.joined(b.cuts, lambda mine, other: (mine or NO_FLOWS) | (other or NO_FLOWS))
     result.nodes = join_nodes(a.nodes, b.nodes, branch)
     result.saves = _join_saves(a, b)
     result.conflicts = _join_conflicts(a, b)
-    result.spent = _joined(a.spent, b.spent, _either_spent)
-    result.passed = _joined(a.passed, b.passed, lambda mine, other: bool(mine and other))
-    result.late = _joined(a.late, b.late, lambda mine, other: (mine or frozenset()) | (other or frozenset()))
-    result.given = _joined(a.given, b.given, lambda mine, other: mine or other or {})
-    result.log = _joined(a.log, b.log, _join_logs)
-    result.chosen = _joined(a.chosen, b.chosen, lambda mine, other: mine if mine == other else None)
+    result.spent = a.spent.joined(b.spent, _either_spent)
+    result.passed = a.passed.joined(b.passed, lambda mine, other: bool(mine and other))
+    result.late = a.late.joined(b.late, lambda mine, other: (mine or frozenset()) | (other or frozenset()))
+    result.given = a.given.joined(b.given, lambda mine, other: mine or other or {})
+    result.log = a.log.joined(b.log, _join_logs)
+    result.chosen = a.chosen.joined(b.chosen, lambda mine, other: mine if mine == other else None)
     for owner in a.attributes.changed(b.attributes)[0] if a.unmade else ():
         if owner in a.unmade:  # made in one of them: what that changed is told from what the constructor left
             a.slots(owner)
             b.slots(owner)
     merger = _Merger(result, a, b, branch)  # what it merges may become a choice of `result`
-    result.variables = _joined(a.variables, b.variables, merger.value)
-    result.attributes = _joined(a.attributes, b.attributes, merger.slots)
-    result.items = _joined(a.items, b.items, merger.items)
-    return result
-
-
-def _joined(a: Layers[K, V], b: Layers[K, V], combine: Callable[[V | None, V | None], V]) -> Layers[K, V]:
-    """What holds of each key; `combine` is given what the two states have, None for nothing."""
-    keys, result = a.changed(b)
-    own = result.own
-    for key in keys:
-        own[key] = combine(a.get(key), b.get(key))
+    result.variables = a.variables.joined(b.variables, merger.value)
+    result.attributes = a.attributes.joined(b.attributes, merger.slots)
+    result.items = a.items.joined(b.items, merger.items)
     return result
 
 
@@ -149,8 +136,6 @@ def join_nodes(
 ) -> Layers[Storage, Node | None]:
     """The graphs behind each memory when either of two states may have been reached."""
     keys, result = a.changed(b)
-    if not keys:
-        return result
     memo: dict[tuple[int, int], Node | None] = {}
     for storage in keys:
         if storage not in a or storage not in b:

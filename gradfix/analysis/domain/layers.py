@@ -7,7 +7,7 @@ copied at most log n times.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -87,9 +87,14 @@ class Layers(Generic[K, V]):
             self.own = {}
         return Layers(self._below)
 
-    def is_twin(self, other: Layers[K, V]) -> bool:
-        """Whether nothing was written in either since both were one."""
-        return self._below is other._below and not self.own and not other.own
+    def joined(self, other: Layers[K, V], combine: Callable[[V | None, V | None], V]) -> Layers[K, V]:
+        """What holds of each key; `combine` is given what the two have where they may differ, None for nothing."""
+        if self._below is other._below and not self.own and not other.own:
+            return Layers(self._below)
+        keys, result = self.changed(other)
+        for key in keys:
+            result.own[key] = combine(self.get(key), other.get(key))
+        return result
 
     def is_kept_by(self, fork: Layers[K, V]) -> bool:
         """Whether nothing but new keys were written since."""
@@ -97,8 +102,6 @@ class Layers(Generic[K, V]):
 
     def changed(self, other: Layers[K, V]) -> tuple[dict[K, None], Layers[K, V]]:
         """Keys written in either since both were one, and an empty mapping over what they share."""
-        if self.is_twin(other):
-            return {}, Layers(self._below)
         keys: dict[K, None] = dict.fromkeys(self.own)
         keys.update(dict.fromkeys(other.own))
         mine, theirs = self._below, other._below

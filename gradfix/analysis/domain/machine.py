@@ -132,6 +132,7 @@ class Machine:
         self.saw_backward = False
         self.steps = 0
         self._interpreter = interpreter
+        self._evaluate = interpreter.evaluate
         self._frames = MODULE
         self._arms = 0
         self._shown: dict[FunctionInfo, frozenset[str]] = {}
@@ -210,7 +211,7 @@ class Machine:
 
     def evaluate(self, state: State, node: ast.expr) -> Value:
         """The value of an expression."""
-        return self._interpreter.evaluate(self, state, node)
+        return self._evaluate(self, state, node)
 
     def look(self, state: State, node: ast.expr) -> Value:
         """The value of an expression, without counting as a read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.graph import Node
@@ -95,6 +96,7 @@ def _has_graph(state: State, operands: Sequence[Value], but: int) -> bool:
     return any(tracked(state, t) is not Tracked.NO for t in others)
 
 
+@lru_cache(maxsize=4096)  # what follows from one cut is asked for at each operation behind it
 def used(flows: Flows) -> Flows:
     """The same cuts, of what has been more than added and scaled since."""
     return frozenset((key, False) for key, _ in flows)

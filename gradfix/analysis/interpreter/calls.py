@@ -86,7 +86,8 @@ def _note_operands(
         m.notes.add_operand(node, node.func.value, callee.receiver)
     if not any(isinstance(part, ast.Starred) for part in node.args):
         for part, value in zip(node.args, args, strict=False):
-            m.notes.add_operand(node, part, value)
+            if value.__class__ is Tensor or value.__class__ is Choice:
+                m.notes.add_operand(node, part, value)
     for keyword in node.keywords:
         if keyword.arg is not None:
             m.notes.add_operand(node, keyword.value, keywords[keyword.arg])
