@@ -83,7 +83,7 @@ def through(m: Machine, state: State, op: str, operands: Sequence[Value]) -> Flo
     present = [i for i, part in enumerate(parts) if part]
     if not present:
         return NO_FLOWS
-    if op in _LINEAR:
+    if op in _LINEAR or not _has_graph(state, operands, None):  # without one, whatever is computed stays a constant
         found = NO_FLOWS.union(*parts)
     else:
         linear = [i for i in _SCALING.get(op, ()) if present == [i] and not _has_graph(state, operands, i)]
@@ -91,7 +91,7 @@ def through(m: Machine, state: State, op: str, operands: Sequence[Value]) -> Flo
     return found if len(found) <= _MOST else frozenset(sorted(found)[:_MOST])
 
 
-def _has_graph(state: State, operands: Sequence[Value], but: int) -> bool:
+def _has_graph(state: State, operands: Sequence[Value], but: int | None) -> bool:
     others = [t for i, value in enumerate(operands) if i != but for t in tensors(value)]
     return any(tracked(state, t) is not Tracked.NO for t in others)
 

@@ -17,8 +17,18 @@ from gradfix.analysis.hazards import cuts
 from gradfix.analysis.text.survey import names_a_loss
 
 _EFFECTS = tuple(CutEffect)
-# Made for another reason than to stop gradients; whoever writes the others may mean it.
 CARELESS = frozenset({CutKind.TENSOR, CutKind.NUMBER, CutKind.DATA, CutKind.PARAMETER})
+
+
+def careless(record: CutRecord) -> bool:
+    """Whether it was made for another reason than to stop gradients; whoever writes the others may mean it."""
+    if isinstance(record.argument, ast.BinOp) and isinstance(record.argument.op, ast.Sub) and _is_plain(record):
+        return False  # `x + (x.round() - x).data`: the values of the one, the gradient of the other
+    return record.kind in CARELESS or (record.kind is CutKind.DETACH and record.through_numpy)
+
+
+def _is_plain(record: CutRecord) -> bool:
+    return record.kind in (CutKind.DATA, CutKind.DETACH) and not record.through_numpy
 
 
 def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr, call: ast.AST) -> None:
@@ -48,7 +58,7 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     if m.notes.zero_gradients and ends and not _reaches_leaf_smoothly(m, node):
         flat = [m.notes.zero_gradients[id(n)] for n in passed if id(n) in m.notes.zero_gradients]
         _note(m, CutEffect.ZERO, flat, expression, call)
-    straight = [r for r in _straight(m, flows) if r.kind in CARELESS or r.through_numpy]
+    straight = [r for r in _straight(m, flows) if careless(r)]
     _note(m, CutEffect.CONSTANT, straight, expression, call)
     _note(m, CutEffect.PARTIAL, _others(m, flows, straight), expression, call)
 
@@ -75,7 +85,7 @@ def returned(m: Machine, state: State, tensors: Sequence[Tensor], info: Function
     name = f"{info.owner.node.name if info.owner is not None else ''} {getattr(info.node, 'name', '')}"
     is_loss = any(map(names_a_loss, name.split()))
     flows: Flows = frozenset().union(*(cuts.flows_of(state, t) for t in tensors))
-    blamed = [r for r in _blamed(m, flows) if r.kind in CARELESS or r.through_numpy]
+    blamed = [r for r in _blamed(m, flows) if careless(r)]
     sure = [r for r in blamed if is_loss or (forward and r.level is Tracked.YES)]
     _note(m, CutEffect.RETURNED, sure, None, info.node)
 
@@ -128,7 +138,7 @@ def _blamed(m: Machine, flows: Flows) -> list[CutRecord]:
 
 
 def _rank(record: CutRecord) -> int:
-    if record.kind in CARELESS or (record.kind is CutKind.DETACH and record.through_numpy):
+    if careless(record):
         return 0
     return {CutKind.DETACH: 1, CutKind.GRADIENTS_OFF: 2, CutKind.DISCRETE: 3}.get(record.kind, 4)
 

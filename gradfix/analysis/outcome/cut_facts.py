@@ -9,7 +9,7 @@ from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import CutRecord, LossNote
 from gradfix.analysis.facts import Cut, Tracked
-from gradfix.analysis.hazards.losses import CARELESS
+from gradfix.analysis.hazards.losses import careless
 from gradfix.findings import Hazard, HazardKind, Severity
 
 _EFFECTS = tuple(CutEffect)
@@ -84,13 +84,13 @@ def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
         case CutEffect.NO_GRAPH | CutEffect.NUMBER:
             return Severity.ERROR if note.sure else Severity.WARNING
         case CutEffect.NEW_LEAF:
-            if record.kind not in CARELESS or read or not note.sure:  # its gradient is wanted, or handed on by hand
+            if not careless(record) or read or not note.sure:  # its gradient is wanted, or handed on by hand
                 return Severity.INFO
             return Severity.ERROR if record.level is Tracked.YES else Severity.WARNING
         case CutEffect.ZERO | CutEffect.RETURNED:
             return Severity.WARNING
         case CutEffect.CONSTANT:
-            meant = record.level is not Tracked.YES or record.kind not in CARELESS
+            meant = record.level is not Tracked.YES or not careless(record)
             return Severity.INFO if meant else Severity.WARNING
         case CutEffect.PARTIAL if record.level is Tracked.YES and _is_matrix(record):
             return Severity.WARNING
