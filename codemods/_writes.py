@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
+from gradfix.analysis.view_facts import OF_BACKWARD_HOOK
 from gradfix.findings import Finding, Hazard, HazardKind, Refusal, Rewrite, Severity
 from gradfix.identity import identity
 from gradfix.rewrite import is_view, out_of_place, rebuild
@@ -156,6 +157,8 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"overwrites `{name}`, a leaf that requires grad: autograd forbids that"
         case HazardKind.LEAF_VIEW_WRITTEN:
             return f"writes through a view of a leaf that requires grad (`{name}`): autograd forbids that"
+        case HazardKind.MULTI_VIEW_WRITTEN if hazard.op == OF_BACKWARD_HOOK:
+            return f"writes to `{name}`, a view made by {OF_BACKWARD_HOOK} of a module: autograd forbids writing those"
         case HazardKind.MULTI_VIEW_WRITTEN | HazardKind.NO_GRAD_VIEW_WRITTEN if hazard.of_base:
             return f"overwrites `{name}`, of which {by} made a view that is used later: autograd forbids that"
         case HazardKind.MULTI_VIEW_WRITTEN:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+OF_BACKWARD_HOOK = "a full backward hook"  # what makes views that stand between a module and what is around it
+
 
 @dataclass(frozen=True, slots=True)
 class NamedView:

@@ -25,7 +25,7 @@ def note(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tens
             record.add_obstacle(Obstacle(ObstacleKind.CALLER_SEES, name, certain=False))
         elif storage.origin is Origin.OUTSIDE:
             record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))
-        elif storage.origin is Origin.PARAMETER and isinstance(site.target, ast.Attribute):
+        elif storage.origin is Origin.PARAMETER and _is_of_module(m, state, site.target):
             record.add_obstacle(Obstacle(ObstacleKind.PARAMETER, m.spelling(site.target)))
     root = root_of(site.target)
     if _in_tuple(m, state, site.target):
@@ -40,6 +40,14 @@ def note(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tens
         info = m.scope.info
         if info is not None and root.id not in info.local_names and m.scope.frames[0] != MODULE:
             record.add_obstacle(Obstacle(ObstacleKind.CLOSURE, root.id))
+
+
+def _is_of_module(m: Machine, state: State, target: ast.expr) -> bool:
+    """True for `self.weight`, and for an item of a list or dict of parameters."""
+    if not isinstance(target, ast.Subscript):
+        return isinstance(target, ast.Attribute)
+    held = m.look(state, target.value)
+    return isinstance(held, Container) and held.kind == "modules"
 
 
 def _in_tuple(m: Machine, state: State, target: ast.expr) -> bool:

@@ -32,6 +32,7 @@ from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects, operators
 
 _RANGE_LIMIT = 1 << 20
+_ASKED = 6  # items a key is computed for
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,18 @@ def _number(call: NamedCall) -> Value:
 
 
 def _iterator(call: NamedCall) -> Value:
+    key, parts = call.keywords.get("key", NONE), call.args[:1]
+    if call.name == "filter" and len(call.args) == 2:
+        key, parts = call.args[0], call.args[1:]
+    if key != NONE and parts and not isinstance(parts[0], Suspended):
+        _call_for_each(call, key, call.iterated(parts[0]).values)
     return iterators.iterator(call.m, call.state, call.name, call.args, call.at)
+
+
+def _call_for_each(call: NamedCall, function: Value, values: Sequence[Value]) -> None:
+    """A function that is asked about items: it may write to them."""
+    for value in values[:_ASKED]:
+        call.m.call_value(call.state, function, [value], {}, call.at)
 
 
 def _super(call: NamedCall) -> Value:
@@ -146,6 +158,8 @@ def _reduction(call: NamedCall) -> Value:
     values = list(args)
     if args and (len(args) == 1 or name == "sum"):
         values = [*call.iterated(args[0]).values, *args[1:]]
+    if call.keywords.get("key", NONE) != NONE:
+        _call_for_each(call, call.keywords["key"], values)
     operands = [value for value in values if tensors(value)]
     if not operands:
         of_data = any(isinstance(v, Number) and v.of_data for v in values)
@@ -210,6 +224,10 @@ def _slice(call: NamedCall) -> Value:
     return Bounds()
 
 
+def _vars(call: NamedCall) -> Value:
+    return objects.attribute(call.m, call.state, call.first, "__dict__", call.at)
+
+
 _BUILTINS: Mapping[str, Callable[[NamedCall], Value]] = {
     "range": _range,
     "slice": _slice,
@@ -225,5 +243,6 @@ _BUILTINS: Mapping[str, Callable[[NamedCall], Value]] = {
     **dict.fromkeys(("hasattr", "callable", "any", "all", "issubclass"), _truth),
     "getattr": _getattr,
     "setattr": _setattr,
+    "vars": _vars,
     "next": _next,
 }

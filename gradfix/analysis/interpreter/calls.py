@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.annotations import counted, promised
 from gradfix.analysis.domain.graph import assumed, operation
 from gradfix.analysis.domain.joins import join
@@ -75,6 +76,9 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
             if isinstance(value, (Container, Instance)):
                 read(m, state, value, part, m.spelling(part))
     result = call_value(m, state, callee, args, keywords, node)
+    if isinstance(node.func, ast.Attribute) and node.func.attr == "enter_context" and args:
+        mode = grad_modes.grad_mode(args[0])  # in force until the `with` of the stack ends
+        state.grad, state.off_at = (state.grad, state.off_at) if mode is None else (mode, node)
     m.notes.add_operand(node, node, result)
     return result
 
@@ -316,7 +320,8 @@ def call_function(
     scope = Scope(info.qualname, (frame, *callee.frames), info)
     with m.called(at, info), m.inside(scope):
         result = m.run_body(state, info)
-    state.grad, state.off_at = grad, off_at
+    if callee.no_grad:  # else what the function has switched stays switched
+        state.grad, state.off_at = grad, off_at
     return result
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 
+from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.flow import Flow
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, Instance, Suspended, Value
-from gradfix.analysis.interpreter import bindings, definitions
+from gradfix.analysis.interpreter import bindings
 
 
 def run(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
@@ -25,7 +26,7 @@ def _enter(m: Machine, state: State, node: ast.With | ast.AsyncWith, index: int)
     if isinstance(value, Suspended):
         flow = _around(m, state, node, index, value)
     else:
-        mode, casts = definitions.grad_mode(value), definitions.autocast(value)
+        mode, casts = grad_modes.grad_mode(value), grad_modes.autocast(value)
         if mode is not None:
             state.grad, state.off_at = mode, node
         if casts is not None:

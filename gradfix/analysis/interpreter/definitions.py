@@ -17,26 +17,7 @@ from gradfix.analysis.domain.values import (
     Symbol,
     Value,
 )
-from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter.expressions import defaults, evaluate
-
-
-def grad_mode(value: Value) -> Tracked | None:
-    """The grad mode a context manager sets; None when it sets none."""
-    if not isinstance(value, Symbol) or not value.name.startswith("torch.") or "(" not in value.name:
-        return None
-    if autocast(value) is not None:
-        return None
-    argument = value.name[value.name.index("(") + 1 : -1]
-    if argument not in ("True", "False"):
-        return Tracked.MAYBE
-    return Tracked.YES if argument == "True" else Tracked.NO
-
-
-def autocast(value: Value) -> bool | None:
-    """Whether a context manager turns autocast on; None when it is another one."""
-    known = isinstance(value, Symbol) and value.name.startswith("torch.autocast(")
-    return value == Symbol("torch.autocast(True)") if known else None
 
 
 def turns_grad_off(m: Machine, state: State, decorators: list[ast.expr]) -> bool:

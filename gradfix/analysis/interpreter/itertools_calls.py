@@ -15,10 +15,11 @@ from itertools import (
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, at_most_twice
-from gradfix.analysis.domain.values import UNKNOWN, Const, Value
+from gradfix.analysis.domain.values import UNKNOWN, Const, Symbol, Value
 from gradfix.analysis.interpreter import items as item_access
 
 _MOST = 64  # items told apart
+_PLAYED = 6  # calls of a function that is handed item after item
 
 
 def call(
@@ -38,6 +39,8 @@ def call(
     if name in (*_PICKS, "pairwise") and args:
         size = args[1] if len(args) > 1 else keywords.get("r", UNKNOWN)
         return state.container("list", _picked(state, name, item_access.iterated(m, state, args[0], at), size))
+    if name == "accumulate" and args:
+        return state.container("list", _accumulated(m, state, args, keywords, at))
     if name == "islice" and args:
         held = item_access.iterated(m, state, args[0], at)
         numbers = [value.value for value in args[1:] if isinstance(value, Const)]
@@ -45,6 +48,17 @@ def call(
         known = held.exact and 0 < len(bounds) == len(args) - 1 < 4 and 0 not in bounds[2:]
         return state.container("list", Items(held.values[slice(*bounds)], True) if known else _loose(held))
     return None
+
+
+def _accumulated(m: Machine, state: State, args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call) -> Items:
+    """What each step gives, from the first item on; a sum, unless a function says otherwise."""
+    function = args[1] if len(args) > 1 else keywords.get("func", Symbol("operator.add"))
+    held = item_access.iterated(m, state, args[0], at)
+    values = [*([keywords["initial"]] if "initial" in keywords else []), *held.values[:_PLAYED]]
+    found = values[:1]
+    for value in values[1:]:
+        found.append(m.call_value(state, function, [found[-1], value], {}, at))
+    return Items(tuple(found), held.exact and len(held.values) <= _PLAYED, ordered=held.ordered)
 
 
 def _repeated(value: Value, times: Value | None) -> Items:

@@ -93,6 +93,16 @@ def _partial(call: NamedCall) -> Value | None:
     return Partial(call.args[0], tuple(call.args[1:]), tuple(call.keywords.items())) if call.args else None
 
 
+def _replaced(call: NamedCall) -> Value | None:
+    """`dataclasses.replace(record, h=…)`: another object that holds the same but for what is given."""
+    if not isinstance(call.first, Instance):
+        return None
+    made = learned.shallow_copy(call.state, call.first)
+    if isinstance(made, Instance):
+        call.state.attributes_of(made).update(call.keywords)
+    return made
+
+
 def _copy(call: NamedCall) -> Value | None:
     if not call.args:
         return None
@@ -110,6 +120,7 @@ _FUNCTIONS: Mapping[str, Callable[[NamedCall], Value | None]] = {
     "collections.OrderedDict": _ordered_dict,
     "collections.namedtuple": _named_tuple,
     **dict.fromkeys(("types.SimpleNamespace", "argparse.Namespace"), _namespace),
+    **dict.fromkeys(("dataclasses.replace", "copy.replace"), _replaced),
     "functools.reduce": _reduce,
     "functools.partial": _partial,
     **{f"asyncio.{name}": _as_given for name in ("run", "wait_for", "create_task", "ensure_future", "shield")},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 
+from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.flow import Flow, join_all
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
@@ -55,7 +56,7 @@ def run_body(m: Machine, state: State, info: FunctionInfo) -> Value:
 def _expression(m: Machine, state: State, node: ast.Expr) -> None:
     value = evaluate(m, state, node.value)
     if isinstance(value, Symbol) and value.name.startswith("torch.set_grad_enabled("):
-        mode = definitions.grad_mode(value)  # called for its effect, it stays in force
+        mode = grad_modes.grad_mode(value)  # called for its effect, it stays in force
         state.grad = Tracked.MAYBE if mode is None or (mode is Tracked.MAYBE and state.grad is not mode) else mode
 
 

@@ -8,15 +8,35 @@ from dataclasses import dataclass
 
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Instance, Layer, Unknown, Value
+from gradfix.analysis.domain.operations import tracked, view_of
+from gradfix.analysis.domain.state import Items, State, merge
+from gradfix.analysis.domain.values import (
+    NONE,
+    UNKNOWN,
+    Const,
+    Container,
+    Instance,
+    Layer,
+    Tensor,
+    Unknown,
+    Value,
+)
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards.reads import read
+from gradfix.analysis.view_facts import OF_BACKWARD_HOOK
+from gradfix.torch_ops import ViewKind
 
 Module = Instance | Layer | Container
-_SLOTS = {"register_forward_pre_hook": "<before forward>", "register_forward_hook": "<after forward>"}
+_AROUND_BACKWARD = "<around backward>"
+_SLOTS = {
+    "register_forward_pre_hook": "<before forward>",
+    "register_forward_hook": "<after forward>",
+    "register_full_backward_hook": _AROUND_BACKWARD,
+    "register_full_backward_pre_hook": _AROUND_BACKWARD,
+}
 NAMES = frozenset(_SLOTS)
 HANDLE = "handle"  # the kind of container that stands for what `register_forward_hook` gives
-_BEFORE, _AFTER = _SLOTS.values()
+_BEFORE, _AFTER = "<before forward>", "<after forward>"
 _PERHAPS = "?"  # after the slot of hooks that not every run registers
 _EVERY = (*_SLOTS.values(), *(slot + _PERHAPS for slot in _SLOTS.values()))
 
@@ -78,6 +98,9 @@ def around(
         for value, part in zip(args, at.args, strict=False) if made in (NONE, UNKNOWN) else ():
             read(m, state, value, part, m.spelling(part))
         args = _taken(state, made, args)
+    hooked = {slot for slot in (_AROUND_BACKWARD, _AROUND_BACKWARD + _PERHAPS) if _held(state, owner, slot)}
+    if _AROUND_BACKWARD in hooked:
+        args = [_view(state, value, at) for value in args]
     result = forward(args)
     for hook in _registered(m, state, owner, _AFTER, at):
         made = _run(m, state, hook, [owner, state.tuple_of(args), result])
@@ -85,7 +108,20 @@ def around(
             result = made
         else:
             read(m, state, result, at, m.spelling(at))
+    if hooked:
+        viewed = _view(state, result, at)
+        return viewed if _AROUND_BACKWARD in hooked else merge(viewed, result, m.statement)
     return result
+
+
+def _view(state: State, value: Value, at: ast.Call) -> Value:
+    """What goes into a module with hooks around its backward, or comes out: a view that can't be written."""
+    items = state.items.get(value) if isinstance(value, Container) and value.kind == "tuple" else None
+    if items is not None and items.exact:
+        return state.tuple_of(_view(state, item, at) for item in items.values)
+    if not isinstance(value, Tensor) or state.grad is Tracked.NO or tracked(state, value) is Tracked.NO:
+        return value
+    return view_of(state, value, ViewKind.MULTI, OF_BACKWARD_HOOK, at, shape=value.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.graph import NodeKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import ask_grad
-from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import UNKNOWN, Const, Tensor, Value, is_whole, tensor_of
+from gradfix.analysis.domain.state import Items, State
+from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Origin, Tensor, Value, is_whole, tensor_of
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.operators import factories, objects
 
@@ -64,6 +64,21 @@ def parameter(m: Machine, state: State, args: Sequence[Value], keywords: Keyword
     if keywords.get("requires_grad") == Const(False) or Const(False) in args[1:2]:
         state.nodes[storage] = None
     return made
+
+
+def parameters(m: Machine, state: State, name: str, args: Sequence[Value], node: ast.AST) -> Value:
+    """`nn.ParameterList(ts)`, `nn.ParameterDict(d)`: parameters as they are, of other tensors new ones."""
+    held = state.items.get(args[0]) if args and isinstance(args[0], Container) else None
+    if held is None:
+        held = Items((), not args, () if name == "ParameterDict" else None)
+    made = (v if _is_parameter(v) else parameter(m, state, [v], {}, node) for v in held.values)
+    items = Items(tuple(made), held.exact, held.keys, held.least, ordered=held.ordered)
+    return state.container("modules", items)
+
+
+def _is_parameter(value: Value) -> bool:
+    tensor = tensor_of(value)
+    return tensor is not None and all(storage.origin is Origin.PARAMETER for storage in tensor.storages)
 
 
 def variable(m: Machine, state: State, args: Sequence[Value], keywords: Keywords, node: ast.Call) -> Value:

@@ -188,6 +188,8 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
     slots = state.slots(base)
     if name in slots:
         return slots[name]
+    if name == "__dict__" and slots:
+        return state.container("dict", Items(tuple(slots.values()), True, tuple(slots)))
     info = base.info
     if info is not None and (found := info.method(name)) is not None:
         bound = m.defined.bound(found, base)

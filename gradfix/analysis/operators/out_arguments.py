@@ -43,7 +43,8 @@ def write_out(
         state.grad = Tracked.NO  # what runs records nothing, so it keeps nothing for backward
     result = operators.apply(m, state, *operators.bind(state, op, args, others), node)
     state.grad = grad
-    expression = next(keyword.value for keyword in node.keywords if keyword.arg == "out")
+    given = (keyword.value for keyword in node.keywords if keyword.arg == "out")
+    expression = next(given, node)  # the call, where a `partial` was given the tensor before
     target.known = True
     site = Site(WriteForm.OUT, node, expression, method=outputs.short_name(op))
     fresh = write(m, state, site, target, result)

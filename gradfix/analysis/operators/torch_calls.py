@@ -78,6 +78,8 @@ def _mode_or_object(
         return new_tensors.variable(m, state, args, keywords, node)
     if name in ("torch.nn.Parameter", "torch.nn.parameter.Parameter"):
         return new_tensors.parameter(m, state, args, keywords, node)
+    if name in ("torch.nn.ParameterList", "torch.nn.ParameterDict"):
+        return new_tensors.parameters(m, state, short, args, node)
     if name.startswith("torch.optim."):
         for value in (*args, *keywords.values()):
             _hold(m, state, value, node)
@@ -122,14 +124,19 @@ def _listed(
     if op is None:
         return _unlisted(state, short, args, keywords, node)
     if short.endswith("_") and not short.startswith("_") and args and (target := tensor_of(args[0])) is not None:
-        return write_call(m, state, WriteForm.FUNCTION, op, target, node.args[0], args, keywords, node)
+        return write_call(m, state, WriteForm.FUNCTION, op, target, _first(node, args), args, keywords, node)
     if (written := tensor_of(keywords.get("out", UNKNOWN))) is not None:
         return out_arguments.write_out(m, state, op, written, args, keywords, node)
     narrowed, bound = operators.bind(state, op, args, keywords)
     if bound.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
         flagged = inplace_flag(name) or op
-        return write_call(m, state, WriteForm.FLAG, flagged, target, node.args[0], args, keywords, node)
+        return write_call(m, state, WriteForm.FLAG, flagged, target, _first(node, args), args, keywords, node)
     return operators.apply(m, state, narrowed, bound, node)
+
+
+def _first(node: ast.Call, args: Sequence[Value]) -> ast.expr:
+    """What was handed over first: an expression of the call, unless it was given to a `partial` before."""
+    return node.args[0] if node.args and len(args) <= len(node.args) else node
 
 
 def _distribution(
@@ -147,9 +154,10 @@ def _initialise(m: Machine, state: State, args: Sequence[Value], node: ast.Call)
     if target is None:
         return UNKNOWN
     grad, state.grad = state.grad, Tracked.NO
-    fresh = write(m, state, Site(WriteForm.FUNCTION, node, node.args[0], method="init"), target, None)
+    expression = _first(node, args)
+    fresh = write(m, state, Site(WriteForm.FUNCTION, node, expression, method="init"), target, None)
     state.grad = grad
-    m.rebind(state, node.args[0], target, fresh)
+    m.rebind(state, expression, target, fresh)
     return fresh
 
 
