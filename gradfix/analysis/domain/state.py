@@ -327,7 +327,7 @@ def held_in(state: State, value: Value) -> list[tuple[str, Value]]:
     """What one gets at through `value`, with the end of its name: items, attributes, what a call was given before."""
     if isinstance(value, Container) and (items := state.items.get(value)):
         return [("", item) for item in items.values]
-    if isinstance(value, Instance):
+    if isinstance(value, Instance):  # one whose constructor waits holds nothing that was written since
         return [(f".{name}", item) for name, item in (state.attributes.get(value) or {}).items()]
     if isinstance(value, Method) and isinstance(value.receiver, Tensor):
         return [("", value.receiver)]
