@@ -3,10 +3,12 @@
 ## What it does
 Finds writes in place to the parts that `unbind`, `split` and `chunk` return, and to the rows that a loop over a tensor
 or unpacking it gives; writes them out of place, and makes the tensor of its parts again where it is read afterwards.
+The same goes for what a module with a full backward hook is given, and gives.
 
 ## Why does backward fail?
 Autograd follows a write through a view back to its base only if the view was made alone. Those of `unbind`, `split` and
-`chunk` are made together, and iterating over a tensor is `unbind`: a write to them raises at once.
+`chunk` are made together, and iterating over a tensor is `unbind`: a write to them raises at once. A full backward hook
+(`register_full_backward_hook`) puts such views between its module and what is around it.
 
 ## Example
 ```python
