@@ -23,6 +23,7 @@ LAYERS = (
     ("modules", "torch_ops", "syntax", "results", "identity", "origins", "taken", "policy"),
     ("suppress", "files", "passes"),
     ("analysis.cut_kinds", "analysis.updates", "analysis.view_facts"),
+    ("analysis.graph_ends",),
     ("analysis.summaries",),
     ("analysis.facts",),
     ("analysis.severities", "analysis.text"),

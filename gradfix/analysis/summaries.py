@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Protocol
 
-from gradfix.analysis.cut_kinds import Elsewhere
+from gradfix.analysis.graph_ends import NOTHING, Behind
 
 Constant = bool | int | float | str | None
 # (parameter, name of the type, value) of arguments that are constants, and of those that are lists of tensors.
@@ -33,31 +33,6 @@ class Parameter:
     is_constant: bool = False  # the default is the constant `default`
     default: Constant = None
     gathers: bool = False  # `*rest`
-
-
-@dataclass(frozen=True, slots=True)
-class Severed:
-    """A place where what a function hands on lost its graph."""
-
-    kind: str  # a value of `CutKind`
-    op: str
-    place: Elsewhere
-    straight: bool  # what was left has only been added and scaled since
-    when: tuple[int, ...] | None = None  # parameters of which one has to have a graph; None: always
-    through_numpy: bool = False
-    in_numbers: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """Where graphs end behind what a function hands on."""
-
-    severed: tuple[Severed, ...] = ()
-    parameters: tuple[tuple[int, bool], ...] = ()  # whose own cuts count for it; True: only added and scaled
-    is_sure: bool = True  # False: it may have a graph nobody sees
-
-
-NOTHING = Behind()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import CutRecord
 from gradfix.analysis.domain.values import Array, Const, Container, Flows, Number, Storage, Tensor, Value, options
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.graph_ends import Behind, Severed
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.outcome.cut_facts import head
-from gradfix.analysis.summaries import Behind, Returned, Severed
+from gradfix.analysis.summaries import Returned
 
 _MOST_ITEMS = 8
 

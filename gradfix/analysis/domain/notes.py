@@ -23,7 +23,7 @@ from gradfix.analysis.domain.records import (
 )
 from gradfix.analysis.domain.values import Choice, Layer, Storage, Tensor, Value, tensors
 from gradfix.analysis.facts import IndexItem
-from gradfix.analysis.summaries import Severed
+from gradfix.analysis.graph_ends import Severed
 
 Operands = dict[int, tuple[ast.expr, set[Storage]]]  # by id of an expression: it, and the memory it stands for
 

@@ -28,7 +28,7 @@ from gradfix.analysis.domain.values import (
     tensors,
 )
 from gradfix.analysis.facts import Tracked, ValueFacts
-from gradfix.analysis.summaries import Severed
+from gradfix.analysis.graph_ends import Severed
 from gradfix.torch_ops import Gradient, Operator
 
 UNSURE: Flows = frozenset({(0, False)})  # of what may be a tensor with a graph, though nothing shows it

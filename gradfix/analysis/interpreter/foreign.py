@@ -27,13 +27,13 @@ from gradfix.analysis.domain.values import (
     tensors,
 )
 from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.graph_ends import Behind
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.interpreter.concerned import is_concerned, is_differentiated
 from gradfix.analysis.summaries import (
     LISTS,
-    Behind,
     Callee,
     Constant,
     Effects,
