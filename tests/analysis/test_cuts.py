@@ -95,6 +95,26 @@ def test_what_else_a_cut_does(body: str, expected: tuple[str, str, str]) -> None
     assert told(body) == [expected]
 
 
+TRAINED = """\
+scale = nn.Parameter(torch.tensor(0.5))
+optimizer = torch.optim.SGD([scale, *net.parameters()], lr=0.1)
+"""
+
+
+@pytest.mark.parametrize("cut", ["scale.exp().item()", "float(scale)", "scale.data.exp()", "torch.tensor([scale])[0]"])
+def test_what_is_trained_gets_a_gradient_from_some_loss(cut: str) -> None:
+    body = f"(y * {cut}).backward()\n"
+    assert [found[::2] for found in told(TRAINED + body)] == [("warning", "starved")]
+    assert [found[::2] for found in told(TRAINED.partition("optimizer")[0] + body)] == [("info", "partial")]
+    assert [found[::2] for found in told(TRAINED + body + "(scale - 1).pow(2).backward()\n")] == [("info", "partial")]
+    assert [found[::2] for found in told(TRAINED + f"(y * scale * {cut}).backward()\n")] == [("info", "partial")]
+
+
+def test_what_is_trained_may_come_with_what_a_caller_hands_over() -> None:
+    body = "def f(t):\n    (t * scale.item()).sum().backward()\n"
+    assert told(TRAINED + body) == [("info", "number", "partial")]
+
+
 def test_what_returns_a_loss_is_expected_to_have_a_graph() -> None:
     body = """\
     class Terms(nn.Module):

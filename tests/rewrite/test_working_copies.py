@@ -35,6 +35,11 @@ PROGRAMS = {
         "def g():\n    return x * 2\n\n\nx[0] = 1.0\nloss = g().sum()\n",
         "    return x_copy * 2",
     ),
+    "moved along a gradient that has a graph": (
+        "(slope,) = torch.autograd.grad(x.pow(3).sum(), x, create_graph=True)\n"
+        "x -= 0.1 * slope\nloss = (x * x).sum()\n",
+        "x_copy = (x_copy - 0.1 * slope).to(x_copy.dtype)",
+    ),
     "in a comprehension": ("parts = [t.mul_(2) for t in (x, x)]\nloss = parts[0].sum()\n", None),
     "with the name taken": ("x_copy = 1\nx[0] = 1.0\nloss = (x * x_copy).sum()\n", "x_working_copy[0] = 1.0"),
 }

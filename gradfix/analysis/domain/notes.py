@@ -44,6 +44,7 @@ class Notes:
     cuts: dict[int, CutRecord] = field(default_factory=dict)  # by their key
     cuts_elsewhere: dict[tuple[int, Severed], CutRecord] = field(default_factory=dict)  # by id of the call
     zero_gradients: dict[int, CutRecord] = field(default_factory=dict)  # by id of the node in the graph
+    fed: set[int] = field(default_factory=set)  # ids of leaves in the graph that some backward gives a gradient
     connected: set[int] = field(default_factory=set)  # ids of backward calls that may have a graph to go back through
     unfollowed: set[int] = field(default_factory=set)  # ids of calls that nothing is known of
     hook_calls: dict[tuple[int, str, int], ast.Call] = field(default_factory=dict)  # by that of their module

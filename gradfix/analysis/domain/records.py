@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, field, replace
 
 from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
-from gradfix.analysis.domain.graph import Passage
+from gradfix.analysis.domain.graph import Node, Passage
 from gradfix.analysis.domain.values import Storage
 from gradfix.analysis.facts import (
     ConditionKind,
@@ -211,6 +211,8 @@ class CutRecord:
     in_numbers: bool = False
     leaves: set[Storage] = field(default_factory=set)  # what it made, that losses end in
     losses: dict[int, LossNote] = field(default_factory=dict)  # by id of the place
+    roots: list[Node] = field(default_factory=list)  # the graphs behind what was cut
+    starved: set[int] = field(default_factory=set)  # ids of leaves among them that a loss reaches on no other way
     origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file
 
     @property

@@ -31,6 +31,8 @@ from gradfix.analysis.facts import Tracked, ValueFacts
 from gradfix.analysis.graph_ends import Severed
 from gradfix.torch_ops import Gradient, Operator
 
+# Made for another reason than to stop gradients; whoever writes the others may mean it.
+CARELESS = frozenset({CutKind.TENSOR, CutKind.NUMBER, CutKind.DATA, CutKind.PARAMETER})
 UNSURE: Flows = frozenset({(0, False)})  # of what may be a tensor with a graph, though nothing shows it
 _DEPTH = 3  # containers in containers
 _MOST = 24  # cuts followed at once
@@ -219,6 +221,9 @@ def cut(
         record.value = join_written(record.value, facts) if record.value is not None and facts is not None else facts
         same = len(record.parts) == len(parts)
         record.parts = tuple(map(join_written, record.parts, parts)) if same else ()
+    if kind in CARELESS and len(record.roots) < _MOST:
+        graphs = (state.node_of(t) for value in values for t in _members(state, value))
+        record.roots.extend(node for node in graphs if node is not None)
     return behind | {(id(at), True)}
 
 

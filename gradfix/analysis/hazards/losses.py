@@ -17,14 +17,13 @@ from gradfix.analysis.hazards import cuts
 from gradfix.analysis.text.survey import names_a_loss
 
 _EFFECTS = tuple(CutEffect)
-CARELESS = frozenset({CutKind.TENSOR, CutKind.NUMBER, CutKind.DATA, CutKind.PARAMETER})
 
 
 def careless(record: CutRecord) -> bool:
     """Whether it was made for another reason than to stop gradients; whoever writes the others may mean it."""
     if isinstance(record.argument, ast.BinOp) and isinstance(record.argument.op, ast.Sub) and _is_plain(record):
         return False  # `x + (x.round() - x).data`: the values of the one, the gradient of the other
-    return record.kind in CARELESS or (record.kind is CutKind.DETACH and record.through_numpy)
+    return record.kind in cuts.CARELESS or (record.kind is CutKind.DETACH and record.through_numpy)
 
 
 def _is_plain(record: CutRecord) -> bool:
@@ -49,7 +48,7 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     ends = [n for n in passed if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)]
     made = _leaves_of_cuts(state) if flows else {}
     if made and ends and all(id(n) in made for n in ends):
-        straight = [r for r in _straight(m, flows) if r.kind in CARELESS or r.kind is CutKind.DETACH]
+        straight = [r for r in _straight(m, flows) if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
         unused = node.kind is NodeKind.LEAF or all(made[id(n)].name is None for n in ends)
         _note(m, CutEffect.NEW_LEAF, straight, expression, call, sure=unused or all(r.parts for r in straight))
         for record in straight:
@@ -60,7 +59,19 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
         _note(m, CutEffect.ZERO, flat, expression, call)
     straight = [r for r in _straight(m, flows) if careless(r)]
     _note(m, CutEffect.CONSTANT, straight, expression, call)
-    _note(m, CutEffect.PARTIAL, _others(m, flows, straight), expression, call)
+    others = _others(m, flows, straight)
+    _note(m, CutEffect.PARTIAL, others, expression, call)
+    if others and all(n.kind is NodeKind.LEAF for n in ends):
+        _note_starved(m, state, others, {id(n) for n in ends})
+
+
+def _note_starved(m: Machine, state: State, records: Iterable[CutRecord], reached: set[int]) -> None:
+    """Remember the trained leaves behind these cuts that the loss reaches on no other way."""
+    trained = {id(state.nodes.get(storage)) for storage in m.notes.grad_read}
+    for record in records:
+        if careless(record):
+            behind = {id(n) for root in record.roots for n in reachable(root) if n.kind is NodeKind.LEAF}
+            record.starved |= (behind & trained) - reached
 
 
 def _leafless(m: Machine, call: ast.Call) -> CutRecord:
@@ -117,7 +128,7 @@ def _leaves_of_cuts(state: State) -> dict[int, Storage]:
 
 def _others(m: Machine, flows: Flows, but: list[CutRecord]) -> list[CutRecord]:
     """The other cuts that a rewrite could undo."""
-    found = [r for r in _records(m, flows) if r.kind in CARELESS or r.kind is CutKind.DETACH]
+    found = [r for r in _records(m, flows) if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
     return [record for record in found if all(record is not other for other in but)]
 
 

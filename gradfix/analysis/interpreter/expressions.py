@@ -344,10 +344,18 @@ def _slice(m: Machine, state: State, node: ast.Slice) -> Value:
 
 
 def _text(m: Machine, state: State, node: ast.JoinedStr) -> Value:
+    """`f"w{i}"` is a key like any other where `i` is known."""
+    pieces: list[str | None] = []
     for part in node.values:
         if isinstance(part, ast.FormattedValue):
-            evaluate(m, state, part.value)
-    return UNKNOWN
+            held = evaluate(m, state, part.value)
+            plain = part.format_spec is None and part.conversion == -1
+            known = plain and isinstance(held, Const) and type(held.value) in (int, str)
+            pieces.append(str(held.value) if known and isinstance(held, Const) else None)
+        elif isinstance(part, ast.Constant):
+            pieces.append(str(part.value))
+    texts = [piece for piece in pieces if piece is not None]
+    return Const("".join(texts)) if len(texts) == len(pieces) else UNKNOWN
 
 
 Handler = Callable[[Machine, State, ast.expr], Value]

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gradfix.analysis.domain.flow import Flow, join_all
+from gradfix.analysis.domain.graph import tracked_of
 from gradfix.analysis.domain.joins import join_nodes
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, at_most_twice
-from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Number, Suspended, Value
-from gradfix.analysis.facts import ConditionKind
+from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Number, Suspended, Tensor, Value
+from gradfix.analysis.facts import ConditionKind, Tracked
 from gradfix.analysis.interpreter import bindings, conditions, generators, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.expressions import evaluate
@@ -33,6 +34,7 @@ def run_for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
     if isinstance(iterable, Suspended):
         return generators.loop(m, state, node, iterable)
     items = item_access.iterated(m, state, iterable, node.iter)
+    least = items.least
     if items.exact and not items.values:
         return m.run_block(state, node.orelse)
     if items.exact:
@@ -52,10 +54,10 @@ def run_for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
         certain = items.least > 1
 
     def enter(current: State, i: int) -> None:
-        bindings.bind(m, current, node.target, rounds[i])
+        bindings.bind(m, current, node.target, rounds[min(i, len(rounds) - 1)])
 
     whole = items.exact and len(rounds) == len(items.values)
-    return _loop(m, state, _Loop(node, len(rounds), enter, certain=certain, whole=whole))
+    return _loop(m, state, _Loop(node, len(rounds), enter, certain=certain, least=least, whole=whole))
 
 
 def _widen(m: Machine, state: State, loop: ast.While) -> None:
@@ -94,6 +96,7 @@ class _Loop:
     rounds: int
     enter: Callable[[State, int], None]  # begins a round
     certain: bool  # all these rounds happen
+    least: int = 0  # rounds that happen for certain
     endless: bool = False  # only `break` and `return` lead out
     whole: bool = False  # and there are no others
 
@@ -122,27 +125,43 @@ def _rounds(m: Machine, state: State, loop: _Loop, result: Flow) -> list[State]:
     """Play the rounds; the states in which the loop may end. What returns goes to `result`."""
     ends: list[State] = []
     current: State | None = state
-    for i in range(loop.rounds):
-        if current is None:
-            break
+    begun = state.fork()
+    rounds = loop.rounds
+    i = 0
+    while i < rounds and current is not None:
         inner = _round(m, current, loop, i)
         result.returns.extend(inner.returns)
         ends.extend(inner.breaks)
         current = join_all([s for s in (inner.after, *inner.continues) if s is not None], loop.node)
+        if i == 0 and rounds == 2 and not loop.whole and current is not None:
+            rounds += _gained_graphs(begun, current)
         if current is not None and not loop.certain and not loop.endless:
             ends.append(current)
             current = current.fork()
+        i += 1
     if current is not None and (loop.certain or not ends):  # without ends, its end comes in a later round
         ends.append(current)
     return ends
 
 
+def _gained_graphs(begun: State, now: State) -> bool:
+    """Whether a variable got a graph in the first round: only the second saves what it meets, the third writes it."""
+    keys, _ = now.variables.changed(begun.variables)
+    for key in keys:
+        before, after = begun.variables.get(key), now.variables.get(key)
+        was_bare = isinstance(before, Tensor) and begun.node_of(before) is None
+        if was_bare and isinstance(after, Tensor) and tracked_of(now.node_of(after)) is not Tracked.NO:
+            return True
+    return False
+
+
 def _round(m: Machine, state: State, loop: _Loop, i: int) -> Flow:
-    doubtful = i > 0 and not loop.certain
+    certain = loop.certain and (i < 2 or i < max(loop.rounds, loop.least))
+    doubtful = i > 0 and not certain
     m.uncertain_loop += doubtful
     m.later_round += i > 0
     arms = len(m.arms)
-    if not loop.certain:
+    if not certain:
         m.enter_arm()
     loop.enter(state, i)
     flow = m.run_block(state, loop.node.body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.domain.machine import Machine
@@ -30,6 +31,7 @@ _LOSS_LABELS = {
     CutEffect.NEW_LEAF: "{loss} is a leaf of its own: its gradient goes nowhere else",
     CutEffect.ZERO: "every gradient of {loss} is zero",
     CutEffect.RETURNED: "what is returned has no graph",
+    CutEffect.STARVED: "{loss} gives it no gradient, and no other loss does",
     CutEffect.CONSTANT: "{loss} gets a constant from there",
     CutEffect.PARTIAL: "{loss} is computed from it",
 }
@@ -44,6 +46,8 @@ def facts_of_cuts(m: Machine, ordinals: Mapping[int, int]) -> tuple[Cut, ...]:
 
 def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
     note = min(record.losses.values(), key=lambda n: _EFFECTS.index(n.effect))
+    if note.effect is CutEffect.PARTIAL and record.starved - m.notes.fed:
+        note = replace(note, effect=CutEffect.STARVED)
     name = "the loss" if note.root is None else f"`{ast.unparse(note.root)}`"
     loss = m.place(head(note.at), _LOSS_LABELS[note.effect].format(loss=name))
     place = m.place(head(record.node), _LABELS[record.kind])
@@ -87,7 +91,7 @@ def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
             if not careless(record) or read or not note.sure:  # its gradient is wanted, or handed on by hand
                 return Severity.INFO
             return Severity.ERROR if record.level is Tracked.YES else Severity.WARNING
-        case CutEffect.ZERO | CutEffect.RETURNED:
+        case CutEffect.ZERO | CutEffect.RETURNED | CutEffect.STARVED:
             return Severity.WARNING
         case CutEffect.CONSTANT:
             meant = record.level is not Tracked.YES or not careless(record)

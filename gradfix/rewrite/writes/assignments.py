@@ -166,9 +166,10 @@ _FORMS: dict[Form, Callable[[Tree, Write, Spelling], str]] = {
 def _clone(source: Source, site: sites.Site, read: Tree, write: Write, spelling: Spelling) -> Edits | Refusal:
     """Hoist the value where it may read the tensor, clone the tensor, then write to the clone."""
     value, clones, places = _whole_value(write), replays.clones(source, write), replays.renewed(write)
-    if write.form is WriteForm.AUGMENTED_INDEX:
+    hoists = any(_needs_hoist(source, write, value, place, spelling) for place in places)
+    if write.form is WriteForm.AUGMENTED_INDEX and (hoists or _saves_operands(write)):
         return _clone_augmented_index(source, site, read, write, spelling, clones)
-    if not any(_needs_hoist(source, write, value, place, spelling) for place in places):
+    if not hoists:
         return replays.cloned_early(source, write) or sites.prepend(site, clones)
     if is_unpacked(write) and any(mentions(value, place) for place in places):
         if are_places(value):
@@ -195,6 +196,14 @@ def _clone_augmented_index(
     value = cst.Name(temporary(source))
     hoist = read.line("{value} = {result}", value=value, result=result)
     return sites.replace(site, [hoist, *clones, read.code(tree.assignment(statement, value))])
+
+
+def _saves_operands(write: Write) -> bool:
+    """Whether backward of `y[i] op= v` itself needs `y[i]`: a sum needs nothing, nor does a multiple by a number."""
+    assert isinstance(write.node, ast.AugAssign)
+    if isinstance(write.node.op, (ast.Add, ast.Sub)):
+        return False
+    return not (isinstance(write.node.op, (ast.Mult, ast.Div)) and write.written.kind is ValueKind.NUMBER)
 
 
 def _needs_hoist(source: Source, write: Write, value: ast.expr, place: ast.expr, spelling: Spelling) -> bool:

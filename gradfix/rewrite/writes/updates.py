@@ -74,7 +74,12 @@ def initialises(write: Write) -> bool:
 
 
 def follows_backward(source: Source, write: Write) -> bool:
-    """Whether backward is called above the write in its own function, or in the same round of a loop."""
+    """Whether backward is called above the write in its own function, or in the same round of a loop.
+
+    What has a graph itself (`create_graph=True`) is part of a computation: an update would throw that graph away.
+    """
+    if write.written.tensor is not None and write.written.tensor.tracked is Tracked.YES:
+        return False
     place = (write.statement.lineno, write.statement.col_offset)
     scope = names.scope_of(source, write.statement)
     calls = (node for node in ast.walk(scope) if isinstance(node, ast.Call))
