@@ -30,6 +30,10 @@ LONG = (
     "out_list[i] = (decay_of_the_thing * out_list[i - 1] + inputs_of_the_thing[i]).to(out).reshape(())",
     "probabilities = probabilities_of_all.masked_fill(~legal_moves_of_the_player_of_the_game, 0.0)",
     "größe_der_kästen = torch.select_scatter(größe_der_kästen, größe_der_kästen[0] * 0.5, 0, 0) ",
+    "K = torch.stack([torch.stack([fx, torch.tensor(0.0), torch.tensor(width / 2)]), "
+    "torch.stack([torch.tensor(0.0), fy, torch.tensor(height / 2)])])",
+    "parts = [first_half_of_the_values.exp(), second_half_of_the_values.sigmoid(), third_half_of_them]",
+    "out = torch.cat([first_half_of_the_values.exp(), second_half_of_the_values.sigmoid(), third_one], dim=1)",
     "head, tail = torch.where(mask_of_the_pair, first_half_of_the_values, second_half_of_the_values)",
 )
 

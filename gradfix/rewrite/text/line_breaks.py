@@ -115,7 +115,9 @@ class _Breaker:
         elif (call := _last_call(node)) is not None:
             opening = text.index("(", _span(text, call.func)[1]) + 1
             if text[opening:-1].strip() and len(indent + before + text[:opening]) <= self.limit:
-                return self._arguments(indent, before + text[:opening], text[opening:-1].strip(), after)
+                return self._bracket(indent, before + text[:opening], text[opening:-1].strip(), ")" + after)
+        elif isinstance(node, ast.List) and node.elts:
+            return self._bracket(indent, before + "[", text[1:-1].strip().removesuffix(","), "]" + after)
         pieces = _pieces(text, node)
         if inside:
             pieces[0] = before + pieces[0]
@@ -127,14 +129,15 @@ class _Breaker:
         inner = [text] if len(deeper + text) <= self.limit else pieces
         return [f"{indent}{before}(", *(deeper + piece for piece in inner), f"{indent}){after}"]
 
-    def _arguments(self, indent: str, before: str, arguments: str, after: str) -> list[str]:
+    def _bracket(self, indent: str, before: str, items: str, after: str) -> list[str]:
+        """Arguments or items in a line of their own, or else in one each."""
         deeper = indent + _unit(indent)
-        inner = [deeper + arguments]
-        parts = _parts(arguments)
+        inner = [deeper + items]
+        parts = _parts(items)
         if len(inner[0]) > self.limit and not isinstance(_parsed(parts[0][1]), ast.GeneratorExp):
             comma = "," if len(parts) > 1 else ""
             inner = [line for name, part in parts for line in self.lines(deeper, name, part, comma, inside=True)]
-        return [indent + before, *inner, f"{indent}){after}"]
+        return [indent + before, *inner, indent + after]
 
 
 def _last_call(node: ast.expr | None) -> ast.Call | None:
