@@ -215,7 +215,7 @@ BEST = {
     "augmented row": (case("y[0] += v\n"), "y = torch.select_scatter(y, y[0] + v, 0, 0)\n"),
     "augmented block": (
         case("y[1:-1, t] += dt * w\n", kinds={"t": INT}),
-        "value = y[1:-1, t] + dt * w\ny = y.clone()\ny[1:-1, t] = value\n",
+        "y = y.clone()\ny[1:-1, t] += dt * w\n",
     ),
     "augmented tensor index": (
         case("y[idx] *= 2\n", kinds={"idx": INDEX}),
@@ -365,7 +365,8 @@ CLONE = {
         case("y[0] = y[0] * y[1]\n", facts=tensor(3), written=value()),
         "value = y[0] * y[1]\ny = y.clone()\ny[0] = value\n",
     ),
-    "row augmented": (case("y[0] += v\n"), "value = y[0] + v\ny = y.clone()\ny[0] = value\n"),
+    "row augmented": (case("y[0] += v\n"), "y = y.clone()\ny[0] += v\n"),
+    "row augmented by what is saved": (case("y[0] *= v\n"), "value = y[0] * v\ny = y.clone()\ny[0] = value\n"),
     "augmented": (case("h += 1\n"), "h = h.clone()\nh += 1\n"),
     "augmented by itself": (case("h += h.sin()\n"), "value = h.sin()\nh = h.clone()\nh += value\n"),
     "method": (case("y.exp_()\n"), "y = y.clone()\ny.exp_()\n"),

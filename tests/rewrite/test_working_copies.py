@@ -108,6 +108,18 @@ def test_an_update_by_the_own_gradient_goes_under_no_grad() -> None:
     assert (value - start * 0.8**3).abs().max() < 1e-6  # type: ignore[operator]  # tensors
 
 
+def test_what_is_normalised_after_a_step_is_an_update_though_computed_from_the_leaf() -> None:
+    text = (
+        HEAD + "x = torch.rand(3, requires_grad=True)\nfor _ in range(2):\n"
+        "    (slope,) = torch.autograd.grad(x.pow(3).sum(), x, create_graph=True)\n"
+        "    slope.norm().backward()\n    x *= 2 / x.sum()\n    x.grad.zero_()\nshow(x)\n"
+    )
+    assert "leaf Variable" in (run(text).error or "")
+    made = fixed(text, Applicability.UNSAFE)
+    assert "    with torch.no_grad():\n        x *= 2 / x.sum()\n" in made
+    assert run(made).error is None
+
+
 def test_an_update_of_parameters_in_a_loop() -> None:
     text = (
         "import torch\nimport torch.nn as nn\n\nnet = nn.Linear(2, 2)\nloss = net(torch.ones(1, 2)).sum()\n"

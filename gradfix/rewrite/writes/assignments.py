@@ -167,7 +167,8 @@ def _clone(source: Source, site: sites.Site, read: Tree, write: Write, spelling:
     """Hoist the value where it may read the tensor, clone the tensor, then write to the clone."""
     value, clones, places = _whole_value(write), replays.clones(source, write), replays.renewed(write)
     hoists = any(_needs_hoist(source, write, value, place, spelling) for place in places)
-    if write.form is WriteForm.AUGMENTED_INDEX and (hoists or _saves_operands(write)):
+    plain = not hoists and all(is_effectless(item.node, spelling) for item in write.index)
+    if write.form is WriteForm.AUGMENTED_INDEX and (not plain or _saves_operands(write)):
         return _clone_augmented_index(source, site, read, write, spelling, clones)
     if not hoists:
         return replays.cloned_early(source, write) or sites.prepend(site, clones)

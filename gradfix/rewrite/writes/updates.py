@@ -76,14 +76,16 @@ def initialises(write: Write) -> bool:
 def follows_backward(source: Source, write: Write) -> bool:
     """Whether backward is called above the write in its own function, or in the same round of a loop.
 
-    What has a graph itself (`create_graph=True`) is part of a computation: an update would throw that graph away.
+    A gradient with a graph of its own (`create_graph=True`) is part of a computation: an update by what has a graph,
+    too, would throw that graph away.
     """
-    if write.written.tensor is not None and write.written.tensor.tracked is Tracked.YES:
-        return False
     place = (write.statement.lineno, write.statement.col_offset)
     scope = names.scope_of(source, write.statement)
     calls = (node for node in ast.walk(scope) if isinstance(node, ast.Call))
-    return any(ast.unparse(c.func).endswith(_BACKWARD) and (c.lineno, c.col_offset) < place for c in calls)
+    above = [c for c in calls if ast.unparse(c.func).endswith(_BACKWARD) and (c.lineno, c.col_offset) < place]
+    if write.written.tensor is not None and write.written.tensor.tracked is Tracked.YES:
+        above = [call for call in above if all(keyword.arg != "create_graph" for keyword in call.keywords)]
+    return bool(above)
 
 
 def _root(write: Write) -> ast.expr:
