@@ -28,6 +28,15 @@ ROUND_TRIPS = (
     "torch.as_tensor(np.log1p(y.detach().numpy()))",
     "torch.tensor(np.mean(y.detach().numpy()) * 2.0)",
 )
+NAMED = (
+    ("arr = y.detach().numpy()", "out = torch.from_numpy(np.sqrt(arr))"),
+    ("arr = y.data.cpu().numpy()", "part = arr[1:] - arr[:-1]", "out = torch.tensor((part ** 2).sum())"),
+    ("arr = np.log(y.detach().numpy() + 1)", "arr = np.clip(arr, 0, 1.2)", "out = torch.tensor(arr)"),
+    ("arr = x.detach().numpy()", "other = y.detach().numpy()", "out = torch.as_tensor(np.mean(arr * other) * 2.0)"),
+    ("if n > 2:\n    arr = np.exp(y.detach().numpy())\nelse:\n    arr = y.detach().numpy()", "out = torch.tensor(arr)"),
+    ("arr = y.detach().numpy()", "out = torch.from_numpy(arr[::2]) + torch.from_numpy(arr).mean()"),
+    ("arr = y.detach().numpy()", "total = np.sum(arr, axis=0)", "out = torch.tensor(-(total / 2.0))"),
+)
 HEAD = """\
 import math
 import numpy as np
@@ -92,7 +101,7 @@ def number_of_tensor(draw: random.Random) -> list[str]:
 
 def detached(draw: random.Random) -> list[str]:
     if draw.random() < 0.6:
-        return [f"out = {draw.choice(ROUND_TRIPS)}"]
+        return [f"out = {draw.choice(ROUND_TRIPS)}"] if draw.random() < 0.5 else list(draw.choice(NAMED))
     tensor = draw.choice(("y", "x * 2", "a", "x.sin()", "(y + 1)"))
     end = draw.choice((".data", ".detach()", "\\\n    .detach()"))
     return [f"out = ({tensor}){end} * 3"]
@@ -147,3 +156,36 @@ def test_undone_cuts_compute_the_same_and_have_their_gradient() -> None:
     assert outcomes["safe"] >= 220
     assert outcomes["unsafe"] >= 90
     assert outcomes["safe"] + outcomes["unsafe"] >= 390
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("arr = y.detach().numpy()", "print(arr)", "out = torch.tensor(np.sqrt(arr))"),  # used for something else, too
+        ("arr = y.detach().numpy()", "arr += 1", "out = torch.tensor(arr)"),
+        ("arr = y.detach().numpy()", "arr[0] = 1", "out = torch.tensor(np.sqrt(arr))"),
+        ("arr = y.detach().numpy()", "out = torch.tensor(np.sort(arr))"),  # no twin
+        ("arr = y.detach().numpy()", "out = torch.tensor(arr[::-1].copy())"),  # torch has no negative steps
+        ("centre = np.ones(3)", "arr = y.detach().numpy() - centre", "out = torch.tensor(arr)"),  # an array of its own
+        ("def keep():\n    return arr", "arr = y.detach().numpy()", "out = torch.tensor(np.sqrt(arr))"),
+        ("for i in range(2):\n    arr = y.detach().numpy()\narr2, k = arr, 1", "out = torch.tensor(arr2)"),
+    ],
+)
+def test_arrays_that_go_elsewhere_or_cant_be_followed_stay(lines: tuple[str, ...]) -> None:
+    text = HEAD.format(dtype="float64") + "\n".join(lines) + "\nloss = out.sum()\nloss.backward()\n"
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    assert edits.apply(text, engine.fix(Source.from_text("program.py", text), CODEMODS, policy).edits) == text
+
+
+def test_a_loss_made_a_leaf_of_its_own_is_computed_in_torch() -> None:
+    text = HEAD.format(dtype="float64") + (
+        "arr = y.detach().numpy()\narr = np.abs(arr - 1)\n"
+        "loss = torch.tensor(np.sum(arr ** 2), requires_grad=True)\nloss.backward()\n"
+    )
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    after = edits.apply(text, engine.fix(Source.from_text("program.py", text), CODEMODS, policy).edits)
+    assert "arr = y\narr = torch.abs(arr - 1)\nloss = torch.sum(arr ** 2)\n" in after
+    names = run(after)
+    names["loss"].backward()  # type: ignore[attr-defined]
+    expected = 2 * names["x"].detach().exp() ** 2  # type: ignore[attr-defined]
+    assert torch.allclose(names["x"].grad, expected)  # type: ignore[attr-defined]

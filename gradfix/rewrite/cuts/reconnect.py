@@ -46,7 +46,7 @@ def reconnect(source: Source, cut: Cut, facts: ModuleFacts) -> tuple[Rewrite, ..
     tried = build(source, cut, facts.spelling)
     if isinstance(tried, Refusal):
         return tried
-    applicability = Applicability.SAFE if _is_safe(cut, facts) else Applicability.UNSAFE
+    applicability = Applicability.SAFE if _is_safe(source, cut, facts) else Applicability.UNSAFE
     title = (_DETOUR if cut.through_numpy else _TITLES[cut.kind]).format(text=short(source, cut.node))
     return (Rewrite(title, applicability, partial(_build, build=build, cut=cut, spelling=facts.spelling)),)
 
@@ -98,8 +98,8 @@ _REFUSALS = {
 }
 
 
-def _is_safe(cut: Cut, facts: ModuleFacts) -> bool:
-    return all(_is_exact(peer, facts) for peer in _peers(cut, facts))
+def _is_safe(source: Source, cut: Cut, facts: ModuleFacts) -> bool:
+    return all(_is_exact(source, peer, facts) for peer in _peers(cut, facts))
 
 
 def _peers(cut: Cut, facts: ModuleFacts) -> list[Cut]:
@@ -107,7 +107,7 @@ def _peers(cut: Cut, facts: ModuleFacts) -> list[Cut]:
     return [peer for peer in facts.cuts if peer.loss.span == cut.loss.span] if not cut.alone else [cut]
 
 
-def _is_exact(cut: Cut, facts: ModuleFacts) -> bool:
+def _is_exact(source: Source, cut: Cut, facts: ModuleFacts) -> bool:
     """Whether undoing this one cut alone changes no value, in a program that raises today."""
     if (
         cut.origin is not None
@@ -119,7 +119,7 @@ def _is_exact(cut: Cut, facts: ModuleFacts) -> bool:
     if cut.kind is CutKind.TENSOR:
         return True
     if cut.through_numpy:
-        return arrays.is_exact(cut)
+        return arrays.is_exact(source, cut)
     if cut.kind is CutKind.DATA:
         return not _is_written(cut, facts)
     return cut.kind is CutKind.NUMBER and _keeps_dtype(cut)

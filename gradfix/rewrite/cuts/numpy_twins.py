@@ -1,0 +1,161 @@
+"""What NumPy computes, as operations of torch that compute the same."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gradfix.analysis.facts import Spelling
+from gradfix.rewrite.text import names
+from gradfix.rewrite.text.expressions import is_literal_number
+from gradfix.rewrite.text.pieces import atom, is_parenthesised, text_of
+from gradfix.source import Source
+
+_LEAVES = frozenset({"detach", "data", "cpu", "numpy", "clone", "contiguous"})
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)
+# Functions of NumPy and the ones of torch that give the same bits (measured on float32 and float64) …
+EXACT = {"sqrt": "sqrt", "abs": "abs", "absolute": "abs", "fabs": "abs", "square": "square", "negative": "neg"}
+# … and those that may differ in the last digit.
+_CLOSE = {
+    **{name: name for name in "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh sum mean".split()},
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
+}
+_REDUCING = frozenset({"sum", "mean"})
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Texts of expressions over arrays, computed from tensors."""
+
+    source: Source
+    spelling: Spelling
+    arrays: frozenset[str] = frozenset()  # names of arrays that are tensors from now on
+
+    def text(self, node: ast.expr) -> str | None:
+        """`node`, computed from tensors instead of arrays; None where that isn't known to be equal."""
+        tensor = tensor_behind(node)
+        if tensor is not None:
+            return atom(self.source, tensor)
+        if is_literal_number(node) or (isinstance(node, ast.Name) and node.id in self.arrays):
+            return text_of(self.source, node)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            inner = self.text(node.operand)
+            return None if inner is None else f"-{self._grouped(node.operand, inner)}"
+        if isinstance(node, ast.BinOp):
+            return self._binary(node)
+        if isinstance(node, ast.Subscript):
+            inner = self.text(node.value) if _is_basic(node.slice) else None
+            return None if inner is None else f"{inner}[{text_of(self.source, node.slice)}]"
+        return self._call(node) if isinstance(node, ast.Call) else None
+
+    def _call(self, node: ast.Call) -> str | None:
+        name = function_of(node)
+        if name is None:
+            return self._method(node)
+        if name == "clip":
+            return self._clamped(node)
+        twin = EXACT.get(name) or _CLOSE.get(name)
+        if twin is None or len(node.args) != 1 or not _axes_only(node, name):
+            return None
+        inner = self.text(node.args[0])
+        if inner is None or self._is_number(node.args[0]):
+            return None
+        return f"{names.torch_name(self.spelling, twin)}({inner}{self._axes(node)})"
+
+    def _method(self, node: ast.Call) -> str | None:
+        """`array.sum(axis=0)`."""
+        of = node.func.attr if isinstance(node.func, ast.Attribute) and not node.args else ""
+        if of not in _REDUCING or not isinstance(node.func, ast.Attribute) or not _axes_only(node, of):
+            return None
+        inner = None if self._is_number(node.func.value) else self.text(node.func.value)
+        simple = isinstance(node.func.value, (ast.Name, ast.Call, ast.Subscript))
+        if inner is None:
+            return None
+        return f"{inner if simple else f'({inner})'}.{of}({self._axes(node).removeprefix(', ')})"
+
+    def _clamped(self, node: ast.Call) -> str | None:
+        bounded = len(node.args) == 3 and not node.keywords and all(map(is_literal_number, node.args[1:]))
+        inner = self.text(node.args[0]) if bounded and not self._is_number(node.args[0]) else None
+        bounds = ", ".join(text_of(self.source, bound) for bound in node.args[1:])
+        return None if inner is None else f"{names.torch_name(self.spelling, 'clamp')}({inner}, {bounds})"
+
+    def _axes(self, node: ast.Call) -> str:
+        return "".join(f", dim={text_of(self.source, k.value)}" for k in node.keywords)
+
+    def _binary(self, node: ast.BinOp) -> str | None:
+        power = isinstance(node.op, ast.Pow) and is_literal_number(node.right)
+        if not (isinstance(node.op, _OPERATORS) or power):
+            return None
+        left, right = self.text(node.left), self.text(node.right)
+        if left is None or right is None or (self._is_number(node.left) and self._is_number(node.right)):
+            return None
+        between = self.source.text[self.source.span_of(node.left).end : self.source.span_of(node.right).start]
+        symbol = between.strip("() \t\r\n\\")
+        space = " " if between.strip("()").startswith((" ", "\n", "\\")) else ""
+        return f"{self._grouped(node.left, left)}{space}{symbol}{space}{self._grouped(node.right, right)}"
+
+    def _grouped(self, node: ast.expr, text: str) -> str:
+        grouped = isinstance(node, (ast.BinOp, ast.UnaryOp)) and is_parenthesised(self.source, node)
+        return f"({text})" if grouped else text
+
+    def _is_number(self, node: ast.expr) -> bool:
+        """Whether no tensor goes into it."""
+        inside = [inner for inner in ast.walk(node) if isinstance(inner, ast.expr)]
+        of_arrays = any(isinstance(inner, ast.Name) and inner.id in self.arrays for inner in inside)
+        return not of_arrays and all(tensor_behind(inner) is None for inner in inside)
+
+
+def function_of(node: ast.AST) -> str | None:
+    """The name of a call `np.sqrt(…)`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    return node.func.attr if isinstance(node.func.value, ast.Name) and node.func.value.id in ("np", "numpy") else None
+
+
+def tensor_behind(node: ast.expr) -> ast.expr | None:
+    """`x` of `x.detach().cpu().numpy()`."""
+    steps = list(_steps(node))
+    if not steps or steps[0][0] != "numpy":
+        return None
+    return steps[-1][1]
+
+
+def _steps(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """The methods that lead from a tensor to its array, last first, with what each is called on."""
+    while True:
+        call = isinstance(node, ast.Call) and not node.args and not node.keywords
+        inner = node.func if isinstance(node, ast.Call) and call else node
+        if not isinstance(inner, ast.Attribute) or inner.attr not in _LEAVES or (inner.attr == "data") == call:
+            return
+        yield inner.attr, inner.value
+        node = inner.value
+
+
+def _axes_only(call: ast.Call, name: str) -> bool:
+    return all(k.arg == "axis" for k in call.keywords) and (not call.keywords or name in _REDUCING)
+
+
+def _is_basic(index: ast.expr) -> bool:
+    """Numbers and slices of them that don't go backwards: what torch and NumPy take alike, and as views."""
+    parts = index.elts if isinstance(index, ast.Tuple) else [index]
+    return all(_is_whole(part) or _is_forward(part) for part in parts)
+
+
+def _is_forward(part: ast.expr) -> bool:
+    if isinstance(part, ast.Constant):
+        return part.value is None or part.value is ...
+    step = part.step if isinstance(part, ast.Slice) else None
+    bounds = [part.lower, part.upper] if isinstance(part, ast.Slice) else []
+    forward = step is None or (isinstance(step, ast.Constant) and isinstance(step.value, int) and step.value > 0)
+    return isinstance(part, ast.Slice) and forward and all(one is None or _is_whole(one) for one in bounds)
+
+
+def _is_whole(part: ast.expr) -> bool:
+    inner = part.operand if isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.USub) else part
+    return isinstance(inner, ast.Constant) and type(inner.value) is int
