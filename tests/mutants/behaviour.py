@@ -110,10 +110,20 @@ def _look(space: dict[str, Any], shown: Behaviour) -> None:
     for name, value in space.items():
         if isinstance(value, torch.nn.Module):
             _gradients(f"{name}.", list(value.parameters()), shown)
+        elif isinstance(value, torch.Tensor) and _is_stale(value):
+            shown.texts[name] = "a view that can't be read any more"
         elif isinstance(value, torch.Tensor) and value.is_leaf and value.requires_grad:
             _gradients(name, [value], shown)
         elif isinstance(value, torch.Tensor) and name == "loss":
             shown.tensors[name] = value.detach().clone()
+
+
+def _is_stale(tensor: torch.Tensor) -> bool:
+    """Whether torch refuses to say how a view came about, after a write that it forbids."""
+    try:
+        return tensor.is_leaf is None
+    except RuntimeError:
+        return True
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
