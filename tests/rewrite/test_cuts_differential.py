@@ -36,6 +36,10 @@ NAMED = (
     ("if n > 2:\n    arr = np.exp(y.detach().numpy())\nelse:\n    arr = y.detach().numpy()", "out = torch.tensor(arr)"),
     ("arr = y.detach().numpy()", "out = torch.from_numpy(arr[::2]) + torch.from_numpy(arr).mean()"),
     ("arr = y.detach().numpy()", "total = np.sum(arr, axis=0)", "out = torch.tensor(-(total / 2.0))"),
+    ("arr = y.detach().numpy()", "out = torch.from_numpy(arr + np.sqrt(arr)) * 2.0"),
+    ("half = 0.5", "arr = (y.data.numpy() - half)[1:]", "out = -torch.as_tensor(arr * half + 1.0).abs()"),
+    ("arr = np.exp(y.detach().numpy())", "out = torch.tensor(arr)", "out += 1.0", "out = out + torch.tensor(arr)"),
+    ("out = torch.from_numpy(y.data.clone().numpy())", "out += 1.0", "out = out + torch.tensor(y.detach().numpy())"),
 )
 HEAD = """\
 import math
@@ -169,6 +173,10 @@ def test_undone_cuts_compute_the_same_and_have_their_gradient() -> None:
         ("centre = np.ones(3)", "arr = y.detach().numpy() - centre", "out = torch.tensor(arr)"),  # an array of its own
         ("def keep():\n    return arr", "arr = y.detach().numpy()", "out = torch.tensor(np.sqrt(arr))"),
         ("for i in range(2):\n    arr = y.detach().numpy()\narr2, k = arr, 1", "out = torch.tensor(arr2)"),
+        ("total = 0.0", "for i in range(n):\n    total = total + np.sum(y.data.numpy())", "out = torch.tensor(total)"),
+        ("arr = y.detach().numpy()", "def drop():\n    global arr\n    arr = None", "out = torch.tensor(np.sqrt(arr))"),
+        ("class Kept:\n    arr = y.detach().numpy()\n    out = torch.tensor(np.sqrt(arr))", "out = Kept.out"),
+        ("arr = y.detach().numpy()", "scale = 2.0", "out = torch.tensor(arr / np.sqrt(scale))"),  # `torch.sqrt(2.0)`
     ],
 )
 def test_arrays_that_go_elsewhere_or_cant_be_followed_stay(lines: tuple[str, ...]) -> None:

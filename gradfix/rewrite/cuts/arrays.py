@@ -8,9 +8,10 @@ from gradfix.analysis.facts import Cut, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.cuts.named_arrays import Detour, detour_of
-from gradfix.rewrite.cuts.numpy_twins import EXACT, Twins, function_of
+from gradfix.rewrite.cuts.numpy_twins import EXACT, Twins, function_of, tensor_behind
 from gradfix.rewrite.text import names
-from gradfix.rewrite.text.pieces import has_comment, text_of
+from gradfix.rewrite.text.pieces import has_comment, is_parenthesised, text_of
+from gradfix.rewrite.text.scopes import path_to
 from gradfix.source import Source
 
 _ADVICE = "compute it with operations of torch, without the array"
@@ -19,7 +20,12 @@ _ADVICE = "compute it with operations of torch, without the array"
 def is_exact(source: Source, cut: Cut) -> bool:
     """Whether torch gives the same bits as what the detour goes through."""
     detour = detour_of(source, cut)
-    nodes = [] if detour is None else [node for part in detour.expressions for node in ast.walk(part)]
+    if detour is None or len(detour.back) != 1:
+        return False
+    nodes = [node for part in detour.expressions for node in ast.walk(part)]
+    tensors = [tensor_behind(node) for node in nodes if isinstance(node, ast.expr)]
+    if len({ast.dump(tensor) for tensor in tensors if tensor is not None}) > 1:
+        return False  # of another dtype, maybe: NumPy and torch don't agree on what comes of two
     powers = any(isinstance(node, ast.Pow) for node in nodes)
     methods = any(isinstance(n, ast.Attribute) and n.attr in ("sum", "mean") for n in nodes)
     return not powers and not methods and all(name in EXACT for name in map(function_of, nodes) if name is not None)
@@ -38,7 +44,7 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
         return Refusal(
             RefusalKind.SPELLING, "a comment inside the expression would be lost", "move it before the statement"
         )
-    twins = Twins(source, spelling, detour.arrays)
+    twins = Twins(source, spelling, detour.arrays, detour.numbers)
     edits = _edits(source, detour, twins)
     if isinstance(edits, Refusal):
         return edits
@@ -65,10 +71,10 @@ def _edits(source: Source, detour: Detour, twins: Twins) -> list[Edit] | Refusal
 
 def _of_call(source: Source, call: ast.Call, detour: Detour, twins: Twins) -> str | Refusal:
     """What takes the place of the call that makes a tensor of the array again."""
-    made = twins.text(call.args[0])
+    made = twins.operand(call.args[0]) if _is_operand(source, call) else twins.text(call.args[0])
     if made is None:
         return Refusal(RefusalKind.NO_FORM, "torch has no equal of everything NumPy does here", _ADVICE)
-    if _is_tensor(call) and detour.may_share(call.args[0]):
+    if _is_tensor(call) and not made.endswith(".clone()") and detour.may_share(call.args[0]):
         made += ".clone()"  # `torch.tensor` copies, the others share
     given = [k for k in call.keywords if not _asks_for_gradients(k)]
     keywords = [f"{k.arg}={text_of(source, k.value)}" for k in given if k.arg in ("dtype", "device")]
@@ -77,6 +83,14 @@ def _of_call(source: Source, call: ast.Call, detour: Detour, twins: Twins) -> st
             RefusalKind.NO_FORM, "the call has arguments that a tensor computed in torch has no place for", _ADVICE
         )
     return f"({made}).to({', '.join(keywords)})" if keywords else made
+
+
+def _is_operand(source: Source, call: ast.Call) -> bool:
+    """Whether what stands around the call would take only a part of what is computed with operators."""
+    outer = next(iter(path_to(names.tree_of(source), call)), None)
+    return isinstance(outer, (ast.Attribute, ast.Subscript, ast.BinOp, ast.UnaryOp, ast.Await)) and not (
+        is_parenthesised(source, call)
+    )
 
 
 def _is_tensor(call: ast.Call) -> bool:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from gradfix.analysis.facts import Cut
 from gradfix.rewrite.cuts.numpy_twins import tensor_behind
 from gradfix.rewrite.text import names
-from gradfix.rewrite.text.expressions import enclosing
+from gradfix.rewrite.text.expressions import enclosing, is_literal_number
 from gradfix.rewrite.text.scopes import path_to
 from gradfix.source import Source
 
 _BACK = frozenset({"from_numpy", "tensor", "as_tensor"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_REPEATED = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _MODULES = frozenset({"np", "numpy"})
 
 
@@ -24,6 +25,8 @@ class Detour:
 
     back: tuple[ast.Call, ...]  # calls that make a tensor of an array
     bound: tuple[tuple[str, ast.expr], ...] = ()  # names of arrays, and what they are bound to
+    numbers: frozenset[str] = frozenset()  # names of numbers written out
+    read_once: frozenset[str] = frozenset()  # names of arrays that one place reads, once
 
     @property
     def arrays(self) -> frozenset[str]:
@@ -36,9 +39,10 @@ class Detour:
         return (*(value for _, value in self.bound), *self.back)
 
     def may_share(self, array: ast.expr) -> bool:
-        """Whether an array may be the memory of a tensor that is there already."""
+        """Whether an array may be the memory of a tensor that somebody else holds."""
         if isinstance(array, ast.Name):
-            return any(self.may_share(value) for name, value in self.bound if name == array.id)
+            values = [value for name, value in self.bound if name == array.id]
+            return array.id not in self.read_once or any(map(self.may_share, values))
         return tensor_behind(array) is not None or isinstance(array, ast.Subscript)
 
 
@@ -53,7 +57,7 @@ def _back_again(outwards: tuple[ast.AST, ...]) -> ast.Call | None:
     for node in reversed(outwards):
         if isinstance(node, ast.Call) and _name(node) in _BACK and len(node.args) == 1:
             return node
-        if not isinstance(node, (ast.Call, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Subscript, ast.keyword)):
+        if not isinstance(node, (ast.Call, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Subscript)):
             return None
     return None
 
@@ -67,52 +71,79 @@ class _Way:
         self._statement = statement
         self._names = [node for node in ast.walk(self._scope) if isinstance(node, ast.Name)]
         self._bound: dict[str, list[ast.Assign]] = {}
+        self._numbers: set[str] = set()
+        self._often: set[str] = set()
         self._back: dict[int, ast.Call] = {}
 
     def detour(self) -> Detour | None:
         """The whole way, where every use of every array is part of it."""
-        first = _target(self._statement)
+        first = None if isinstance(self._scope, ast.ClassDef) else _target(self._statement)
         waiting = [] if first is None else [first]
         while waiting:
             name = waiting.pop()
-            if name in self._bound:
+            if name in self._bound or name in self._numbers:
                 continue
-            bound = self._bindings(name)
-            if bound is None:
+            following = self._follow(name)
+            if following is None:
                 return None
-            self._bound[name] = bound
-            waiting += [operand for one in bound for operand in self._operands(one.value)]
-            for node in self._names:
-                if node.id == name and isinstance(node.ctx, ast.Load):
-                    following = self._use(node)
-                    if following is None:
-                        return None
-                    waiting += following
-        if not self._back:
-            return None
+            waiting += following
         pairs = tuple((name, one.value) for name, every in self._bound.items() for one in every)
-        return Detour(tuple(self._back.values()), pairs)
+        if not self._back or not all(self._has_array(value) for _, value in pairs):
+            return None
+        once = frozenset(self._bound) - self._often
+        return Detour(tuple(self._back.values()), pairs, frozenset(self._numbers), once)
+
+    def _follow(self, name: str) -> list[str] | None:
+        """The names that a name leads to, from what it is bound to and from what reads it."""
+        bound = self._bindings(name)
+        if bound is None:
+            return None
+        if all(is_literal_number(one.value) for one in bound):
+            self._numbers.add(name)
+            return []
+        self._bound[name] = bound
+        found = [operand for one in bound for operand in self._operands(one.value)]
+        reads = [node for node in self._names if node.id == name and isinstance(node.ctx, ast.Load)]
+        if len(reads) > 1:
+            self._often.add(name)
+        for node in reads:
+            following = self._use(node)
+            if following is None:
+                return None
+            found += following
+        return found
+
+    def _has_array(self, value: ast.expr) -> bool:
+        """Whether it surely is one: what is a number in the first round of a loop can't be returned as a tensor."""
+        inside = [node for node in ast.walk(value) if isinstance(node, ast.expr)]
+        return any(tensor_behind(n) is not None or (isinstance(n, ast.Name) and n.id in self._bound) for n in inside)
 
     def _bindings(self, name: str) -> list[ast.Assign] | None:
         """The assignments to a name, where nothing else binds it."""
         stores = [node for node in self._names if node.id == name and not isinstance(node.ctx, ast.Load)]
-        if not stores or _is_argument(self._scope, name):
+        if not stores or _is_spoken_of(self._scope, name):
             return None
         found = []
         for store in stores:
-            around = path_to(self._tree, store)
+            around = self._around(store)
             statement = next((node for node in around if isinstance(node, ast.stmt)), None)
-            if not isinstance(statement, ast.Assign) or _target(statement) != name:
+            if not isinstance(statement, ast.Assign) or _target(statement) != name or _in(around, _FUNCTIONS):
                 return None
             found.append(statement)
         return found
 
+    def _around(self, node: ast.Name) -> tuple[ast.AST, ...]:
+        """The nodes between a name and the scope, innermost first."""
+        around = path_to(self._tree, node)
+        return around[: next((i for i, outer in enumerate(around) if outer is self._scope), len(around))]
+
     def _use(self, node: ast.Name) -> list[str] | None:
         """The names that go on from a use of an array; None where it is used for something else."""
-        around = path_to(self._tree, node)
-        inside = around[: next((i for i, n in enumerate(around) if n is self._scope), len(around))]
-        if any(isinstance(outer, _FUNCTIONS) for outer in inside):
+        around = self._around(node)
+        if _in(around, _FUNCTIONS):
             return None
+        if _in(around, _REPEATED):
+            self._often.add(node.id)
         call = _back_again(tuple(reversed(around)))
         if call is not None:
             self._back[id(call)] = call
@@ -141,9 +172,18 @@ def _target(statement: ast.stmt) -> str | None:
     return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
 
 
-def _is_argument(scope: ast.AST, name: str) -> bool:
-    given = scope.args if isinstance(scope, _FUNCTIONS) else None
-    return given is not None and any(isinstance(a, ast.arg) and a.arg == name for a in ast.walk(given))
+def _in(around: tuple[ast.AST, ...], kinds: tuple[type[ast.AST], ...]) -> bool:
+    return any(isinstance(outer, kinds) for outer in around)
+
+
+def _is_spoken_of(scope: ast.AST, name: str) -> bool:
+    """Whether something but expressions has the name: an argument, an import, a function, `except`, `global`, …"""
+    for node in ast.walk(scope):
+        if not isinstance(node, (ast.Name, ast.Attribute, ast.keyword, ast.Constant)):
+            for _, held in ast.iter_fields(node):
+                if held == name or (isinstance(held, list) and name in held):
+                    return True
+    return False
 
 
 def _name(call: ast.Call) -> str | None:

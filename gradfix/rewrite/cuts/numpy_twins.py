@@ -36,13 +36,14 @@ class Twins:
     source: Source
     spelling: Spelling
     arrays: frozenset[str] = frozenset()  # names of arrays that are tensors from now on
+    numbers: frozenset[str] = frozenset()  # names of numbers
 
     def text(self, node: ast.expr) -> str | None:
         """`node`, computed from tensors instead of arrays; None where that isn't known to be equal."""
         tensor = tensor_behind(node)
         if tensor is not None:
-            return atom(self.source, tensor)
-        if is_literal_number(node) or (isinstance(node, ast.Name) and node.id in self.arrays):
+            return atom(self.source, tensor) + _copied(node)
+        if is_literal_number(node) or (isinstance(node, ast.Name) and node.id in self.arrays | self.numbers):
             return text_of(self.source, node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             inner = self.text(node.operand)
@@ -50,9 +51,15 @@ class Twins:
         if isinstance(node, ast.BinOp):
             return self._binary(node)
         if isinstance(node, ast.Subscript):
-            inner = self.text(node.value) if _is_basic(node.slice) else None
+            inner = self.operand(node.value) if _is_basic(node.slice) else None
             return None if inner is None else f"{inner}[{text_of(self.source, node.slice)}]"
         return self._call(node) if isinstance(node, ast.Call) else None
+
+    def operand(self, node: ast.expr) -> str | None:
+        """The same, fit for what binds closer than operators do."""
+        made = self.text(node)
+        simple = isinstance(node, (ast.Name, ast.Call, ast.Subscript)) or is_literal_number(node)
+        return made if made is None or simple else f"({made})"
 
     def _call(self, node: ast.Call) -> str | None:
         name = function_of(node)
@@ -73,11 +80,8 @@ class Twins:
         of = node.func.attr if isinstance(node.func, ast.Attribute) and not node.args else ""
         if of not in _REDUCING or not isinstance(node.func, ast.Attribute) or not _axes_only(node, of):
             return None
-        inner = None if self._is_number(node.func.value) else self.text(node.func.value)
-        simple = isinstance(node.func.value, (ast.Name, ast.Call, ast.Subscript))
-        if inner is None:
-            return None
-        return f"{inner if simple else f'({inner})'}.{of}({self._axes(node).removeprefix(', ')})"
+        inner = None if self._is_number(node.func.value) else self.operand(node.func.value)
+        return None if inner is None else f"{inner}.{of}({self._axes(node).removeprefix(', ')})"
 
     def _clamped(self, node: ast.Call) -> str | None:
         bounded = len(node.args) == 3 and not node.keywords and all(map(is_literal_number, node.args[1:]))
@@ -124,6 +128,11 @@ def tensor_behind(node: ast.expr) -> ast.expr | None:
     if not steps or steps[0][0] != "numpy":
         return None
     return steps[-1][1]
+
+
+def _copied(array: ast.expr) -> str:
+    """What keeps the memory of an array its own, where it is."""
+    return next((f".{step}()" for step, _ in _steps(array) if step in ("clone", "contiguous")), "")
 
 
 def _steps(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
