@@ -58,3 +58,56 @@ def test_a_switch_set_for_the_first_time_is_followed(monkeypatch: pytest.MonkeyP
 
 def test_a_constructor_that_changes_something_else_is_run_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _constructed(monkeypatch, "known = []\na = Net(1)\nb = Net(2)\nc = Net(3)", "known.append(self)") == 3
+
+
+def _writes_told(source: str) -> list[int]:
+    facts = analysis.analyse(Source.from_text("net.py", source))
+    return [write.statement.lineno for write in facts.writes if write.hazards]
+
+
+def test_a_constructor_that_is_given_the_object_of_a_tensor_is_run_each_time() -> None:
+    source = """
+import torch
+
+
+class Held:
+    def __init__(self, t):
+        self.t = t
+
+
+class Grown:
+    def __init__(self, held, n):
+        if n > 1:
+            held.t.add_(1)
+
+
+def f(x):
+    held = Held(x.exp())
+    Grown(held, 0)
+    Grown(held, 5)
+    held.t.sum().backward()
+"""
+    assert _writes_told(source) == [13]
+
+
+def test_a_constructor_that_turns_gradients_off_is_run_each_time() -> None:
+    source = """
+import torch
+
+
+class Off:
+    def __init__(self, n):
+        self.n = n
+        torch.set_grad_enabled(False)
+
+
+def f(x):
+    Off(1)
+    torch.set_grad_enabled(True)
+    Off(2)
+    y = (x * 2).exp()
+    torch.set_grad_enabled(True)
+    y += 1
+    (y.sum() + x.sum()).backward()
+"""
+    assert _writes_told(source) == []

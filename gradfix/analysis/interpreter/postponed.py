@@ -10,12 +10,11 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.state import State, Unmade
+from gradfix.analysis.domain.state import State, Unmade, held_in
 from gradfix.analysis.domain.values import (
     Choice,
     Class,
     Const,
-    Container,
     Function,
     FunctionInfo,
     Instance,
@@ -76,16 +75,17 @@ def _switch(value: Value) -> object:
     return Number if isinstance(value, Const) else type(value)
 
 
-def _holds_tensor(state: State, value: Value) -> bool:
+def _holds_tensor(state: State, value: Value, depth: int = 3) -> bool:
     """Whether it surely is a tensor, or holds one: what is made of that may be written, and missed, meanwhile."""
-    items = state.items.get(value) if isinstance(value, Container) else None
-    return (isinstance(value, Tensor) and value.known) or any(
-        _holds_tensor(state, item) for item in (items.values if items is not None else ())
-    )
+    if isinstance(value, Tensor) or not depth:
+        return isinstance(value, Tensor) and value.known
+    return any(_holds_tensor(state, inner, depth - 1) for _, inner in held_in(state, value))
 
 
 def _only_added(m: Machine, before: State, after: State) -> bool:
     """Whether nothing that was there before is another now, and nobody is to learn of a write in between."""
+    if (before.grad, before.autocast) != (after.grad, after.autocast):
+        return False
     kept = before.variables.is_kept_by(after.variables) and before.nodes.is_kept_by(after.nodes)
     if not (kept and before.attributes.is_kept_by(after.attributes) and before.items.is_kept_by(after.items)):
         return False
