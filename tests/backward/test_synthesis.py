@@ -65,6 +65,7 @@ def clue(text: str, name: str) -> Clue:
         ("def f(x: Optional[LongTensor] = None): ...", "long"),
         ("def f(x: Bool[Tensor, 'b n']): ...", "bool_tensor"),
         ("def f(x: list[Tensor]): ...", "list"),
+        ("def f(x: tuple[()]): ...", "list"),
         ("def f(x: Callable[[Tensor], Tensor]): ...", "callable"),
         ("def f(x): return range(x)", "int"),
         ("def f(x): return x['image']", "dict"),
@@ -113,6 +114,12 @@ def test_ranks_come_from_what_is_unpacked_annotated_or_documented(text: str, ran
 def test_what_a_parameter_holds_comes_from_what_is_done_to_that(text: str, expected: str) -> None:
     first = guesses("x", clue(text, "x"), Context(of_class=False))[0]
     assert first.text.startswith(expected)
+
+
+def test_a_name_bound_to_its_own_items_again_and_again_is_followed_for_a_while_only() -> None:
+    found = clue("def f(x):\n" + "    for x in x: x.exp()\n" * 60, "x")
+    assert found.item is not None
+    assert {"list", "tensor"} <= set(found.kinds)
 
 
 def test_what_a_constructor_keeps_is_followed_into_methods() -> None:

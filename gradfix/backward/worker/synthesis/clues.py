@@ -143,7 +143,8 @@ def annotated(text: str, clue: Clue) -> None:
     inner = re.fullmatch(r"(?:typing\.|collections\.abc\.)?(\w+)\[(.*)\]", bare)
     if inner is not None and inner[1] in _HOLDING:
         clue.add("dict" if inner[1] in _MAPPINGS else "list", 60)
-        _holding(inner[1], _arguments(inner[2]), clue)
+        if held := _arguments(inner[2]):  # none in `tuple[()]`
+            _holding(inner[1], held, clue)
         return
     for number, (kind, pattern) in enumerate(reversed(_ANNOTATED)):
         if re.search(pattern, bare):

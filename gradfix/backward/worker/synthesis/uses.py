@@ -24,6 +24,7 @@ _METHODS = (
 )
 _AS_GIVEN = {"list", "tuple", "sorted", "reversed", "iter", "tqdm"}  # calls whose items are those of their argument
 _DEEP = 4  # a list in a dict in a list …
+_MOST = 2000  # uses followed of one parameter: `for x in x` many times over would never end
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 Loop = Union[ast.For, ast.AsyncFor, ast.comprehension]
@@ -38,6 +39,7 @@ class Uses:
         self._parents = {child: node for node in ast.walk(code) for child in ast.iter_child_nodes(node)}
         self._loads: dict[tuple[ast.AST | None, str], list[ast.expr]] = defaultdict(list)
         self._attributes: dict[str, list[ast.expr]] = defaultdict(list)  # of `self`
+        self._left = 0  # uses that may still be followed
         self._texts: set[tuple[ast.AST | None, str]] = set()  # names of keys of dicts
         for node in ast.walk(code):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
@@ -49,6 +51,7 @@ class Uses:
 
     def of_parameter(self, function: ast.AST, name: str, clue: Clue) -> None:
         """Add what the function does to its parameter."""
+        self._left = _MOST
         for node in self._loads[function, name]:
             self._use(node, clue, 0)
 
@@ -79,7 +82,8 @@ class Uses:
     def _use(self, node: ast.expr, clue: Clue, deep: int) -> None:
         """Add what is done where a value is read."""
         parent = self._parents.get(node)
-        if deep > _DEEP:
+        self._left -= 1
+        if deep > _DEEP or self._left < 0:
             return
         if isinstance(parent, ast.Attribute):
             self._attribute(parent, clue, deep)
