@@ -185,6 +185,21 @@ def test_arrays_that_go_elsewhere_or_cant_be_followed_stay(lines: tuple[str, ...
     assert edits.apply(text, engine.fix(Source.from_text("program.py", text), CODEMODS, policy).edits) == text
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "out = torch.from_numpy(3.0 / y.detach().numpy())",  # torch multiplies by the reciprocal
+        "out = torch.from_numpy(y.detach().numpy() * np.sqrt(torch.arange(3).numpy()))",  # NumPy makes it float64
+        "out = torch.from_numpy(y.detach().numpy() ** 2)",
+    ],
+)
+def test_what_torch_may_round_otherwise_is_not_safe(line: str) -> None:
+    text = HEAD.format(dtype="float32") + f"{line}\nloss = out.sum()\nloss.backward()\n"
+    source = Source.from_text("program.py", text)
+    assert not engine.fix(source, CODEMODS, engine.Policy()).edits
+    assert engine.fix(source, CODEMODS, engine.Policy(applicability=Applicability.UNSAFE)).edits
+
+
 def test_a_loss_made_a_leaf_of_its_own_is_computed_in_torch() -> None:
     text = HEAD.format(dtype="float64") + (
         "arr = y.detach().numpy()\narr = np.abs(arr - 1)\n"

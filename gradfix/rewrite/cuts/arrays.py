@@ -10,6 +10,7 @@ from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.cuts.named_arrays import Detour, detour_of
 from gradfix.rewrite.cuts.numpy_twins import EXACT, Twins, function_of, tensor_behind
 from gradfix.rewrite.text import names
+from gradfix.rewrite.text.expressions import is_literal_number
 from gradfix.rewrite.text.pieces import has_comment, is_parenthesised, text_of
 from gradfix.rewrite.text.scopes import path_to
 from gradfix.source import Source
@@ -26,9 +27,16 @@ def is_exact(source: Source, cut: Cut) -> bool:
     tensors = [tensor_behind(node) for node in nodes if isinstance(node, ast.expr)]
     if len({ast.dump(tensor) for tensor in tensors if tensor is not None}) > 1:
         return False  # of another dtype, maybe: NumPy and torch don't agree on what comes of two
-    powers = any(isinstance(node, ast.Pow) for node in nodes)
+    if any(isinstance(node, ast.BinOp) and _rounds_otherwise(node, detour) for node in nodes):
+        return False
     methods = any(isinstance(n, ast.Attribute) and n.attr in ("sum", "mean") for n in nodes)
-    return not powers and not methods and all(name in EXACT for name in map(function_of, nodes) if name is not None)
+    return not methods and all(name in EXACT for name in map(function_of, nodes) if name is not None)
+
+
+def _rounds_otherwise(node: ast.BinOp, detour: Detour) -> bool:
+    """Powers, and `2.0 / x`, which torch computes as `x.reciprocal() * 2.0`."""
+    number = is_literal_number(node.left) or (isinstance(node.left, ast.Name) and node.left.id in detour.numbers)
+    return isinstance(node.op, ast.Pow) or (isinstance(node.op, ast.Div) and number)
 
 
 def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
