@@ -106,7 +106,8 @@ class Passes:
                 left.append(replace(option.result, status=Status.LEFT, refusal=why))
                 continue
             storage = _storage(option)
-            here = [_whole_lines(current, edit) for edit in option.here]
+            lines = [_whole_lines(current, edit) for edit in option.here]
+            here = (*lines, *(edit for edit in option.here if not len(edit.span)))  # what two put at one place mixes
             if (patient and storage in renewed) or places.collides(here) or spoken.collides(current, option.here):
                 continue
             taken.append(option)

@@ -70,3 +70,18 @@ def test_a_base_that_one_fix_renames_and_another_takes_again() -> None:
     expected.backward()
     assert torch.allclose(found["loss"], expected)
     assert torch.allclose(found["x"].grad, x.grad)
+
+
+def test_a_line_put_before_a_statement_and_what_is_put_at_its_start_dont_mix() -> None:
+    text = (
+        "import torch\nimport torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.layer0 = nn.ReLU(inplace=True)\n"
+        "        self.drop = nn.Dropout(0.3)\n\n    def forward(self, x):\n"
+        "        h = self.layer0(x)\n        y = self.drop(x)\n        return y + h.sin()\n\n\n"
+        "net = Net()\nx = torch.randn(2, 2, requires_grad=True)\na = 2.0 ** x\nnn.ReLU(True)(a)\nout = net(a)\n"
+        "loss = out.sum() + a.sum()\nloss.backward()\n"
+    )
+    policy = engine.Policy(Severity.INFO, Applicability.SAFE, "clone")
+    result = engine.fix(Source.from_text("f.py", text), registry.builtin(), policy)
+    assert result.edits
+    assert not [one.refusal for one in result.left if one.refusal and "parse" in one.refusal.reason]

@@ -45,6 +45,11 @@ PROGRAMS = {
         "def f(t):\n    return t.cos()\n\ny = x * 1.5\nkeep = [y]\na = f(y)\ny[1] = 0\nloss = (a + keep[0]).sum()\n",
         "    return t.clone().cos()",
     ),
+    "a variable of a comprehension, which no clone before it can take the place of": (
+        "def block(t):\n    t[0], u = torch.cos(t[:, 2]), t * 2\n    return t\n\na = F.gelu(x)\ns = block(a)\n"
+        "h = torch.sigmoid(s)\nboth = [t.sigmoid_() for t in (h, a)]\nblock(both[0])\nloss = both[0].sum()\n",
+        "both = [t.copy_(t.sigmoid()) for t in (h, a)]",
+    ),
     "in a loop over a list": (
         "y, z = x * 2, x + 1\na = y.sin() * z.cos()\nfor each in [y, z]:\n    each.mul_(2)\nloss = (a + y + z).sum()\n",
         "a = y.clone().sin() * z.clone().cos()",

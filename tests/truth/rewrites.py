@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeGuard
 
 import torch
 
@@ -165,7 +166,7 @@ def _other_values(made: Rewritten, truth: Run, after: Run) -> list[str]:
         why = _unlike(tensor, after.names.get(name))
         if why is None:
             continue
-        if name == "loss" or _ROOT.split(name)[0] in read:
+        if name == "loss" or name in read or _ROOT.split(name)[0] in read:
             found.append(f"{name}: {why}")
         else:
             made.unread.add(name)
@@ -173,11 +174,20 @@ def _other_values(made: Rewritten, truth: Run, after: Run) -> list[str]:
 
 
 def _read_at_the_end(text: str) -> set[str]:
-    """Names whose values the calls of `print` at module level show; `x.grad` doesn't show `x`."""
+    """What the calls of `print` at module level show: names, and items of dicts; `x.grad` doesn't show `x`."""
     calls = [n.value for n in ast.parse(text).body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
     printing = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
     shown = [a for call in printing for a in call.args if not isinstance(a, ast.Attribute) or a.attr != "grad"]
-    return {node.id for a in shown for node in ast.walk(a) if isinstance(node, ast.Name)}
+    items = [node for a in shown for node in ast.walk(a) if _is_item(node)]
+    holders = {id(item.value) for item in items}
+    names = {node.id for a in shown for node in ast.walk(a) if isinstance(node, ast.Name) and id(node) not in holders}
+    return names | {ast.unparse(item) for item in items}
+
+
+def _is_item(node: ast.AST) -> TypeGuard[ast.Subscript]:
+    """`states['a']`."""
+    index = node.slice if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) else None
+    return isinstance(index, ast.Constant) and isinstance(index.value, str)
 
 
 def _printed(truth: Run, after: Run) -> list[str]:

@@ -10,9 +10,17 @@ from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.grounds import twins
 from gradfix.rewrite.grounds.dtypes import keeps_dtype
-from gradfix.rewrite.grounds.places import is_single_assignment, is_unpacked, place_of, swaps, writes_through_view
+from gradfix.rewrite.grounds.places import (
+    is_single_assignment,
+    is_unpacked,
+    place_of,
+    root_of,
+    swaps,
+    writes_through_view,
+)
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import enclosing, is_container_item, is_effectless, mentions, short
+from gradfix.rewrite.text.scopes import binds_anew
 from gradfix.rewrite.views import replays
 from gradfix.rewrite.writes import chains, ladder, obstacles
 from gradfix.rewrite.writes.ladder import Form
@@ -44,6 +52,11 @@ _BURIED = Refusal(
     RefusalKind.SPELLING,
     "the chain of writing calls stands in the middle of an expression",
     "give its result a name in a statement before",
+)
+_COMPREHENDED = Refusal(
+    RefusalKind.SCOPE,
+    "the tensor is a variable of a comprehension, which exists nowhere else",
+    "write the comprehension as a loop",
 )
 
 
@@ -143,7 +156,15 @@ def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form,
         buried = not chains.is_forgotten(source, write, chain.top, place)
     if len(chain.twins) > 1:  # a clone made before the statement doesn't part the links
         return _BURIED if buried else tuple(forms)
+    if _is_of_comprehension(write.statement, chain.top, place):
+        return tuple(forms) if forms and not buried else _COMPREHENDED
     return (Form.CLONE,) if buried else (*forms, Form.CLONE)
+
+
+def _is_of_comprehension(statement: ast.stmt, call: ast.Call, place: ast.expr) -> bool:
+    """Whether the name that is written is a variable of a comprehension: before the statement there is none."""
+    root = root_of(place)
+    return isinstance(root, ast.Name) and any(binds_anew(node, root.id) for node in enclosing(statement, call))
 
 
 def _is_replayed(write: Write, chain: chains.Chain, spelling: Spelling) -> bool:
