@@ -234,6 +234,8 @@ def _shrunk(var: Var, shape: Shape, random: Random) -> list[Expr]:
     found = []
     if shape == () and var.shape:
         found.append(Expr(random.choice(REDUCTIONS).format(a=var.text)))
+    if 0 in var.shape:
+        return found  # there is nothing to take
     if var.shape[1:] == shape and var.shape:
         index = random.randrange(var.shape[0])
         found += [Expr(f"{var.text}[{index}]"), Expr(f"{var.text}.sum(0)"), Expr(f"{var.text}.mean(dim=0)")]
