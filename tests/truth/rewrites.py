@@ -174,7 +174,7 @@ def _other_values(made: Rewritten, truth: Run, after: Run) -> list[str]:
 
 
 def _read_at_the_end(text: str) -> set[str]:
-    """What the calls of `print` at module level show: names, and items of dicts; `x.grad` doesn't show `x`."""
+    """What the calls of `print` at module level show: names, and items; `x.grad` doesn't show `x`."""
     calls = [n.value for n in ast.parse(text).body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
     printing = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
     shown = [a for call in printing for a in call.args if not isinstance(a, ast.Attribute) or a.attr != "grad"]
@@ -185,9 +185,9 @@ def _read_at_the_end(text: str) -> set[str]:
 
 
 def _is_item(node: ast.AST) -> TypeGuard[ast.Subscript]:
-    """`states['a']`."""
+    """`states['a']`, `both[0]`."""
     index = node.slice if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) else None
-    return isinstance(index, ast.Constant) and isinstance(index.value, str)
+    return isinstance(index, ast.Constant) and isinstance(index.value, (str, int))
 
 
 def _printed(truth: Run, after: Run) -> list[str]:
