@@ -19,9 +19,9 @@ from truth.grammar import Program  # noqa: E402
 from truth.judge import Class, Judged  # noqa: E402
 from truth.running import Feed  # noqa: E402
 
-# Measured on 10,000 programs of other seeds: of 3,578 that fail all are flagged at the very write, 99 % as errors, and one
-# of 4,125 writes is missed; of 5,359 that run 0.1 % carry a warning and one an error. Of 21,196 rewrites in another 10,000
-# programs none made a difference.
+# Measured on 10,000 programs of other seeds: of 3,578 that fail all are flagged at the very write, 99 % as errors, and
+# one of 4,125 writes is missed; of 5,359 that run 0.1 % carry a warning and one an error. Of 21,196 rewrites in another
+# 10,000 programs none made a difference.
 CLAIM_SEEDS = range(1_000_000, 1_000_300)
 REWRITE_SEEDS = range(2_000_000, 2_000_150)
 HEAD = "import torch\nimport torch.nn.functional as F\nx = torch.randn(3, requires_grad=True)\n"
