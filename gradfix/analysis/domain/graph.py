@@ -128,30 +128,31 @@ class Passed:
         self._branches = any(node.kind is NodeKind.PHI for node in self.nodes.values())
         self._users: dict[int, list[Node]] | None = None
 
-    def surely(self, goal: Node, via: Node | None = None) -> bool:
+    def surely(self, goal: Node, write: Visit | None = None) -> bool:
         """True when backward passes `goal` whichever way the branches go.
 
-        Alternatives that exclude `via`, the write in question, don't count where others lead through it: the question
-        is asked of the runs in which that write took place.
+        Alternatives that exclude the `write` in question don't count where others lead through it: the question is
+        asked of the runs in which it took place. Where it took place before the branch, that is all of them.
         """
         if id(goal) not in self.nodes or not self._branches:
             return id(goal) in self.nodes
-        via = via if via is not None and id(via) in self.nodes else None
+        via = write.node if write is not None and id(write.node) in self.nodes else None
         users = self._used_by()
         through: set[int] | None = None
         open_inputs: dict[int, int] = {}  # of a PHI: how many alternatives aren't known to lead to the goal
         sure, todo = {id(goal)}, [goal]
         while todo:
             node = todo.pop()
-            if node is self.root or node is via:
-                return True  # of the runs that count, all lead from the root to the write
+            if node is self.root:
+                return True
             for user in users.get(id(node), ()):
                 if id(user) in sure:
                     continue
                 if user.kind is NodeKind.PHI:
                     if through is None:
                         through = set() if via is None else self._above(via)
-                    inputs = tuple(i for i in user.inputs if id(i) in through) or user.inputs
+                    led = () if _is_over(write, user.branch) else (i for i in user.inputs if id(i) in through)
+                    inputs = tuple(led) or user.inputs
                     open_inputs[id(user)] = open_inputs.get(id(user), len(inputs)) - (node in inputs)
                     if open_inputs[id(user)]:
                         continue
@@ -180,6 +181,15 @@ class Passed:
                     if i is not None:
                         self._users.setdefault(id(i), []).append(node)
         return self._users
+
+
+def _is_over(write: Visit | None, branch: ast.stmt | None) -> bool:
+    """Whether a write took place before an `if`, whichever way that goes: not in it, nor in a function called in it."""
+    at = None if write is None or write.node is None else write.node.at
+    end = getattr(at, "end_lineno", None)
+    if write is None or end is None or not isinstance(branch, ast.If) or end >= branch.lineno:
+        return False
+    return not any(id(node) in write.passage.calls for node in ast.walk(branch))
 
 
 def tracked_when(root: Node | None, branches: frozenset[int], *, taken: bool) -> Tracked:

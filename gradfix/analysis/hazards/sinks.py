@@ -77,7 +77,7 @@ def _overwritten(m: Machine, state: State, passed: Passed, covered: _Covered, *,
         kind = HazardKind.SILENT_WRITE if silent else HazardKind.SAVED_THEN_WRITTEN
         proven = certain and sure and save.node.tracked is Tracked.YES
         one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
-        proven = proven and passed.surely(save.node, visit.node if one else None)
+        proven = proven and passed.surely(save.node, visit if one else None)
         holders = m.notes.holders(save.at, save.storage)
         note = HazardNote(kind, save.op, save.at, save.result, holders)
         record.add_hazard(note, visit.passage, proven and one)
