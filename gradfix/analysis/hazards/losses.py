@@ -21,13 +21,12 @@ _EFFECTS = tuple(CutEffect)
 
 def careless(record: CutRecord) -> bool:
     """Whether it was made for another reason than to stop gradients; whoever writes the others may mean it."""
-    if isinstance(record.argument, ast.BinOp) and isinstance(record.argument.op, ast.Sub) and _is_plain(record):
+    if record.through_numpy:
+        return record.kind in cuts.CARELESS or record.kind is CutKind.DETACH
+    difference = isinstance(record.argument, ast.BinOp) and isinstance(record.argument.op, ast.Sub)
+    if record.kind is CutKind.DATA and difference:
         return False  # `x + (x.round() - x).data`: the values of the one, the gradient of the other
-    return record.kind in cuts.CARELESS or (record.kind is CutKind.DETACH and record.through_numpy)
-
-
-def _is_plain(record: CutRecord) -> bool:
-    return record.kind in (CutKind.DATA, CutKind.DETACH) and not record.through_numpy
+    return record.kind in cuts.CARELESS
 
 
 def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr, call: ast.AST) -> None:

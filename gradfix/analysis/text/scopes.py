@@ -63,7 +63,10 @@ class Parents:
 
     def bindings(self, node: ast.AST) -> Bindings:
         """Where the names of the scope that `node` stands in are bound."""
-        scope = self.scope(node)
+        return self.bindings_in(self.scope(node))
+
+    def bindings_in(self, scope: ast.AST) -> Bindings:
+        """Where the names of a scope are bound."""
         return self._bindings.setdefault(id(scope), Bindings(scope))
 
     def block(self, statement: ast.stmt) -> list[ast.stmt]:

@@ -7,15 +7,15 @@ import ast
 from gradfix.analysis.facts import Cut, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
-from gradfix.rewrite.cuts.named_arrays import Detour, detour_of
+from gradfix.rewrite.cuts.named_arrays import Back, Detour, detour_of
 from gradfix.rewrite.cuts.numpy_twins import EXACT, Twins, function_of, tensor_behind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_literal_number
 from gradfix.rewrite.text.pieces import has_comment, is_parenthesised, text_of
-from gradfix.rewrite.text.scopes import path_to
 from gradfix.source import Source
 
 _ADVICE = "compute it with operations of torch, without the array"
+_NO_TWIN = Refusal(RefusalKind.NO_FORM, "torch has no equal of everything NumPy does here", _ADVICE)
 
 
 def is_exact(source: Source, cut: Cut) -> bool:
@@ -57,7 +57,7 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
     if isinstance(edits, Refusal):
         return edits
     if not names.can_spell_torch(spelling):
-        return Refusal(RefusalKind.NO_FORM, "torch has no equal of everything NumPy does here", _ADVICE)
+        return _NO_TWIN
     return (*edits, *names.import_torch(source, spelling, " ".join(edit.text for edit in edits)))
 
 
@@ -66,22 +66,23 @@ def _edits(source: Source, detour: Detour, twins: Twins) -> list[Edit] | Refusal
     for _, value in detour.bound:
         made = twins.text(value)
         if made is None:
-            return Refusal(RefusalKind.NO_FORM, "torch has no equal of everything NumPy does here", _ADVICE)
+            return _NO_TWIN
         if made != text_of(source, value):
             edits.append(Edit(source.span_of(value), made))
-    for call in detour.back:
-        text = _of_call(source, call, detour, twins)
+    for back in detour.back:
+        text = _of_call(source, back, detour, twins)
         if isinstance(text, Refusal):
             return text
-        edits.append(Edit(source.span_of(call), text))
+        edits.append(Edit(source.span_of(back.call), text))
     return edits
 
 
-def _of_call(source: Source, call: ast.Call, detour: Detour, twins: Twins) -> str | Refusal:
+def _of_call(source: Source, back: Back, detour: Detour, twins: Twins) -> str | Refusal:
     """What takes the place of the call that makes a tensor of the array again."""
-    made = twins.operand(call.args[0]) if _is_operand(source, call) else twins.text(call.args[0])
+    call = back.call
+    made = twins.operand(call.args[0]) if _is_operand(source, back) else twins.text(call.args[0])
     if made is None:
-        return Refusal(RefusalKind.NO_FORM, "torch has no equal of everything NumPy does here", _ADVICE)
+        return _NO_TWIN
     if _is_tensor(call) and not made.endswith(".clone()") and detour.may_share(call.args[0]):
         made += ".clone()"  # `torch.tensor` copies, the others share
     given = [k for k in call.keywords if not _asks_for_gradients(k)]
@@ -93,12 +94,10 @@ def _of_call(source: Source, call: ast.Call, detour: Detour, twins: Twins) -> st
     return f"({made}).to({', '.join(keywords)})" if keywords else made
 
 
-def _is_operand(source: Source, call: ast.Call) -> bool:
+def _is_operand(source: Source, back: Back) -> bool:
     """Whether what stands around the call would take only a part of what is computed with operators."""
-    outer = next(iter(path_to(names.tree_of(source), call)), None)
-    return isinstance(outer, (ast.Attribute, ast.Subscript, ast.BinOp, ast.UnaryOp, ast.Await)) and not (
-        is_parenthesised(source, call)
-    )
+    takes_part = isinstance(back.outer, (ast.Attribute, ast.Subscript, ast.BinOp, ast.UnaryOp, ast.Await))
+    return takes_part and not is_parenthesised(source, back.call)
 
 
 def _is_tensor(call: ast.Call) -> bool:

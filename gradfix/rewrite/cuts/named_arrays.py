@@ -5,25 +5,34 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gradfix.analysis.facts import Cut
+from gradfix.analysis.text.nodes import every_node
+from gradfix.analysis.text.scopes import parents
 from gradfix.rewrite.cuts.numpy_twins import tensor_behind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import enclosing, is_literal_number
-from gradfix.rewrite.text.scopes import path_to
 from gradfix.source import Source
 
 _BACK = frozenset({"from_numpy", "tensor", "as_tensor"})
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _REPEATED = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _MODULES = frozenset({"np", "numpy"})
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A call that makes a tensor of an array, and what stands around it."""
+
+    call: ast.Call
+    outer: ast.AST | None
 
 
 @dataclass(frozen=True, slots=True)
 class Detour:
     """All that computes with the arrays."""
 
-    back: tuple[ast.Call, ...]  # calls that make a tensor of an array
+    back: tuple[Back, ...]
     bound: tuple[tuple[str, ast.expr], ...] = ()  # names of arrays, and what they are bound to
     numbers: frozenset[str] = frozenset()  # names of numbers written out
     read_once: frozenset[str] = frozenset()  # names of arrays that one place reads, once
@@ -36,7 +45,7 @@ class Detour:
     @property
     def expressions(self) -> tuple[ast.expr, ...]:
         """What is rewritten."""
-        return (*(value for _, value in self.bound), *self.back)
+        return (*(value for _, value in self.bound), *(back.call for back in self.back))
 
     def may_share(self, array: ast.expr) -> bool:
         """Whether an array may be the memory of a tensor that somebody else holds."""
@@ -48,15 +57,15 @@ class Detour:
 
 def detour_of(source: Source, cut: Cut) -> Detour | None:
     """The way of the value that `cut` cuts; None where an array goes elsewhere as well, or can't be followed."""
-    call = _back_again(enclosing(cut.statement, cut.node))
-    return _Way(source, cut.statement).detour() if call is None else Detour((call,))
+    back = _back_again(enclosing(cut.statement, cut.node)[::-1])
+    return _Way(source, cut.statement).detour() if back is None else Detour((back,))
 
 
-def _back_again(outwards: tuple[ast.AST, ...]) -> ast.Call | None:
-    """The call of the statement that makes a tensor of the array again."""
-    for node in reversed(outwards):
+def _back_again(around: tuple[ast.AST, ...]) -> Back | None:
+    """The call among the nodes around an array, innermost first, that makes a tensor of it again."""
+    for node, outer in zip(around, (*around[1:], None), strict=True):
         if isinstance(node, ast.Call) and _name(node) in _BACK and len(node.args) == 1:
-            return node
+            return Back(node, outer)
         if not isinstance(node, (ast.Call, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Subscript)):
             return None
     return None
@@ -66,14 +75,14 @@ class _Way:
     """Follows the names of arrays through the function that a statement stands in."""
 
     def __init__(self, source: Source, statement: ast.stmt) -> None:
-        self._tree = names.tree_of(source)
+        self._parents = parents(names.tree_of(source))
         self._scope = names.scope_of(source, statement)
+        self._inside = self._parents.bindings_in(self._scope)
         self._statement = statement
-        self._names = [node for node in ast.walk(self._scope) if isinstance(node, ast.Name)]
         self._bound: dict[str, list[ast.Assign]] = {}
         self._numbers: set[str] = set()
         self._often: set[str] = set()
-        self._back: dict[int, ast.Call] = {}
+        self._back: dict[int, Back] = {}
 
     def detour(self) -> Detour | None:
         """The whole way, where every use of every array is part of it."""
@@ -103,7 +112,7 @@ class _Way:
             return []
         self._bound[name] = bound
         found = [operand for one in bound for operand in self._operands(one.value)]
-        reads = [node for node in self._names if node.id == name and isinstance(node.ctx, ast.Load)]
+        reads = [node for node in self._inside.names.get(name, ()) if isinstance(node.ctx, ast.Load)]
         if len(reads) > 1:
             self._often.add(name)
         for node in reads:
@@ -120,34 +129,29 @@ class _Way:
 
     def _bindings(self, name: str) -> list[ast.Assign] | None:
         """The assignments to a name, where nothing else binds it."""
-        stores = [node for node in self._names if node.id == name and not isinstance(node.ctx, ast.Load)]
-        if not stores or _is_spoken_of(self._scope, name):
+        stores = self._inside.stores.get(name)
+        if not stores or name in _spoken_of(self._scope):
             return None
         found = []
         for store in stores:
-            around = self._around(store)
+            around = tuple(self._parents.up(store))
             statement = next((node for node in around if isinstance(node, ast.stmt)), None)
-            if not isinstance(statement, ast.Assign) or _target(statement) != name or _in(around, _FUNCTIONS):
+            if not isinstance(statement, ast.Assign) or _target(statement) != name or around[-1] is not self._scope:
                 return None
             found.append(statement)
         return found
 
-    def _around(self, node: ast.Name) -> tuple[ast.AST, ...]:
-        """The nodes between a name and the scope, innermost first."""
-        around = path_to(self._tree, node)
-        return around[: next((i for i, outer in enumerate(around) if outer is self._scope), len(around))]
-
     def _use(self, node: ast.Name) -> list[str] | None:
         """The names that go on from a use of an array; None where it is used for something else."""
-        around = self._around(node)
-        if _in(around, _FUNCTIONS):
+        around = tuple(self._parents.up(node))
+        if around[-1] is not self._scope:
             return None
-        if _in(around, _REPEATED):
+        if any(isinstance(outer, _REPEATED) for outer in around):
             self._often.add(node.id)
-        call = _back_again(tuple(reversed(around)))
-        if call is not None:
-            self._back[id(call)] = call
-            return self._operands(call.args[0])
+        back = _back_again(around)
+        if back is not None:
+            self._back[id(back.call)] = back
+            return self._operands(back.call.args[0])
         statement = next((outer for outer in around if isinstance(outer, ast.stmt)), None)
         name = None if statement is None else _target(statement)
         return None if name is None else [name]
@@ -172,18 +176,15 @@ def _target(statement: ast.stmt) -> str | None:
     return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
 
 
-def _in(around: tuple[ast.AST, ...], kinds: tuple[type[ast.AST], ...]) -> bool:
-    return any(isinstance(outer, kinds) for outer in around)
-
-
-def _is_spoken_of(scope: ast.AST, name: str) -> bool:
-    """Whether something but expressions has the name: an argument, an import, a function, `except`, `global`, …"""
-    for node in ast.walk(scope):
+@lru_cache(maxsize=8)
+def _spoken_of(scope: ast.AST) -> frozenset[str]:
+    """The names that something but expressions has: an argument, an import, a function, `except`, `global`, …"""
+    found: set[str] = set()
+    for node in every_node(scope):
         if not isinstance(node, (ast.Name, ast.Attribute, ast.keyword, ast.Constant)):
             for _, held in ast.iter_fields(node):
-                if held == name or (isinstance(held, list) and name in held):
-                    return True
-    return False
+                found.update(text for text in (held if isinstance(held, list) else [held]) if isinstance(text, str))
+    return frozenset(found)
 
 
 def _name(call: ast.Call) -> str | None:

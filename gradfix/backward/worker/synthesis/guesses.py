@@ -145,10 +145,8 @@ def _compound(kind: str, name: str, clue: Clue, context: Context) -> list[Value]
 
 
 def _dict(clue: Clue, context: Context) -> Fields:
-    if clue.keys or clue.item is None:
-        keyed = ((key, guesses(key, inner, context.inside)[0]) for key, inner in clue.keys.items())
-        return Fields(tuple(keyed) or (("a", _held(clue, context)[0]),))
-    return Fields((("a", _held(clue, context)[0]),))
+    keyed = ((key, guesses(key, inner, context.inside)[0]) for key, inner in clue.keys.items())
+    return Fields(tuple(keyed) or (("a", _held(clue, context)[0]),))
 
 
 def _several(clue: Clue, context: Context) -> list[Value]:
