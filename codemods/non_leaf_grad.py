@@ -74,7 +74,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from gradfix.analysis.facts import ModuleFacts, NonLeafGrad
+from gradfix.analysis.backward_facts import NonLeafGrad
+from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Refusal
 from gradfix.identity import identity

@@ -22,7 +22,7 @@ LAYERS = (
     ("ignores", "torch_tables"),
     ("modules", "torch_ops", "syntax", "results", "identity", "origins", "taken", "policy"),
     ("suppress", "files", "passes"),
-    ("analysis.cut_kinds", "analysis.updates", "analysis.view_facts"),
+    ("analysis.backward_facts", "analysis.cut_kinds", "analysis.updates", "analysis.view_facts"),
     ("analysis.graph_ends",),
     ("analysis.summaries",),
     ("analysis.facts",),

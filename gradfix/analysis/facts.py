@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass
 from enum import Enum
 
+from gradfix.analysis.backward_facts import NonLeafGrad, SecondBackward
 from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
 from gradfix.analysis.updates import EarlyStep
 from gradfix.analysis.view_facts import NO_VIEWS, WrittenViews
@@ -319,35 +320,6 @@ class Swap:
     identity_ordinal: int
     view: ast.Subscript  # the view, where it was taken
     earlier: ast.stmt  # the statement that overwrote what it shows
-
-
-@dataclass(frozen=True, slots=True)
-class SecondBackward:
-    """A backward through a graph that was freed by a backward before it."""
-
-    node: ast.Call
-    statement: ast.stmt
-    function: str
-    identity_ordinal: int
-    first: ast.Call  # the one that freed it; `node` itself in a later round of a loop
-    severity: Severity
-    hazards: tuple[Hazard, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NonLeafGrad:
-    """`.grad` of a tensor that was computed, or an optimizer over one."""
-
-    node: ast.expr
-    statement: ast.stmt
-    function: str
-    identity_ordinal: int
-    target: ast.expr  # the tensor
-    made: ast.expr | None  # the expression that computed it
-    leaf: ast.expr | None  # the only leaf it was computed from
-    by_optimizer: bool
-    severity: Severity
-    hazards: tuple[Hazard, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from gradfix.analysis.domain.layers import Layers
+from gradfix.analysis.domain.state import LAYERED, State
 
 _Twins = tuple[Layers[int, int], dict[int, int]]
 
@@ -47,3 +48,11 @@ def test_what_changed_and_what_is_shared_tell_both_sides(seed: int) -> None:
     for key in range(12):
         if key not in keys:
             assert first.get(key) == second.get(key) == shared.get(key)
+
+
+def test_a_fork_has_layers_of_its_own_for_all_that_a_state_knows() -> None:
+    state = State()
+    twin = state.fork()
+    layered = {name for name in State.__slots__ if isinstance(getattr(state, name), Layers)}
+    assert layered == set(LAYERED)
+    assert all(getattr(twin, name) is not getattr(state, name) for name in layered)

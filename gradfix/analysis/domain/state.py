@@ -35,7 +35,9 @@ from gradfix.torch_ops import ViewKind
 
 Slots = dict[str, Value]
 MAX_STORAGES = 6
-_LAYERED = tuple("variables attributes items nodes saves conflicts log late given chosen cuts spent passed".split())
+LAYERED = tuple(
+    "variables attributes items nodes saves conflicts log late given chosen cuts spent passed".split()
+)  # `State.fork` names them, too: it is called all the time
 _MAX_OPTIONS = 4
 
 
@@ -119,7 +121,7 @@ class Unmade:
         if self._made is None:
             self._made = self._before.fork()
             self._make(self._made)
-        for name in _LAYERED:
+        for name in LAYERED:
             before, made, held = getattr(self._before, name), getattr(self._made, name), getattr(state, name)
             for key in before.changed(made)[0]:
                 if key not in held:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from gradfix.analysis.backward_facts import NonLeafGrad, SecondBackward
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.facts import NonLeafGrad, SecondBackward
 from gradfix.findings import Hazard, HazardKind, Severity
 
 

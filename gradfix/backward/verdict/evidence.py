@@ -57,6 +57,12 @@ class Subject:
         return bool({HazardKind.SILENT_WRITE, HazardKind.DISCONNECTED, HazardKind.NON_LEAF_GRAD} & set(self.kinds))
 
 
+def add_once(items: list[str], item: str) -> None:
+    """Add what isn't there yet."""
+    if item not in items:
+        items.append(item)
+
+
 @dataclass(slots=True)
 class Evidence:
     """What the runs have shown so far."""

@@ -32,7 +32,7 @@ from gradfix.backward.verdict.endings import (
     same_end,
     same_output,
 )
-from gradfix.backward.verdict.evidence import Evidence, Subject, conclude, judged
+from gradfix.backward.verdict.evidence import Evidence, Subject, add_once, conclude, judged
 from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.verdict.repeats import repeat
 from gradfix.backward.verdict.symptoms import Cure
@@ -212,7 +212,7 @@ class CaseJudge:
         self._evidence.agreement.cancels = True
         self._compare(first, second, before, after, plain=plain)
         self._evidence.agreement.cancels = False
-        _add(self._evidence.notes, "a gradient that is little more than rounding was compared in float64")
+        add_once(self._evidence.notes, "a gradient that is little more than rounding was compared in float64")
 
     def _count_lines(self, before: Run, after: Run) -> None:
         evidence, subject = self._evidence, self._subject
@@ -234,7 +234,7 @@ class CaseJudge:
             if not self._subject.silent:
                 raise
             if ends_in_leaf_of_its_own(before, after):
-                _add(evidence.unjudged, "no oracle: the original differentiates a leaf that isn't one any more")
+                add_once(evidence.unjudged, "no oracle: the original differentiates a leaf that isn't one any more")
                 return
             self._same_forward(before, after)
             self._correct(first, second, difference)
@@ -245,7 +245,7 @@ class CaseJudge:
             self._correct(first, second)
         else:
             evidence.same += 1
-            _add(evidence.oracles, "the original's own autograd")
+            add_once(evidence.oracles, "the original's own autograd")
         self._evidence.agreement.merge(local)
 
     def _same_forward(self, before: Run, after: Run) -> None:
@@ -262,12 +262,12 @@ class CaseJudge:
         """
         evidence = self._evidence
         try:
-            _add(evidence.oracles, self._differences(first, second, None, evidence.agreement.fresh()))
+            add_once(evidence.oracles, self._differences(first, second, None, evidence.agreement.fresh()))
             evidence.corrected += 1
         except NoOracleError as why:
             if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
                 raise difference from why
-            _add(evidence.unjudged, str(why))
+            add_once(evidence.unjudged, str(why))
 
     def _differences(
         self, first: Request, second: Request, failure: Failure | None, local: Agreement | None = None
@@ -305,7 +305,7 @@ class CaseJudge:
         if evidence.prints and propagated and failure == failure_of(replace(before, events=())):
             same_output(before, after, prefix=True)
         if len(after.events) <= failure.index:
-            _add(evidence.unjudged, "no backward follows the error")
+            add_once(evidence.unjudged, "no backward follows the error")
             return
         try:
             self._against_oracle(first, second, after, failure, local)
@@ -313,11 +313,11 @@ class CaseJudge:
                 evidence.blank += 1
                 return
             evidence.cured += 1
-            _add(evidence.cures, failure.symptom.short)
+            add_once(evidence.cures, failure.symptom.short)
             self._evidence.agreement.merge(local)
         except NoOracleError as why:
             no_other_error(before, after)
-            _add(evidence.unjudged, str(why))
+            add_once(evidence.unjudged, str(why))
 
     def _against_oracle(self, first: Request, second: Request, after: Run, failure: Failure, local: Agreement) -> None:
         evidence = self._evidence
@@ -326,7 +326,7 @@ class CaseJudge:
                 raise NoOracleError(
                     f"no oracle for {failure.symptom.short!r}" + (" after a first pass" * bool(failure.index))
                 )
-            _add(evidence.oracles, self._differences(first, second, failure, local))
+            add_once(evidence.oracles, self._differences(first, second, failure, local))
             local.passes += 1
             return
         reference, name = oracle.run_cured(self._pairs, first, failure)
@@ -335,7 +335,7 @@ class CaseJudge:
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
             self._differences(first, second, failure)
-        _add(evidence.oracles, name)
+        add_once(evidence.oracles, name)
 
     def _same_without_gradients(self, first: Request, second: Request, local: Agreement) -> None:
         """What both compute up to their first backward, where nothing is tracked and so nothing raises."""
@@ -369,16 +369,16 @@ class CaseJudge:
         if plain:
             evidence.remaining = tuple(map(str, known.others))
         elif not known.cured:
-            _add(evidence.uncured, again.symptom.short)
+            add_once(evidence.uncured, again.symptom.short)
             return
         try:
             reference, name = oracle.run_cured(self._pairs, first, failure)
             result, _ = oracle.run_cured(self._make, second, again)
             self._same_as_reference(reference, name, result, replace(second, hooks=True), local)
         except NoOracleError as why:
-            _add(evidence.unjudged, str(why))
+            add_once(evidence.unjudged, str(why))
             return
-        _add(evidence.oracles, name)
+        add_once(evidence.oracles, name)
         self._evidence.agreement.merge(local)
         if not local.passes:
             evidence.blank += 1
@@ -396,8 +396,3 @@ class CaseJudge:
             known = told(self._lines, subject.path, before, after, subject.kinds)
             self._told[key] = none_of_its_own(known, subject.kinds, again, whole=came_to_its_end(before))
         return self._told[key]
-
-
-def _add(items: list[str], item: str) -> None:
-    if item not in items:
-        items.append(item)

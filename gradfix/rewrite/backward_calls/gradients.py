@@ -6,7 +6,7 @@ import ast
 from functools import partial
 
 from gradfix import torch_ops
-from gradfix.analysis.facts import NonLeafGrad, SecondBackward
+from gradfix.analysis.backward_facts import NonLeafGrad, SecondBackward
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.text import names

@@ -1,0 +1,37 @@
+"""What is told of what comes after a backward: another one, and gradients of tensors that keep none."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from gradfix.findings import Hazard, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class SecondBackward:
+    """A backward through a graph that was freed by a backward before it."""
+
+    node: ast.Call
+    statement: ast.stmt
+    function: str
+    identity_ordinal: int
+    first: ast.Call  # the one that freed it; `node` itself in a later round of a loop
+    severity: Severity
+    hazards: tuple[Hazard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NonLeafGrad:
+    """`.grad` of a tensor that was computed, or an optimizer over one."""
+
+    node: ast.expr
+    statement: ast.stmt
+    function: str
+    identity_ordinal: int
+    target: ast.expr  # the tensor
+    made: ast.expr | None  # the expression that computed it
+    leaf: ast.expr | None  # the only leaf it was computed from
+    by_optimizer: bool
+    severity: Severity
+    hazards: tuple[Hazard, ...]
