@@ -212,3 +212,13 @@ def test_a_loss_made_a_leaf_of_its_own_is_computed_in_torch() -> None:
     names["loss"].backward()  # type: ignore[attr-defined]
     expected = 2 * names["x"].detach().exp() ** 2  # type: ignore[attr-defined]
     assert torch.allclose(names["x"].grad, expected)  # type: ignore[attr-defined]
+
+
+def test_what_was_cut_by_a_block_goes_through_arrays() -> None:
+    text = HEAD.format(dtype="float64") + (
+        "with torch.no_grad():\n    y = y.flip(0)\narr = y.detach().numpy()\n"
+        "loss = (y * torch.from_numpy(np.abs(arr))).sum()\nloss.backward()\n"
+    )
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    result = engine.fix(Source.from_text("program.py", text), CODEMODS, policy)
+    assert {one.finding.code for one in (*result.applied, *result.left)} == {"GF303"}

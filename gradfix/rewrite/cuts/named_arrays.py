@@ -63,7 +63,7 @@ def detour_of(source: Source, cut: Cut) -> Detour | None:
 
 def _back_again(around: tuple[ast.AST, ...]) -> Back | None:
     """The call among the nodes around an array, innermost first, that makes a tensor of it again."""
-    for node, outer in zip(around, (*around[1:], None), strict=True):
+    for node, outer in zip(around, (*around[1:], None), strict=False):  # none around a block that cuts
         if isinstance(node, ast.Call) and _name(node) in _BACK and len(node.args) == 1:
             return Back(node, outer)
         if not isinstance(node, (ast.Call, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Subscript)):
