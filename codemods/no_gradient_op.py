@@ -2,7 +2,9 @@
 
 ## What it does
 Finds losses that depend on their leaves only through `argmax`, comparisons, integer dtypes or rounding, and says what
-people use instead. It edits nothing: what the loss ought to be is yours to say.
+people use instead; also where that is true of one leaf only, if an optimizer holds it or its `.grad` is read, and no
+other loss gives it a gradient: the threshold of `h * (h > threshold)`. It edits nothing: what the loss ought to be is
+yours to say.
 
 ## Why does backward fail?
 What is discrete has no gradient: `argmax`, `==` and `.long()` give tensors without a graph, and so does an integer

@@ -110,6 +110,28 @@ def test_what_is_trained_gets_a_gradient_from_some_loss(cut: str) -> None:
     assert [found[::2] for found in told(TRAINED + f"(y * scale * {cut}).backward()\n")] == [("info", "partial")]
 
 
+@pytest.mark.parametrize(
+    "cut", ["(data > scale).float().mean()", "scale.exp().round()", "(10 * scale).long()", "scale.sign() * y"]
+)
+def test_what_is_trained_gets_more_than_a_gradient_of_zero(cut: str) -> None:
+    body = f"(y * {cut}).backward()\n"
+    assert [(found[0], found[2]) for found in told(TRAINED + body)] == [("warning", "starved")]
+    assert told(TRAINED.partition("optimizer")[0] + body) == []
+    assert told(TRAINED + body + "(scale - 1).pow(2).backward()\n") == []
+    assert told(TRAINED + f"(y * scale * {cut}).backward()\n") == []
+
+
+@pytest.mark.parametrize("read", ["print(scale.grad)", "for p in [scale]:\n    p.grad.mul_(2)"])
+def test_a_gradient_is_waited_for_where_it_is_read_after_backward(read: str) -> None:
+    body = TRAINED.partition("optimizer")[0] + f"(y * scale.item()).backward()\n{read}\n"
+    assert told(body) == [("warning", "number", "starved")]
+
+
+def test_a_codebook_that_somebody_detached_waits_for_nothing() -> None:
+    body = "nearest = (data[:, :1] - scale).abs().argmin()\n(y * nearest + (scale - y).detach()).backward()\n"
+    assert [found for found in told(TRAINED + body) if found[0] == "warning"] == []
+
+
 def test_what_is_trained_may_come_with_what_a_caller_hands_over() -> None:
     body = "def f(t):\n    (t * scale.item()).sum().backward()\n"
     assert told(TRAINED + body) == [("info", "number", "partial")]

@@ -212,7 +212,7 @@ class CutRecord:
     leaves: set[Storage] = field(default_factory=set)  # what it made, that losses end in
     losses: dict[int, LossNote] = field(default_factory=dict)  # by id of the place
     roots: list[Node] = field(default_factory=list)  # the graphs behind what was cut
-    starved: set[int] = field(default_factory=set)  # ids of leaves among them that a loss reaches on no other way
+    starved: dict[int, Storage] = field(default_factory=dict)  # leaves behind it that a loss reaches on no other way
     origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file
 
     @property

@@ -33,6 +33,7 @@ from gradfix.torch_ops import Gradient, Operator
 
 # Made for another reason than to stop gradients; whoever writes the others may mean it.
 CARELESS = frozenset({CutKind.TENSOR, CutKind.NUMBER, CutKind.DATA, CutKind.PARAMETER})
+WITHOUT_GRADIENT = frozenset({CutKind.DISCRETE, CutKind.FLAT})
 UNSURE: Flows = frozenset({(0, False)})  # of what may be a tensor with a graph, though nothing shows it
 _DEPTH = 3  # containers in containers
 _MOST = 24  # cuts followed at once
@@ -221,7 +222,7 @@ def cut(
         record.value = join_written(record.value, facts) if record.value is not None and facts is not None else facts
         same = len(record.parts) == len(parts)
         record.parts = tuple(map(join_written, record.parts, parts)) if same else ()
-    if kind in CARELESS and len(record.roots) < _MOST:
+    if kind is not CutKind.NO_LEAF and len(record.roots) < _MOST:
         graphs = (state.node_of(t) for value in values for t in _members(state, value))
         record.roots.extend(node for node in graphs if node is not None)
     return behind | {(id(at), True)}

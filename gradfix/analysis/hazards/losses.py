@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.domain.graph import Node, NodeKind, reachable
@@ -17,6 +17,7 @@ from gradfix.analysis.hazards import cuts
 from gradfix.analysis.text.survey import names_a_loss
 
 _EFFECTS = tuple(CutEffect)
+_ENDS = (NodeKind.LEAF, NodeKind.ASSUMED)
 
 
 def careless(record: CutRecord) -> bool:
@@ -44,7 +45,7 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
         _note(m, CutEffect.PARTIAL, _others(m, flows, blamed), expression, call)
         return
     passed = list(reachable(node)) if flows or m.notes.zero_gradients else []
-    ends = [n for n in passed if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)]
+    ends = [n for n in passed if n.kind in _ENDS]
     made = _leaves_of_cuts(state) if flows else {}
     if made and ends and all(id(n) in made for n in ends):
         straight = [r for r in _straight(m, flows) if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
@@ -53,24 +54,44 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
         for record in straight:
             record.leaves.update(made[id(n)] for n in ends)
         return
-    if m.notes.zero_gradients and ends and not _reaches_leaf_smoothly(m, node):
+    if m.notes.zero_gradients and ends and not any(n.kind in _ENDS for n in _smoothly_reached(m, node)):
         flat = [m.notes.zero_gradients[id(n)] for n in passed if id(n) in m.notes.zero_gradients]
         _note(m, CutEffect.ZERO, flat, expression, call)
     straight = [r for r in _straight(m, flows) if careless(r)]
     _note(m, CutEffect.CONSTANT, straight, expression, call)
     others = _others(m, flows, straight)
     _note(m, CutEffect.PARTIAL, others, expression, call)
-    if others and all(n.kind is NodeKind.LEAF for n in ends):
-        _note_starved(m, state, others, {id(n) for n in ends})
+    if all(n.kind is NodeKind.LEAF for n in ends):
+        flat = [m.notes.zero_gradients[id(n)] for n in passed if id(n) in m.notes.zero_gradients]
+        beside = [*flat, *(r for r in _records(m, flows) if r.kind is CutKind.DISCRETE)]
+        _note(m, CutEffect.PARTIAL, beside, expression, call)
+        _note_starved(m, state, [*others, *beside], _records(m, flows), node)
 
 
-def _note_starved(m: Machine, state: State, records: Iterable[CutRecord], reached: set[int]) -> None:
-    """Remember the trained leaves behind these cuts that the loss reaches on no other way."""
-    trained = {id(state.nodes.get(storage)) for storage in m.notes.grad_read}
+def _note_starved(m: Machine, state: State, records: Sequence[CutRecord], met: Iterable[CutRecord], root: Node) -> None:
+    """Remember the leaves behind these cuts that the loss reaches on no other way, and nobody meant to cut off."""
+    if not records:
+        return
+    spared = {id(n) for record in met if _is_meant(record) for n in _leaves(record)} | fed_leaves(m, root)
+    owners = {id(node): storage for storage, node in state.nodes.items() if node is not None}
     for record in records:
-        if careless(record):
-            behind = {id(n) for root in record.roots for n in reachable(root) if n.kind is NodeKind.LEAF}
-            record.starved |= (behind & trained) - reached
+        if not _is_meant(record):
+            behind = (id(n) for n in _leaves(record))
+            record.starved.update((key, owners[key]) for key in behind if key in owners and key not in spared)
+
+
+def _is_meant(record: CutRecord) -> bool:
+    """Whether somebody asked for the gradient to end there."""
+    return not careless(record) and record.kind not in cuts.WITHOUT_GRADIENT
+
+
+def _leaves(record: CutRecord) -> list[Node]:
+    return [n for root in record.roots for n in reachable(root) if n.kind is NodeKind.LEAF]
+
+
+def fed_leaves(m: Machine, root: Node | None) -> set[int]:
+    """Ids of the leaves that backward from `root` gives a gradient which isn't zero for certain."""
+    return {id(n) for n in _smoothly_reached(m, root) if n.kind is NodeKind.LEAF}
 
 
 def _leafless(m: Machine, call: ast.Call) -> CutRecord:
@@ -100,19 +121,17 @@ def returned(m: Machine, state: State, tensors: Sequence[Tensor], info: Function
     _note(m, CutEffect.RETURNED, sure, None, info.node)
 
 
-def _reaches_leaf_smoothly(m: Machine, root: Node) -> bool:
-    """Whether some way to a leaf avoids the operations whose gradient is zero."""
+def _smoothly_reached(m: Machine, root: Node | None) -> Iterator[Node]:
+    """The nodes that backward reaches by a way around operations whose gradient is zero."""
     seen: set[int] = set()
-    stack: list[Node | None] = [root]
+    stack = [root]
     while stack:
         node = stack.pop()
         if node is None or id(node) in seen or id(node) in m.notes.zero_gradients:
             continue
         seen.add(id(node))
-        if node.kind in (NodeKind.LEAF, NodeKind.ASSUMED):
-            return True
+        yield node
         stack.extend(node.inputs)
-    return False
 
 
 def _records(m: Machine, flows: Flows) -> list[CutRecord]:

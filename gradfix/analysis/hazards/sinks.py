@@ -53,7 +53,7 @@ def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, t
     for root in roots:
         node = state.node_of(root)
         passed = Passed(node)
-        m.notes.fed.update(key for key, n in passed.nodes.items() if n.kind is NodeKind.LEAF)
+        m.notes.fed.update(losses.fed_leaves(m, node))
         _overwritten(m, state, passed, covered, certain=certain and root.known)
         _disconnected(m, node, passed.nodes, total=total)
     for visit, notes in covered.items():

@@ -10,6 +10,7 @@ from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import CutRecord, LossNote
 from gradfix.analysis.facts import Cut, Tracked
+from gradfix.analysis.hazards.cuts import WITHOUT_GRADIENT
 from gradfix.analysis.hazards.losses import careless
 from gradfix.findings import Hazard, HazardKind, Severity
 
@@ -40,13 +41,24 @@ _LOSS_LABELS = {
 def facts_of_cuts(m: Machine, ordinals: Mapping[int, int]) -> tuple[Cut, ...]:
     """Cuts that a loss depends on, in source order."""
     records = [r for r in m.notes.cuts.values() if r.kind is not CutKind.NO_LEAF or id(r.node) not in m.notes.connected]
-    found = [_cut(m, record, ordinals) for record in records if record.losses]
+    found = [_cut(m, record, ordinals) for record in records if _matters(m, record)]
     return tuple(sorted(found, key=lambda c: (getattr(c.node, "lineno", 0), getattr(c.node, "col_offset", 0))))
+
+
+def _matters(m: Machine, record: CutRecord) -> bool:
+    """Whether a loss depends on it; what merely chooses or counts beside a graph does so where it starves a leaf."""
+    beside = record.kind in WITHOUT_GRADIENT and all(n.effect is CutEffect.PARTIAL for n in record.losses.values())
+    return bool(record.losses) and (not beside or _starves(m, record))
+
+
+def _starves(m: Machine, record: CutRecord) -> bool:
+    """Whether a leaf that waits for a gradient gets none from any loss, since this is its only way to one."""
+    return any(s in m.notes.grad_read and leaf not in m.notes.fed for leaf, s in record.starved.items())
 
 
 def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
     note = min(record.losses.values(), key=lambda n: _EFFECTS.index(n.effect))
-    if note.effect is CutEffect.PARTIAL and record.starved - m.notes.fed:
+    if note.effect is CutEffect.PARTIAL and _starves(m, record):
         note = replace(note, effect=CutEffect.STARVED)
     name = "the loss" if note.root is None else f"`{ast.unparse(note.root)}`"
     loss = m.place(head(note.at), _LOSS_LABELS[note.effect].format(loss=name))
