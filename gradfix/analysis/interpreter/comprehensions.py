@@ -57,7 +57,7 @@ def _some(m: Machine, state: State, node: Comprehension, over: Items) -> Items:
             for test in generator.ifs:
                 m.evaluate(state, test)
         made.append(m.evaluate(state, node.value if isinstance(node, ast.DictComp) else node.elt))
-    return Items(at_most_twice(made), False)
+    return Items(at_most_twice(made), False, ordered=not isinstance(node, ast.DictComp))
 
 
 def _any(over: Items, turn: int) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gradfix.analysis.domain.flow import Flow, join_all
@@ -12,7 +12,17 @@ from gradfix.analysis.domain.joins import join_nodes
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, at_most_twice
-from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Number, Suspended, Tensor, Value
+from gradfix.analysis.domain.values import (
+    UNKNOWN,
+    Const,
+    Container,
+    Number,
+    Origin,
+    Storage,
+    Suspended,
+    Tensor,
+    Value,
+)
 from gradfix.analysis.facts import ConditionKind, Tracked
 from gradfix.analysis.interpreter import bindings, conditions, generators, protocols
 from gradfix.analysis.interpreter import items as item_access
@@ -54,10 +64,36 @@ def run_for(m: Machine, state: State, node: ast.For | ast.AsyncFor) -> Flow:
         certain = items.least > 1
 
     def enter(current: State, i: int) -> None:
-        bindings.bind(m, current, node.target, rounds[min(i, len(rounds) - 1)])
+        value = rounds[i] if i < len(rounds) else _one_more(current, rounds[-1], rounds[-2:-1])
+        bindings.bind(m, current, node.target, value)
 
     whole = items.exact and len(rounds) == len(items.values)
     return _loop(m, state, _Loop(node, len(rounds), enter, certain=certain, least=least, whole=whole))
+
+
+def _one_more(state: State, last: Value, before: Sequence[Value]) -> Value:
+    """The item of a round behind those planned: like the `last`, in memory of its own where that was in its own."""
+    other = before[0] if before else last
+    if isinstance(last, Tensor) and isinstance(other, Tensor) and set(last.storages).isdisjoint(other.storages):
+        return replace(last, storages=tuple(_like(state, storage) for storage in last.storages))
+    if last is other or not isinstance(last, Container) or not isinstance(other, Container):
+        return last
+    held, others = state.items.get(last), state.items.get(other)
+    if held is None or others is None or len(held.values) != len(others.values):
+        return last
+    parts = tuple(_one_more(state, value, (earlier,)) for value, earlier in zip(held.values, others.values, strict=True))
+    return state.container(last.kind, Items(parts, held.exact, held.keys, held.least, ordered=held.ordered))
+
+
+def _like(state: State, storage: Storage) -> Storage:
+    """Other memory with the same graph behind it, of which nothing was saved; a parameter is always itself."""
+    if storage.origin is Origin.PARAMETER:
+        return storage
+    twin = Storage(storage.origin, storage.name, storage.made_by)
+    state.nodes[twin] = state.nodes.get(storage)
+    if cuts := state.cuts.get(storage):
+        state.cuts[twin] = cuts
+    return twin
 
 
 def _widen(m: Machine, state: State, loop: ast.While) -> None:
