@@ -50,6 +50,13 @@ def ask_grad(state: State, tensor: Tensor, wanted: Value, at: ast.AST) -> None:
             maybe.tracked = Tracked.MAYBE
 
 
+def clear_graph(state: State, tensor: Tensor) -> None:
+    """Nothing stands behind a tensor after all."""
+    state.reset(tensor)
+    for key in tensor.graph_keys:
+        state.nodes[key] = None
+
+
 def facts_of(state: State, tensor: Tensor) -> TensorFacts:
     """What codemods are told of a tensor."""
     node = state.node_of(tensor)

@@ -318,6 +318,13 @@ class Unknown:
     plain: bool = False  # certainly nothing with a graph: what NumPy, the clock or a file gives
 
 
+@dataclass(frozen=True, slots=True)
+class Text(Unknown):
+    """A string of which parts are known: `f"w{i}"`."""
+
+    pattern: str = ""  # `{}` where something isn't known
+
+
 UNKNOWN = Unknown()
 PLAIN = Unknown(plain=True)
 NONE = Const(None)

@@ -17,11 +17,13 @@ from gradfix.analysis.domain.values import (
     Const,
     Container,
     Flows,
+    Instance,
     Method,
     Number,
     Suspended,
     Symbol,
     Tensor,
+    Text,
     Value,
     tensor_of,
     tensors,
@@ -201,13 +203,16 @@ def _getattr(call: NamedCall) -> Value:
     name = call.args[1] if len(call.args) >= 2 else UNKNOWN
     if isinstance(name, Const) and isinstance(name.value, str):
         return objects.attribute(call.m, call.state, call.first, name.value, call.at)
-    return UNKNOWN
+    return objects.named_like(call.state, call.first, name) if isinstance(name, Text) else UNKNOWN
 
 
 def _setattr(call: NamedCall) -> Value:
     name = call.args[1] if len(call.args) == 3 else UNKNOWN
     if isinstance(name, Const) and isinstance(name.value, str):
         bindings.set_attribute(call.m, call.state, call.first, name.value, call.args[2], call.at)
+        return NONE
+    if isinstance(name, Text) and isinstance(call.first, Instance):
+        objects.set_like(call.state, call.first, name, call.args[2])
         return NONE
     return UNKNOWN
 

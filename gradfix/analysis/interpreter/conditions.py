@@ -8,7 +8,7 @@ from gradfix.analysis.domain import python_values
 from gradfix.analysis.domain.graph import Node, NodeKind
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import facts_of, tracked
+from gradfix.analysis.domain.operations import clear_graph, facts_of, tracked
 from gradfix.analysis.domain.records import FillRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Choice, Const, Number, Storage, Tensor, Value, tensor_of, tensors
@@ -87,9 +87,7 @@ def _without_grad(m: Machine, state: State, node: ast.expr) -> None:
     for part in others[0].values if either and isinstance(others[0], ast.BoolOp) else others:
         value = m.look(state, part.value) if isinstance(part, ast.Attribute) and part.attr == "requires_grad" else None
         for tensor in (value,) if isinstance(value, Tensor) and tracked(state, value) is not Tracked.NO else ():
-            state.reset(tensor)
-            for key in tensor.graph_keys:
-                state.nodes[key] = None
+            clear_graph(state, tensor)
 
 
 def note_fills(

@@ -31,6 +31,7 @@ from gradfix.analysis.domain.values import (
     Suspended,
     Symbol,
     Tensor,
+    Text,
     Value,
     options,
     tensor_of,
@@ -344,18 +345,21 @@ def _slice(m: Machine, state: State, node: ast.Slice) -> Value:
 
 
 def _text(m: Machine, state: State, node: ast.JoinedStr) -> Value:
-    """`f"w{i}"` is a key like any other where `i` is known."""
-    pieces: list[str | None] = []
+    """`f"w{i}"` is a key like any other where `i` is known, and else one of those that look like it."""
+    pieces: list[str] = []
+    whole = True
     for part in node.values:
         if isinstance(part, ast.FormattedValue):
             held = evaluate(m, state, part.value)
             plain = part.format_spec is None and part.conversion == -1
             known = plain and isinstance(held, Const) and type(held.value) in (int, str)
-            pieces.append(str(held.value) if known and isinstance(held, Const) else None)
+            pieces.append(str(held.value) if known and isinstance(held, Const) else "{}")
+            whole = whole and known
         elif isinstance(part, ast.Constant):
             pieces.append(str(part.value))
-    texts = [piece for piece in pieces if piece is not None]
-    return Const("".join(texts)) if len(texts) == len(pieces) else UNKNOWN
+    if whole:
+        return Const("".join(pieces))
+    return UNKNOWN if pieces[0] == "{}" else Text(pattern="".join(pieces))
 
 
 Handler = Callable[[Machine, State, ast.expr], Value]

@@ -81,7 +81,8 @@ def _one_more(state: State, last: Value, before: Sequence[Value]) -> Value:
     held, others = state.items.get(last), state.items.get(other)
     if held is None or others is None or len(held.values) != len(others.values):
         return last
-    parts = tuple(_one_more(state, value, (earlier,)) for value, earlier in zip(held.values, others.values, strict=True))
+    pairs = zip(held.values, others.values, strict=True)
+    parts = tuple(_one_more(state, value, (earlier,)) for value, earlier in pairs)
     return state.container(last.kind, Items(parts, held.exact, held.keys, held.least, ordered=held.ordered))
 
 

@@ -7,8 +7,22 @@ from collections.abc import Sequence
 
 from gradfix.analysis.domain import learned
 from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import clear_graph, outside, tracked
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Instance, Layer, Number, Tensor, Value
+from gradfix.analysis.domain.values import (
+    NONE,
+    UNKNOWN,
+    Const,
+    Container,
+    Instance,
+    Layer,
+    Number,
+    Tensor,
+    Text,
+    Value,
+    tensors,
+)
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import classes
 from gradfix.analysis.operators import objects
 
@@ -31,7 +45,8 @@ def call(
     if name in ("parameters", "named_parameters"):
         return _parameters(state, receiver, named=name == "named_parameters")
     if name in _REGISTERING and isinstance(receiver, Instance) and len(args) > 1:
-        _register(state, receiver, name, args[0], args[1])
+        value = _buffer(state, args[1]) if name == "register_buffer" else args[1]
+        _register(state, receiver, name, args[0], value)
         return NONE
     return UNKNOWN
 
@@ -46,9 +61,20 @@ def _parameters(state: State, receiver: Instance | Layer | Container, *, named: 
     return state.container("list", found)
 
 
+def _buffer(state: State, value: Value) -> Value:
+    """What is kept as a buffer has no graph, unless one is seen behind it."""
+    held = outside(state, "buffer") if value == UNKNOWN else value
+    for tensor in tensors(held):
+        if tracked(state, tensor) is Tracked.MAYBE:
+            clear_graph(state, tensor)
+    return held
+
+
 def _register(state: State, receiver: Instance, method: str, name: Value, value: Value) -> None:
     """`self.register_buffer(name, value)` and its like set an attribute."""
     if isinstance(name, Const):
         if method in _ADDING_MODULES:
             classes.add_layer(state, receiver, str(name.value), value)
         state.attributes_of(receiver)[str(name.value)] = value
+    elif isinstance(name, Text):
+        objects.set_like(state, receiver, name, value)

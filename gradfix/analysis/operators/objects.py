@@ -28,6 +28,7 @@ from gradfix.analysis.domain.values import (
     Storage,
     Symbol,
     Tensor,
+    Text,
     Value,
 )
 from gradfix.analysis.facts import Tracked
@@ -211,12 +212,34 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return Method(base, name)
     if name == "device":
         return DEVICE
+    if (like := named_like(state, base, Const(name))) != UNKNOWN:
+        return like
     if info is not None and name in ("weight", "bias") and _learns(info):
         value = Tensor((parameter(state, f"self.{name}"),))
     else:
         value = outside(state, f"self.{name}")
     state.attributes_of(base)[name] = value
     return value
+
+
+def set_like(state: State, owner: Instance, name: Text, value: Value) -> None:
+    """`setattr(owner, f"w{i}", value)`, where `i` isn't known."""
+    held = state.slots(owner).get(name.pattern)
+    state.attributes_of(owner)[name.pattern] = value if held is None else merge(held, value)
+
+
+def named_like(state: State, owner: Value, name: Text | Const) -> Value:
+    """Any of the attributes that the owner was given under a name of which this may be one."""
+    wanted = name.pattern if isinstance(name, Text) else str(name.value)
+    found: Value | None = None
+    for key, value in state.slots(owner).items() if isinstance(owner, Instance) else ():
+        if ("{}" in key and _may_be(key, wanted)) or ("{}" in wanted and _may_be(wanted, key)):
+            found = value if found is None else merge(found, value)
+    return UNKNOWN if found is None else found
+
+
+def _may_be(pattern: str, name: str) -> bool:
+    return re.fullmatch(".+".join(map(re.escape, pattern.split("{}"))), name) is not None
 
 
 def _decorators(info: FunctionInfo) -> frozenset[str]:
