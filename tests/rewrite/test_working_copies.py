@@ -120,6 +120,31 @@ def test_what_is_normalised_after_a_step_is_an_update_though_computed_from_the_l
     assert run(made).error is None
 
 
+def test_what_is_kept_in_bounds_before_each_step_is_an_update_of_one_leaf() -> None:
+    head = HEAD + "x = torch.tensor([2.0, 0.5], requires_grad=True)\nstep = torch.optim.SGD([x], lr=0.1)\n"
+    text = head + (
+        "for _ in range(2):\n    x.clamp_(0, 1)\n    step.zero_grad()\n    loss = (x * x).sum()\n"
+        "    loss.backward()\n    step.step()\nshow(x)\n"
+    )
+    assert "leaf Variable" in (run(text).error or "")
+    assert fixed(text) == text
+    made = fixed(text, Applicability.UNSAFE)
+    assert "    with torch.no_grad():\n        x.clamp_(0, 1)\n" in made
+    ran = run(made)
+    assert ran.error is None
+    assert torch.allclose(ran.shown[0], torch.tensor([1.0, 0.5]) * 0.8**2)  # type: ignore[arg-type]  # tensors
+
+
+def test_a_leaf_made_anew_in_each_round_is_no_parameter_to_update() -> None:
+    text = HEAD + (
+        "for _ in range(2):\n    x = torch.ones(2, requires_grad=True)\n    x.mul_(3)\n    loss = (x * x).sum()\n"
+        "    loss.backward()\n    show(x.grad)\n"
+    )
+    made = fixed(text, Applicability.UNSAFE)
+    assert "no_grad" not in made
+    assert torch.equal(run(made).shown[0], torch.full((2,), 18.0))  # type: ignore[arg-type]  # tensors
+
+
 def test_an_update_of_parameters_in_a_loop() -> None:
     text = (
         "import torch\nimport torch.nn as nn\n\nnet = nn.Linear(2, 2)\nloss = net(torch.ones(1, 2)).sum()\n"

@@ -18,6 +18,7 @@ from gradfix.source import Source
 OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
 _INITIAL = re.compile(r"_?(reset|init|initiali[sz]e)_(parameters|weights|params)")
 _BACKWARD = ("backward", "autograd.grad")
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
 def update_quietly(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
@@ -74,7 +75,7 @@ def initialises(write: Write) -> bool:
 
 
 def follows_backward(source: Source, write: Write) -> bool:
-    """Whether backward is called above the write in its own function, or in the same round of a loop.
+    """Whether backward is called above the write in its own function, or in a round of a loop before.
 
     A gradient with a graph of its own (`create_graph=True`) is part of a computation: an update by what has a graph,
     too, would throw that graph away.
@@ -82,10 +83,26 @@ def follows_backward(source: Source, write: Write) -> bool:
     place = (write.statement.lineno, write.statement.col_offset)
     scope = names.scope_of(source, write.statement)
     calls = (node for node in ast.walk(scope) if isinstance(node, ast.Call))
-    above = [c for c in calls if ast.unparse(c.func).endswith(_BACKWARD) and (c.lineno, c.col_offset) < place]
+    backwards = [c for c in calls if ast.unparse(c.func).endswith(_BACKWARD)]
+    rounds = _rounds_of_one_leaf(scope, write)
+    above = [c for c in backwards if (c.lineno, c.col_offset) < place or id(c) in rounds]
     if write.written.tensor is not None and write.written.tensor.tracked is Tracked.YES:
         above = [call for call in above if all(keyword.arg != "create_graph" for keyword in call.keywords)]
     return bool(above)
+
+
+def _rounds_of_one_leaf(scope: ast.AST, write: Write) -> set[int]:
+    """Ids of what runs between one time the write takes place and the next, while the leaf stays the same."""
+    name = ast.unparse(_root(write))
+    first, last = write.statement.lineno, write.statement.end_lineno or 0
+    found: set[int] = set()
+    for loop in ast.walk(scope):
+        if isinstance(loop, _LOOPS) and loop.body[0].lineno <= first and last <= (loop.end_lineno or 0):
+            inside = list(ast.walk(loop))
+            bound = (n for n in inside if isinstance(n, (ast.Name, ast.Attribute)) and isinstance(n.ctx, ast.Store))
+            if all(ast.unparse(n) != name or n.lineno == write.target.lineno for n in bound):
+                found |= set(map(id, inside))
+    return found
 
 
 def _root(write: Write) -> ast.expr:
