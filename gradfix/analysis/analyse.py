@@ -27,7 +27,7 @@ from gradfix.analysis.outcome import gradient_facts, outcome
 from gradfix.analysis.outcome.cut_facts import facts_of_cuts
 from gradfix.analysis.summaries import Imports, Modules, ModuleSummary
 from gradfix.analysis.text.candidates import Candidates, candidates
-from gradfix.analysis.text.masked import maskings_of
+from gradfix.analysis.text.masked import maskings_of, with_whole_masks
 from gradfix.analysis.text.names import spelling_of
 from gradfix.analysis.text.write_spellings import Spellings
 from gradfix.source import Source
@@ -113,7 +113,7 @@ def analyse_tree(
     ordinals = outcome.ordinals_of(m, tree)
     written = outcome.written_memory(m)
     steadiness = Steadiness(tree)
-    writes = outcome.facts_of_writes(m, ordinals, written, steadiness)
+    writes = with_whole_masks(tree, outcome.facts_of_writes(m, ordinals, written, steadiness))
 
     def describe(record: WriteRecord) -> Write:
         return outcome.fact_of_write(m, record, ordinals, written, steadiness)

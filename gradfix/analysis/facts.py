@@ -173,6 +173,7 @@ class Write:
     value_changes: bool = False  # the memory of the value is written in place somewhere, too
     operands: tuple[tuple[str, ValueFacts], ...] = ()  # of a write under a mask: the names in its value
     calls: tuple[ast.Call, ...] = ()  # seen to run the function it stands in, or one that leads there
+    whole_mask: bool = False  # the index is one mask, proven to have the shape of the target
     handed_on: bool = False  # what reads the target afterwards isn't in the text yet: the fix itself puts it there
 
 

@@ -122,7 +122,9 @@ def promoted(symbol: str, left: Value, right: Value) -> str | None:
         plain = [kind for value in (left, right) if (kind := number_type(value)) is not None]
         return dtype if symbol in ("+", "-", "*") and all(kind in ("int", "bool") for kind in plain) else None
     other = number_type(left) or number_type(right)
-    return dtype if other in (None, "int", "bool") and symbol not in ("/", "**") and dtype != "bool" else None
+    if dtype == "bool":
+        return dtype if symbol in ("&", "|", "^") and other in (None, "bool") else None
+    return dtype if other in (None, "int", "bool") and symbol not in ("/", "**") else None
 
 
 def is_instance(value: Value, asked: Symbol) -> Value:

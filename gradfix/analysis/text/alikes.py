@@ -21,12 +21,20 @@ _FLOATING = frozenset(
     "rsqrt sigmoid sin sinh softmax log_softmax sqrt tan tanh double float half bfloat16".split()
 )
 _RESHAPING = frozenset("resize_ resize_as_ squeeze_ unsqueeze_ t_ transpose_ swapaxes_ swapdims_ set_ data".split())
-_DEPTH = 8
+_STEPS = 8
 
 
 def same_shape(parents: Parents, bindings: Bindings, at: ast.stmt, a: ast.expr, b: ast.expr) -> bool:
     """Whether `a` and `b`, evaluated at the statement `at`, are proven to have the same shape."""
     return not set(_roots(parents, bindings, at, a)).isdisjoint(_roots(parents, bindings, at, b))
+
+
+def covers(parents: Parents, bindings: Bindings, at: ast.stmt, mask: ast.expr, place: ast.expr) -> bool:
+    """Whether the shape of `mask` is that of `place`, evaluated at the statement `at`, or larger, which raises there.
+
+    What an operation works on together with others is broadcast to a shape that is at least its own.
+    """
+    return not set(_roots(parents, bindings, at, mask, larger=True)).isdisjoint(_roots(parents, bindings, at, place))
 
 
 def is_made_floating(parents: Parents, bindings: Bindings, at: ast.stmt, name: ast.Name) -> bool:
@@ -59,14 +67,19 @@ def _is_floating(value: ast.expr) -> bool:
     return isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in _FLOATING
 
 
-def _roots(parents: Parents, bindings: Bindings, at: ast.stmt, node: ast.expr) -> list[tuple[str, int]]:
-    """What the shape of `node` comes from, nearest first: names, each with the place of its binding."""
+def _roots(
+    parents: Parents, bindings: Bindings, at: ast.stmt, node: ast.expr, *, larger: bool = False, steps: int = _STEPS
+) -> list[tuple[str, int]]:
+    """What has the shape of `node`, or may be smaller where it is `larger`: names, with the place of their binding."""
     found: list[tuple[str, int]] = []
     here: ast.stmt = at
-    for _ in range(_DEPTH):
+    for left in reversed(range(steps)):
         base = _base(node)
         if base is None:
             break
+        if not isinstance(base, ast.Name):
+            one, other = (_roots(parents, bindings, here, side, larger=larger, steps=left) for side in base)
+            return found + (one + other if larger else [root for root in one if root in other])
         bound = binding(parents, bindings, here, base.id)
         if bound is None or bindings.is_seen_elsewhere(base.id) or changes_shape(bindings, base.id):
             break
@@ -85,33 +98,53 @@ def changes_shape(bindings: Bindings, name: str) -> bool:
     return any(ast.unparse(node.value) == name for method in _RESHAPING for node in bindings.attributes.get(method, ()))
 
 
-def _base(node: ast.expr) -> ast.Name | None:
-    """The name whose shape an expression has."""
+_Pair = tuple[ast.expr, ast.expr]  # the operands of an elementwise operation
+
+
+def _base(node: ast.expr) -> ast.Name | _Pair | None:
+    """The name whose shape an expression has, or the two expressions whose common shape it has, if they have one."""
     while not isinstance(node, ast.Name):
-        if isinstance(node, ast.Compare) and len(node.ops) == 1:
-            sides = [node.left, node.comparators[0]]
-            tensors = [side for side in sides if not _is_number(side)]
-            if len(tensors) != 1:
-                return None
-            node = tensors[0]
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Invert, ast.USub)):
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Invert, ast.USub)):
             node = node.operand
-        elif isinstance(node, ast.BinOp) and _is_number(node.right):
-            node = node.left
-        elif isinstance(node, ast.BinOp) and _is_number(node.left):
-            node = node.right
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            package = isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "th", "F")
-            known = _KEEPING | _LIKE if package else _KEEPING
-            others = node.args[1:] if package else node.args
-            if any(keyword.arg not in ("dim", "dtype") for keyword in node.keywords):
+            continue
+        if isinstance(node, ast.Call):
+            inner = _kept_by(node)
+            if inner is None:
                 return None
-            if node.func.attr not in known or (package and not node.args) or not all(map(_is_plain, others)):
-                return None
-            node = node.args[0] if package else node.func.value
-        else:
+            node = inner
+            continue
+        sides = _sides(node)
+        tensors = [side for side in sides if not _is_number(side)]
+        if len(tensors) == 2:
+            return tensors[0], tensors[1]
+        if len(tensors) != 1:
             return None
+        node = tensors[0]
     return node
+
+
+def _sides(node: ast.expr) -> tuple[ast.expr, ...]:
+    """The operands of a comparison or a binary operator that works element by element."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        by_element = not isinstance(node.ops[0], (ast.Is, ast.IsNot, ast.In, ast.NotIn))
+        return (node.left, node.comparators[0]) if by_element else ()
+    if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.MatMult):
+        return node.left, node.right
+    return ()
+
+
+def _kept_by(node: ast.Call) -> ast.expr | None:
+    """The operand whose shape the result of a call has."""
+    if not isinstance(node.func, ast.Attribute):
+        return None
+    package = isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "th", "F")
+    known = _KEEPING | _LIKE if package else _KEEPING
+    others = node.args[1:] if package else node.args
+    if any(keyword.arg not in ("dim", "dtype") for keyword in node.keywords):
+        return None
+    if node.func.attr not in known or (package and not node.args) or not all(map(_is_plain, others)):
+        return None
+    return node.args[0] if package else node.func.value
 
 
 def _is_number(node: ast.expr) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gradfix.analysis.facts import IndexKind, MaskedWrite, Masking, ValueKind, Write, WriteForm
-from gradfix.analysis.text.alikes import ELEMENTWISE, is_made_floating, is_reduced, same_shape
+from gradfix.analysis.text.alikes import ELEMENTWISE, covers, is_made_floating, is_reduced, same_shape
 from gradfix.analysis.text.scopes import parents
 
 _TESTS = frozenset({"isnan", "isinf", "isfinite", "abs"})
@@ -15,6 +16,17 @@ _ALLOWED = (
     *(ast.expr_context, ast.operator, ast.cmpop, ast.unaryop),
 )
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
+
+
+def with_whole_masks(tree: ast.Module, writes: Sequence[Write]) -> tuple[Write, ...]:
+    """The writes, with word of masks that have the shape of their target."""
+    candidates = {id(write) for write in writes if _is_masked(write)}
+    if not candidates:
+        return tuple(writes)
+    finder = _Finder(tree)
+    return tuple(
+        replace(write, whole_mask=finder.is_whole(write)) if id(write) in candidates else write for write in writes
+    )
 
 
 def maskings_of(tree: ast.Module, writes: Sequence[Write]) -> tuple[Masking, ...]:
@@ -33,16 +45,21 @@ def maskings_of(tree: ast.Module, writes: Sequence[Write]) -> tuple[Masking, ...
             paired |= {id(write), id(inverse)}
     for write in candidates:
         masked = None if id(write) in paired else finder.masked(write)
-        if masked is not None and masked.reads_target and (masked.places or write.form is WriteForm.AUGMENTED_INDEX):
+        if masked is not None and (masked.places or write.form is WriteForm.AUGMENTED_INDEX):
             found.append(Masking(masked))
     return tuple(sorted(found, key=lambda masking: masking.first.write.statement.lineno))
 
 
-def _is_candidate(write: Write) -> bool:
-    """`y[mask] = v` or `y[mask] op= v`, a statement of its own, on a name."""
+def _is_masked(write: Write) -> bool:
+    """`y[mask] = v` or `y[mask] op= v`, on a name."""
     if write.form not in (WriteForm.INDEX, WriteForm.AUGMENTED_INDEX) or len(write.index) != 1 or write.value is None:
         return False
-    if write.index[0].kind is not IndexKind.MASK or not isinstance(write.target, ast.Name):
+    return write.index[0].kind is IndexKind.MASK and isinstance(write.target, ast.Name)
+
+
+def _is_candidate(write: Write) -> bool:
+    """A masked write that is a statement of its own."""
+    if not _is_masked(write):
         return False
     node = write.node
     single = isinstance(node, ast.AugAssign) or (isinstance(node, ast.Assign) and len(node.targets) == 1)
@@ -90,7 +107,7 @@ class _Finder:
     def masked(self, write: Write) -> MaskedWrite | None:
         """The facts of one write; None where it can't be computed without the mask."""
         mask, value = write.index[0].node, write.value
-        if value is None or not self._fits(write, mask) or not _is_effectless(mask):
+        if value is None or not write.whole_mask or not _is_effectless(mask):
             return None
         places: list[ast.Subscript] = []
         steep = write.operator in ("/=", "**=")
@@ -103,12 +120,14 @@ class _Finder:
         floating = is_made_floating(self._parents, bindings, write.statement, write.target)
         return MaskedWrite(write, mask, tuple(places), reads, floating)
 
-    def _fits(self, write: Write, mask: ast.expr) -> bool:
+    def is_whole(self, write: Write) -> bool:
         """Whether the mask has the shape of the target."""
         rank = write.tensor.rank
         if rank is not None and write.index[0].rank == rank:
             return True
-        return self._alike(write, mask)
+        statement = write.statement
+        bindings = self._parents.bindings(statement)
+        return covers(self._parents, bindings, statement, write.index[0].node, write.target)
 
     def _alike(self, write: Write, node: ast.expr) -> bool:
         statement = write.statement

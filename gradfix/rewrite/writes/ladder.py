@@ -155,7 +155,8 @@ def _fits_where(write: Write) -> bool:
         return False
     rank = write.tensor.rank
     same_rank = rank is not None and write.index[0].rank == rank
-    if not is_floating(write.tensor) or not (same_rank or is_mask_of(write.index[0].node, write.target)):
+    whole = same_rank or write.whole_mask or is_mask_of(write.index[0].node, write.target)
+    if not is_floating(write.tensor) or not whole:
         return False
     written = write.written
     if written.kind is ValueKind.NUMBER:
