@@ -32,6 +32,7 @@ _EFFECTS = {
     CutEffect.NEW_LEAF: "the loss (line {line}) depends on nothing else",
     CutEffect.ZERO: "so have all leaves of the loss (line {line})",
     CutEffect.RETURNED: "what is returned as a loss has no graph",
+    CutEffect.RETURNED_LEAF: "what is returned as a loss depends on nothing else",
     CutEffect.STARVED: "what it is computed from gets no gradient from any loss (line {line}), though one is asked for",
     CutEffect.CONSTANT: "it adds nothing to the gradient of the loss (line {line})",
     CutEffect.PARTIAL: "the loss (line {line}) takes it as a constant",

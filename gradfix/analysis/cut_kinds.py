@@ -28,6 +28,7 @@ class CutEffect(Enum):
     NEW_LEAF = "new-leaf"  # the loss is a leaf of its own: gradients end there
     ZERO = "zero"  # every gradient is zero
     RETURNED = "returned"  # what is returned as a loss has no graph
+    RETURNED_LEAF = "returned-leaf"  # what is returned as a loss is a leaf of its own
     STARVED = "starved"  # it has a graph, but what was cut gets a gradient from no loss, though one is waited for
     CONSTANT = "constant"  # the loss has a graph, but the term that was cut only adds a constant to it
     PARTIAL = "partial"  # the loss has a graph, and the values matter to it

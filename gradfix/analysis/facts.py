@@ -343,6 +343,8 @@ class Cut:
     elsewhere: bool  # another loss, one with a graph, is computed from it, too
     through_numpy: bool  # what was cut went through an array
     in_numbers: bool  # it went into arithmetic of Python numbers
+    is_fresh: bool  # nobody else holds what the argument makes
+    may_be_number: bool  # on some ways a Python number stands there instead of a tensor
     severity: Severity
     hazards: tuple[Hazard, ...]
     origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file

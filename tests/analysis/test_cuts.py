@@ -157,6 +157,34 @@ def test_what_returns_a_loss_is_expected_to_have_a_graph() -> None:
 
 
 @pytest.mark.parametrize(
+    "made",
+    [
+        "torch.tensor(terms, requires_grad=True).mean()",
+        "torch.tensor(terms).mean().requires_grad_()",
+        "torch.tensor(sum(terms).item(), requires_grad=True)",
+    ],
+)
+def test_a_loss_that_is_made_a_leaf_is_returned_without_what_it_was_computed_from(made: str) -> None:
+    body = """\
+    def loss1(a, b):
+        terms = [(a - b).pow(2).mean(), a.abs().sum()]
+        return MADE
+
+    def pair(a, b):
+        terms = [(a - b).pow(2).mean(), a.abs().sum()]
+        return MADE
+
+    def loss2(a, b):
+        terms = [(a - b).pow(2).mean(), a.abs().sum()]
+        return MADE + a.mean()
+    """.replace("MADE", made)
+    found = told(body)
+    assert ("warning", "returned-leaf") in [fact[::2] for fact in found]
+    assert len([fact for fact in found if fact[0] == "warning"]) <= 2
+    assert not any(fact[2] == "returned-leaf" for fact in told(body.replace("def loss1", "def mean1")))
+
+
+@pytest.mark.parametrize(
     "body",
     [
         "print(torch.tensor([y, y]))\ny.backward()",

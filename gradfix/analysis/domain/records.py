@@ -209,6 +209,8 @@ class CutRecord:
     level: Tracked  # of what was cut, the strongest of all passages
     through_numpy: bool = False
     in_numbers: bool = False
+    is_fresh: bool = False  # in every passage nobody else holds what the argument makes
+    may_be_number: bool = False  # on some ways a Python number stands there instead
     leaves: set[Storage] = field(default_factory=set)  # what it made, that losses end in
     losses: dict[int, LossNote] = field(default_factory=dict)  # by id of the place
     roots: list[Node] = field(default_factory=list)  # the graphs behind what was cut

@@ -11,6 +11,7 @@ from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import strongest, tracked, value_facts
+from gradfix.analysis.domain.python_values import number_type
 from gradfix.analysis.domain.records import CutRecord, join_written
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import (
@@ -211,21 +212,36 @@ def cut(
     if m.severed is not None:
         m.severed.setdefault(id(at), []).extend(map(state.node_of, operands))
     facts = next((value_facts(state, v) for v in values if tensors(v)), None)
+    is_fresh = bool(operands) and all(argument is not None and _is_made_by(t, argument) for t in operands)
     record = m.notes.cuts.get(id(at))
     if record is None:
         m.notes.owners.append(at)
         record = m.notes.cuts[id(at)] = CutRecord(
-            kind, op, at, m.statement, m.scope.qualname, argument, facts, parts, level
+            kind, op, at, m.statement, m.scope.qualname, argument, facts, parts, level, is_fresh=is_fresh
         )
     else:
+        record.is_fresh = record.is_fresh and is_fresh
         record.level = strongest((record.level, level))
         record.value = join_written(record.value, facts) if record.value is not None and facts is not None else facts
         same = len(record.parts) == len(parts)
         record.parts = tuple(map(join_written, record.parts, parts)) if same else ()
+    record.may_be_number = record.may_be_number or any(map(_is_either, values))
     if kind is not CutKind.NO_LEAF and len(record.roots) < _MOST:
         graphs = (state.node_of(t) for value in values for t in _members(state, value))
         record.roots.extend(node for node in graphs if node is not None)
     return behind | {(id(at), True)}
+
+
+def _is_made_by(tensor: Tensor, expression: ast.expr) -> bool:
+    """Whether the memory of a tensor was allocated by an expression, which so gives it to nobody else."""
+    return len(tensor.storages) == 1 and not tensor.is_view and tensor.storage.made_by is expression
+
+
+def _is_either(value: Value) -> bool:
+    """A number or a tensor, and nothing else."""
+    return isinstance(value, Choice) and all(
+        (isinstance(o, Tensor) and o.known) or number_type(o) is not None for o in value.options
+    )
 
 
 def elsewhere(m: Machine, severed: Severed, at: ast.AST, level: Tracked, behind: Iterable[Node | None]) -> Flows:

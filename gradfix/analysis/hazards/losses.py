@@ -48,11 +48,7 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     ends = [n for n in passed if n.kind in _ENDS]
     made = _leaves_of_cuts(state) if flows else {}
     if made and ends and all(id(n) in made for n in ends):
-        straight = [r for r in _straight(m, flows) if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
-        unused = node.kind is NodeKind.LEAF or all(made[id(n)].name is None for n in ends)
-        _note(m, CutEffect.NEW_LEAF, straight, expression, call, sure=unused or all(r.parts for r in straight))
-        for record in straight:
-            record.leaves.update(made[id(n)] for n in ends)
+        _note_new_leaves(m, CutEffect.NEW_LEAF, node, flows, [made[id(n)] for n in ends], expression, call)
         return
     if m.notes.zero_gradients and ends and not any(n.kind in _ENDS for n in _smoothly_reached(m, node)):
         flat = [m.notes.zero_gradients[id(n)] for n in passed if id(n) in m.notes.zero_gradients]
@@ -66,6 +62,23 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
         beside = [*flat, *(r for r in _records(m, flows) if r.kind is CutKind.DISCRETE)]
         _note(m, CutEffect.PARTIAL, beside, expression, call)
         _note_starved(m, state, [*others, *beside], _records(m, flows), node)
+
+
+def _note_new_leaves(
+    m: Machine,
+    effect: CutEffect,
+    node: Node,
+    flows: Flows,
+    leaves: Sequence[Storage],
+    expression: ast.expr | None,
+    at: ast.AST,
+) -> None:
+    """A loss ends in leaves that cuts have made, which are all it is computed from."""
+    straight = [r for r in _straight(m, flows) if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
+    unused = node.kind is NodeKind.LEAF or all(leaf.name is None for leaf in leaves)
+    _note(m, effect, straight, expression, at, sure=unused or all(r.parts for r in straight))
+    for record in straight:
+        record.leaves.update(leaves)
 
 
 def _note_starved(m: Machine, state: State, records: Sequence[CutRecord], met: Iterable[CutRecord], root: Node) -> None:
@@ -111,14 +124,27 @@ def number_differentiated(m: Machine, root: Number | Array, call: ast.Call) -> N
 
 def returned(m: Machine, state: State, tensors: Sequence[Tensor], info: FunctionInfo, *, forward: bool) -> None:
     """A function returns: of a module's forward, or of what calls itself a loss, a graph is expected."""
-    if not m.notes.cuts or not tensors or any(not t.known or tracked(state, t) is not Tracked.NO for t in tensors):
+    if not m.notes.cuts or not tensors or not all(t.known for t in tensors):
         return
     name = f"{info.owner.node.name if info.owner is not None else ''} {getattr(info.node, 'name', '')}"
     is_loss = any(map(names_a_loss, name.split()))
+    if len(tensors) == 1 and is_loss and (node := state.node_of(tensors[0])) is not None:
+        _returned_leaf(m, state, tensors[0], node, info)
+    if any(tracked(state, t) is not Tracked.NO for t in tensors):
+        return
     flows: Flows = frozenset().union(*(cuts.flows_of(state, t) for t in tensors))
     blamed = [r for r in _blamed(m, flows) if careless(r)]
     sure = [r for r in blamed if is_loss or (forward and r.level is Tracked.YES)]
     _note(m, CutEffect.RETURNED, sure, None, info.node)
+
+
+def _returned_leaf(m: Machine, state: State, loss: Tensor, node: Node, info: FunctionInfo) -> None:
+    """A loss is returned that ends in leaves which cuts have made: `torch.tensor(losses, requires_grad=True).sum()`."""
+    flows = cuts.flows_of(state, loss)
+    made = _leaves_of_cuts(state) if flows else {}
+    ends = [n for n in reachable(node) if n.kind in _ENDS] if made else []
+    if ends and all(id(n) in made for n in ends):
+        _note_new_leaves(m, CutEffect.RETURNED_LEAF, node, flows, [made[id(n)] for n in ends], None, info.node)
 
 
 def _smoothly_reached(m: Machine, root: Node | None) -> Iterator[Node]:

@@ -32,6 +32,7 @@ _LOSS_LABELS = {
     CutEffect.NEW_LEAF: "{loss} is a leaf of its own: its gradient goes nowhere else",
     CutEffect.ZERO: "every gradient of {loss} is zero",
     CutEffect.RETURNED: "what is returned has no graph",
+    CutEffect.RETURNED_LEAF: "what is returned is a leaf of its own: its gradient goes nowhere else",
     CutEffect.STARVED: "{loss} gives it no gradient, and no other loss does",
     CutEffect.CONSTANT: "{loss} gets a constant from there",
     CutEffect.PARTIAL: "{loss} is computed from it",
@@ -80,6 +81,8 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
         elsewhere=any(n.effect in (CutEffect.CONSTANT, CutEffect.PARTIAL) for n in record.losses.values()),
         through_numpy=record.through_numpy,
         in_numbers=record.in_numbers,
+        is_fresh=record.is_fresh,
+        may_be_number=record.may_be_number,
         severity=_severity(record, note, read=not m.notes.grad_read.isdisjoint(record.leaves)),
         origin=record.origin,
         hazards=(Hazard(HazardKind.DISCONNECTED, place, loss, ""),),
@@ -99,10 +102,11 @@ def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
     match note.effect:
         case CutEffect.NO_GRAPH | CutEffect.NUMBER:
             return Severity.ERROR if note.sure else Severity.WARNING
-        case CutEffect.NEW_LEAF:
+        case CutEffect.NEW_LEAF | CutEffect.RETURNED_LEAF:
             if not careless(record) or read or not note.sure:  # its gradient is wanted, or handed on by hand
                 return Severity.INFO
-            return Severity.ERROR if record.level is Tracked.YES else Severity.WARNING
+            proven = note.effect is CutEffect.NEW_LEAF and record.level is Tracked.YES
+            return Severity.ERROR if proven else Severity.WARNING
         case CutEffect.ZERO | CutEffect.RETURNED | CutEffect.STARVED:
             return Severity.WARNING
         case CutEffect.CONSTANT:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 
 from gradfix.analysis.facts import ConditionalFill, ConditionKind, Spelling
+from gradfix.rewrite.branches.guarded import item_of
 from gradfix.rewrite.text.expressions import is_effectless, is_literal_number
 from gradfix.source import Source
 
@@ -96,31 +97,24 @@ def _comparison(source: Source, test: ast.Compare) -> str | None:
 
 def _operand(source: Source, operand: ast.expr, beside: list[ast.expr]) -> str | None:
     """The operand of a comparison; a number taken from a tensor becomes the tensor, in double where that matters."""
-    tensor = _taken_from(operand)
+    tensor = item_of(operand)
     if tensor is None:
         return None if _takes_number(operand) else _text(source, operand)
     others = [other for other in beside if other is not operand]
     if all(_is_exact(other) for other in others):
         return _text(source, tensor)
-    if all(is_literal_number(other) or _taken_from(other) is not None for other in others):
+    if all(is_literal_number(other) or item_of(other) is not None for other in others):
         return f"{_atom(source, tensor)}.double()"
     return None
 
 
 def _truth(source: Source, test: ast.expr) -> str | None:
-    tensor = _taken_from(test) or test
+    tensor = item_of(test) or test
     if _takes_number(tensor):
         return None
     if isinstance(tensor, ast.Call) and isinstance(tensor.func, ast.Attribute) and tensor.func.attr in _BOOLEAN:
         return _text(source, tensor)
     return f"{_text(source, tensor)} != 0"
-
-
-def _taken_from(node: ast.expr) -> ast.expr | None:
-    """`x[0]` of `x[0].item()`."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "item":
-        return node.func.value
-    return None
 
 
 def _takes_number(node: ast.AST) -> bool:

@@ -50,14 +50,22 @@ def inputs(value: ast.expr, known: Names, test: ast.expr) -> tuple[ast.expr, ...
 
 
 def shown_tensors(test: ast.expr) -> Iterator[ast.expr]:
-    """Operands that must be tensors for `test` to be one: those compared with numbers written out."""
+    """Operands that must be tensors for `test` to be one: those compared, or of which the item is, with a number."""
     for node in ast.walk(test):
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
             left, right = node.left, node.comparators[0]
             if is_literal_number(right) or is_literal_number(left):
                 operand = left if is_literal_number(right) else right
+                operand = item_of(operand) or operand
                 if isinstance(operand, (ast.Name, ast.Subscript)):
                     yield operand
+
+
+def item_of(node: ast.expr) -> ast.expr | None:
+    """`x[0]` of `x[0].item()`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "item":
+        return node.func.value
+    return None
 
 
 def is_linear(value: ast.expr) -> bool:

@@ -9,7 +9,7 @@ from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.pieces import atom, has_comment, text_of
-from gradfix.source import Source
+from gradfix.source import Source, Span
 
 _UNUSUAL = Refusal(
     RefusalKind.NO_FORM,
@@ -34,13 +34,28 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
         return Refusal(RefusalKind.SPELLING, "torch can't be named here", "import torch")
     if has_comment(source, source.span_of(call)):
         return Refusal(RefusalKind.SPELLING, "a comment inside the call would be lost", "move it before the statement")
+    if cut.op == "tensor" and cut.may_be_number:
+        return _as_tensor(source, cut.argument, keywords, source.span_of(call), spelling)
     single = cut.value is not None and cut.value.kind is ValueKind.TENSOR
     made = atom(source, cut.argument) if single else _stacked(source, cut, cut.argument, spelling)
     if isinstance(made, Refusal):
         return made
-    text = made + _conversion(source, cut, call, keywords, single=single, spelling=spelling)
+    conversion = _conversion(source, cut, call, keywords, single=single, spelling=spelling)
+    stands_alone = single and not conversion and getattr(cut.statement, "value", None) is call
+    if stands_alone and "\n" not in made:
+        made = text_of(source, cut.argument)
+    text = made + conversion
     edit = Edit(source.span_of(call), text)
     return (edit, *names.import_torch(source, spelling, text))
+
+
+def _as_tensor(
+    source: Source, argument: ast.expr, keywords: dict[str | None, ast.expr], place: Span, spelling: Spelling
+) -> tuple[Edit, ...]:
+    """What is a number on some ways, a tensor on others: `torch.as_tensor` keeps the graph of the one."""
+    given = [f"{name}={text_of(source, keywords[name])}" for name in ("dtype", "device") if name in keywords]
+    text = f"{names.torch_name(spelling, 'as_tensor')}({', '.join([text_of(source, argument), *given])})"
+    return (Edit(place, text), *names.import_torch(source, spelling, text))
 
 
 def _conversion(
@@ -59,7 +74,7 @@ def _conversion(
         given = [f"{names.torch_name(spelling, 'get_default_dtype')}()"]
     if single and cut.op == "Variable":
         return ""  # it shares the memory, too
-    if single:
+    if single and not cut.is_fresh:
         return f".to({', '.join(given)}, copy=True)" if given else ".clone()"
     return f".to({', '.join(given)})" if given else ""
 
