@@ -14,18 +14,19 @@ from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.engine import FixResult
 from gradfix.files import Stamp
-from gradfix.findings import Exclusion, Identity, Judgement, Severity, Verdict
+from gradfix.findings import Exclusion, Hazard, HazardKind, Identity, Judgement, Severity, Verdict
 from gradfix.policy import Policy
 from gradfix.results import Result
 from gradfix.shares import Own, share
 from gradfix.source import Source, Span
-from gradfix.touched import lines_of, touched
+from gradfix.touched import lines_of, places_of, touched
 
 if TYPE_CHECKING:
     from gradfix.analysis.summaries import Imports
     from gradfix.backward.cases import Case
     from gradfix.backward.checker import Checker
     from gradfix.backward.synthesis import Calls
+    from gradfix.backward.worker.requests import Place
     from gradfix.project import Project
 
 NO_CASE = "nothing in this file reaches backward, and no call is declared"
@@ -142,6 +143,7 @@ class Proof:
     def _of(self, case: Case, before: FixResult, after: FixResult, concerned: Sequence[Result]) -> Judgement:
         source = self._source
         hazards = [(r, r.finding.hazard) for r in concerned if r.finding.hazard is not None]
+        here = [hazard for r, hazard in hazards if r.source is source]
         return self._checker.judge(
             Path(source.path),
             edit_sets.apply(source.text, before.edits),
@@ -150,9 +152,18 @@ class Proof:
             *touched(source, before.edits, after.edits),
             predicted=any(_certain(r) for r in concerned),
             kinds=frozenset(hazard.kind for _, hazard in hazards),
-            writes=lines_of(source, before.edits, [h.write.span for r, h in hazards if r.source is source]),
+            writes=lines_of(source, before.edits, [h.write.span for h in here]),
+            cuts=self._cuts(before, hazards),
             shared=len(after.applied) > attribution.EACH,
         )
+
+    def _cuts(self, before: FixResult, hazards: Sequence[tuple[Result, Hazard]]) -> tuple[Place, ...]:
+        """Where what is undone cuts the graph in the text of `before`; none where one of the places isn't known."""
+        source = self._source
+        cutting = [(r, hazard.write.span) for r, hazard in hazards if hazard.kind is HazardKind.DISCONNECTED]
+        spans = list(dict.fromkeys(span for r, span in cutting if r.source is source))
+        places = places_of(source, before.edits, spans)
+        return places if len(places) == len(spans) and all(r.source is source for r, _ in cutting) else ()
 
     def _synthesised(
         self, before: FixResult, after: FixResult, concerned: Sequence[Result], told: Sequence[Judgement]

@@ -61,6 +61,14 @@ def lines_of(source: Source, edits: Sequence[Edit], spans: Sequence[Span]) -> fr
     return frozenset(lines)
 
 
+def places_of(source: Source, edits: Sequence[Edit], spans: Sequence[Span]) -> tuple[tuple[int, int, int, int], ...]:
+    """Line and column of both ends, columns in bytes of UTF-8, of those `spans` of the source that the edits leave."""
+    version, ordered = _version(source, edits)
+    moved = [_moved(ordered, span) for span in spans if not any(e.span.overlaps(span) for e in ordered)]
+    ends = [[(version.position(at).line, version.utf8_column(at)) for at in one] for one in moved]
+    return tuple(dict.fromkeys((*start, *end) for start, end in ends))
+
+
 def _moved(ordered: Sequence[Edit], span: Span) -> tuple[int, int]:
     """Where `span`, with what the edits in it or at it put there, stands after all of them."""
     before = [edit for edit in ordered if edit.span.end <= span.start and not _at(edit, span)]

@@ -92,21 +92,31 @@ def declared_in(text: str) -> tuple[str, ...]:
 
 
 def reaches_backward(tree: ast.Module) -> bool:
-    """Whether running the file runs a backward pass: at top level, or in functions and methods it calls by name."""
+    """Whether running the file runs a backward pass: at top level, or in functions it calls by name or hands over.
+
+    What is handed over (`optimizer.step(closure)`) counts as called, and methods as functions.
+    """
     bodies = _bodies(tree)
     reached: set[str] = set()
     todo: list[ast.AST] = [tree]
     while todo:
         for call in _calls(todo.pop()):
-            name = _last_name(call.func)
-            if name in _METHODS and isinstance(call.func, ast.Attribute):
+            if _last_name(call.func) in _FUNCTIONS or _is_autograd_grad(call.func):
                 return True
-            if name in _FUNCTIONS or _is_autograd_grad(call.func):
-                return True
-            if name is not None and name not in reached:
-                reached.add(name)
-                todo += bodies.get(name, ())
+            for function in (call.func, *_handed_over(call)):
+                name = _last_name(function)
+                if name in _METHODS and isinstance(function, ast.Attribute):
+                    return True
+                if name is not None and name not in reached:
+                    reached.add(name)
+                    todo += bodies.get(name, ())
     return False
+
+
+def _handed_over(call: ast.Call) -> list[ast.expr]:
+    """Arguments that may be functions: what has a name."""
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return [value for value in given if isinstance(value, (ast.Name, ast.Attribute))]
 
 
 def _bodies(tree: ast.Module) -> dict[str, list[ast.AST]]:

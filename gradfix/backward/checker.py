@@ -22,7 +22,7 @@ from gradfix.backward.synthesis import Calls, calls_of, search_for
 from gradfix.backward.verdict.evidence import Subject, Way
 from gradfix.backward.verdict.judge import CaseJudge
 from gradfix.backward.verdict.kept import Made, keep
-from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.requests import Place, Request
 from gradfix.findings import HazardKind, Judgement, Verdict
 
 T = TypeVar("T")
@@ -101,12 +101,14 @@ class Checker:
         predicted: bool = False,
         kinds: frozenset[HazardKind] = frozenset(),
         writes: frozenset[int] = frozenset(),
+        cuts: tuple[Place, ...] = (),
         shared: bool = False,
     ) -> Judgement:
         """Judge the rewrite of `path` from the text `before` to the text `after`; the file isn't read or written.
 
         `changed_*` are the 1-based lines that differ. `predicted`: the analysis says the original raises in every run.
-        `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them.
+        `kinds` are those of the hazards that the rewrite is to cure, `writes` the lines of `before` that cause them,
+        `cuts` those of its expressions that cut a graph and no longer do.
         With `shared`, a proven judgement also tells which conflicts the original has.
         """
         subject = Subject(
@@ -120,6 +122,7 @@ class Checker:
             predicted=predicted,
             kinds=kinds,
             writes=writes,
+            cuts=cuts,
             shared=shared,
         )
 

@@ -73,6 +73,11 @@ class Mark:
             time=self.time,
         )
 
+    def place(self) -> tuple[int, int, int, int] | None:
+        """First line and column, last ones, columns in bytes of UTF-8; None before Python 3.11, which doesn't know."""
+        first, last, column, end = self._position()
+        return None if column is None or end is None else (first, column, last, end)
+
     def _position(self) -> tuple[int, int, int | None, int | None]:
         positions = getattr(self.code, "co_positions", None)
         found = next(islice(positions(), self.offset // 2, None), None) if positions else None

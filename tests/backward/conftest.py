@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,13 @@ if sys.platform != "linux":
     collect_ignore = ["test_guard.py", "test_hostile.py", "test_oracles.py", "test_programs.py", "test_verdicts.py"]
 
 
+def _place(text: str, around: str, expression: str) -> tuple[int, int, int, int]:
+    assert text.count(around) == 1, f"{around!r} must be in the text once"
+    start = text.index(expression, text.index(around))
+    lines = text[:start].split("\n")
+    return len(lines), len(lines[-1]), len(lines), len(lines[-1]) + len(expression)
+
+
 def judged_by(checker: Checker, folder: Path) -> Judge:
     """`judge(text, old, new, case=…, …)`: the verdict on replacing `old` by `new` in the text."""
 
@@ -31,7 +38,10 @@ def judged_by(checker: Checker, folder: Path) -> Judge:
         predicted: bool = False,
         silent: bool = False,
         kinds: frozenset[HazardKind] = frozenset(),
+        cuts: Sequence[str] = (),
+        within: str = "",
     ) -> Judgement:
+        """`cuts` are expressions of the text that are to be undone, or hold the one, `within`, that is."""
         assert text.count(old) == 1, f"{old!r} must be in the text once"
         before, after = "import torch\n" + text, "import torch\n" + text.replace(old, new)
         ours, theirs = before.splitlines(), after.splitlines()
@@ -43,6 +53,7 @@ def judged_by(checker: Checker, folder: Path) -> Judge:
             frozenset(number for number, line in enumerate(ours, 1) if line not in theirs),
             frozenset(number for number, line in enumerate(theirs, 1) if line not in ours),
             predicted=predicted,
+            cuts=tuple(_place(before, cut, within or cut) for cut in cuts),
             kinds=kinds | ({HazardKind.SILENT_WRITE} if silent else frozenset()),
         )
 

@@ -29,6 +29,10 @@ def found(text: str, *declared: DeclaredCall) -> tuple[object, ...]:
         pytest.param("from torch.autograd import grad\ngrad(y, x)\n", id="bare grad"),
         pytest.param("torch.autograd.backward([y])\n", id="autograd.backward"),
         pytest.param("torch.autograd.gradcheck(f, x)\n", id="gradcheck"),
+        pytest.param("def closure():\n    loss.backward()\nopt.step(closure)\n", id="a closure"),
+        pytest.param("def run(f):\n    f()\ndef fit():\n    y.backward()\nrun(f=fit)\n", id="handed over by name"),
+        pytest.param("class T:\n    def c(self):\n        y.backward()\nopt.step(T().c)\n", id="a method handed over"),
+        pytest.param("opt.step(lambda: loss.backward())\n", id="a lambda"),
     ],
 )
 def test_a_file_that_reaches_backward_is_a_program(text: str) -> None:
@@ -43,6 +47,7 @@ def test_a_file_that_reaches_backward_is_a_program(text: str) -> None:
         pytest.param("class Net:\n    def step(self):\n        self.loss.backward()\nNet()\n", id="method not called"),
         pytest.param("x.grad\nprint('backward()')\n", id="no call"),
         pytest.param("backward()\n", id="some other backward"),
+        pytest.param("def closure():\n    loss.backward()\nprint(x.grad, grad)\n", id="nothing that runs it"),
         pytest.param("def f(:\n", id="syntax error"),
         pytest.param("", id="empty"),
     ],

@@ -10,6 +10,7 @@ from gradfix.findings import Verdict
 
 HOOKS = "clone-packing saved-tensor hooks"
 DIFFERENCES = "float64 central differences"
+HELD = "float64 central differences with what is cut off held constant"
 
 OFFSET_VIEW = """\
 x = torch.randn(3, requires_grad=True)
@@ -145,28 +146,29 @@ def test_without_that_prediction_the_original_is_the_truth(judge: Judge) -> None
     assert judgement.verdict is Verdict.REJECTED
 
 
-def test_data_that_is_read_stops_gradients_on_purpose(judge: Judge) -> None:
+def test_data_that_is_read_is_a_constant(judge: Judge) -> None:
     text = "x = torch.randn(4, requires_grad=True)\nh = x.exp()\nh = h * h.data\nh.sum().backward()\n"
     judgement = judge(text, "h * h.data", "h * h", silent=True)
-    assert judgement.verdict is Verdict.UNCHECKED
-    assert judgement.reason == "no oracle: .data ran, which central differences see through"
+    assert judgement.verdict is Verdict.REJECTED
+    assert "central differences give" in judgement.reason
 
 
 @pytest.mark.parametrize(
-    "stop",
+    ("stop", "oracle"),
     [
-        pytest.param("y = y + x.detach() * 0", id="detach"),
-        pytest.param("with torch.no_grad():\n    y = y + 0 * x.sum()", id="no_grad"),
-        pytest.param("y = y + torch.zeros(3, dtype=torch.float32)", id="float32 written into the code"),
+        pytest.param("y = y + x.detach() * 0", HELD, id="detach"),
+        pytest.param("with torch.no_grad():\n    y = y + 0 * x.sum()", HELD, id="no_grad"),
+        pytest.param("y = y + torch.zeros(3, dtype=torch.float32)", None, id="float32 written into the code"),
     ],
 )
-def test_a_disconnected_loss_has_no_oracle_where_gradients_are_stopped(judge: Judge, stop: str) -> None:
+def test_what_stops_gradients_beside_a_disconnected_loss(judge: Judge, stop: str, oracle: str | None) -> None:
     text = f"x = -torch.rand(3, requires_grad=True)\ny = torch.zeros(3)\n{stop}\n" + (
         "if x[0] > 0:\n    y[0] = x[0]\ny.sum().backward()\n"
     )
     new = "y = y.index_put((torch.tensor(0),), torch.where(x[0] > 0, x[0], y[0]))"
     judgement = judge(text.replace("-torch.rand(3, ", "torch.full((3,), -1.0, "), "if x[0] > 0:\n    y[0] = x[0]", new)
-    assert judgement.oracle is None or DIFFERENCES not in judgement.oracle
+    told = "" if judgement.oracle is None else judgement.oracle
+    assert oracle in told if oracle else DIFFERENCES not in told, judgement
 
 
 CHECKPOINT = """\

@@ -225,6 +225,7 @@ def test_a_proof_that_time_cuts_short_takes_back_no_rejection(
         predicted=True,
         kinds=frozenset({HazardKind.SAVED_THEN_WRITTEN}),
         writes=frozenset({4}),
+        cuts=(),
         shared=False,
     )
     groups = alone = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gradfix.backward.verdict.branches import one_sided
 from gradfix.backward.verdict.compare import Agreement
 from gradfix.backward.verdict.oracle import Failure
-from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.requests import Place, Request
 from gradfix.findings import HazardKind, Judgement, Shown, Verdict
 
 
@@ -39,6 +39,7 @@ class Subject:
     predicted: bool  # the analysis says that every run raises
     kinds: frozenset[HazardKind]  # of the hazards that the rewrite is meant to cure
     writes: frozenset[int]  # lines of the original with the writes that are to be cured
+    cuts: tuple[Place, ...]  # expressions of the original that cut a graph and are to be undone
     shared: bool  # by several fixes, and which of them cures what is asked
 
     @property
@@ -55,6 +56,11 @@ class Subject:
     def silent(self) -> bool:
         """A hazard raises nothing, so the original's own gradient is in doubt."""
         return bool({HazardKind.SILENT_WRITE, HazardKind.DISCONNECTED, HazardKind.NON_LEAF_GRAD} & set(self.kinds))
+
+    @property
+    def holds(self) -> bool:
+        """All cuts that are to be undone are known: the others may be held constant."""
+        return bool(self.cuts) or HazardKind.DISCONNECTED not in self.kinds
 
 
 def add_once(items: list[str], item: str) -> None:
@@ -78,6 +84,7 @@ class Evidence:
     same: int = 0  # pairs in which both ran alike
     blank: int = 0  # pairs in which the loss wasn't finite
     corrected: int = 0  # pairs in which the original's own gradient was wrong
+    moved: int = 0  # pairs in which what the original computed became a leaf, with the right gradient
     unjudged: list[str] = field(default_factory=list)  # pairs without an oracle: why
     oracles: list[str] = field(default_factory=list)
     executed: list[frozenset[int]] = field(default_factory=list)  # changed lines of the original, run by run
@@ -92,7 +99,12 @@ class Evidence:
     @property
     def compared(self) -> int:
         """Pairs that say something."""
-        return self.cured + self.corrected + self.same + self.aloof
+        return self.proven + self.same + self.aloof
+
+    @property
+    def proven(self) -> int:
+        """Pairs in which the original was wrong and the rewritten text is right."""
+        return self.cured + self.corrected + self.moved
 
 
 def conclude(evidence: Evidence, subject: Subject) -> Judgement:
@@ -104,7 +116,7 @@ def conclude(evidence: Evidence, subject: Subject) -> Judgement:
     if line is not None:
         reason = f"the branch that the rewrite makes in line {line} went the same way in all runs"
         return judged(evidence, subject, Verdict.UNCHECKED, reason)
-    if evidence.cured or evidence.corrected:
+    if evidence.proven:
         return judged(evidence, subject, Verdict.FIXED, _fixed_reason(evidence))
     if evidence.unjudged:
         return judged(evidence, subject, Verdict.UNCHECKED, "; ".join(evidence.unjudged))
@@ -137,6 +149,8 @@ def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) 
 
 
 def _fixed_reason(evidence: Evidence) -> str:
+    if evidence.moved:
+        return f"no leaf before; after, {_likeness(evidence)}"
     if not evidence.cured:
         return f"wrong gradient without an error before; after, it agrees with central differences {_times(evidence)}"
     likeness = _likeness(evidence)

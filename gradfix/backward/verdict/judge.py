@@ -21,6 +21,7 @@ from gradfix.backward.verdict.compare import (
 )
 from gradfix.backward.verdict.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
 from gradfix.backward.verdict.costs import cost
+from gradfix.backward.verdict.differing import Differing
 from gradfix.backward.verdict.endings import (
     UncheckedError,
     ends_in_leaf_of_its_own,
@@ -47,6 +48,7 @@ PAIRS = (  # seeds and plans
     *((3, Plan(scale=scale, weights=4.0)) for scale in (3.0, -3.0)),
 )
 PROVEN = frozenset({Verdict.FIXED, Verdict.EQUIVALENT})
+_NO_LEAF = "no oracle: the original differentiates a leaf that isn't one any more"
 CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
 
 
@@ -58,9 +60,8 @@ class CaseJudge:
         self._make, self._subject, self._limits, self._apart = make, subject, limits, apart
         self._evidence = Evidence()
         self._lines = Lines.of(subject)
-        self._pairs = self._together = Together(make, 0.0)
+        self._pairs = Together(make, 0.0)
         self._in_time = True  # no pair was left out
-        self._differed = False  # central differences agreed, along every direction
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
 
     def judgement(self) -> Judgement:
@@ -169,13 +170,16 @@ class CaseJudge:
         if plain and obstacle is not None:
             raise UncheckedError(obstacle)
         if plain:
-            self._together, self._pairs = (Together(self._make, before.seconds) for _ in range(2))
+            self._pairs, self._differing = (
+                Together(self._make, before.seconds),
+                Differing(self._make, subject, before),
+            )
             repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
         after = self._pairs(second)
         self._count_lines(before, after)
         failure = failure_of(before)
         no_new_end(before, after, failure, silent=subject.silent)
-        compared, proven = evidence.compared, evidence.cured + evidence.corrected
+        compared, proven = evidence.compared, evidence.proven
         if obstacle is not None:
             return
         evidence.pairs += 1
@@ -187,7 +191,7 @@ class CaseJudge:
         if evidence.compared > compared:
             ran, ran_after = evidence.counted
             evidence.counted = (ran | before.executed, ran_after | after.executed)
-        if evidence.cured + evidence.corrected > proven:
+        if evidence.proven > proven:
             evidence.failing.setdefault(before.executed, first)
 
     def _compare(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
@@ -233,11 +237,7 @@ class CaseJudge:
         except DiffersError as difference:
             if not self._subject.silent:
                 raise
-            if ends_in_leaf_of_its_own(before, after):
-                add_once(evidence.unjudged, "no oracle: the original differentiates a leaf that isn't one any more")
-                return
-            self._same_forward(before, after)
-            self._correct(first, second, difference)
+            self._in_doubt(first, second, before, after, difference)
             return
         if not local.passes:
             evidence.blank += 1
@@ -247,6 +247,28 @@ class CaseJudge:
             evidence.same += 1
             add_once(evidence.oracles, "the original's own autograd")
         self._evidence.agreement.merge(local)
+
+    def _in_doubt(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
+        """Both ran, with gradients that differ, and the hazard is silent."""
+        evidence, local = self._evidence, self._evidence.agreement.fresh()
+        if not ends_in_leaf_of_its_own(before, after):
+            self._same_forward(before, after)
+            self._correct(first, second, difference)
+            return
+        if first.plan.scale == 1.0:  # else the original's own leaf is scaled, too
+            self._same_forward(before, after)
+        try:
+            if HazardKind.NON_LEAF_GRAD in self._subject.kinds:
+                reference = oracle.run_with_leaves(self._make, first, after)
+                self._same_as_reference(reference, Cure.LEAF.value, after, second, local)
+                evidence.agreement.merge(local)
+                evidence.moved += 1
+                add_once(evidence.oracles, Cure.LEAF.value)
+            else:
+                add_once(evidence.oracles, self._differing.with_cuts_held(first, second, _NO_LEAF))
+                evidence.corrected += 1
+        except NoOracleError as why:
+            add_once(evidence.unjudged, str(why))
 
     def _same_forward(self, before: Run, after: Run) -> None:
         """Only gradients may differ where the original's are in doubt; what follows from them isn't compared."""
@@ -272,28 +294,7 @@ class CaseJudge:
     def _differences(
         self, first: Request, second: Request, failure: Failure | None, local: Agreement | None = None
     ) -> str:
-        """What central differences say, and with `local` what both compute without gradients.
-
-        Along every direction in the first pair that comes to it, along one in the others: each takes four runs.
-        """
-        enough, together = 1 if self._differed else oracle.DIRECTIONS, self._together
-        together.ahead(*oracle.ahead(first, second, enough))
-        try:
-            name = self._agreed(first, second, failure, enough, local)
-        except (DiffersError, NoOracleError):
-            if not together.alone():
-                raise
-            name = self._agreed(first, second, failure, enough, local)
-        together.settle()
-        self._differed = True
-        return name
-
-    def _agreed(
-        self, first: Request, second: Request, failure: Failure | None, enough: int, local: Agreement | None
-    ) -> str:
-        if local is not None:
-            self._same_without_gradients(first, second, local)
-        return oracle.differences(self._together, first, second, failure, enough)
+        return self._differing(first, second, failure, local=local, prints=self._evidence.prints)
 
     def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
         evidence = self._evidence
@@ -329,21 +330,16 @@ class CaseJudge:
             add_once(evidence.oracles, self._differences(first, second, failure, local))
             local.passes += 1
             return
-        reference, name = oracle.run_cured(self._pairs, first, failure)
+        if failure.symptom.cure is Cure.LEAF:
+            reference, name = oracle.run_with_leaves(self._make, first, after), Cure.LEAF.value
+        else:
+            reference, name = oracle.run_cured(self._pairs, first, failure)
         self._same_as_reference(reference, name, after, second, local)
         if any(local.gained.values()):
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
             self._differences(first, second, failure)
         add_once(evidence.oracles, name)
-
-    def _same_without_gradients(self, first: Request, second: Request, local: Agreement) -> None:
-        """What both compute up to their first backward, where nothing is tracked and so nothing raises."""
-        before, after = (oracle.forward(self._together, request) for request in (first, second))
-        same_roots(before.events[0], after.events[0], local)
-        same_arguments(before, after, local)
-        if self._evidence.prints:
-            same_output(before, after, prefix=False)
 
     def _same_as_reference(self, reference: Run, name: str, after: Run, request: Request, local: Agreement) -> None:
         """The run `after` of `request` computes what the original does under the cures of `name`."""

@@ -5,6 +5,8 @@
 2. Float64 central differences of the original's forward along fixed directions, when nothing in it stops gradients on
    purpose: a detach, no_grad, a custom Function, an inner `autograd.grad` or hard-coded float32 make differences
    differ from the gradient that is meant.
+3. The same differences with everything that autograd cuts off held constant, but for the cuts that the rewrite undoes:
+   where the original comes to its backward with gradients on, and the places of those cuts are known.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from dataclasses import dataclass, replace
 from gradfix.backward.protocol import Event, Raised, Run
 from gradfix.backward.verdict.compare import DiffersError
 from gradfix.backward.verdict.symptoms import Cure, Symptom, symptom_of
-from gradfix.backward.worker.messages import NARROW, NUMBERS
-from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.messages import NARROW, NUMBERS, PLACELESS
+from gradfix.backward.worker.requests import Place, Request
 
 DIRECTIONS = 2
 STEP = 1e-5
@@ -27,12 +29,22 @@ CLOSE = 1e-6  # relative agreement asked of a directional derivative
 
 # Stops that a rewrite of a loss without any graph may undo: with them every run raises, so they weren't meant there.
 _DELIBERATE = frozenset({"detach", ".data", "no_grad"})
+_HELD = _DELIBERATE | {NUMBERS}
+HELD = "float64 central differences with what is cut off held constant"
 
 Make = Callable[[Request], Run]
 
 
 class NoOracleError(Exception):
     """No reference gradients can be had; the message says why."""
+
+
+class StoppedError(NoOracleError):
+    """Central differences see through something that stops gradients."""
+
+
+class PlacelessError(NoOracleError):
+    """Which cuts are undone can't be told from where they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +76,7 @@ def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]
     met: Failure | None = failure
     while met is not None and met.index <= failure.index:
         cure = met.symptom.cure
-        if cure in cures or cure in (Cure.NONE, Cure.DIFFERENCES):
+        if cure in cures or cure in (Cure.NONE, Cure.DIFFERENCES, Cure.LEAF):
             raise NoOracleError(f"no oracle for {met.symptom.short!r}")
         cures.append(cure)
         run = make(cured(request, cures))
@@ -73,6 +85,19 @@ def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]
         why = "ends" if run.ended is None or run.ended.error is None else f"raises {run.ended.error}"
         raise NoOracleError(f"no oracle: with {cures[0].value} the original {why} before its backward")
     return run, " + ".join(cure.value for cure in cures)
+
+
+def run_with_leaves(make: Make, request: Request, after: Run) -> Run:
+    """The original with the leaves of the rewritten text `after` that it computes handed out as leaves.
+
+    Raises `NoOracleError` where it computes none with their content.
+    """
+    wanted = [leaf.key for leaf in after.events[0].leaves] if after.events else []
+    run = make(replace(request, lines=(), leaves=tuple(wanted)))
+    found = [leaf.key for leaf in run.events[0].leaves] if run.events else []
+    if not wanted or any(found.count(key) < wanted.count(key) for key in wanted):
+        raise NoOracleError("no oracle: what becomes the leaf isn't computed in the original")
+    return run
 
 
 def cured(request: Request, cures: Collection[Cure]) -> Request:
@@ -97,12 +122,22 @@ def forward(make: Make, request: Request) -> Run:
     return run
 
 
-def differences(make: Make, before: Request, after: Request, failure: Failure | None, enough: int = DIRECTIONS) -> str:
+def differences(
+    make: Make,
+    before: Request,
+    after: Request,
+    failure: Failure | None,
+    enough: int = DIRECTIONS,
+    *,
+    undoing: bool = True,
+) -> str:
     """Compare the rewritten text's gradients at the first pass with central differences of the original's forward.
 
     `failure` is what the original raised in single precision: in double precision it must raise the same, or the runs
-    took another branch. Of the directions, those along which the forward is smooth count, `enough` of them. Returns the
-    oracle's name.
+    took another branch. With it, what stops gradients in the original and not in the rewritten text counts as undone,
+    where that may be (`undoing`). Of the directions, those along which the forward is smooth count, `enough` of them.
+    Returns the oracle's name.
+
     Raises `DiffersError` when gradient and differences disagree, `NoOracleError` when differences don't apply.
     """
     if failure is not None:
@@ -110,8 +145,41 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
         if again is None or again.symptom != failure.symptom:
             raise NoOracleError("no oracle: in float64 the original takes another way")
     event = _claimed(make(_claiming(after)))
-    undone = _DELIBERATE - set(event.stops) if failure is not None else frozenset()
-    loss = _objective(make, _moved(before, 0, 0.0), undone)
+    undone = _DELIBERATE - set(event.stops) if failure is not None and undoing else frozenset()
+
+    def at(number: int, step: float) -> float:
+        return _objective(make(_moved(before, number, step)), undone)
+
+    _agree(event, at, enough)
+    return Cure.DIFFERENCES.value
+
+
+def held_differences(make: Make, before: Request, after: Request, cuts: tuple[Place, ...], enough: int) -> str:
+    """The same with everything held that the original's autograd takes for a constant, but for what `cuts` cut off.
+
+    The original runs as often as differences need it in one process, which remembers the constants of its first run.
+    The last run moves nothing: it must give what the first gave, or the copies handed out are no stand-in.
+    """
+    event = _claimed(make(_claiming(after)))
+    asked = [(0, 0.0), *((number, step) for number in range(enough) for step in STEPS), (0, 0.0)]
+    requests = [_held(before, number, step, cuts) for number, step in asked]
+    first = make(replace(requests[0], further=tuple(requests[1:])))
+    runs = (replace(first, further=()), *first.further)
+    if len(runs) != len(asked):
+        raise NoOracleError("no oracle: the original doesn't run several times in one process")
+    if any(PLACELESS in event.stops for run in runs for event in run.events):
+        raise PlacelessError(f"no oracle: {PLACELESS}")
+    losses = [_objective(run, _HELD) for run in runs]
+    if losses[0] != losses[-1]:
+        raise NoOracleError("no oracle: something is written through what was detached")
+    known = dict(zip(asked, losses, strict=True))
+    _agree(replace(event, stops=tuple(set(event.stops) - {NUMBERS})), lambda number, step: known[number, step], enough)
+    return HELD
+
+
+def _agree(event: Event, at: Callable[[int, float], float], enough: int) -> None:
+    """The derivatives of `event` are the slopes of the original's forward, whose objective is `at(direction, step)`."""
+    loss = at(0, 0.0)
     size = abs(loss)
     if event.objective is not None and not math.isfinite(event.objective) and not math.isfinite(loss):
         raise NoOracleError("no oracle: the loss isn't finite here")
@@ -121,13 +189,12 @@ def differences(make: Make, before: Request, after: Request, failure: Failure | 
     for number, derivative in enumerate(event.derivatives):
         if compared == enough:
             break
-        slope = _slope(make, before, number, size, undone)
+        slope = _slope(at, number, size)
         if slope is not None:
             compared += 1
             _hold_against(event, derivative, slope, size)
     if not compared:
         raise NoOracleError("no oracle: the forward isn't smooth here")
-    return Cure.DIFFERENCES.value
 
 
 def _claimed(run: Run) -> Event:
@@ -144,16 +211,20 @@ def _hold_against(event: Event, derivative: float, slope: float, size: float) ->
     if abs(slope - derivative) <= CLOSE * max(abs(slope), abs(derivative)) + 1e-8 * max(1.0, size):
         return
     if NUMBERS in event.stops:
-        raise NoOracleError(f"no oracle: {NUMBERS}, which central differences see through")
+        raise StoppedError(f"no oracle: {NUMBERS}, which central differences see through")
     if NARROW in event.stops:
         raise NoOracleError(f"no oracle: {NARROW}, which central differences are too fine for")
     raise DiffersError(f"its directional derivative is {derivative:.9g}, central differences give {slope:.9g}")
 
 
-def ahead(before: Request, after: Request, enough: int) -> tuple[list[Request], list[Request]]:
-    """The runs of each text that `forward` and `differences` ask for where the forward is smooth."""
+def ahead(before: Request, after: Request, enough: int, *, held: bool) -> tuple[list[Request], list[Request]]:
+    """The runs of each text that `forward` and `differences` ask for where the forward is smooth.
+
+    `held_differences` makes those of the original itself.
+    """
     steps = [_moved(before, number, step) for number in range(enough) for step in STEPS]
-    return [_untracked(before), _moved(before, 0, 0.0), *steps, _double(before)], [_untracked(after), _claiming(after)]
+    plain = [] if held else [_moved(before, 0, 0.0), *steps, _double(before)]
+    return [_untracked(before), *plain], [_untracked(after), _claiming(after)]
 
 
 def _untracked(request: Request) -> Request:
@@ -174,18 +245,22 @@ def _moved(request: Request, number: int, step: float) -> Request:
     return replace(double, ones=True, plan=replace(double.plan, direction=number, step=step))
 
 
-def _slope(make: Make, before: Request, number: int, size: float, undone: frozenset[str]) -> float | None:
+def _held(before: Request, number: int, step: float, cuts: tuple[Place, ...]) -> Request:
+    moved = _moved(before, number, step)
+    return replace(moved, cuts=cuts, plan=replace(moved.plan, held=True))
+
+
+def _slope(at: Callable[[int, float], float], number: int, size: float) -> float | None:
     """Slope of the objective, which is as large as `size`, along direction `number`; None at a kink."""
-    up, down, half_up, half_down = (_objective(make, _moved(before, number, step), undone) for step in STEPS)
+    up, down, half_up, half_down = (at(number, step) for step in STEPS)
     wide, narrow = (up - down) / (2 * STEP), (half_up - half_down) / STEP
     if not abs(wide - narrow) <= SMOOTH * max(abs(wide), abs(narrow)) + 1e-8 * max(1.0, size):
         return None
     return (4 * narrow - wide) / 3
 
 
-def _objective(make: Make, request: Request, undone: frozenset[str]) -> float:
-    """The loss of the original's forward; `undone` are stops that the rewritten text does without."""
-    run = make(request)
+def _objective(run: Run, undone: frozenset[str]) -> float:
+    """The loss of the original's forward; `undone` are stops that don't count."""
     if not run.events or run.events[0].objective is None:
         why = f" ({run.ended.error})" if run.ended is not None and run.ended.error is not None else ""
         raise NoOracleError(f"no oracle: the original's forward doesn't run in float64 without gradients{why}")
@@ -194,5 +269,5 @@ def _objective(make: Make, request: Request, undone: frozenset[str]) -> float:
         raise NoOracleError("no oracle: an inner autograd.grad ran")
     stops = [stop for stop in event.stops if stop != NUMBERS and stop not in undone]
     if stops:
-        raise NoOracleError(f"no oracle: {', '.join(stops)} ran, which central differences see through")
+        raise StoppedError(f"no oracle: {', '.join(stops)} ran, which central differences see through")
     return float(event.objective)  # type: ignore[arg-type]  # None was excluded above

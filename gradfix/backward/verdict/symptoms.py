@@ -20,6 +20,7 @@ class Cure(Enum):
     ONES = "the original's autograd with a cotangent of ones"
     KEPT = "the original with its graphs kept"
     APART = "the original with expanded tensors copied"
+    LEAF = "the original with what it computes handed out as a leaf"
     DIFFERENCES = "float64 central differences"
     NONE = "none"
 
@@ -47,6 +48,7 @@ _KINDS = {
     "out= with gradients": HazardKind.OUT_WRITTEN,
     "an expanded tensor written": HazardKind.EXPANDED_WRITTEN,
     "backward a second time": HazardKind.SECOND_BACKWARD,
+    "an optimizer over a non-leaf": HazardKind.NON_LEAF_GRAD,
 }
 SYMPTOMS = tuple(
     Symptom(*row, _KINDS.get(row[1]))
@@ -71,6 +73,7 @@ SYMPTOMS = tuple(
         ("vmap: We do not support batching operators", "a write by mask under vmap", Cure.NONE),
         ("data-dependent control flow", "data-dependent control flow under vmap", Cure.NONE),
         ("would mutate a captured Tensor", "a captured tensor written", Cure.NONE),
+        ("can't optimize a non-leaf Tensor", "an optimizer over a non-leaf", Cure.LEAF),
         ("backward through the graph a second time", "backward a second time", Cure.KEPT),
     )
 )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gradfix.backward.worker.held import Constants, Holding
 from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.tensors import digest
 from gradfix.backward.worker.vary import Departure, Leaves
 from gradfix.tracer.trace import bypassed_checkpoint
 
@@ -28,7 +30,7 @@ def seed(number: int) -> None:
 
 
 @contextlib.contextmanager
-def departures(request: Request, leaves: Leaves) -> Iterator[None]:
+def departures(request: Request, leaves: Leaves, constants: Constants) -> Iterator[None]:
     """Make this run what the request says. Nothing is entered for the plain one."""
     with contextlib.ExitStack() as stack:
         if request.seed:
@@ -47,11 +49,15 @@ def departures(request: Request, leaves: Leaves) -> Iterator[None]:
             stack.enter_context(_noted_custom_functions(leaves))
             hook = torch.nn.modules.module.register_module_forward_pre_hook(_follow_parameters(leaves))
             stack.callback(hook.remove)
-        if leaves.plan.direction is not None:
+        if leaves.plan.direction is not None and not leaves.plan.held:
             stack.callback(torch._C._set_grad_enabled, True)
             torch._C._set_grad_enabled(False)
         if leaves.plan.departs:
             stack.enter_context(Departure(leaves))
+        if leaves.plan.held:
+            stack.enter_context(Holding(constants, leaves, request.path, request.cuts))
+        if request.leaves:
+            stack.enter_context(_MadeLeaves(request.leaves))
         yield
 
 
@@ -63,6 +69,27 @@ class _Apart(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not 
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         return result.clone() if function in _EXPANDING else result
+
+
+class _MadeLeaves(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed
+    """Hands out as leaves what is computed with a given content, each content as often as it is given."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__()
+        self._wanted = list(keys)
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if not self._wanted or not isinstance(result, torch.Tensor) or result.grad_fn is None:
+            return result
+        with torch._C.DisableTorchFunction():
+            key = digest(result)
+            if key not in self._wanted:
+                return result
+            self._wanted.remove(key)
+            return result.detach().requires_grad_()
 
 
 @contextlib.contextmanager

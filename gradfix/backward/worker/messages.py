@@ -14,6 +14,9 @@ BEGUN = b'{"begun": true}\n'  # what a run says first: its time counts from here
 BETWEEN = "\x1e\x1e\x1e\n"  # in what a process prints: here the next of its runs begins
 NARROW = "float32 written into the code"  # less exact than the differences it would be held against
 NUMBERS = "numbers taken from tensors"  # among what stopped gradients; often only to be printed
+BEHIND = "a write that autograd doesn't see"  # what it leaves is no constant
+PLACELESS = "a Python that doesn't know columns"
+ASTRAY = "another way through the code"
 
 
 class ErrorMessage(TypedDict):

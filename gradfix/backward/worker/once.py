@@ -14,6 +14,7 @@ from gradfix.backward.worker import call as worker_call
 from gradfix.backward.worker import installed as worker_installed
 from gradfix.backward.worker import tensors as worker_tensors
 from gradfix.backward.worker.departures import departures, seed
+from gradfix.backward.worker.held import Constants
 from gradfix.backward.worker.lines import Lines
 from gradfix.backward.worker.messages import EndedMessage, Said
 from gradfix.backward.worker.modules import run_program
@@ -32,12 +33,12 @@ class _Enough(BaseException):
 class Once:
     """One run. `last` is the one that the process ends with, whatever the user's code still has in mind.
 
-    `known` is how many modules had been imported before it.
+    `known` is how many modules had been imported before it, `constants` what all runs of the process have in common.
     """
 
-    def __init__(self, request: Request, report: Report, *, known: int, last: bool) -> None:
+    def __init__(self, request: Request, report: Report, constants: Constants, *, known: int, last: bool) -> None:
         self._request, self._report, self._known, self._last = request, report, known, last
-        self._leaves = Leaves(request.plan)
+        self._leaves, self._constants = Leaves(request.plan), constants
         subject = request.entry or request.path
         self._observer = observer = Observer(report, self._leaves, subject=subject, most=request.backwards)
         observer.directions = request.directions
@@ -59,7 +60,7 @@ class Once:
         error: BaseException | None = None
         stopped = False
         try:
-            with departures(self._request, self._leaves), self._tracer or contextlib.nullcontext():
+            with departures(self._request, self._leaves, self._constants), self._tracer or contextlib.nullcontext():
                 self._lines.start()
                 self._observer.clock.start()
                 self._execute(code)

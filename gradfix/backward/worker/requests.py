@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, TypeAlias
 
-PROTOCOL = 6  # the two sides refuse to talk otherwise
+PROTOCOL = 7  # the two sides refuse to talk otherwise
+
+
+Place: TypeAlias = "tuple[int, int, int, int]"  # first line and column, last ones; columns in bytes of UTF-8
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Plan:
     double: bool = False  # float64 by default; random numbers are drawn as in float32
     direction: int | None = None  # forward only, with every leaf moved along this direction …
     step: float = 0.0  # … by this much
+    held: bool = False  # … and with gradients on, while what autograd cuts off stays as in the process's first run
 
     @property
     def departs(self) -> bool:
@@ -60,6 +64,8 @@ class Request:
     kept: bool = False  # every backward keeps its graph
     apart: bool = False  # what `expand` returns has memory of its own
     directions: int = 0  # directional derivatives to report
+    cuts: tuple[Place, ...] = ()  # expressions whose results aren't held, although they cut a graph
+    leaves: tuple[str, ...] = ()  # what is computed with such content (as `Leaf.key`) is handed out as a leaf
     unchecked: bool = False  # torch's version check is off: what it would raise is computed, wrongly
     measure: bool = False  # time and memory instead of what is computed
     trace: bool = False  # every conflict of the run; nothing that autograd forbids stops it

@@ -17,6 +17,7 @@ from gradfix.backward.worker import command as worker_command
 from gradfix.backward.worker import installed as worker_installed
 from gradfix.backward.worker import tensors as worker_tensors
 from gradfix.backward.worker.departures import seed
+from gradfix.backward.worker.held import Constants
 from gradfix.backward.worker.messages import BETWEEN, SILENT, Said
 from gradfix.backward.worker.modules import forget, package_of, shadow
 from gradfix.backward.worker.once import Once
@@ -88,7 +89,8 @@ def run(request: Request, place: str, report: Report) -> None:
     path, entry = request.path, request.entry or request.path
     known = _begin(request)
     requests = [request, *request.further]
-    runs = [Once(one, report, known=known, last=one is requests[-1]) for one in requests]
+    constants = Constants()
+    runs = [Once(one, report, constants, known=known, last=one is requests[-1]) for one in requests]
     furnish(place, request.cwd, os.path.dirname(entry), os.path.dirname(path))
     code = _compiled(request, runs[0])
     shadow(path, code, replace_copy(path, request.text))

@@ -245,6 +245,11 @@ def _known(function: Function) -> Function | None:
     return function
 
 
+def is_refill(function: Function) -> bool:
+    """Whether it fills a tensor in place, whatever that held."""
+    return _known(function) in _REFILLS
+
+
 def _setter_name(function: Function) -> str | None:
     if getattr(function, "__name__", "") != "__set__":
         return None

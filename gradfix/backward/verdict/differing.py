@@ -1,0 +1,81 @@
+"""Central differences for one case: which of their two kinds decides, and how many of their runs are made."""
+
+from __future__ import annotations
+
+from gradfix.backward.protocol import Run
+from gradfix.backward.verdict import oracle
+from gradfix.backward.verdict.compare import Agreement, DiffersError, same_roots
+from gradfix.backward.verdict.endings import same_arguments, same_output
+from gradfix.backward.verdict.evidence import Subject
+from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError
+from gradfix.backward.verdict.together import Together
+from gradfix.backward.worker.requests import Request
+
+
+class Differing:
+    """Holds the rewritten text's first gradients against differences of the original's forward."""
+
+    def __init__(self, make: Make, subject: Subject, before: Run) -> None:
+        """`make` carries out a request in a process of its own; a plain run of the original was `before`."""
+        self._make, self._subject = make, subject
+        self._together = Together(make, before.seconds)
+        self._agreed = False  # along every direction
+
+    def __call__(
+        self, first: Request, second: Request, failure: Failure | None, *, local: Agreement | None, prints: bool
+    ) -> str:
+        """The name of the oracle they agree with; with `local`, what both compute without gradients agrees, too.
+
+        Along every direction in the first pair that comes to it, along one in the others: each takes four runs.
+        Raises `DiffersError`, or `NoOracleError` where differences can't tell.
+        """
+        enough, together = 1 if self._agreed else oracle.DIRECTIONS, self._together
+        together.ahead(*oracle.ahead(first, second, enough, held=bool(self._subject.cuts)))
+        try:
+            name = self._told(first, second, failure, enough, local, prints)
+        except (DiffersError, NoOracleError):
+            if not together.alone():
+                raise
+            name = self._told(first, second, failure, enough, local, prints)
+        together.settle()
+        self._agreed = True
+        return name
+
+    def with_cuts_held(self, first: Request, second: Request, why: str) -> str:
+        """The same where only differences that hold constants can tell; else the reason is `why`."""
+        if not self._subject.cuts:
+            raise NoOracleError(why)
+        return oracle.held_differences(self._make, first, second, self._subject.cuts, oracle.DIRECTIONS)
+
+    def _told(
+        self,
+        first: Request,
+        second: Request,
+        failure: Failure | None,
+        enough: int,
+        local: Agreement | None,
+        prints: bool,
+    ) -> str:
+        if local is not None:
+            self._same_without_gradients(first, second, local, prints)
+        cuts = self._subject.cuts
+        if cuts:
+            try:
+                return oracle.held_differences(self._together, first, second, cuts, enough)
+            except NoOracleError as why:
+                undoing = isinstance(why, oracle.PlacelessError)
+                return oracle.differences(self._together, first, second, failure, enough, undoing=undoing)
+        try:
+            return oracle.differences(self._together, first, second, failure, enough)
+        except oracle.StoppedError:
+            if not self._subject.holds:
+                raise
+            return oracle.held_differences(self._together, first, second, cuts, enough)
+
+    def _same_without_gradients(self, first: Request, second: Request, local: Agreement, prints: bool) -> None:
+        """What both compute up to their first backward, where nothing is tracked and so nothing raises."""
+        before, after = (oracle.forward(self._together, request) for request in (first, second))
+        same_roots(before.events[0], after.events[0], local)
+        same_arguments(before, after, local)
+        if prints:
+            same_output(before, after, prefix=False)
