@@ -236,3 +236,16 @@ def test_a_matrix_of_entries_is_computed_with(entries: str, severity: str) -> No
 
 def test_a_matrix_of_what_has_no_graph_cuts_nothing() -> None:
     assert told("c = data.mean()\nturn = torch.tensor([[c, 1.0], [0.0, c]])\n(y * turn.sum()).backward()\n") == []
+
+
+def test_what_no_callback_fills_has_no_graph() -> None:
+    body = """
+    def explain(model, image):
+        scores = [torch.zeros(3)]
+        def after(module, inputs, output):
+            scores = [output]
+        model.register_forward_hook(after)
+        model(image)
+        torch.cat(scores).sum().backward()
+    """
+    assert told(body) == [("error", "no-leaf", "no-graph")]

@@ -40,7 +40,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, losses
 from gradfix.analysis.hazards.reads import read
-from gradfix.analysis.interpreter import classes, container_methods, foreign, library_calls, module_methods
+from gradfix.analysis.interpreter import callbacks, classes, container_methods, foreign, library_calls, module_methods
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import arrays, custom_functions, hooks, nn_layers, optimizers, spellings, torch_calls
 from gradfix.analysis.summaries import Described
@@ -76,6 +76,7 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
             if isinstance(value, (Container, Instance)):
                 read(m, state, value, part, m.spelling(part))
     result = call_value(m, state, callee, args, keywords, node)
+    callbacks.handed_over(m, state, callee, (*args, *keywords.values()))
     if isinstance(node.func, ast.Attribute) and node.func.attr == "enter_context" and args:
         mode = grad_modes.grad_mode(args[0])  # in force until the `with` of the stack ends
         state.grad, state.off_at = (state.grad, state.off_at) if mode is None else (mode, node)
