@@ -249,3 +249,16 @@ def test_what_no_callback_fills_has_no_graph() -> None:
         torch.cat(scores).sum().backward()
     """
     assert told(body) == [("error", "no-leaf", "no-graph")]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_loss"),
+    [("objective", True), ("training_objective", True), ("objective_fn", True), ("short_time_objective_score", False)],
+)
+def test_an_objective_is_a_loss_where_that_is_the_noun(name: str, is_loss: bool) -> None:
+    body = f"""
+    def {name}(x: torch.Tensor):
+        h = net(x)
+        return torch.tensor(np.sqrt(h.detach().numpy()).mean())
+    """
+    assert bool([cut for cut in told(body) if cut[0] != "info"]) is is_loss

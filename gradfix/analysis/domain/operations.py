@@ -34,6 +34,15 @@ def outside(state: State, name: str, origin: Origin = Origin.OUTSIDE, *, known: 
     return Tensor((storage,), known=known)
 
 
+def part_of(state: State, base: Tensor, name: str) -> Tensor:
+    """Something that an object nobody knows holds; without a graph, where a call with gradients off gave the object."""
+    held = outside(state, name)
+    if base.module_call and tracked(state, base) is Tracked.NO:
+        held.module_call = True
+        clear_graph(state, held)
+    return held
+
+
 def ask_grad(state: State, tensor: Tensor, wanted: Value, at: ast.AST) -> None:
     """`tensor.requires_grad = wanted`, at that place."""
     state.reset(tensor)

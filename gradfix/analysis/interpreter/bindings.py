@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import ask_grad, outside
+from gradfix.analysis.domain.operations import ask_grad, part_of
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import UNKNOWN, Class, Instance, Tensor, Value, options
 from gradfix.analysis.interpreter import classes
@@ -80,7 +80,7 @@ def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value
             own = (id(element.made_by), position) if element.view is ViewKind.MULTI and not starred else None
             element = replace(element, part=own)
         elif isinstance(value, Tensor) and not value.known:
-            element = outside(state, m.spelling(part))
+            element = part_of(state, value, m.spelling(part))
         bind(m, state, part, UNKNOWN if element is None else element)
 
 

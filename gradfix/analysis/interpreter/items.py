@@ -17,7 +17,7 @@ from gradfix.analysis.domain.indexing import (
     is_key,
 )
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import graph_node, outside, result_tensor, save, view_of
+from gradfix.analysis.domain.operations import graph_node, part_of, result_tensor, save, view_of
 from gradfix.analysis.domain.records import join_index
 from gradfix.analysis.domain.state import Items, State, at_most_twice, merge
 from gradfix.analysis.domain.values import (
@@ -155,7 +155,7 @@ def _memo_item(state: State, base: Tensor, node: ast.Subscript) -> Value:
     key = f"[{ast.unparse(node.slice)}]"
     slots = state.attributes_of(base)
     if key not in slots:
-        own = outside(state, ast.unparse(node))
+        own = part_of(state, base, ast.unparse(node))
         slots[key] = Tensor((own.storage, *base.storages), known=False, view=ViewKind.MAYBE, choice=object())
     return slots[key]
 
@@ -221,7 +221,7 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
         least = (value.shape[0] or 0) if value.shape else 0
         return Items((view_of(state, value, ViewKind.MULTI, "unbind", node, shape=shape),), False, least=least)
     if isinstance(value, Tensor):
-        return Items((outside(state, "item"),), False)
+        return Items((part_of(state, value, "item"),), False)
     if isinstance(value, Method):
         return Items((UNKNOWN,), False)
     if isinstance(value, (Array, Number)) and value.flows:

@@ -85,6 +85,10 @@ def _as_given(call: NamedCall) -> Value | None:
     return call.args[0] if call.args else None
 
 
+def _cast(call: NamedCall) -> Value | None:
+    return call.args[1] if len(call.args) == 2 else call.keywords.get("val")
+
+
 def _gather(call: NamedCall) -> Value:
     return call.state.container("list", Items(tuple(call.args), True))
 
@@ -125,6 +129,7 @@ _FUNCTIONS: Mapping[str, Callable[[NamedCall], Value | None]] = {
     "functools.partial": _partial,
     **{f"asyncio.{name}": _as_given for name in ("run", "wait_for", "create_task", "ensure_future", "shield")},
     "asyncio.gather": _gather,
+    **dict.fromkeys(("typing.cast", "typing_extensions.cast"), _cast),
     **dict.fromkeys(("contextlib.nullcontext", "tqdm.tqdm", "tqdm.auto.tqdm"), _as_given),
     **dict.fromkeys(("copy.copy", "copy.deepcopy"), _copy),
 }

@@ -8,7 +8,7 @@ import re
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.graph import leaf
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import outside, result_tensor, tracked, view_of
+from gradfix.analysis.domain.operations import outside, part_of, result_tensor, tracked, view_of
 from gradfix.analysis.domain.shapes import attribute_shape
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
@@ -138,7 +138,7 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
         return Method(base, name)
     if base.storage.name is not None and _SETTINGS.search(base.storage.name):
         return UNKNOWN
-    value = state.attributes_of(base)[name] = outside(state, name)
+    value = state.attributes_of(base)[name] = part_of(state, base, name)
     return value
 
 

@@ -23,7 +23,7 @@ _HOOKING = frozenset({"register_forward_hook", "register_forward_pre_hook"})
 # What makes a tensor of the values of others.
 _COPIES = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor new_tensor from_numpy Variable".split())
 _LOSS = re.compile(
-    r"(^|_)(loss|losses|criterion|objective|penalty|energy)(_|\d|$|fn)"
+    r"(^|_)(loss|losses|criterion|penalty|energy)(_|\d|$|fn)|(^|_)objective(\d*|_?fn|_func|_function|_value)$"
     r"|(Loss|Criterion|Objective|Penalty|Energy)$|^training_step$"
 )
 # Fields of nodes without an expression that is evaluated.
