@@ -74,6 +74,24 @@ def test_what_isnt_one_simple_statement_is_left_alone(line: str) -> None:
     assert line in put_in(line)
 
 
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("y = torch.where(", ")"),
+        ("if any(", "):\n    y = 1"),
+        ("@decorated(", ")\ndef g(): ..."),
+        ("y[", "] = 1"),
+        ("def g(b=(", ")):\n    y = 1"),
+    ],
+)
+def test_a_line_inside_brackets_is_no_statement(opening: str, closing: str) -> None:
+    """It reads as a tuple there, which brackets of its own would make one argument of."""
+    around = f"{opening}\n    pass\n{closing}\n"
+    line = "(first_of_the_names / second_of_the_names) > 0, other_of_the_names.relu(), (third_of_the_names / 2)"
+    assert put_in(line, around) == around.replace("pass", line)
+    assert put_in(line) != "def f():\n    pass\n    return 1\n".replace("pass", line)
+
+
 def test_code_stays_the_same() -> None:
     for line in (
         "y = first_of_the_two * second_of_the_two * (function_of_it(w_of_it_all)) * another_one_of_them",

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gradfix import edits as edit_sets
+from gradfix import syntax
+from gradfix.analysis.text.nodes import every_node
 from gradfix.edits import Edit
 from gradfix.source import Source
 
@@ -34,9 +36,11 @@ def broken(source: Source, edits: Sequence[Edit]) -> tuple[Edit, ...]:
         return tuple(edits)
     made = Source(source.path, edit_sets.apply(source.text, edits), source.encoding, source.bom)
     breaks: dict[int, Edit] = {}
-    for line in _touched(made, edits):
-        span = made.line_span(line)
-        if len(span) > limit:
+    long = [line for line in _touched(made, edits) if len(made.line_span(line)) > limit]
+    whole = _whole_lines(made.text) if long else frozenset()
+    for line in long:
+        if line in whole:
+            span = made.line_span(line)
             lines = _broken_line(span.text(made.text), limit)
             newline = made.newline_at(line) or made.newline
             breaks[line] = Edit(span, newline.join(lines))
@@ -62,6 +66,17 @@ def _touched(made: Source, edits: Sequence[Edit]) -> Iterator[int]:
         start = edit.span.start + grown
         grown += len(edit.text) - len(edit.span)
         yield from range(made.position(start).line, made.position(start + len(edit.text)).line + 1)
+
+
+def _whole_lines(text: str) -> frozenset[int]:
+    """The lines in which a whole statement stands: a line inside its brackets may look like one."""
+    try:
+        tree = syntax.tree_of(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    return frozenset(
+        node.lineno for node in every_node(tree) if isinstance(node, _STATEMENTS) and node.lineno == node.end_lineno
+    )
 
 
 def _broken_line(line: str, limit: int) -> list[str]:
