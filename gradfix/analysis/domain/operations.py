@@ -107,8 +107,9 @@ def save(
     *,
     result: bool,
     guarded: bool = True,
+    must: bool = True,
 ) -> None:
-    """Note that `node` keeps `tensor` for backward."""
+    """Note that `node` keeps `tensor` for backward; `must`: whichever way the program took to here."""
     if level is Tracked.NO or tensor.silent:
         return
     certain = level is Tracked.YES and tensor.known
@@ -116,7 +117,7 @@ def save(
     choice = object() if tensor.choice is None and len(tensor.storages) > 1 else tensor.choice
     branch = tensor.made_by if len(tensor.storages) > 1 and isinstance(tensor.made_by, ast.If) else None
     for storage in tensor.storages:
-        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice, branch, guarded)] = True
+        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice, branch, guarded)] = must
 
 
 def graph_node(state: State, op: str, operands: Sequence[Tensor], at: ast.AST) -> Node | None:

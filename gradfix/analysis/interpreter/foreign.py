@@ -243,7 +243,8 @@ class _Call:
             level = Tracked.MAYBE
         if bare and level is not Tracked.YES:
             return
-        save(self.state, node, tensor, self.callee.name, self.at, level, result=kept.memory < 0)
+        must = kept.memory >= 0 or kept.certain  # else some other memory may be the result where this one was kept
+        save(self.state, node, tensor, self.callee.name, self.at, level, result=kept.memory < 0, must=must)
 
     def _memory(self, number: int) -> Storage:
         if number not in self._memories:
