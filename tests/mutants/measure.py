@@ -52,7 +52,15 @@ def judged(checker: Checker, subject: Subject, text: str) -> Judgement:
     before, after = subject.lines(text)
     path = Path(tempfile.gettempdir()) / "gradfix-mutants" / f"{Path(subject.name.split(':')[0]).name}.py"
     return checker.judge(
-        path, subject.before, text, subject.case, before, after, kinds=subject.kinds, writes=subject.writes
+        path,
+        subject.before,
+        text,
+        subject.case,
+        before,
+        after,
+        kinds=subject.kinds,
+        writes=subject.writes,
+        cuts=subject.cuts,
     )
 
 

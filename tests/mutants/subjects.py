@@ -13,7 +13,7 @@ from gradfix import edits, engine, registry
 from gradfix.backward.cases import Case, DeclaredCall, Program
 from gradfix.findings import Applicability, HazardKind, Severity
 from gradfix.source import Source
-from gradfix.touched import lines_of
+from gradfix.touched import lines_of, places_of
 
 from .catalogue import Around, Mutant
 
@@ -72,6 +72,7 @@ class Subject:
     case: Case
     kinds: frozenset[HazardKind]
     writes: frozenset[int]  # lines
+    cuts: tuple[tuple[int, int, int, int], ...] = ()
 
     def lines(self, after: str) -> tuple[frozenset[int], frozenset[int]]:
         """The lines that differ, of the original and of `after`."""
@@ -92,7 +93,9 @@ def fixed(name: str, before: str, case: Case, form: str = "functional") -> Subje
     hazards = [r.finding.hazard for r in result.applied if r.finding.hazard is not None and r.source is source]
     kinds = frozenset(hazard.kind for hazard in hazards)
     lines = lines_of(source, (), [hazard.write.span for hazard in hazards])
-    return Subject(f"{name}:{form}", before, edits.apply(before, result.edits), case, kinds, lines)
+    spans = [hazard.write.span for hazard in hazards if hazard.kind is HazardKind.DISCONNECTED]
+    places = places_of(source, (), spans)
+    return Subject(f"{name}:{form}", before, edits.apply(before, result.edits), case, kinds, lines, places)
 
 
 def fixtures() -> Iterator[Subject]:

@@ -23,10 +23,10 @@ from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
 from gradfix.engine import Policy
-from gradfix.findings import Applicability, Severity
+from gradfix.findings import Applicability, HazardKind, Severity
 from gradfix.proof import Loaded, Plan, Proof, Rules
 from gradfix.source import Source
-from gradfix.touched import lines_of
+from gradfix.touched import lines_of, places_of
 from tests.synthesis.measure import texts
 
 RULES = Rules(registry.builtin(), Policy(Severity.WARNING, Applicability.UNSAFE))
@@ -60,6 +60,7 @@ def subjects(name: str, text: str, checker: Checker) -> Iterator[Subject]:
             DeclaredCall(call, synthesised=True),
             frozenset(hazard.kind for hazard in hazards),
             lines_of(source, (), [hazard.write.span for hazard in hazards]),
+            places_of(source, (), [h.write.span for h in hazards if h.kind is HazardKind.DISCONNECTED]),
         )
 
 
