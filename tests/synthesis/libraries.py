@@ -58,11 +58,12 @@ def main() -> int:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--python")
     parser.add_argument("--most", type=int, default=60)
+    parser.add_argument("--start", type=int, default=0, help="which function is the first of the even choice")
     parser.add_argument("-v", action="store_true")
     options = parser.parse_args()
     for folder in options.folders:
         every = list(functions(folder))
-        chosen = every[:: max(1, -(-len(every) // options.most))]
+        chosen = every[options.start :: max(1, -(-len(every) // options.most))]
         reached, seconds, reasons = 0, [], Counter[str]()
         with Checker(python=options.python, cwd=folder.parent, limits=Limits(total=1e9, search=60.0)) as checker:
             for path, source, name, findings in chosen:

@@ -82,6 +82,7 @@ class Evidence:
     cures: list[str] = field(default_factory=list)  # symptoms that were cured
     uncured: list[str] = field(default_factory=list)  # symptoms that both showed, with varied inputs only
     same: int = 0  # pairs in which both ran alike
+    constant: bool = False  # nothing that a call gave had a graph: what it gave was compared
     blank: int = 0  # pairs in which the loss wasn't finite
     corrected: int = 0  # pairs in which the original's own gradient was wrong
     moved: int = 0  # pairs in which what the original computed became a leaf, with the right gradient
@@ -128,7 +129,8 @@ def conclude(evidence: Evidence, subject: Subject) -> Judgement:
         return judged(
             evidence, subject, Verdict.NOT_REPRODUCED, f"the original ran without an error {_times(evidence)}"
         )
-    return judged(evidence, subject, Verdict.EQUIVALENT, f"worked before, same after: {_likeness(evidence)}")
+    likeness = f"same results, without gradients {_times(evidence)}" if evidence.constant else _likeness(evidence)
+    return judged(evidence, subject, Verdict.EQUIVALENT, f"worked before, same after: {likeness}")
 
 
 def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) -> Judgement:

@@ -20,6 +20,7 @@ from gradfix.backward.verdict.compare import (
     same_roots,
 )
 from gradfix.backward.verdict.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
+from gradfix.backward.verdict.constants import as_returned, without_graphs
 from gradfix.backward.verdict.costs import cost
 from gradfix.backward.verdict.differing import Differing
 from gradfix.backward.verdict.endings import (
@@ -170,13 +171,13 @@ class CaseJudge:
         if plain and obstacle is not None:
             raise UncheckedError(obstacle)
         if plain:
-            self._pairs, self._differing = (
-                Together(self._make, before.seconds),
-                Differing(self._make, subject, before),
-            )
+            self._pairs = Together(self._make, before.seconds)
+            self._differing = Differing(self._make, subject, before)
             repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
         after = self._pairs(second)
         self._count_lines(before, after)
+        if HazardKind.DISCONNECTED not in subject.kinds:
+            before, after = as_returned(before, after)
         failure = failure_of(before)
         no_new_end(before, after, failure, silent=subject.silent)
         compared, proven = evidence.compared, evidence.proven
@@ -239,10 +240,14 @@ class CaseJudge:
                 raise
             self._in_doubt(first, second, before, after, difference)
             return
-        if not local.passes:
+        if not local.passes and before.events:
             evidence.blank += 1
         elif any(local.gained.values()):
             self._correct(first, second)
+        elif not before.events:
+            if not evidence.constant:
+                without_graphs(self._make, first, second)
+            evidence.same, evidence.constant = evidence.same + 1, True
         else:
             evidence.same += 1
             add_once(evidence.oracles, "the original's own autograd")

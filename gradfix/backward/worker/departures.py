@@ -6,15 +6,17 @@ import contextlib
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from gradfix.backward.worker.held import Constants, Holding
+from gradfix.backward.worker.messages import GRAPH
 from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.tensors import digest
-from gradfix.backward.worker.vary import Departure, Leaves
+from gradfix.backward.worker.vary import Departure, Leaves, has_graph
 from gradfix.tracer.trace import bypassed_checkpoint
 
 _EXPANDING = (torch.Tensor.expand, torch.Tensor.expand_as, torch.Tensor.broadcast_to, torch.broadcast_to)
@@ -56,6 +58,8 @@ def departures(request: Request, leaves: Leaves, constants: Constants) -> Iterat
             stack.enter_context(Departure(leaves))
         if leaves.plan.held:
             stack.enter_context(Holding(constants, leaves, request.path, request.cuts))
+        if request.graphs:
+            stack.enter_context(_Graphs(request.path, frozenset(request.lines), leaves))
         if request.leaves:
             stack.enter_context(_MadeLeaves(request.leaves))
         yield
@@ -69,6 +73,26 @@ class _Apart(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not 
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         return result.clone() if function in _EXPANDING else result
+
+
+class _Graphs(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed
+    """Notes that in one of some lines a function of torch was given something with a graph, or gave it."""
+
+    def __init__(self, path: str, lines: frozenset[int], leaves: Leaves) -> None:
+        super().__init__()
+        self._path, self._lines, self._leaves = path, lines, leaves
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if has_graph([*args, *(kwargs or {}).values(), result]):
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_code.co_filename != self._path:
+                frame = frame.f_back
+            if frame is not None and frame.f_lineno in self._lines:
+                self._leaves.stops.add(GRAPH)
+        return result
 
 
 class _MadeLeaves(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed

@@ -16,6 +16,7 @@ NARROW = "float32 written into the code"  # less exact than the differences it w
 NUMBERS = "numbers taken from tensors"  # among what stopped gradients; often only to be printed
 BEHIND = "a write that autograd doesn't see"  # what it leaves is no constant
 PLACELESS = "a Python that doesn't know columns"
+GRAPH = "a graph in the watched lines"
 ASTRAY = "another way through the code"
 
 

@@ -64,6 +64,7 @@ class Request:
     kept: bool = False  # every backward keeps its graph
     apart: bool = False  # what `expand` returns has memory of its own
     directions: int = 0  # directional derivatives to report
+    graphs: bool = False  # tell whether anything with a graph goes in or comes out in the watched lines
     cuts: tuple[Place, ...] = ()  # expressions whose results aren't held, although they cut a graph
     leaves: tuple[str, ...] = ()  # what is computed with such content (as `Leaf.key`) is handed out as a leaf
     unchecked: bool = False  # torch's version check is off: what it would raise is computed, wrongly

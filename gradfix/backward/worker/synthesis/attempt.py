@@ -22,7 +22,8 @@ from gradfix.backward.worker.requests import Plan
 from gradfix.backward.worker.vary import Leaves, has_graph
 
 SECONDS = 1.0  # of the processor, for one try
-RAISED, RAN, DIFFERENTIABLE, AKIN, FAILED = range(5)  # how far a call came; the last shows the symptom of the hazard
+# How far a call came: its results are constants, or have a graph; the last shows the symptom of the hazard.
+RAISED, RAN, CONSTANT, DIFFERENTIABLE, AKIN, FAILED = range(6)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ class Trials:
         outputs = tensors_of(result) or ([] if passes else left_behind(function, given))
         state[2] = all(bool(torch.isfinite(t).all()) for t in outputs if t.is_floating_point())
         floating = [t for t in outputs if t.requires_grad or t.is_floating_point()]
+        if floating and not any(t.requires_grad for t in floating):
+            state[0] = CONSTANT
         if floating and (not passes or any(t.requires_grad for t in floating)):
             drive(floating, leaves)
         if floating or passes:

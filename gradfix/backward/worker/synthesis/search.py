@@ -19,7 +19,17 @@ from gradfix.backward.worker.modules import imported
 from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.requests import Search as Wanted
 from gradfix.backward.worker.synthesis import routes as worker_routes
-from gradfix.backward.worker.synthesis.attempt import AKIN, DIFFERENTIABLE, FAILED, RAISED, RAN, Outcome, Trials, where
+from gradfix.backward.worker.synthesis.attempt import (
+    AKIN,
+    CONSTANT,
+    DIFFERENTIABLE,
+    FAILED,
+    RAISED,
+    RAN,
+    Outcome,
+    Trials,
+    where,
+)
 from gradfix.backward.worker.synthesis.guesses import SIZE
 from gradfix.backward.worker.synthesis.messages import repairs
 from gradfix.backward.worker.synthesis.repairs import Failure, negated, resized, tamed
@@ -167,7 +177,7 @@ class Search:
             return True
         if len(self._found) < len(self._targets) or not all(one.finite for one in self._found.values()):
             return False
-        enough = FAILED if self._fails else RAN
+        enough = FAILED if self._fails else DIFFERENTIABLE
         return self._extra <= 0 or all(one.wrote and one.level >= enough for one in self._found.values())
 
     def _way(self, way: Route, stop: int) -> None:
@@ -228,7 +238,7 @@ class Search:
         """Keep it where it is the best for a target."""
         if outcome.error is not None and outcome.level < AKIN and outcome.progress >= self._last[0]:
             self._last = (outcome.progress, f"{type(outcome.error).__name__}: {outcome.error}".partition("\n")[0])
-        if outcome.level < DIFFERENTIABLE:
+        if outcome.level < CONSTANT:
             return
         found = Found(call.text, outcome.level, outcome.finite)
         better = self._ran is None or found.worth > self._ran.worth
