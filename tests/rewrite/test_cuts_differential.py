@@ -177,6 +177,8 @@ def test_undone_cuts_compute_the_same_and_have_their_gradient() -> None:
         ("arr = y.detach().numpy()", "def drop():\n    global arr\n    arr = None", "out = torch.tensor(np.sqrt(arr))"),
         ("class Kept:\n    arr = y.detach().numpy()\n    out = torch.tensor(np.sqrt(arr))", "out = Kept.out"),
         ("arr = y.detach().numpy()", "scale = 2.0", "out = torch.tensor(arr / np.sqrt(scale))"),  # `torch.sqrt(2.0)`
+        ("k = torch.arange(3)", "out = torch.tensor(y.detach().numpy() * np.mean(k.numpy()))"),  # torch has none of int
+        ("k = torch.arange(3)", "arr = y.data.numpy() / k.numpy().mean()", "out = torch.tensor(arr)"),
     ],
 )
 def test_arrays_that_go_elsewhere_or_cant_be_followed_stay(lines: tuple[str, ...]) -> None:
@@ -212,6 +214,17 @@ def test_a_loss_made_a_leaf_of_its_own_is_computed_in_torch() -> None:
     names["loss"].backward()  # type: ignore[attr-defined]
     expected = 2 * names["x"].detach().exp() ** 2  # type: ignore[attr-defined]
     assert torch.allclose(names["x"].grad, expected)  # type: ignore[attr-defined]
+
+
+def test_parentheses_that_a_name_needs_no_more_go_with_the_array() -> None:
+    text = HEAD.format(dtype="float64") + (
+        "arr = (y * 2).detach().numpy()\nroot = np.sqrt((y + 1).detach().numpy()) * (y - 1).detach().numpy()\n"
+        "out = torch.from_numpy(arr + root)\nloss = out.sum()\nloss.backward()\n"
+    )
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    after = edits.apply(text, engine.fix(Source.from_text("program.py", text), CODEMODS, policy).edits)
+    assert "arr = y * 2\nroot = torch.sqrt(y + 1) * (y - 1)\nout = arr + root\n" in after
+    run(after)["loss"].backward()  # type: ignore[attr-defined]
 
 
 def test_what_was_cut_by_a_block_goes_through_arrays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutKind
@@ -41,7 +42,7 @@ def write(
         m.notes.add_hazard(record, note, m.passage(), loud and tensor.known)
     if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:
         stale.used(m, state, [tensor, *operands])
-        _immediate_hazards(m, state, record, tensor)
+        _immediate_hazards(m, state, record, tensor, operands)
     node = None if whole else _written_node(state, tensor, operands, site, graph)
     if value is not None:
         _carry_cuts(m, state, site, tensor, value)
@@ -76,13 +77,19 @@ def written_by(state: State, fresh: Tensor) -> Node | None:
 _IDEMPOTENT = frozenset("clamp_ clamp_min_ clamp_max_ clip_ zero_ fill_ relu_ abs_ round_ tril_ triu_".split())
 
 
-def _immediate_hazards(m: Machine, state: State, record: WriteRecord, tensor: Tensor) -> None:
+def _immediate_hazards(
+    m: Machine, state: State, record: WriteRecord, tensor: Tensor, operands: Sequence[Tensor]
+) -> None:
     if tensor.silent or not tensor.known:
         return
     certain_storage = len(tensor.storages) == 1 and state.grad is Tracked.YES
+    given = strongest([tracked(state, t) for t in operands])
     for storage in tensor.storages if tensor.no_grad_view else tensor.graph_keys:
         node = state.nodes.get(storage)
         if node is None:
+            if tensor.no_grad_view and given is Tracked.YES and tensor.view in (ViewKind.VIEW, ViewKind.MULTI):
+                note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
+                m.notes.add_hazard(record, note, m.passage(), certain_storage)
             continue
         certain = certain_storage and node.tracked is Tracked.YES
         if node.kind is NodeKind.PHI and (leaf := next((i for i in node.inputs if _is_leaf(i)), None)) is not None:
@@ -165,7 +172,8 @@ def _update_nodes(state: State, tensor: Tensor, node: Node | None) -> None:
     if node is None:
         return
     certain = len(tensor.storages) == 1 and tensor.choice is None
-    for storage in tensor.graph_keys:
+    forbidden = tensor.storages if tensor.no_grad_view else ()  # no run goes on, but the write was meant for the base
+    for storage in dict.fromkeys((*tensor.graph_keys, *forbidden)):
         state.nodes[storage] = node if certain else phi((state.nodes.get(storage), node), None)
 
 

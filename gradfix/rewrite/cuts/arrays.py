@@ -52,7 +52,7 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
         return Refusal(
             RefusalKind.SPELLING, "a comment inside the expression would be lost", "move it before the statement"
         )
-    twins = Twins(source, spelling, detour.arrays, detour.numbers)
+    twins = Twins(source, spelling, detour.arrays, detour.numbers, detour.floats)
     edits = _edits(source, detour, twins)
     if isinstance(edits, Refusal):
         return edits
@@ -64,7 +64,7 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
 def _edits(source: Source, detour: Detour, twins: Twins) -> list[Edit] | Refusal:
     edits: list[Edit] = []
     for _, value in detour.bound:
-        made = twins.text(value)
+        made = twins.whole(value)
         if made is None:
             return _NO_TWIN
         if made != text_of(source, value):

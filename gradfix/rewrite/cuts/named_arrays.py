@@ -10,7 +10,7 @@ from functools import lru_cache
 from gradfix.analysis.facts import Cut
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.scopes import parents
-from gradfix.rewrite.cuts.numpy_twins import tensor_behind
+from gradfix.rewrite.cuts.numpy_twins import comes_from_gradients, tensor_behind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import enclosing, is_literal_number
 from gradfix.source import Source
@@ -41,6 +41,18 @@ class Detour:
     def arrays(self) -> frozenset[str]:
         """The names."""
         return frozenset(name for name, _ in self.bound)
+
+    @property
+    def floats(self) -> frozenset[str]:
+        """The names of arrays that are computed from what has a gradient."""
+        found: set[str] = set()
+        before = -1
+        while len(found) > before:
+            before = len(found)
+            for name, value in self.bound:
+                if name not in found and comes_from_gradients(value, found):
+                    found.add(name)
+        return frozenset(found)
 
     @property
     def expressions(self) -> tuple[ast.expr, ...]:

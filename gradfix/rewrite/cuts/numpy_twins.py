@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from gradfix.analysis.facts import Spelling
@@ -37,6 +37,14 @@ class Twins:
     spelling: Spelling
     arrays: frozenset[str] = frozenset()  # names of arrays that are tensors from now on
     numbers: frozenset[str] = frozenset()  # names of numbers
+    floats: frozenset[str] = frozenset()  # names of arrays that are computed from what has a gradient
+
+    def whole(self, node: ast.expr) -> str | None:
+        """`node`, computed from tensors, where nothing beside it binds closer than it does."""
+        tensor = tensor_behind(node)
+        if tensor is None or _copied(node) or tensor.lineno != tensor.end_lineno:
+            return self.text(node)
+        return text_of(self.source, tensor)
 
     def text(self, node: ast.expr) -> str | None:
         """`node`, computed from tensors instead of arrays; None where that isn't known to be equal."""
@@ -70,8 +78,8 @@ class Twins:
         twin = EXACT.get(name) or _CLOSE.get(name)
         if twin is None or len(node.args) != 1 or not _axes_only(node, name):
             return None
-        inner = self.text(node.args[0])
-        if inner is None or self._is_number(node.args[0]):
+        inner = self.whole(node.args[0])
+        if inner is None or self._is_number(node.args[0]) or (twin == "mean" and not self._is_float(node.args[0])):
             return None
         return f"{names.torch_name(self.spelling, twin)}({inner}{self._axes(node)})"
 
@@ -81,11 +89,13 @@ class Twins:
         if of not in _REDUCING or not isinstance(node.func, ast.Attribute) or not _axes_only(node, of):
             return None
         inner = None if self._is_number(node.func.value) else self.operand(node.func.value)
+        if of == "mean" and not self._is_float(node.func.value):
+            return None
         return None if inner is None else f"{inner}.{of}({self._axes(node).removeprefix(', ')})"
 
     def _clamped(self, node: ast.Call) -> str | None:
         bounded = len(node.args) == 3 and not node.keywords and all(map(is_literal_number, node.args[1:]))
-        inner = self.text(node.args[0]) if bounded and not self._is_number(node.args[0]) else None
+        inner = self.whole(node.args[0]) if bounded and not self._is_number(node.args[0]) else None
         bounds = ", ".join(text_of(self.source, bound) for bound in node.args[1:])
         return None if inner is None else f"{names.torch_name(self.spelling, 'clamp')}({inner}, {bounds})"
 
@@ -113,6 +123,18 @@ class Twins:
         inside = [inner for inner in ast.walk(node) if isinstance(inner, ast.expr)]
         of_arrays = any(isinstance(inner, ast.Name) and inner.id in self.arrays for inner in inside)
         return not of_arrays and all(tensor_behind(inner) is None for inner in inside)
+
+    def _is_float(self, node: ast.expr) -> bool:
+        """Whether what has a gradient goes into it: of integers torch has no mean."""
+        return comes_from_gradients(node, self.floats)
+
+
+def comes_from_gradients(node: ast.expr, floats: Set[str]) -> bool:
+    """Whether an array that something was detached for goes into an expression, as it is or by one of these names."""
+    inside = [inner for inner in ast.walk(node) if isinstance(inner, ast.expr)]
+    named = any(isinstance(inner, ast.Name) and inner.id in floats for inner in inside)
+    cut = (step for inner in inside if tensor_behind(inner) is not None for step, _ in _steps(inner))
+    return named or any(step in ("detach", "data") for step in cut)
 
 
 def function_of(node: ast.AST) -> str | None:
