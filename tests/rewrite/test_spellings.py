@@ -36,6 +36,12 @@ PROGRAMS = {
     "while on one line": SAVED + "i = 0\nwhile i < 2: y[i] *= 2; i += 1\nloss = y.sum()\n",
     "in a lambda": SAVED + "f = lambda t: t.mul_(2)\nz = f(y)\nloss = (y + z).sum()\n",
     "in a comprehension": SAVED + "zs = [y.mul_(2) for _ in range(2)]\nloss = y.sum() + zs[0].sum()\n",
+    "round by round in a comprehension": SAVED + "zs = [y.mul_(k).sum() for k in (2.0, 3.0)]\nloss = zs[0] + zs[1]\n",
+    "round by round in a generator": SAVED
+    + "loss = sum(torch.add(y, k, out=None).sum() + y.mul_(k).sum() for k in (2, 3))\n",
+    "in a comprehension's condition": SAVED
+    + "zs = [k for k in (2.0, 3.0) if y.mul_(k).sum() > 0]\nloss = y.sum() * sum(zs)\n",
+    "of each in a comprehension": "ys = [x.exp(), x.tanh()]\nzs = [t.mul_(2).sum() for t in ys]\nloss = zs[0] + zs[1]\n",
     "in a conditional expression": SAVED + "z = y.mul_(2) if len(y) else y\nloss = (y + z).sum()\n",
     "behind and": SAVED + "z = len(y) and y.mul_(2)\nloss = (y + z).sum()\n",
     "deep in an argument": SAVED + "print(end='', *[y.mul_(2).shape[0] - 3 or ''])\nloss = y.sum()\n",
@@ -132,6 +138,20 @@ def test_a_write_is_cured_however_it_is_spelled(name: str) -> None:
     assert_cured(
         HEAD + PROGRAMS[name] + END, "modified by an inplace operation", "x", applicability=Applicability.UNSAFE
     )
+
+
+@pytest.mark.parametrize(
+    "swap",
+    [
+        "a, b = y[0], y[1]\ny[0], y[1] = b, a\n",
+        "parts = [y[0], y[2]]\ny[0], y[2] = parts[1], parts[0]\n",
+        "z = y\ny[0], y[1] = z[1], z[0]\n",
+        "t = y[1]\nw = x.sin()\ny[1], w[0] = 2.0, t\ny = y + w\n",
+    ],
+)
+def test_views_taken_before_show_the_first_write_of_several_at_once(swap: str) -> None:
+    loss = "loss = (y * torch.arange(3.0)[:, None]).sum()\n"
+    assert_cured(HEAD + SAVED + swap + loss + END, "modified by an inplace operation", "x")
 
 
 def test_a_module_alone_is_handed_a_copy_where_nobody_reads_its_input_again() -> None:

@@ -34,6 +34,26 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
                 read(m, state, item, node, name + suffix, depth - 1)
 
 
+def read_late(m: Machine, state: State, value: Value, target: ast.Subscript) -> None:
+    """In `y[0], y[1] = b, a` the view `a` is read when `target` gets its values, behind the first write.
+
+    What the statement takes from the written place itself is taken from the new tensor, too.
+    """
+    taken = getattr(m.statement, "value", None)
+    for tensor in tensors(value) if state.log and taken is not None else ():
+        for visit in in_order(state.missed(tensor)):
+            record = m.notes.writes.get(visit.key)
+            if record is None or record.statement is not m.statement or _names(taken, record.target):
+                continue
+            holder = m.spelling(taken)
+            record.add_obstacle(Obstacle(ObstacleKind.BASE_READ, holder, m.place(target, f"`{holder}` is read here")))
+
+
+def _names(expression: ast.AST, place: ast.expr) -> bool:
+    text = ast.unparse(place)
+    return any(isinstance(node, type(place)) and ast.unparse(node) == text for node in ast.walk(expression))
+
+
 _HOLDING = frozenset({Container, Instance, Method, Partial})
 _READ = frozenset({Tensor, Choice}) | _HOLDING  # what may be a tensor or hold one
 

@@ -26,7 +26,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import IndexItem, Tracked, WriteForm
 from gradfix.analysis.hazards import swaps
-from gradfix.analysis.hazards.reads import read
+from gradfix.analysis.hazards.reads import read, read_late
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.interpreter import bindings, protocols
@@ -61,6 +61,8 @@ def assign(m: Machine, state: State, target: ast.expr, value: Value, expression:
         exact = items.exact and len(items.values) == len(target.elts)
         for i, part in enumerate(target.elts):
             inner = items.values[i] if exact else items.element()
+            if inner is not None and isinstance(part, ast.Subscript):
+                read_late(m, state, inner, part)
             assign(m, state, part, UNKNOWN if inner is None else inner, None)
     elif isinstance(target, ast.Attribute) and target.attr == "data" and not _is_object(m, state, target.value):
         _assign_data(m, state, target, value)

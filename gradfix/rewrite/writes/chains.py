@@ -23,6 +23,7 @@ from gradfix.rewrite.text.expressions import (
 from gradfix.source import Source
 
 _TRANSPARENT = (ast.Attribute, ast.Call, ast.keyword, ast.BinOp, ast.UnaryOp, ast.Tuple, ast.List, ast.Starred)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SIMPLE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return)
 
 
@@ -111,7 +112,7 @@ def use_of(statement: ast.stmt, call: ast.Call, place: ast.expr) -> Use:
 def is_forgotten(source: Source, write: Write, call: ast.Call, place: ast.Name) -> bool:
     """Whether nobody reads `place` after `call` any more, so that it needn't be given the result."""
     statement = write.statement
-    if write.handed_on:
+    if write.handed_on or _is_repeated(statement, call, place.id):
         return False
     inside = {id(node) for node in ast.walk(call)}
     for node in ast.walk(statement):
@@ -123,6 +124,26 @@ def is_forgotten(source: Source, write: Write, call: ast.Call, place: ast.Name) 
     if isinstance(statement, ast.Assign) and any(same(target, place) for target in statement.targets):
         return not names.visible_to_calls(source, statement, place)
     return names.is_dead_after(source, statement, place.id)
+
+
+def _is_repeated(statement: ast.stmt, call: ast.Call, name: str) -> bool:
+    """Whether a comprehension runs `call` again before it binds `name` anew: `[y.mul_(k) for k in ks]`."""
+    for node in reversed(enclosing(statement, call)):
+        if isinstance(node, _COMPREHENSIONS) and (binding := _generator_of(node.generators, call)) is not None:
+            return not any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(binding.target))
+    return False
+
+
+def _generator_of(generators: list[ast.comprehension], call: ast.Call) -> ast.comprehension | None:
+    """The one that runs `call` once a round; None where it stands in what the first goes over."""
+    before = None
+    for generator in generators:
+        if any(inner is call for inner in ast.walk(generator.iter)):
+            return before
+        before = generator
+        if any(inner is call for test in generator.ifs for inner in ast.walk(test)):
+            return generator
+    return before
 
 
 def _is_computed_with(statement: ast.stmt, name: ast.AST, call: ast.Call) -> bool:
