@@ -41,7 +41,7 @@ PROGRAMS = {
     + "loss = sum(torch.add(y, k, out=None).sum() + y.mul_(k).sum() for k in (2, 3))\n",
     "in a comprehension's condition": SAVED
     + "zs = [k for k in (2.0, 3.0) if y.mul_(k).sum() > 0]\nloss = y.sum() * sum(zs)\n",
-    "of each in a comprehension": "ys = [x.exp(), x.tanh()]\nzs = [t.mul_(2).sum() for t in ys]\nloss = zs[0] + zs[1]\n",
+    "of each in a comprehension": "ys = [x.exp(), x.tanh()]\nzs = [t.mul_(2).sum() for t in ys]\nloss = sum(zs)\n",
     "in a conditional expression": SAVED + "z = y.mul_(2) if len(y) else y\nloss = (y + z).sum()\n",
     "behind and": SAVED + "z = len(y) and y.mul_(2)\nloss = (y + z).sum()\n",
     "deep in an argument": SAVED + "print(end='', *[y.mul_(2).shape[0] - 3 or ''])\nloss = y.sum()\n",

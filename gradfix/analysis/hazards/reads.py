@@ -39,8 +39,10 @@ def read_late(m: Machine, state: State, value: Value, target: ast.Subscript) -> 
 
     What the statement takes from the written place itself is taken from the new tensor, too.
     """
-    taken = getattr(m.statement, "value", None)
-    for tensor in tensors(value) if state.log and taken is not None else ():
+    if not state.log or not isinstance(m.statement, ast.Assign):
+        return
+    taken = m.statement.value
+    for tensor in tensors(value):
         for visit in in_order(state.missed(tensor)):
             record = m.notes.writes.get(visit.key)
             if record is None or record.statement is not m.statement or _names(taken, record.target):
