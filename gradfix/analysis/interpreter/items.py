@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from itertools import islice
 
 from gradfix.analysis.domain.graph import Node
@@ -228,6 +229,9 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
         return Items((Number(None, True, flows=value.flows),), False)
     if isinstance(value, Choice):
         parts = [iterated(m, state, option, node) for option in value.options]
+        if all(part.exact for part in parts) and len({len(part.values) for part in parts}) == 1:
+            rows = zip(*(part.values for part in parts), strict=True)
+            return Items(tuple(reduce(merge, row) for row in rows), True)
         return Items(tuple(dict.fromkeys(v for part in parts for v in part.values)), False)
     return Items((UNKNOWN,), False)
 
