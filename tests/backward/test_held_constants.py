@@ -130,6 +130,22 @@ def test_a_cut_that_is_meant_stays(judge: Judge, case: Case) -> None:
     assert "central differences give" in judgement.reason
 
 
+def test_a_block_without_gradients_is_undone_as_a_whole(judge: Judge) -> None:
+    text = LEAVES + "with torch.no_grad():\n    loss = (a * b).sin()\nloss.backward()\n"
+    judgement = judge(text, "no_grad", "enable_grad", kinds=CUT, cuts=["torch.no_grad()"])
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, "float64 central differences"), judgement
+
+
+def test_data_written_in_place_is_passed_on(judge: Judge) -> None:
+    text = LEAVES + "g = x * 2\ng.data += 1\nloss = (g * h.detach()).sum() + g.prod()\nloss.backward()\n"
+    judgement = judge(text, "g.data += 1", "g = g + 1", silent=True)
+    assert judgement.verdict in (Verdict.FIXED, Verdict.EQUIVALENT), judgement
+    assert (
+        judge(text, "g.data += 1", "g = g + g.detach() * 0 + 1 + x - x.detach()", silent=True).verdict
+        is Verdict.REJECTED
+    )
+
+
 @pytest.mark.parametrize(
     "beside",
     [

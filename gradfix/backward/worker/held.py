@@ -58,6 +58,9 @@ class Holding(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not
         self._marker = Marker((path,))
         self._known = constants.kept
         self._made: list[Kept] = []
+        self._unmet = set(cuts)
+        if cuts:
+            leaves.stops.add(PLACELESS)  # until all of them were met
         self._by_id: dict[int, Kept] = {}  # of tensors that `Kept.own` keeps alive
         if constants.kept is None:
             constants.kept = self._made
@@ -72,8 +75,8 @@ class Holding(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not
         attribute = getattr(getattr(function, "__self__", None), "__name__", "")
         given = list(_tensors([*args, *keywords.values()]))
         tracked = any(tensor.requires_grad for tensor in given)
-        if name == "__set__" and attribute == "data" and tracked:
-            self._leaves.stops.add(BEHIND)
+        if name == "__set__" and attribute == "data" and tracked and args[0].data_ptr() != args[1].data_ptr():
+            self._leaves.stops.add(BEHIND)  # `x.data += 1` sets what was there
         if name in _NOTHING_COMPUTED or (name == "__get__" and attribute != "data"):
             return function(*args, **keywords)
         if name == "numpy" and tracked:  # only what was undone comes here with a graph
@@ -130,9 +133,11 @@ class Holding(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not
         if mark is None or mark.code.co_filename != self._path or not self._cuts:
             return False
         place = mark.place()
-        if place is None:
-            self._leaves.stops.add(PLACELESS)
-        return place is not None and any(place[2:] == cut[2:] for cut in self._cuts)
+        met = {cut for cut in self._cuts if place is not None and place[2:] == cut[2:]}
+        self._unmet -= met
+        if not self._unmet:
+            self._leaves.stops.discard(PLACELESS)
+        return bool(met)
 
 
 def _kept(function: Callable[..., Any], loose: list[Any], changed: list[torch.Tensor]) -> Kept:

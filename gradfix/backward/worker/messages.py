@@ -15,7 +15,7 @@ BETWEEN = "\x1e\x1e\x1e\n"  # in what a process prints: here the next of its run
 NARROW = "float32 written into the code"  # less exact than the differences it would be held against
 NUMBERS = "numbers taken from tensors"  # among what stopped gradients; often only to be printed
 BEHIND = "a write that autograd doesn't see"  # what it leaves is no constant
-PLACELESS = "a Python that doesn't know columns"
+PLACELESS = "a cut in another place than where it was told"  # Python 3.10 knows no columns
 GRAPH = "a graph in the watched lines"
 ASTRAY = "another way through the code"
 
