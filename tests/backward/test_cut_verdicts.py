@@ -89,6 +89,18 @@ def test_a_leaf_of_its_own_has_another_gradient(judge: Judge) -> None:
     assert "a leaf that isn't one any more" in judgement.reason
 
 
+@pytest.mark.parametrize("number", ["a", "a.item()"])
+@pytest.mark.parametrize(("made", "right"), [("a.clone()", True), ("a * 1.5 - a.item() / 2", False), ("a", True)])
+def test_a_leaf_that_a_call_returned_is_followed_to_what_it_was_made_of(
+    judge: Judge, number: str, made: str, right: bool
+) -> None:
+    copied = f"torch.tensor({number}, requires_grad=True)"
+    text = f"def f(x):\n    a = x.exp().sum()\n    return {copied}\n"
+    cut = copied if number == "a" else number
+    judgement = judge(text, copied, made, DeclaredCall("f(randn(3))"), kinds=CUT, cuts=[cut])
+    assert judgement.verdict is (Verdict.FIXED if right else Verdict.REJECTED), judgement
+
+
 def test_a_gradient_changed_in_a_program_that_runs_needs_differences(judge: Judge) -> None:
     text = STACKED + "loss = a + b.detach()\nloss.backward()\n"
     assert judge(text, "b.detach()", "b", kinds=CUT).verdict is Verdict.REJECTED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradfix.backward.protocol import Raised, Run
-from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, same_print
+from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, match_leaves, same_print
 from gradfix.backward.verdict.oracle import Failure, failure_of
 from gradfix.backward.verdict.symptoms import symptom_of
 
@@ -97,8 +97,11 @@ def ends_in_leaf_of_its_own(before: Run, after: Run) -> bool:
     """Whether a leaf of the original's first pass is none in the rewritten text: differences move it, too."""
     if not before.events or not after.events:
         return False
-    kept = {leaf.names for leaf in after.events[0].leaves}
-    return any(leaf.names not in kept for leaf in before.events[0].leaves)
+    own, others = before.events[0].leaves, after.events[0].leaves
+    kept = {leaf.names for leaf in others}
+    return any(not leaf.names for leaf in match_leaves(own, others)[1]) or any(
+        leaf.names not in kept for leaf in own if leaf.names
+    )
 
 
 def same_end(before: Run, after: Run, local: Agreement, *, prints: bool) -> None:

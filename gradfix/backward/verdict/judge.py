@@ -243,7 +243,7 @@ class CaseJudge:
         if not local.passes and before.events:
             evidence.blank += 1
         elif any(local.gained.values()):
-            self._correct(first, second)
+            self._correct(first, second, own_leaf=ends_in_leaf_of_its_own(before, after))
         elif not before.events:
             if not evidence.constant:
                 without_graphs(self._make, first, second)
@@ -270,10 +270,13 @@ class CaseJudge:
                 evidence.moved += 1
                 add_once(evidence.oracles, Cure.LEAF.value)
             else:
-                add_once(evidence.oracles, self._differing.with_cuts_held(first, second, _NO_LEAF))
-                evidence.corrected += 1
+                self._with_cuts_held(first, second)
         except NoOracleError as why:
             add_once(evidence.unjudged, str(why))
+
+    def _with_cuts_held(self, first: Request, second: Request) -> None:
+        add_once(self._evidence.oracles, self._differing.with_cuts_held(first, second, _NO_LEAF))
+        self._evidence.corrected += 1
 
     def _same_forward(self, before: Run, after: Run) -> None:
         """Only gradients may differ where the original's are in doubt; what follows from them isn't compared."""
@@ -282,13 +285,18 @@ class CaseJudge:
             same_roots(one, other, local)
         same_arguments(before, after, local)
 
-    def _correct(self, first: Request, second: Request, difference: DiffersError | None = None) -> None:
-        """The original's own gradient is in doubt: central differences decide.
+    def _correct(
+        self, first: Request, second: Request, difference: DiffersError | None = None, *, own_leaf: bool = False
+    ) -> None:
+        """The original's own gradient is in doubt: central differences decide, with an `own_leaf` of it held.
 
         Where they can't, `difference` counts against a rewrite that connects what the original may have cut on purpose.
         """
         evidence = self._evidence
         try:
+            if own_leaf:
+                self._with_cuts_held(first, second)
+                return
             add_once(evidence.oracles, self._differences(first, second, None, evidence.agreement.fresh()))
             evidence.corrected += 1
         except NoOracleError as why:

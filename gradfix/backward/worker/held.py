@@ -102,6 +102,7 @@ class Holding(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not
         if not loose and not changed:
             return result
         if self._is_undone():
+            self._leaves.lets_numbers_through |= not isinstance(result, torch.Tensor)
             return _connected(result)
         with torch._C.DisableTorchFunction(), torch.no_grad():
             one = _kept(function, loose, changed)

@@ -49,6 +49,7 @@ class Leaves:
         self.tracked: list[torch.Tensor] = []
         self.stops: set[str] = set()
         self.scaling = True  # whether what is drawn at random is scaled
+        self.lets_numbers_through = False  # a number that stands for what leaves were moved by: made a leaf, it is none
         self.detached: dict[int, torch.Tensor] = {}  # what `detach` returned, by id
         self.ignored: dict[int, torch.Tensor] = {}  # leaves of our own making that stand for nothing of the user's
         self.labels: dict[int, str] = {}  # names of leaves that no variable of the user holds, by id
@@ -170,6 +171,8 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             return result
         if random and self._leaves.scaling:
             self._leaves.scale(result)
+        if wanted and self._leaves.lets_numbers_through and args and isinstance(args[0], (float, complex)):
+            return result.requires_grad_()
         return self._new_leaf(result.requires_grad_()) if wanted else result
 
     def _refill(self, function: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.facts import Cut, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
+from gradfix.rewrite.cuts import stacking
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.pieces import atom, has_comment, instead, text_of, without_call
 from gradfix.source import Source
@@ -32,6 +33,9 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> Edits | Refusal
         return _UNUSUAL
     if has_comment(source, source.span_of(node)):
         return _COMMENT
+    copy = copying(cut, spelling) if cut.op == "item" else None
+    if copy is not None and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return stacking.without_copy(source, cut, copy, node.func.value, spelling)
     if cut.op.startswith("math."):
         return _function(source, cut, node, spelling)
     if isinstance(node, ast.Attribute):
@@ -48,6 +52,17 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> Edits | Refusal
     if len(node.args) == 1 and not node.keywords:
         return (instead(source, node, atom(source, node.args[0]) + shape),)
     return _UNUSUAL
+
+
+def copying(cut: Cut, spelling: Spelling) -> ast.Call | None:
+    """`torch.tensor(loss.item())` around `loss.item()`: without the number there is nothing to copy."""
+    made = names.torch_name(spelling, "tensor")
+    for inner in ast.walk(cut.statement):
+        if isinstance(inner, ast.Call) and len(inner.args) == 1 and inner.args[0] is cut.node:
+            keywords = {keyword.arg for keyword in inner.keywords}
+            if ast.unparse(inner.func) == made and keywords <= {"dtype", "device", "requires_grad"}:
+                return inner
+    return None
 
 
 def _is_scalar(cut: Cut) -> bool:

@@ -41,12 +41,27 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
     if isinstance(made, Refusal):
         return made
     conversion = _conversion(source, cut, call, keywords, single=single, spelling=spelling)
-    stands_alone = single and not conversion and getattr(cut.statement, "value", None) is call
-    if stands_alone and "\n" not in made:
-        made = text_of(source, cut.argument)
+    if single and not conversion:
+        made = _alone(source, cut, call, cut.argument)
     text = made + conversion
     edit = Edit(source.span_of(call), text)
     return (edit, *names.import_torch(source, spelling, text))
+
+
+def without_copy(source: Source, cut: Cut, call: ast.Call, tensor: ast.expr, spelling: Spelling) -> tuple[Edit, ...]:
+    """`torch.tensor(loss.item())` as the loss itself, of no dimensions; a copy where others hold its memory."""
+    keywords = {k.arg: k.value for k in call.keywords}
+    scalar = cut.value is not None and cut.value.tensor is not None and cut.value.tensor.rank == 0
+    conversion = "" if scalar else ".reshape(())"
+    conversion += _conversion(source, cut, call, keywords, single=True, spelling=spelling)
+    text = atom(source, tensor) + conversion if conversion else _alone(source, cut, call, tensor)
+    return (Edit(source.span_of(call), text), *names.import_torch(source, spelling, text))
+
+
+def _alone(source: Source, cut: Cut, call: ast.Call, tensor: ast.expr) -> str:
+    """The text of a tensor in the place of a call, without brackets where the call is all there is."""
+    text = text_of(source, tensor)
+    return text if getattr(cut.statement, "value", None) is call and "\n" not in text else atom(source, tensor)
 
 
 def _as_tensor(
