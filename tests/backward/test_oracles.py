@@ -6,7 +6,7 @@ import pytest
 from conftest import Judge
 
 from gradfix.backward.cases import DeclaredCall
-from gradfix.findings import Verdict
+from gradfix.findings import HazardKind, Verdict
 
 HOOKS = "clone-packing saved-tensor hooks"
 DIFFERENCES = "float64 central differences"
@@ -185,6 +185,30 @@ checkpoint(f, x, use_reentrant=False).sum().backward()
 def test_checkpoint_around_a_write_is_silently_wrong(judge: Judge) -> None:
     judgement = judge(CHECKPOINT, "a.mul_(2)", "a = a.mul(2)", silent=True)
     assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, DIFFERENCES)
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict"),
+    [
+        ("a = a.mul(2)", Verdict.FIXED),
+        ("a = a.clone().mul_(2)", Verdict.FIXED),
+        ("a = a.mul(2.001)", Verdict.REJECTED),
+        ("a = a.detach().mul(2) + a - a.detach()", Verdict.REJECTED),
+        ("a.mul_(2); a = a + 0", Verdict.EQUIVALENT),
+    ],
+)
+def test_what_checkpoint_hides_is_held_against_a_run_without_it(judge: Judge, new: str, verdict: Verdict) -> None:
+    judgement = judge(CHECKPOINT, "a.mul_(2)", new, kinds=frozenset({HazardKind.SAVED_THEN_WRITTEN}))
+    assert judgement.verdict is verdict, judgement
+    if verdict is Verdict.FIXED:
+        assert judgement.oracle == HOOKS
+        assert "it agrees with a run without checkpoints" in judgement.reason
+
+
+def test_without_a_checkpoint_a_changed_gradient_is_a_mistake(judge: Judge) -> None:
+    text = CHECKPOINT.replace("checkpoint(f, x, use_reentrant=False)", "f(x)").replace("a.mul_(2)", "a = a.mul(2)")
+    kinds = frozenset({HazardKind.SAVED_THEN_WRITTEN})
+    assert judge(text, "a.mul(2)", "a.detach().mul(2) + a - a.detach()", kinds=kinds).verdict is Verdict.REJECTED
 
 
 def test_checkpoint_is_bypassed_under_hooks(judge: Judge) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from gradfix.backward.verdict.branches import one_sided
 from gradfix.backward.verdict.compare import Agreement
 from gradfix.backward.verdict.oracle import Failure
+from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Place, Request
 from gradfix.findings import HazardKind, Judgement, Shown, Verdict
 
@@ -154,7 +155,8 @@ def _fixed_reason(evidence: Evidence) -> str:
     if evidence.moved:
         return f"no leaf before; after, {_likeness(evidence)}"
     if not evidence.cured:
-        return f"wrong gradient without an error before; after, it agrees with central differences {_times(evidence)}"
+        against = "a run without checkpoints" if Cure.HOOKS.value in evidence.oracles else "central differences"
+        return f"wrong gradient without an error before; after, it agrees with {against} {_times(evidence)}"
     likeness = _likeness(evidence)
     if evidence.remaining:
         return f"its own conflict is gone, and apart from the ones that remain, {likeness}"

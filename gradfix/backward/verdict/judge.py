@@ -236,9 +236,10 @@ class CaseJudge:
             same_passes(before.events, after.events, local)
             same_end(before, after, local, prints=evidence.prints)
         except DiffersError as difference:
-            if not self._subject.silent:
-                raise
-            self._in_doubt(first, second, before, after, difference)
+            if self._subject.silent:
+                self._in_doubt(first, second, before, after, difference)
+            else:
+                self._hidden(first, second, before, after, difference)
             return
         if not local.passes and before.events:
             evidence.blank += 1
@@ -252,6 +253,26 @@ class CaseJudge:
             evidence.same += 1
             add_once(evidence.oracles, "the original's own autograd")
         self._evidence.agreement.merge(local)
+
+    def _hidden(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
+        """Both ran, with gradients that differ: a checkpoint may have hidden that what it saved was overwritten.
+
+        Then the original's own differ from those of a run without it. Else raises `difference`.
+        """
+        if HazardKind.SAVED_THEN_WRITTEN not in self._subject.kinds:
+            raise difference
+        reference = self._make(oracle.cured(first, [Cure.HOOKS]))
+        try:
+            same_passes(before.events, reference.events, self._evidence.agreement.fresh())
+        except DiffersError:
+            local = self._evidence.agreement.fresh()
+            self._same_forward(before, after)
+            self._same_as_reference(reference, Cure.HOOKS.value, after, second, local)
+            self._evidence.corrected += 1
+            add_once(self._evidence.oracles, Cure.HOOKS.value)
+            self._evidence.agreement.merge(local)
+            return
+        raise difference
 
     def _in_doubt(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
         """Both ran, with gradients that differ, and the hazard is silent."""
