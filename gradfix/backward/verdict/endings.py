@@ -99,9 +99,8 @@ def ends_in_leaf_of_its_own(before: Run, after: Run) -> bool:
         return False
     own, others = before.events[0].leaves, after.events[0].leaves
     kept = {leaf.names for leaf in others}
-    return any(not leaf.names for leaf in match_leaves(own, others)[1]) or any(
-        leaf.names not in kept for leaf in own if leaf.names
-    )
+    lost = match_leaves(own, others)[1]
+    return any(leaf.names not in kept for leaf in own) or any(not leaf.names for leaf in lost)
 
 
 def same_end(before: Run, after: Run, local: Agreement, *, prints: bool) -> None:
