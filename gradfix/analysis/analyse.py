@@ -126,7 +126,7 @@ def analyse_tree(
         second_backwards=gradient_facts.facts_of_again(m, ordinals),
         non_leaf_grads=gradient_facts.facts_of_grads(m, ordinals),
         cuts=facts_of_cuts(m, ordinals),
-        spelling=spelling_of(tree),
+        spelling=spelling_of(tree, source.text),
         early_steps=optimizers.facts_of_steps(m, ordinals),
         maskings=maskings_of(tree, writes),
         buffers=buffers_of(m, tree, writes, describe),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,6 +33,10 @@ _OF_ARRAYS = frozenset(
 )
 
 
+# What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4 to 2.13).
+_COMPLEX = re.compile(r"fft|complex|\b(?:cfloat|cdouble|chalf|polar|i?stft)\b|\d[jJ]\b")
+
+
 def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
     """(local name, qualified name) of each name an import binds. Relative modules keep their leading dots."""
     if isinstance(statement, ast.Import):
@@ -44,7 +49,7 @@ def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, st
             yield alias.asname or alias.name, f"{start}{alias.name}"
 
 
-def spelling_of(tree: ast.Module) -> Spelling:
+def spelling_of(tree: ast.Module, text: str) -> Spelling:
     """How this module spells torch, from its top-level imports."""
     bound: dict[str, str] = {}
     last = None
@@ -58,7 +63,8 @@ def spelling_of(tree: ast.Module) -> Spelling:
     if functional is None and "torch.nn" in by_name:
         functional = f"{by_name['torch.nn']}.functional"
     names = tuple((local, name) for local, name in bound.items() if name.startswith("torch.") and name.count(".") == 1)
-    return Spelling(package, functional, names, last if last is not None else _after_docstring(tree))
+    after = last if last is not None else _after_docstring(tree)
+    return Spelling(package, functional, names, after, scatters=_COMPLEX.search(text) is None)
 
 
 def _after_docstring(tree: ast.Module) -> int:

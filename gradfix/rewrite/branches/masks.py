@@ -15,7 +15,7 @@ from gradfix.rewrite.text import names, sites, tree
 from gradfix.rewrite.text.remarks import remarks_in
 from gradfix.rewrite.text.tree import Tree
 from gradfix.rewrite.writes import assignments, obstacles
-from gradfix.rewrite.writes.ladder import single_axis
+from gradfix.rewrite.writes.ladder import may_scatter, single_axis
 from gradfix.source import Source, Span
 
 _CHANGED = Refusal(
@@ -137,7 +137,7 @@ class _Masker:
         free = obstacles.refusal(self._source, write) is None
         if not free or obstacles.applicability(write) is not Applicability.SAFE:
             return False
-        if write.tensor.rank is None or not is_floating(write.tensor):
+        if write.tensor.rank is None or not is_floating(write.tensor) or not may_scatter(write, self._spelling):
             return False
         place = single_axis(write.index)
         assert place is not None

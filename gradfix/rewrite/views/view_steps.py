@@ -139,11 +139,11 @@ def _is_own(node: ast.Attribute) -> bool:
     return isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
-def _diagonal(source: Source, base: str, arguments: Arguments, new: str, spelling: Spelling) -> str:
+def _diagonal(source: Source, base: str, arguments: Arguments, new: str, spelling: Spelling) -> str | None:
     return _scatter("diagonal_scatter", spelling, base, new, *(text_of(source, a) for a in arguments))
 
 
-def _select(source: Source, base: str, arguments: Arguments, new: str, spelling: Spelling) -> str:
+def _select(source: Source, base: str, arguments: Arguments, new: str, spelling: Spelling) -> str | None:
     return _scatter("select_scatter", spelling, base, new, *(text_of(source, a) for a in arguments))
 
 
@@ -203,7 +203,9 @@ _INVERSES: dict[str, _Inverse] = {
 }
 
 
-def _scatter(function: str, spelling: Spelling, base: str, new: str, *arguments: str) -> str:
+def _scatter(function: str, spelling: Spelling, base: str, new: str, *arguments: str) -> str | None:
+    if not spelling.scatters and function != "diagonal_scatter":
+        return None
     return f"{names.torch_name(spelling, function)}({', '.join((base, new, *arguments))})"
 
 

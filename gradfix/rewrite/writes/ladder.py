@@ -51,6 +51,7 @@ def index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
         return (Form.REPLAY, Form.CLONE) if fits_replay(write, spelling) else (Form.CLONE,)
     tests = ((Form.WHERE, _fits_where), (Form.INDEX_PUT, _fits_index_put), (Form.SCATTER, _fits_scatter))
     best = next((form for form, fits in tests if fits(write)), None)
+    best = None if best is Form.SCATTER and not may_scatter(write, spelling) else best
     return (Form.CLONE,) if best is None else (best, Form.CLONE)
 
 
@@ -61,11 +62,16 @@ def augmented_index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
     if writes_through_view(write):
         return (Form.REPLAY, Form.CLONE) if fits_replay(write, spelling) else (Form.CLONE,)
     torch = names.can_spell_torch(spelling)
-    if torch and single_axis(write.index) is not None:
+    if torch and single_axis(write.index) is not None and may_scatter(write, spelling):
         return (Form.SCATTER, Form.CLONE)
     if keeps_dtype(write) and (_are_tensors(write.index) or (torch and _is_element(write))):
         return (Form.INDEX_PUT, Form.CLONE)
     return (Form.CLONE,)
+
+
+def may_scatter(write: Write, spelling: Spelling) -> bool:
+    """Whether `select_scatter` and `slice_scatter` differentiate what is written: they do no complex numbers."""
+    return spelling.scatters or not may_be_complex(write.tensor.dtype)
 
 
 def fits_replay(write: Write, spelling: Spelling) -> bool:
@@ -75,7 +81,7 @@ def fits_replay(write: Write, spelling: Spelling) -> bool:
     """
     target = root_of(write.target)
     sure = write.views.is_sure and is_basic(write.index) and is_effectless(target, spelling)
-    if not sure or not names.can_spell_torch(spelling):
+    if not sure or not names.can_spell_torch(spelling) or not may_scatter(write, spelling):
         return False
     part = restricts(target) if all(is_whole(item.node) for item in write.index) else _restricts(write.index)
     if write.form is WriteForm.AUGMENTED_INDEX or write.method not in (None, "fill_", "copy_", "zero_"):
