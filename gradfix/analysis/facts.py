@@ -358,9 +358,7 @@ class Spelling:
     functional: str | None  # "F", "nn.functional", …
     names: tuple[tuple[str, str], ...]  # (local name, qualified name) of `from torch import where as w`
     import_line: int | None  # 1-based line after which `import torch` can be added
-    scatters: bool = (
-        True  # False: complex numbers occur, for which the scatters of slices have no gradient
-    )
+    scatters: bool = True  # False: complex numbers occur, for which the scatters of slices have no gradient
 
 
 @dataclass(frozen=True, slots=True)

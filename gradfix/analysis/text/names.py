@@ -34,7 +34,10 @@ _OF_ARRAYS = frozenset(
 
 
 # What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4 to 2.13).
-_COMPLEX = re.compile(r"fft|complex|\b(?:cfloat|cdouble|chalf|polar|i?stft)\b|\d[jJ]\b")
+_COMPLEX = re.compile(
+    r"\bfft|complex(?:32|64|128)|\bcomplex\(|[=(]complex\b|(?:view_as|is)_complex|\b(?:cfloat|cdouble|chalf|polar|i?stft)\b"
+    r"|(?<!\w)[\d.]+[jJ]\b"
+)
 
 
 def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
