@@ -193,6 +193,11 @@ def test_an_anchor_needs_a_tensor_known_outside_the_branch() -> None:
     assert "known outside it" in inside.refusal().reason
 
 
+def test_a_number_taken_from_a_tensor_under_a_name_is_no_mask() -> None:
+    text = "if t > 0:\n    y[0] = x[0]\n"
+    assert branch(text, condition=ITEM).texts() == [text + ANCHOR]
+
+
 def test_an_integer_buffer_is_refused() -> None:
     before = branch("if x[0] > 0:\n    y[0] = x[0]\n", buffer=tensor(3, dtype="int64", tracked=Tracked.NO))
     assert "integers" in before.refusal().reason

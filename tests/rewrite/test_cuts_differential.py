@@ -216,6 +216,17 @@ def test_a_loss_made_a_leaf_of_its_own_is_computed_in_torch() -> None:
     assert torch.allclose(names["x"].grad, expected)  # type: ignore[attr-defined]
 
 
+def test_a_tensor_or_number_that_somebody_else_holds_is_copied() -> None:
+    text = HEAD.format(dtype="float32") + (
+        "out = a if len(x) > n - 1 else 0.0\nloss = torch.tensor(out)\nloss *= 2\n(loss + a.detach()).backward()\n"
+    )
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    after = edits.apply(text, engine.fix(Source.from_text("program.py", text), CODEMODS, policy).edits)
+    names = run(after)
+    assert torch.equal(names["a"], names["x"].sum())  # type: ignore[attr-defined]
+    assert torch.equal(names["x"].grad, torch.full((3,), 2.0))  # type: ignore[attr-defined]
+
+
 def test_parentheses_that_a_name_needs_no_more_go_with_the_array() -> None:
     text = HEAD.format(dtype="float64") + (
         "arr = (y * 2).detach().numpy()\nroot = np.sqrt((y + 1).detach().numpy()) * (y - 1).detach().numpy()\n"

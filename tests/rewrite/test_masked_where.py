@@ -175,3 +175,17 @@ def test_random_values_under_a_mask(block: int) -> None:
             gradient, reference = (torch.zeros(1) if g is None else g for g in (gradient, reference))
             assert torch.allclose(gradient, reference, rtol=1e-9, atol=1e-12, equal_nan=True), after
     assert changed
+
+
+def test_a_mask_of_what_a_name_held_on_the_same_line_before() -> None:
+    """`x` and `y` are bound to one shape and `x` to another behind it, all in one line."""
+    text = (
+        "import torch\n\n\ndef f(x, s):\n    x = x.reshape(4, 2); y = x.exp(); x = x[:, 0]; y[x < 0] = 0.0\n"
+        "    return y * s.sum()\n"
+    )
+    points = torch.tensor(POINTS, dtype=torch.float64)
+    after, _ = fixed(text)
+    expected, wanted = run(text, points, cloned=True)
+    value, found = run(after, points, cloned=False)
+    assert torch.equal(value, expected)
+    assert all(map(torch.equal, found, wanted))

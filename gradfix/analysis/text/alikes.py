@@ -22,6 +22,7 @@ _FLOATING = frozenset(
 )
 _RESHAPING = frozenset("resize_ resize_as_ squeeze_ unsqueeze_ t_ transpose_ swapaxes_ swapdims_ set_ data".split())
 _STEPS = 8
+Position = tuple[int, int]  # line and column
 
 
 def same_shape(parents: Parents, bindings: Bindings, at: ast.stmt, a: ast.expr, b: ast.expr) -> bool:
@@ -69,9 +70,9 @@ def _is_floating(value: ast.expr) -> bool:
 
 def _roots(
     parents: Parents, bindings: Bindings, at: ast.stmt, node: ast.expr, *, larger: bool = False, steps: int = _STEPS
-) -> list[tuple[str, int]]:
+) -> list[tuple[str, Position]]:
     """What has the shape of `node`, or may be smaller where it is `larger`: names, with the place of their binding."""
-    found: list[tuple[str, int]] = []
+    found: list[tuple[str, Position]] = []
     here: ast.stmt = at
     for left in reversed(range(steps)):
         base = _base(node)
@@ -158,8 +159,8 @@ def _is_plain(node: ast.expr) -> bool:
     return _is_number(node) or (isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("torch.", "th.")))
 
 
-def binding(parents: Parents, bindings: Bindings, at: ast.stmt, name: str) -> tuple[int, ast.stmt | None] | None:
-    """Where the value that `name` has at `at` was bound: the line, and the statement (None: a parameter).
+def binding(parents: Parents, bindings: Bindings, at: ast.stmt, name: str) -> tuple[Position, ast.stmt | None] | None:
+    """Where the value that `name` has at `at` was bound: the place, and the statement (None: a parameter).
 
     None when it isn't the same on every way.
     """
@@ -171,7 +172,7 @@ def binding(parents: Parents, bindings: Bindings, at: ast.stmt, name: str) -> tu
     last = before[-1] if before else None
     if last is None:
         looped = any(store is inner for loop in loops for inner in ast.walk(loop) for store in stores)
-        return None if looped or name not in bindings.parameters else (0, None)
+        return None if looped or name not in bindings.parameters else ((0, 0), None)
     statement = parents.of(last)
     if isinstance(statement, (ast.Tuple, ast.List)):
         statement = parents.of(statement)
@@ -181,7 +182,7 @@ def binding(parents: Parents, bindings: Bindings, at: ast.stmt, name: str) -> tu
         inside = [store for store in stores if any(store is inner for inner in ast.walk(loop))]
         if inside and not any(last is store for store in inside):
             return None
-    return last.lineno, statement
+    return (last.lineno, last.col_offset), statement
 
 
 def _ahead(parents: Parents, at: ast.stmt, around: list[ast.AST]) -> list[ast.stmt]:

@@ -33,6 +33,8 @@ def as_mask(source: Source, fill: ConditionalFill, test: ast.expr, spelling: Spe
         return None
     if test is not fill.branch.test and not _is_of_data(test, fill):
         return None
+    if fill.condition is ConditionKind.ITEM and all(item_of(node) is None for node in ast.walk(test)):
+        return None  # the number was taken before, under a name
     return _mask(source, test, fill)
 
 

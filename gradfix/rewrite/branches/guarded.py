@@ -61,7 +61,7 @@ def shown_tensors(test: ast.expr) -> Iterator[ast.expr]:
                     yield operand
 
 
-def item_of(node: ast.expr) -> ast.expr | None:
+def item_of(node: ast.AST) -> ast.expr | None:
     """`x[0]` of `x[0].item()`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "item":
         return node.func.value

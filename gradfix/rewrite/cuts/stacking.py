@@ -35,7 +35,7 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
     if has_comment(source, source.span_of(call)):
         return Refusal(RefusalKind.SPELLING, "a comment inside the call would be lost", "move it before the statement")
     if cut.op == "tensor" and cut.may_be_number:
-        return _as_tensor(source, cut.argument, keywords, source.span_of(call), spelling)
+        return _as_tensor(source, cut, cut.argument, keywords, source.span_of(call), spelling)
     single = cut.value is not None and cut.value.kind is ValueKind.TENSOR
     made = atom(source, cut.argument) if single else _stacked(source, cut, cut.argument, spelling)
     if isinstance(made, Refusal):
@@ -65,11 +65,12 @@ def _alone(source: Source, cut: Cut, call: ast.Call, tensor: ast.expr) -> str:
 
 
 def _as_tensor(
-    source: Source, argument: ast.expr, keywords: dict[str | None, ast.expr], place: Span, spelling: Spelling
+    source: Source, cut: Cut, argument: ast.expr, keywords: dict[str | None, ast.expr], place: Span, spelling: Spelling
 ) -> tuple[Edit, ...]:
-    """What is a number on some ways, a tensor on others: `torch.as_tensor` keeps the graph of the one."""
+    """What is a number on some ways, a tensor on others: `torch.as_tensor` keeps graph and memory of the one."""
     given = [f"{name}={text_of(source, keywords[name])}" for name in ("dtype", "device") if name in keywords]
     text = f"{names.torch_name(spelling, 'as_tensor')}({', '.join([text_of(source, argument), *given])})"
+    text += "" if cut.is_fresh else ".clone()"
     return (Edit(place, text), *names.import_torch(source, spelling, text))
 
 
