@@ -33,7 +33,7 @@ _OF_ARRAYS = frozenset(
 )
 
 
-# What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4 to 2.13).
+# What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4, 2.13, 2.14).
 _COMPLEX = re.compile(
     r"\bfft|complex(?:32|64|128)|\bcomplex\(|[=(]complex\b|(?:view_as|is)_complex|\b(?:cfloat|cdouble|chalf|polar|i?stft)\b"
     r"|(?<!\w)[\d.]+[jJ]\b"
