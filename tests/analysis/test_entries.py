@@ -274,3 +274,24 @@ SECOND = "if seen < 4: y[:, :, seen:] = self.conv(x[:, :, seen:])"
 )
 def test_branches_that_fill_uninitialised_memory_complete_each_other(made: str, second: str, fills: int) -> None:
     assert len(facts_of(FILLED_IN_PARTS.replace("MADE", made).replace("SECOND", second)).fills) == fills
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("x += 0.1 * f(x)", [Severity.WARNING]),
+        ("h = x.exp() + 1\n            y = f(h)\n            h[0] = 0\n            x = y + h", [Severity.WARNING]),
+        ("x = x + f(x)\n            x += 1", [Severity.INFO]),
+        ("x += 0.1 * len(x)", [Severity.INFO]),
+    ],
+)
+def test_what_a_function_is_given_to_call_may_save_its_arguments(step: str, told: list[Severity]) -> None:
+    facts = facts_of(
+        f"""
+        def solve(f, x: torch.Tensor):
+            x = x * 1
+            {step}
+            return x.sum()
+        """
+    )
+    assert [write.severity for write in facts.writes] == told

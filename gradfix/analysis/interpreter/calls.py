@@ -125,7 +125,9 @@ def call_value(
         return call_value(m, state, callee.callee, [*callee.args, *args], {**dict(callee.keywords), **keywords}, at)
     if isinstance(callee, Choice):
         return _call_one_of(m, state, callee, args, keywords, at)
-    may_save = isinstance(callee, Tensor) and isinstance(at.func, ast.Attribute)
+    may_save = isinstance(callee, Tensor) and (
+        isinstance(at.func, ast.Attribute) or callee.storage.origin is Origin.ARGUMENT  # `self.net(x)`, or `net(x)`
+    )
     return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save)
 
 
