@@ -37,8 +37,10 @@ def maskings_of(tree: ast.Module, writes: Sequence[Write]) -> tuple[Masking, ...
     finder = _Finder(tree)
     found: list[Masking] = []
     paired: set[int] = set()
+    by_statement = {id(write.statement): write for write in candidates}
     for write in candidates:
-        inverse = next((w for w in candidates if finder.follows(write, w) and _is_inverse(write, w)), None)
+        following = by_statement.get(id(finder.following(write)))
+        inverse = following if following is not None and _is_inverse(write, following) else None
         pair = None if inverse is None else finder.pair(write, inverse)
         if pair is not None and id(write) not in paired:
             found.append(pair)
@@ -91,11 +93,11 @@ class _Finder:
     def __init__(self, tree: ast.Module) -> None:
         self._parents = parents(tree)
 
-    def follows(self, write: Write, other: Write) -> bool:
-        """Whether the statement of `other` is the next one."""
-        block = self._parents.block(write.statement)
-        position = next(i for i, statement in enumerate(block) if statement is write.statement)
-        return position + 1 < len(block) and block[position + 1] is other.statement
+    def following(self, write: Write) -> ast.stmt | None:
+        """The statement behind that of `write`."""
+        block = self._parents.indexed(write.statement)
+        behind = block.positions[id(write.statement)] + 1
+        return block.statements[behind] if behind < len(block.statements) else None
 
     def pair(self, write: Write, inverse: Write) -> Masking | None:
         """Two writes that together fill the target; at least one must read it, or its graph would be lost."""

@@ -37,7 +37,7 @@ def broken(source: Source, edits: Sequence[Edit]) -> tuple[Edit, ...]:
     made = Source(source.path, edit_sets.apply(source.text, edits), source.encoding, source.bom)
     breaks: dict[int, Edit] = {}
     long = [line for line in _touched(made, edits) if len(made.line_span(line)) > limit]
-    whole = _whole_lines(made.text) if long else frozenset()
+    whole = _whole_lines(source, made, edits) if long else frozenset()
     for line in long:
         if line in whole:
             span = made.line_span(line)
@@ -68,8 +68,28 @@ def _touched(made: Source, edits: Sequence[Edit]) -> Iterator[int]:
         yield from range(made.position(start).line, made.position(start + len(edit.text)).line + 1)
 
 
-def _whole_lines(text: str) -> frozenset[int]:
-    """The lines in which a whole statement stands: a line inside its brackets may look like one."""
+def _whole_lines(source: Source, made: Source, edits: Sequence[Edit]) -> frozenset[int]:
+    """The lines of `made` in which a whole statement stands: a line inside its brackets may look like one.
+
+    What an edit makes of such a line is looked at alone, else the whole text.
+    """
+    known, seen, found, grown = _statement_lines(source.text), set[int](), set[int](), 0
+    for edit in edits:
+        start = edit.span.start + grown
+        grown += len(edit.text) - len(edit.span)
+        line = source.position(edit.span.start).line
+        if line in seen or line not in known or source.position(edit.span.end).line != line:
+            return _statement_lines(made.text)
+        seen.add(line)
+        first, last = (made.position(at).line for at in (start, start + len(edit.text)))
+        text = made.text[made.line_span(first).start : made.line_span(last).end]
+        found |= {first - 1 + number for number in _statement_lines(textwrap.dedent(text))}
+    return frozenset(found)
+
+
+@lru_cache(maxsize=4)
+def _statement_lines(text: str) -> frozenset[int]:
+    """Lines with a statement of their own; none in what can't be parsed."""
     try:
         tree = syntax.tree_of(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

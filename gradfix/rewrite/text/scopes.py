@@ -35,9 +35,11 @@ class Mention:
 
 def path_to(tree: ast.Module, wanted: ast.expr) -> tuple[ast.AST, ...]:
     """The nodes around the node of `tree` that stands where `wanted` does, innermost first; itself excluded."""
-    for node, around in _walk(tree, ()):
-        if type(node) is type(wanted) and _place(node) == _place(wanted):
-            return around
+    place = _place(wanted)
+    for ways in (_walk_towards(tree, (), place), _walk(tree, ())):  # inside f-strings Python < 3.12 tells other places
+        for node, around in ways:
+            if type(node) is type(wanted) and _place(node) == place:
+                return around
     return ()
 
 
@@ -82,6 +84,26 @@ def _walk(node: ast.AST, around: tuple[ast.AST, ...]) -> Iterator[tuple[ast.AST,
     for child in ast.iter_child_nodes(node):
         yield child, inner
         yield from _walk(child, inner)
+
+
+def _walk_towards(
+    node: ast.AST, around: tuple[ast.AST, ...], place: tuple[int, int, int, int]
+) -> Iterator[tuple[ast.AST, tuple[ast.AST, ...]]]:
+    """The same, without what begins behind a place or ends before it."""
+    inner = (node, *around)
+    for child in ast.iter_child_nodes(node):
+        if _may_hold(child, place):
+            yield child, inner
+            yield from _walk_towards(child, inner, place)
+
+
+def _may_hold(node: ast.AST, place: tuple[int, int, int, int]) -> bool:
+    end = getattr(node, "end_lineno", None)
+    if end is None:
+        return True
+    first = (getattr(node, "decorator_list", None) or [node])[0]
+    begins_before = (first.lineno, first.col_offset) <= place[:2]
+    return begins_before and place[2:] <= (end, getattr(node, "end_col_offset", 0))
 
 
 def _place(node: ast.AST) -> tuple[int, int, int, int]:
