@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from filled import compare, compared, fixed, valid
 
-from gradfix import engine
-from gradfix.findings import Severity
+from gradfix import engine, registry
+from gradfix.findings import Applicability, Severity
+from gradfix.policy import Policy
+from gradfix.source import Source
 
 BUFFERS = ("GF202", "GF203")
 SHAPES = {
@@ -152,3 +154,17 @@ h.sum().backward()
     names: dict[str, Any] = {}
     exec(compile(after, "program.py", "exec"), names)
     assert names["v"].grad is not None
+
+
+@pytest.mark.parametrize("branch", ["if x[0] < 0.3:\n        out = out + x", "out = out + x"])
+def test_numbers_in_every_slot_of_what_may_have_a_graph_are_left_unless_asked(branch: str) -> None:
+    """In place the buffer keeps its graph, with gradients of zero; a stack of numbers has none, and backward raises."""
+    text = (
+        "import torch\n\n\ndef f(x: torch.Tensor):\n    out = torch.zeros(4)\n    " + branch + "\n"
+        "    for k in range(4):\n        out[k] = 3\n    return out.var()\n"
+    )
+    codemods = [codemod for codemod in registry.builtin() if codemod.name == "loop-filled-buffer"]
+    source = Source.from_text("f.py", text)
+    assert not engine.fix(source, codemods, Policy(Severity.INFO)).applied
+    asked = Policy(Severity.INFO, Applicability.UNSAFE)
+    assert engine.fix(source, codemods, asked).applied

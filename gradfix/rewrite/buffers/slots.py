@@ -81,7 +81,7 @@ def _refusal(source: Source, buffer: FilledBuffer, spelling: Spelling) -> Refusa
 def _may_lose_graph(buffer: FilledBuffer) -> bool:
     """Whether numbers may take the place of every slot of a buffer that has a graph: it keeps that, the slots don't."""
     return any(
-        written.write.tensor.tracked is Tracked.YES
+        written.write.tensor.tracked is not Tracked.NO
         and (written.write.written.tensor is None or written.write.written.tensor.tracked is Tracked.NO)
         and written.write.written.kind is not ValueKind.UNKNOWN
         and written.write.form is WriteForm.INDEX
