@@ -9,17 +9,24 @@ from gradfix.backward.cases import DeclaredCall
 from gradfix.findings import Verdict
 
 MIB = 1 << 20
+LARGEST = 1 << 40
 LARGE = "x = torch.randn(4_000_000, requires_grad=True)\nh = x * 2\nh[0] = 0\n(h * h).sum().backward()\n"
 
 
 def test_the_memory_of_a_copy_is_seen(judge: Judge) -> None:
-    judgement = judge(LARGE, "h[0] = 0", "h = h.clone(); h[0] = 0; k = h.clone()")
-    assert judgement.verdict is Verdict.EQUIVALENT
-    assert judgement.cost is not None
-    before, after = judgement.cost.memory
+    """On a machine with much else to do, pages of the server may count for a run: then it is measured again."""
+    least = [LARGEST, LARGEST]
+    for _ in range(3):
+        judgement = judge(LARGE, "h[0] = 0", "h = h.clone(); h[0] = 0; k = h.clone()")
+        assert judgement.verdict is Verdict.EQUIVALENT
+        assert judgement.cost is not None
+        assert all(0 < seconds < 10 for seconds in judgement.cost.seconds)
+        least = list(map(min, least, judgement.cost.memory))
+        if 10 * MIB < least[1] - least[0] < 40 * MIB:
+            break
+    before, after = least
     assert before > 30 * MIB
     assert 10 * MIB < after - before < 40 * MIB
-    assert all(0 < seconds < 10 for seconds in judgement.cost.seconds)
 
 
 def test_an_original_that_raises_is_measured_to_its_end(judge: Judge) -> None:
