@@ -23,13 +23,12 @@ from gradfix.backward.verdict.conflicts import Lines, Told, came_to_its_end, non
 from gradfix.backward.verdict.constants import as_returned, without_graphs
 from gradfix.backward.verdict.costs import cost
 from gradfix.backward.verdict.differing import Differing
+from gradfix.backward.verdict.doubts import Doubts, same_as_reference
 from gradfix.backward.verdict.endings import (
     UncheckedError,
-    ends_in_leaf_of_its_own,
     no_new_end,
     no_other_error,
     obstacle_of,
-    same_arguments,
     same_count,
     same_end,
     same_output,
@@ -49,7 +48,6 @@ PAIRS = (  # seeds and plans
     *((3, Plan(scale=scale, weights=4.0)) for scale in (3.0, -3.0)),
 )
 PROVEN = frozenset({Verdict.FIXED, Verdict.EQUIVALENT})
-_NO_LEAF = "no oracle: the original differentiates a leaf that isn't one any more"
 CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
 
 
@@ -173,6 +171,7 @@ class CaseJudge:
         if plain:
             self._pairs = Together(self._make, before.seconds)
             self._differing = Differing(self._make, subject, before)
+            self._doubts = Doubts(self._make, subject, evidence, self._differing)
             repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
         after = self._pairs(second)
         self._count_lines(before, after)
@@ -236,15 +235,12 @@ class CaseJudge:
             same_passes(before.events, after.events, local)
             same_end(before, after, local, prints=evidence.prints)
         except DiffersError as difference:
-            if self._subject.silent:
-                self._in_doubt(first, second, before, after, difference)
-            else:
-                self._hidden(first, second, before, after, difference)
+            self._doubts.settle(first, second, before, after, difference)
             return
         if not local.passes and before.events:
             evidence.blank += 1
         elif any(local.gained.values()):
-            self._correct(first, second, own_leaf=ends_in_leaf_of_its_own(before, after))
+            self._doubts.connected(first, second, before, after)
         elif not before.events:
             if not evidence.constant:
                 without_graphs(self._make, first, second)
@@ -253,77 +249,6 @@ class CaseJudge:
             evidence.same += 1
             add_once(evidence.oracles, "the original's own autograd")
         self._evidence.agreement.merge(local)
-
-    def _hidden(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
-        """Both ran, with gradients that differ: a checkpoint may have hidden that what it saved was overwritten.
-
-        Then the original's own differ from those of a run without it. Else raises `difference`.
-        """
-        if HazardKind.SAVED_THEN_WRITTEN not in self._subject.kinds:
-            raise difference
-        reference = self._make(oracle.cured(first, [Cure.HOOKS]))
-        try:
-            same_passes(before.events, reference.events, self._evidence.agreement.fresh())
-        except DiffersError:
-            local = self._evidence.agreement.fresh()
-            self._same_forward(before, after)
-            self._same_as_reference(reference, Cure.HOOKS.value, after, second, local)
-            self._evidence.corrected += 1
-            add_once(self._evidence.oracles, Cure.HOOKS.value)
-            self._evidence.agreement.merge(local)
-            return
-        raise difference
-
-    def _in_doubt(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
-        """Both ran, with gradients that differ, and the hazard is silent."""
-        evidence, local = self._evidence, self._evidence.agreement.fresh()
-        if not ends_in_leaf_of_its_own(before, after):
-            self._same_forward(before, after)
-            self._correct(first, second, difference)
-            return
-        if first.plan.scale == 1.0:  # else the original's own leaf is scaled, too
-            self._same_forward(before, after)
-        try:
-            if HazardKind.NON_LEAF_GRAD in self._subject.kinds:
-                reference = oracle.run_with_leaves(self._make, first, after)
-                self._same_as_reference(reference, Cure.LEAF.value, after, second, local)
-                evidence.agreement.merge(local)
-                evidence.moved += 1
-                add_once(evidence.oracles, Cure.LEAF.value)
-            else:
-                self._with_cuts_held(first, second)
-        except NoOracleError as why:
-            add_once(evidence.unjudged, str(why))
-
-    def _with_cuts_held(self, first: Request, second: Request) -> None:
-        add_once(self._evidence.oracles, self._differing.with_cuts_held(first, second, _NO_LEAF))
-        self._evidence.corrected += 1
-
-    def _same_forward(self, before: Run, after: Run) -> None:
-        """Only gradients may differ where the original's are in doubt; what follows from them isn't compared."""
-        local = self._evidence.agreement.fresh()
-        for one, other in zip(before.events[:1], after.events, strict=False):
-            same_roots(one, other, local)
-        same_arguments(before, after, local)
-
-    def _correct(
-        self, first: Request, second: Request, difference: DiffersError | None = None, *, own_leaf: bool = False
-    ) -> None:
-        """The original's own gradient is in doubt: central differences decide, with an `own_leaf` of it held.
-
-        Where they can't, `difference` counts against a rewrite that connects what the original may have cut on purpose.
-        """
-        evidence = self._evidence
-        try:
-            if own_leaf:
-                self._with_cuts_held(first, second)
-                return
-            add_once(evidence.oracles, self._differences(first, second, None, evidence.agreement.fresh()))
-            evidence.corrected += 1
-        except NoOracleError as why:
-            if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
-                raise difference from why
-            add_once(evidence.unjudged, str(why))
 
     def _differences(
         self, first: Request, second: Request, failure: Failure | None, local: Agreement | None = None
@@ -368,25 +293,12 @@ class CaseJudge:
             reference, name = oracle.run_with_leaves(self._make, first, after), Cure.LEAF.value
         else:
             reference, name = oracle.run_cured(self._pairs, first, failure)
-        self._same_as_reference(reference, name, after, second, local)
+        same_as_reference(self._make, reference, name, after, second, local, prints=evidence.prints)
         if any(local.gained.values()):
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
             self._differences(first, second, failure)
         add_once(evidence.oracles, name)
-
-    def _same_as_reference(self, reference: Run, name: str, after: Run, request: Request, local: Agreement) -> None:
-        """The run `after` of `request` computes what the original does under the cures of `name`."""
-        same_passes(reference.events, after.events, local)
-        if Cure.FRESH_LEAVES.value in name:  # a `leaf * 1` shows no `.grad`: neither may the rewritten text
-            if after.ended is None or after.ended.error is not None:
-                no_other_error(reference, after)
-            after = self._make(replace(request, lines=(), plan=replace(request.plan, fresh_leaves=True)))
-        no_other_error(reference, after)
-        same_count(reference, after)
-        same_arguments(reference, after, local)
-        if self._evidence.prints:
-            same_output(reference, after, prefix=False)
 
     def _both_failed(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
         """Both raise: conflicts tell whether the rewrite's own is among them, and cures what both compute."""
@@ -404,7 +316,9 @@ class CaseJudge:
         try:
             reference, name = oracle.run_cured(self._pairs, first, failure)
             result, _ = oracle.run_cured(self._make, second, again)
-            self._same_as_reference(reference, name, result, replace(second, hooks=True), local)
+            same_as_reference(
+                self._make, reference, name, result, replace(second, hooks=True), local, prints=evidence.prints
+            )
         except NoOracleError as why:
             add_once(evidence.unjudged, str(why))
             return

@@ -1,0 +1,132 @@
+"""Both texts ran, and their gradients differ: whether the original's own are the wrong ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gradfix.backward.protocol import Run
+from gradfix.backward.verdict import oracle
+from gradfix.backward.verdict.compare import Agreement, DiffersError, same_passes, same_roots
+from gradfix.backward.verdict.differing import Differing
+from gradfix.backward.verdict.endings import (
+    ends_in_leaf_of_its_own,
+    no_other_error,
+    same_arguments,
+    same_count,
+    same_output,
+)
+from gradfix.backward.verdict.evidence import Evidence, Subject, add_once
+from gradfix.backward.verdict.oracle import Make, NoOracleError
+from gradfix.backward.verdict.symptoms import Cure
+from gradfix.backward.worker.requests import Request
+from gradfix.findings import HazardKind
+
+_NO_LEAF = "no oracle: the original differentiates a leaf that isn't one any more"
+
+
+class Doubts:
+    """What becomes of pairs of runs in which the original's own gradients are no oracle."""
+
+    def __init__(self, make: Make, subject: Subject, evidence: Evidence, differing: Differing) -> None:
+        """What is settled is written to `evidence`."""
+        self._make, self._subject, self._evidence, self._differing = make, subject, evidence, differing
+
+    def settle(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
+        """Both ran, and differ in what `difference` says. Raises it where the original's own are right."""
+        if not self._subject.silent:
+            self._hidden(first, second, before, after, difference)
+        elif ends_in_leaf_of_its_own(before, after):
+            self._new_leaf(first, second, before, after)
+        else:
+            self._same_forward(before, after)
+            self._correct(first, second, difference)
+
+    def connected(self, first: Request, second: Request, before: Run, after: Run) -> None:
+        """The rewritten text gives gradients to leaves that had none."""
+        if not ends_in_leaf_of_its_own(before, after):
+            self._correct(first, second)
+            return
+        try:
+            self._with_cuts_held(first, second)
+        except NoOracleError as why:
+            add_once(self._evidence.unjudged, str(why))
+
+    def _hidden(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
+        """A checkpoint may have hidden that what it saved was overwritten.
+
+        Then the original's own differ from those of a run without it. Else raises `difference`.
+        """
+        if HazardKind.SAVED_THEN_WRITTEN not in self._subject.kinds:
+            raise difference
+        reference = self._make(oracle.cured(first, [Cure.HOOKS]))
+        try:
+            same_passes(before.events, reference.events, self._evidence.agreement.fresh())
+        except DiffersError:
+            self._same_forward(before, after)
+            self._against(reference, Cure.HOOKS, after, second)
+            self._evidence.corrected += 1
+            return
+        raise difference
+
+    def _new_leaf(self, first: Request, second: Request, before: Run, after: Run) -> None:
+        """The original's gradients end in a leaf that the rewritten text doesn't have."""
+        if first.plan.scale == 1.0:  # else the original's own leaf is scaled, too
+            self._same_forward(before, after)
+        try:
+            if HazardKind.NON_LEAF_GRAD in self._subject.kinds:
+                self._against(oracle.run_with_leaves(self._make, first, after), Cure.LEAF, after, second)
+                self._evidence.moved += 1
+            else:
+                self._with_cuts_held(first, second)
+        except NoOracleError as why:
+            add_once(self._evidence.unjudged, str(why))
+
+    def _against(self, reference: Run, cure: Cure, after: Run, second: Request) -> None:
+        evidence, local = self._evidence, self._evidence.agreement.fresh()
+        same_as_reference(self._make, reference, cure.value, after, second, local, prints=evidence.prints)
+        evidence.agreement.merge(local)
+        add_once(evidence.oracles, cure.value)
+
+    def _with_cuts_held(self, first: Request, second: Request) -> None:
+        add_once(self._evidence.oracles, self._differing.with_cuts_held(first, second, _NO_LEAF))
+        self._evidence.corrected += 1
+
+    def _same_forward(self, before: Run, after: Run) -> None:
+        """Only gradients may differ where the original's are in doubt; what follows from them isn't compared."""
+        local = self._evidence.agreement.fresh()
+        for one, other in zip(before.events[:1], after.events, strict=False):
+            same_roots(one, other, local)
+        same_arguments(before, after, local)
+
+    def _correct(self, first: Request, second: Request, difference: DiffersError | None = None) -> None:
+        """The original's own gradient is in doubt: central differences decide.
+
+        Where they can't, `difference` counts against a rewrite that connects what the original may have cut on purpose.
+        """
+        evidence, local = self._evidence, self._evidence.agreement.fresh()
+        try:
+            add_once(evidence.oracles, self._differing(first, second, None, local=local, prints=evidence.prints))
+            evidence.corrected += 1
+        except NoOracleError as why:
+            if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
+                raise difference from why
+            add_once(evidence.unjudged, str(why))
+
+
+def same_as_reference(
+    make: Make, reference: Run, name: str, after: Run, request: Request, local: Agreement, *, prints: bool
+) -> None:
+    """The run `after` of `request` computes what the original does under the cures of `name`, `reference`.
+
+    Raises `DiffersError` where it doesn't; with `prints` the output counts, too.
+    """
+    same_passes(reference.events, after.events, local)
+    if Cure.FRESH_LEAVES.value in name:  # a `leaf * 1` shows no `.grad`: neither may the rewritten text
+        if after.ended is None or after.ended.error is not None:
+            no_other_error(reference, after)
+        after = make(replace(request, lines=(), plan=replace(request.plan, fresh_leaves=True)))
+    no_other_error(reference, after)
+    same_count(reference, after)
+    same_arguments(reference, after, local)
+    if prints:
+        same_output(reference, after, prefix=False)
