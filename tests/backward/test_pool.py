@@ -28,11 +28,15 @@ def verdict(after: str, checker: Checker, text: str = TEXT) -> Judgement:
 
 
 def children() -> set[str]:
-    """Of all threads of this process."""
-    found: set[str] = set()
-    for thread in os.listdir("/proc/self/task"):
-        found.update(Path(f"/proc/self/task/{thread}/children").read_text().split())
-    return found
+    """Of all threads of this process. A thread that ends leaves its children to another one: then all are read again."""
+    while True:
+        threads = os.listdir("/proc/self/task")
+        try:
+            found = [Path(f"/proc/self/task/{thread}/children").read_text().split() for thread in threads]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if os.listdir("/proc/self/task") == threads:
+            return {child for of_thread in found for child in of_thread}
 
 
 def test_outcomes_keep_their_order_and_each_thread_has_its_server() -> None:
