@@ -160,6 +160,12 @@ class Passed:
                 todo.append(user)
         return False
 
+    def between(self, goals: Iterable[Node]) -> Passed:
+        """The same, as far as it depends on one of `goals`."""
+        above = set[int]().union(*(self._above(goal) for goal in goals))
+        self.nodes = {key: node for key, node in self.nodes.items() if key in above}
+        return self
+
     def _above(self, goal: Node) -> set[int]:
         """Ids of the nodes between the root and `goal`, `goal` included."""
         users = self._used_by()

@@ -62,6 +62,18 @@ def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, t
                 m.notes.writes[visit.key].add_hazard(note, visit.passage, True)
 
 
+def transformed(m: Machine, state: State, roots: Iterable[Tensor], leaves: Iterable[Node], *, certain: bool) -> None:
+    """A function that `torch.func.grad` and the like differentiate returns `roots`: backward passes what is behind them
+    and depends on the `leaves` it was given. Without a graph, the gradient is zero and nothing fails."""
+    m.saw_backward = True
+    m.notes.alarms += 1
+    ends = list(leaves)
+    for root in roots:
+        passed = Passed(state.node_of(root)).between(ends)
+        m.notes.fed.update(losses.fed_leaves(m, state.node_of(root)))
+        _overwritten(m, state, passed, {}, certain=certain and root.known)
+
+
 def _overwritten(m: Machine, state: State, passed: Passed, covered: _Covered, *, certain: bool) -> None:
     for visit in m.visits:
         if id(visit.node) in passed.nodes and (met := m.notes.writes.get(visit.key)) is not None:

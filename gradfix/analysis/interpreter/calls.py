@@ -42,7 +42,16 @@ from gradfix.analysis.hazards import cuts, losses
 from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import callbacks, classes, container_methods, foreign, library_calls, module_methods
 from gradfix.analysis.interpreter import items as item_access
-from gradfix.analysis.operators import arrays, custom_functions, hooks, nn_layers, optimizers, spellings, torch_calls
+from gradfix.analysis.operators import (
+    arrays,
+    custom_functions,
+    hooks,
+    nn_layers,
+    optimizers,
+    spellings,
+    torch_calls,
+    transforms,
+)
 from gradfix.analysis.summaries import Described
 from gradfix.analysis.text.parameters import annotations_of, positional_of
 
@@ -104,6 +113,8 @@ def call_value(
     """Call any value."""
     if isinstance(callee, Symbol):
         if (made := spellings.called(m, state, callee.name, args, keywords, at)) is not None:
+            return made
+        if (made := transforms.called(m, state, callee.name, args, keywords, at)) is not None:
             return made
         if callee.name.startswith("torch."):
             return torch_calls.torch_function(m, state, callee.name, args, keywords, at)

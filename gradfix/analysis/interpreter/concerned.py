@@ -12,6 +12,7 @@ from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 from gradfix.analysis.text.parameter_writes import bindings, written
 from gradfix.analysis.text.survey import is_awaited
 
+_DIFFERENTIATING = frozenset("backward grad grad_and_value vjp jacrev jacobian hessian".split())
 _STEPS = 3  # names that stand for a tensor through other names
 
 
@@ -39,7 +40,8 @@ def is_differentiated(m: Machine, callee: Callee) -> bool:
 @lru_cache(maxsize=512)
 def _starts_backward(node: Function) -> bool:
     called = (one.func for one in nodes_of(node) if isinstance(one, ast.Call))
-    return any(isinstance(func, ast.Attribute) and func.attr in ("backward", "grad") for func in called)
+    names = (func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in called)
+    return not _DIFFERENTIATING.isdisjoint(names)
 
 
 def _is_awaited(node: Function) -> bool:

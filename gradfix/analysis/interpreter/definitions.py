@@ -14,10 +14,12 @@ from gradfix.analysis.domain.values import (
     Function,
     FunctionInfo,
     Instance,
+    Partial,
     Symbol,
     Value,
 )
 from gradfix.analysis.interpreter.expressions import defaults, evaluate
+from gradfix.analysis.operators import transforms
 
 
 def turns_grad_off(m: Machine, state: State, decorators: list[ast.expr]) -> bool:
@@ -30,11 +32,29 @@ def turns_grad_off(m: Machine, state: State, decorators: list[ast.expr]) -> bool
     return False
 
 
-def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
+def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Value:
     """A `def` as a value; its defaults are evaluated now, as Python does."""
     info = FunctionInfo(node, qualified(m, node.name))
     m.defined.functions[info] = (m.scope.frames, None)
-    return _decorated(m, state, _closed(m, state, info), node.decorator_list)
+    made = _decorated(m, state, _closed(m, state, info), node.decorator_list)
+    return _transformed(m, state, made, node.decorator_list)
+
+
+def _transformed(m: Machine, state: State, made: Function, decorators: list[ast.expr]) -> Value:
+    """What `@torch.func.grad` and `@partial(torch.func.grad, argnums=1)` make of it, alone."""
+    decorator = decorators[0] if len(decorators) == 1 else None
+    bare = decorator.func if isinstance(decorator, ast.Call) else decorator
+    if decorator is None or not isinstance(bare, (ast.Name, ast.Attribute)):
+        return made
+    wrapper = evaluate(m, state, bare)
+    if wrapper == Symbol("functools.partial"):
+        wrapper = evaluate(m, state, decorator)
+    inner = wrapper.callee if isinstance(wrapper, Partial) else wrapper
+    if not isinstance(inner, Symbol) or not transforms.is_transform(inner.name):
+        return made
+    at = ast.copy_location(ast.Call(decorator, [], []), decorator)
+    m.notes.owners.append(at)
+    return m.call_value(state, wrapper, [made], {}, at)
 
 
 def _decorated(m: Machine, state: State, made: Function, decorators: list[ast.expr]) -> Function:

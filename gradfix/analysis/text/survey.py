@@ -18,7 +18,10 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _FLAGS = frozenset({"requires_grad_", "share_memory_", "retain_grad_", "rename_", "coalesce_"})  # write nothing
 _OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "setitem"})  # of the module `operator`
 _DUNDERS = frozenset(f"__{name}__" for name in _OPERATORS)
-_CALLING = frozenset({"apply", "checkpoint"})  # call what they are given, or a method of the class they belong to
+# Give functions that call the one they are given, or call it at once.
+_TRANSFORMS = frozenset("grad grad_and_value vjp jvp jacrev jacfwd hessian jacobian vmap hvp vhp gradcheck".split())
+# Call what they are given, or a method of the class they belong to.
+_CALLING = frozenset({"apply", "checkpoint", *_TRANSFORMS})
 _HOOKING = frozenset({"register_forward_hook", "register_forward_pre_hook"})
 # What makes a tensor of the values of others.
 _COPIES = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor new_tensor from_numpy Variable".split())
@@ -228,6 +231,8 @@ def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
         scope.backward = True
     scope.calls_a_value = scope.calls_a_value or not name or name in _CALLING
     scope.writes = scope.writes or name in _OPERATORS
+    if name in _TRANSFORMS:
+        _handed(scope, node)
     if name in _HOOKING:  # whatever is called may write to what the module got or gives
         scope.in_place_layer = True
     if _works_in_place(node):
@@ -235,6 +240,17 @@ def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
         scope.writes = scope.writes or not (name[:1].isupper() or not node.args)
     elif name[:1].isupper() and any(isinstance(a, ast.Constant) and a.value is True for a in node.args):
         scope.in_place_layer = True  # `nn.ReLU(True)`, `nn.Dropout(0.5, True)`
+
+
+def _handed(scope: Scope, node: ast.Call) -> None:
+    """What a transform is given is called: `grad(loss)`, `grad(self.loss)`, `grad(partial(loss, k))`."""
+    given: ast.expr | None = node
+    while isinstance(given, ast.Call):
+        given = given.args[0] if given.args else None
+    if isinstance(given, ast.Name):
+        scope.called.add(given.id)
+    elif isinstance(given, ast.Attribute):
+        scope.called_attributes.add(given.attr)
 
 
 def _is_super(node: ast.Call) -> bool:
