@@ -28,7 +28,7 @@ def verdict(after: str, checker: Checker, text: str = TEXT) -> Judgement:
 
 
 def children() -> set[str]:
-    """Of all threads of this process. A thread that ends leaves its children to another one: then all are read again."""
+    """Of all threads of this process. One that ends leaves its children to another: then all are read again."""
     while True:
         threads = os.listdir("/proc/self/task")
         try:
