@@ -343,6 +343,7 @@ class Cut:
     elsewhere: bool  # another loss, one with a graph, is computed from it, too
     through_numpy: bool  # what was cut went through an array
     in_numbers: bool  # it went into arithmetic of Python numbers
+    fills: bool  # it went where torch takes numbers only: `torch.full(size, v)`
     is_fresh: bool  # nobody else holds what the argument makes
     may_be_number: bool  # on some ways a Python number stands there instead of a tensor
     severity: Severity

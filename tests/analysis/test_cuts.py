@@ -56,6 +56,13 @@ def told(body: str) -> list[tuple[str, str, str]]:
         ("b = torch.zeros(3, dtype=torch.long)\nb[0] = y\nb.float().sum().backward()", "discrete"),
         ("torch.autograd.grad(y.detach() * 2, list(net.parameters()))", "detach"),
         ("torch.autograd.grad(y, net.weight)[0].norm().backward()", "discrete"),
+        ("F.one_hot(net(data).argmax(1), 3).float().sum().backward()", "discrete"),
+        ("torch.linspace(y, 1.0, 5).sum().backward()", "discrete"),
+        ("torch.linspace(0.0, y.item(), 5).sum().backward()", "number"),
+        ("torch.full((3,), y.item()).sum().backward()", "number"),
+        ("torch.full_like(data, fill_value=float(y)).sum().backward()", "number"),
+        ("data.new_full((3,), y.item()).sum().backward()", "number"),
+        ("torch.zeros(int(y.abs().item()) + 1).sum().backward()", "no-leaf"),
         ("data.sum().backward()", "no-leaf"),
     ],
 )
@@ -70,6 +77,8 @@ def test_a_loss_without_a_graph_is_an_error(body: str, kind: str) -> None:
         ("torch.tensor(y, requires_grad=True).backward()", ("error", "tensor", "new-leaf")),
         ("loss = Variable(y.data, requires_grad=True)\nloss.backward()", ("error", "data", "new-leaf")),
         ("y.round().backward()", ("warning", "flat", "zero")),
+        ("torch.normal(net(data), 1.0).sum().backward()", ("warning", "flat", "zero")),
+        ("torch.normal(0.0, std=net(data).exp()).sum().backward()", ("warning", "flat", "zero")),
         ("(y + (y * y).item()).backward()", ("warning", "number", "constant")),
         ("(y + torch.tensor([y, y]).sum()).backward()", ("warning", "tensor", "constant")),
         ("(y + math.exp(y.item())).backward()", ("warning", "number", "constant")),
@@ -93,6 +102,31 @@ def test_a_loss_without_a_graph_is_an_error(body: str, kind: str) -> None:
 )
 def test_what_else_a_cut_does(body: str, expected: tuple[str, str, str]) -> None:
     assert told(body) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("body", "blamed"),
+    [
+        (
+            "fake = net(data).detach()\nx = (fake + data).requires_grad_()\n"
+            "torch.autograd.grad(net(x).sum(), x)[0].norm().backward()",
+            ["grad"],
+        ),
+        ("(net(y.detach() * data) * 2).argmax(1).float().sum().backward()", ["argmax"]),
+        ("h = net(data)\nfor _ in range(3):\n    h = net(h).detach()\nh.sum().backward()", ["detach"]),
+        ("(y.detach() + net(data).argmax()).float().backward()", ["detach"]),
+    ],
+)
+def test_a_detach_behind_a_later_cut_is_not_to_blame(body: str, blamed: list[str]) -> None:
+    assert [cut.op for cut in cuts(body) if cut.severity.value == "error"] == blamed
+
+
+@pytest.mark.parametrize("order", ["@kept\n@torch.no_grad()\n", "@torch.no_grad()\n@kept\n"])
+def test_of_several_decorators_the_one_that_turns_gradients_off_is_shown(order: str) -> None:
+    body = f"def kept(f):\n    return f\n{order}def f(x):\n    return net(x)\nf(data).sum().backward()\n"
+    (cut,) = cuts(body)
+    shown = cut.hazards[0].write.span
+    assert (HEAD + body)[shown.start : shown.end] == "torch.no_grad()"
 
 
 TRAINED = """\

@@ -209,8 +209,10 @@ class CutRecord:
     level: Tracked  # of what was cut, the strongest of all passages
     through_numpy: bool = False
     in_numbers: bool = False
+    fills: bool = False  # it went where torch takes numbers only: `torch.full(size, v)`
     is_fresh: bool = False  # in every passage nobody else holds what the argument makes
     may_be_number: bool = False  # on some ways a Python number stands there instead
+    behind: set[int] = field(default_factory=set)  # the keys of cuts that lie behind what it cuts
     leaves: set[Storage] = field(default_factory=set)  # what it made, that losses end in
     losses: dict[int, LossNote] = field(default_factory=dict)  # by id of the place
     roots: list[Node] = field(default_factory=list)  # the graphs behind what was cut

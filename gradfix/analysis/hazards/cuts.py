@@ -173,6 +173,14 @@ def among_numbers(m: Machine, state: State, op: str, operands: Sequence[Value]) 
     return found
 
 
+def into_numbers(m: Machine, state: State, values: Iterable[Value]) -> None:
+    """A factory fills a tensor with `values`, for which it takes no tensors that require grad."""
+    for value in values:
+        for key, _ in flows_of(state, value) if isinstance(value, Number) else ():
+            if key > 0:
+                m.notes.cuts[key].fills = True
+
+
 def with_flows(value: Value, flows: Flows) -> Value:
     """`value`, computed from numbers or arrays, with the cuts behind it."""
     if not flows or flows == UNSURE or not isinstance(value, (Number, Unknown)):
@@ -226,6 +234,7 @@ def cut(
         same = len(record.parts) == len(parts)
         record.parts = tuple(map(join_written, record.parts, parts)) if same else ()
     record.may_be_number = record.may_be_number or any(map(_is_either, values))
+    record.behind.update(key for key, _ in behind if key != id(at))
     if kind is not CutKind.NO_LEAF and len(record.roots) < _MOST:
         graphs = (state.node_of(t) for value in values for t in _members(state, value))
         record.roots.extend(node for node in graphs if node is not None)

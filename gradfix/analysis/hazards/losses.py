@@ -182,8 +182,13 @@ def _straight(m: Machine, flows: Flows) -> list[CutRecord]:
 
 
 def _blamed(m: Machine, flows: Flows) -> list[CutRecord]:
-    """The cuts to undo for the loss to have a graph; of several kinds, those that were hardly meant."""
-    records = _records(m, flows)
+    """The cuts to undo for the loss to have a graph; of several kinds, those that were hardly meant.
+
+    A `detach` behind a later cut isn't one: undone, it would give a graph to what that one cuts anyway.
+    """
+    records = list(_records(m, flows))
+    hidden = set[int]().union(*(record.behind for record in records))
+    records = [record for record in records if careless(record) or record.key not in hidden] or records
     for rank in range(4):
         found = [record for record in records if _rank(record) == rank]
         straight = [record for record in found if (record.key, False) not in flows]

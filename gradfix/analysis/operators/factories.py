@@ -18,6 +18,14 @@ _INTEGER = frozenset("randint randperm arange tril_indices triu_indices bincount
 _OTHER = frozenset("full linspace logspace eye normal hann_window hamming_window bartlett_window from_numpy".split())
 _LITERAL = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor LongTensor BoolTensor".split())
 _DTYPES = {"LongTensor": "int64", "BoolTensor": "bool", "DoubleTensor": "float64", "FloatTensor": "float32"}
+_VALUES = {
+    "full": (1,),
+    "full_like": (1,),
+    "new_full": (1,),
+    "linspace": (0, 1),
+    "logspace": (0, 1),
+}  # the arguments whose values the result takes, beside shapes
+_VALUE_NAMES = frozenset({"fill_value", "start", "end"})
 _NEW = frozenset("new_zeros new_ones new_empty new_full new_tensor".split())
 
 
@@ -29,6 +37,18 @@ def is_factory(name: str) -> bool:
 def is_literal(name: str) -> bool:
     """True for those that take their values from their first argument."""
     return name in _LITERAL or name in ("new_tensor", "from_numpy")
+
+
+def draws(name: str, args: Sequence[Value], keywords: Mapping[str, Value]) -> bool:
+    """True of `torch.normal(mean, std)` with tensors: an operator with a graph, through which gradients are zero."""
+    return name == "normal" and any(tensor_of(value) is not None for value in (*args, *keywords.values()))
+
+
+def values_of(name: str, args: Sequence[Value], keywords: Mapping[str, Value]) -> tuple[Value, ...]:
+    """What a factory takes its values from: the second argument of `torch.full`, the ends of `torch.linspace`."""
+    places = _VALUES.get(name, ())
+    given = [args[i] for i in places if i < len(args)]
+    return (*given, *(value for key, value in keywords.items() if key in _VALUE_NAMES)) if places else ()
 
 
 def is_new(name: str) -> bool:

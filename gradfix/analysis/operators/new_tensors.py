@@ -40,7 +40,11 @@ def made(
 def _note_cut(
     m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.AST, made: Tensor
 ) -> None:
-    """`torch.tensor([a, b])` of tensors with a graph gives one without."""
+    """`torch.tensor([a, b])` of tensors with a graph gives one without, as `torch.linspace(a, b, 5)` does."""
+    if values := factories.values_of(name, args, keywords):
+        cuts.put(state, (made,), cuts.cut(m, state, CutKind.DISCRETE, name, node, values))
+        cuts.into_numbers(m, state, values)
+        return
     value = args[0] if args else keywords.get("data")
     if value is None or not factories.is_literal(name) or not isinstance(node, ast.Call):
         return

@@ -68,7 +68,7 @@ def _mode_or_object(
         return Symbol(f"torch.autocast({keywords.get('enabled', Const(True)) != Const(False)})")
     if name in _GRAD_MODES:
         return Symbol(f"{name}({_mode(name, args, keywords)})")
-    if factories.is_factory(short) and name == f"torch.{short}":
+    if factories.is_factory(short) and name == f"torch.{short}" and not factories.draws(short, args, keywords):
         if short in _KEEPS_GRAPH and args and (source := tensor_of(args[0])) is not None:
             return source
         if (shared := arrays.as_tensor(state, short, args, keywords)) is not None:
@@ -117,7 +117,8 @@ def _listed(
     """A function of the table of operators."""
     op = function(name)
     made = factory(name)
-    if made is not None and made.tracked in ("", "no") and not made.shares:
+    of_tensors = op is not None and any(tensor_of(value) is not None for value in (*args, *keywords.values()))
+    if made is not None and made.tracked in ("", "no") and not made.shares and not of_tensors:
         return result_tensor(
             state, None, node, dtype=made.dtype if made.dtype in ("int64", "bool", "float32") else None
         )

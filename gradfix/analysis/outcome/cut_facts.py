@@ -12,6 +12,7 @@ from gradfix.analysis.domain.records import CutRecord, LossNote
 from gradfix.analysis.facts import Cut, Tracked
 from gradfix.analysis.hazards.cuts import WITHOUT_GRADIENT
 from gradfix.analysis.hazards.losses import careless
+from gradfix.analysis.text.grad_modes import switch_among
 from gradfix.findings import Hazard, HazardKind, Severity
 
 _EFFECTS = tuple(CutEffect)
@@ -81,6 +82,7 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
         elsewhere=any(n.effect in (CutEffect.CONSTANT, CutEffect.PARTIAL) for n in record.losses.values()),
         through_numpy=record.through_numpy,
         in_numbers=record.in_numbers,
+        fills=record.fills,
         is_fresh=record.is_fresh,
         may_be_number=record.may_be_number,
         severity=_severity(record, note, read=not m.notes.grad_read.isdisjoint(record.leaves)),
@@ -90,11 +92,11 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
 
 
 def head(node: ast.AST) -> ast.AST:
-    """What stands for a node in a report: of a `with` its first item, of a function its first decorator."""
+    """What stands for a node in a report: of a `with` or a decorated function what turns gradients off there."""
     if isinstance(node, (ast.With, ast.AsyncWith)):
-        return node.items[0].context_expr
+        return switch_among([item.context_expr for item in node.items])
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.decorator_list:
-        return node.decorator_list[0]
+        return switch_among(node.decorator_list)
     return node
 
 

@@ -6,13 +6,13 @@ import ast
 
 from gradfix.analysis.cut_kinds import CutEffect
 from gradfix.analysis.facts import Cut, Spelling
+from gradfix.analysis.text.grad_modes import turns_off
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.grounds.places import is_writing
 from gradfix.rewrite.text import names
 from gradfix.source import Source, Span
 
-_OFF = frozenset({"no_grad", "inference_mode"})
 _MEANT = Refusal(
     RefusalKind.LEAF, "what is computed with gradients off has no graph", "compute what the loss needs outside of it"
 )
@@ -29,13 +29,13 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
         return _MEANT
     node = cut.node
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        switches = [decorator for decorator in node.decorator_list if _turns_off(decorator)]
+        switches = [decorator for decorator in node.decorator_list if turns_off(decorator)]
         return _MEANT if len(switches) != 1 else _without_line(source, switches[0])
     if not isinstance(node, (ast.With, ast.AsyncWith)):
         return _MEANT
     if any(_writes(inner) for statement in node.body for inner in ast.walk(statement)):
         return _UPDATES
-    found = [item.context_expr for item in node.items if _turns_off(item.context_expr)]
+    found = [item.context_expr for item in node.items if turns_off(item.context_expr)]
     if len(found) != 1:
         return _MEANT
     text = f"{names.torch_name(spelling, 'enable_grad')}()"
@@ -47,13 +47,6 @@ def _writes(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Attribute) and is_writing(node.func.attr)
     return isinstance(node, ast.AugAssign) or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store))
-
-
-def _turns_off(node: ast.expr) -> bool:
-    """`torch.no_grad()`, or `torch.no_grad` as a decorator."""
-    if isinstance(node, ast.Call):
-        return not node.args and not node.keywords and _turns_off(node.func)
-    return (node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")) in _OFF
 
 
 def _without_line(source: Source, decorator: ast.expr) -> tuple[Edit, ...] | Refusal:

@@ -19,6 +19,11 @@ _COMMENT = Refusal(
     RefusalKind.SPELLING, "a comment inside the expression would be lost", "move it before the statement"
 )
 _UNUSUAL = Refusal(RefusalKind.SPELLING, "it is spelled in an unusual way", "use the tensor itself")
+_FILLS = Refusal(
+    RefusalKind.NO_FORM,
+    "the number fills a tensor, and `torch.full` and its like take no tensor with a graph for it",
+    "expand the tensor itself to the size: `t.expand(size)`",
+)
 # Functions of `math` with a namesake in torch that computes the same from a tensor.
 _NAMESAKES = frozenset(
     "sqrt exp log sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh log2 log10 log1p expm1 erf erfc".split()
@@ -33,6 +38,8 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> Edits | Refusal
         return _UNUSUAL
     if has_comment(source, source.span_of(node)):
         return _COMMENT
+    if cut.fills:
+        return _FILLS
     copy = copying(cut, spelling) if cut.op == "item" else None
     if copy is not None and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return stacking.without_copy(source, cut, copy, node.func.value, spelling)

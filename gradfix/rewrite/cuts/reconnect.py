@@ -88,7 +88,7 @@ _REFUSALS = {
         "an `nn.Parameter` is a leaf: what it was computed from gets no gradient",
         "make parameters in `__init__`, and compute with them as they are",
     ),
-    CutKind.DISCRETE: Refusal(RefusalKind.NO_FORM, "the result is discrete, there is no gradient to have"),
+    CutKind.DISCRETE: Refusal(RefusalKind.NO_FORM, "what it computes has no gradient"),
     CutKind.FLAT: Refusal(RefusalKind.NO_FORM, "the function is flat, its gradient is zero"),
     CutKind.NO_LEAF: Refusal(
         RefusalKind.MEANING,
