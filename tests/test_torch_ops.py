@@ -385,14 +385,13 @@ def test_the_chosen_table_answers_until_the_choice_ends() -> None:
     assert "hash_tensor" in newest
 
 
-def test_reading_the_table_is_fast_and_imports_no_torch() -> None:
+def test_reading_the_table_decodes_the_rows_asked_for_and_imports_no_torch() -> None:
     program = (
-        "import sys, time, gradfix.torch_ops as ops, gradfix.torch_tables as tables\n"
-        "def load():\n"
-        "    tables.lines.cache_clear(); ops._row_of.cache_clear()\n"
-        "    start = time.perf_counter(); ops.method('exp'); return time.perf_counter() - start\n"
-        "best = min(load() for _ in range(20))\n"
+        "import json, sys, gradfix.torch_ops as ops\n"
+        "decoded, loads = [], json.loads\n"
+        "json.loads = lambda text: decoded.append(len(text)) or loads(text)\n"
+        "assert ops.method('exp') and ops.function('torch.softmax')\n"
         "assert 'torch' not in sys.modules\n"
-        "assert best < 0.005, best\n"
+        "assert sum(decoded) < 5_000, decoded\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
