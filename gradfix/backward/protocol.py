@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from gradfix.backward.worker.messages import (
     FoundMessage,
     LeafMessage,
     Said,
+    StateMessage,
     TensorMessage,
     UseMessage,
 )
@@ -126,7 +128,8 @@ class Ended:
     stops: tuple[str, ...]
     arguments: tuple[Tensor, ...]  # of a call, as it left them
     results: tuple[Tensor, ...]  # tensors a call returned
-    scalars: str  # numbers and texts it returned
+    state: Mapping[str, Tensor | str]  # what is left for others, by the expression that leads to it
+    passes: int  # before that
     conflicts: tuple[Conflict, ...] = ()  # of a traced run
     code: int | None = None  # exit code of a command
     seconds: float = 0.0  # in the user's code
@@ -244,13 +247,18 @@ def _ended(message: EndedMessage) -> Ended:
         stops=tuple(message["stops"]),
         arguments=tuple(_tensor(argument) for argument in message["arguments"]),
         results=tuple(_tensor(result) for result in message["results"]),
-        scalars=str(message["scalars"]),
+        state={str(path): _value(value) for path, value in message["state"].items()},
+        passes=int(message["passes"]),
         conflicts=tuple(_conflict(conflict) for conflict in message["conflicts"]),
         code=None if message.get("code") is None else int(message["code"]),
         seconds=float(message["seconds"]),
         memory=int(message["memory"]),
         met=bool(message.get("used")),
     )
+
+
+def _value(message: StateMessage) -> Tensor | str:
+    return message if isinstance(message, str) else _tensor(message)
 
 
 def _conflict(message: ConflictMessage) -> Conflict:

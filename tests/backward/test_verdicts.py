@@ -435,7 +435,7 @@ def test_declared_calls_that_are_fixed(judge: Judge, text: str, old: str, new: s
             "n = 3\n    y[0] = 1",
             "n = 4\n    y = y.clone(); y[0] = 1",
             "f(randn(4))",
-            "the call returns [3] before, [4] after",
+            "the result[1] is 3 before, 4 after",
             id="a number beside the tensor",
         ),
         pytest.param(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from gradfix.backward.protocol import Event, Leaf, Tensor
 
 _EPSILON = {"float64": 2.0**-52, "complex128": 2.0**-52, "float32": 2.0**-23, "complex64": 2.0**-23}
-_EPSILON |= {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+_EPSILON |= {"float": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 RELATIVE = 100.0  # in units of the type's epsilon: another order of summation, not another result
 ABSOLUTE = 16.0  # the same against the largest magnitude in the tensor
 
@@ -28,6 +28,7 @@ class Agreement:
     """How well what was compared agrees; filled while comparing."""
 
     slack: float = 1.0  # factor on all tolerances
+    volatile: frozenset[str] = frozenset()  # what two runs of the original leave otherwise
     cancels: bool = False  # of terms as large as the largest gradient, only rounding may be left
     bitwise: bool = True
     forward: float = 0.0  # largest difference of losses, against the largest magnitude of its tensor
@@ -39,7 +40,7 @@ class Agreement:
 
     def fresh(self) -> Agreement:
         """The same tolerances, nothing compared."""
-        return Agreement(slack=self.slack, cancels=self.cancels)
+        return Agreement(slack=self.slack, volatile=self.volatile, cancels=self.cancels)
 
     def merge(self, other: Agreement) -> None:
         """Take in what another comparison has found."""

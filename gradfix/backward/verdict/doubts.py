@@ -96,7 +96,8 @@ class Doubts:
         local = self._evidence.agreement.fresh()
         for one, other in zip(before.events[:1], after.events, strict=False):
             same_roots(one, other, local)
-        same_arguments(before, after, local)
+        ended = before.ended, after.ended
+        same_arguments(before, after, local, state=all(end is not None and end.passes == 0 for end in ended))
 
     def _correct(self, first: Request, second: Request, difference: DiffersError | None = None) -> None:
         """The original's own gradient is in doubt: central differences decide.

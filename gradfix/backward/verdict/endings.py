@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradfix.backward.protocol import Raised, Run
 from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, match_leaves, same_print
 from gradfix.backward.verdict.oracle import Failure, failure_of
+from gradfix.backward.verdict.state import same_state
 from gradfix.backward.verdict.symptoms import symptom_of
 
 
@@ -114,19 +115,22 @@ def same_end(before: Run, after: Run, local: Agreement, *, prints: bool) -> None
         same_output(before, after, prefix=False)
 
 
-def same_arguments(before: Run, after: Run, local: Agreement) -> None:
-    """Raises `DiffersError` where a call returns something else, or leaves its arguments otherwise."""
+def same_arguments(before: Run, after: Run, local: Agreement, *, state: bool = True) -> None:
+    """Raises `DiffersError` where a call returns something else, or leaves its arguments otherwise.
+
+    With `state`, what else later calls would see counts, too.
+    """
     if before.ended is None or after.ended is None or before.ended.error is not None:
         return
     counts = len(before.ended.results), len(after.ended.results)
     if counts[0] != counts[1]:
         raise DiffersError(f"the call returns {counts[0]} tensors before, {counts[1]} after")
-    if before.ended.scalars != after.ended.scalars:
-        raise DiffersError(f"the call returns {before.ended.scalars} before, {after.ended.scalars} after")
     for number, (one, other) in enumerate(zip(before.ended.results, after.ended.results, strict=True), 1):
         distance(one, other, f"tensor {number} of the result", local, improve=False)
     for number, (one, other) in enumerate(zip(before.ended.arguments, after.ended.arguments, strict=False), 1):
         distance(one, other, f"argument {number} after the call", local, improve=False)
+    if state:
+        same_state(before, after, local)
 
 
 def same_output(before: Run, after: Run, *, prefix: bool) -> None:

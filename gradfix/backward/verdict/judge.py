@@ -36,6 +36,7 @@ from gradfix.backward.verdict.endings import (
 from gradfix.backward.verdict.evidence import Evidence, Subject, add_once, conclude, judged
 from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.verdict.repeats import repeat
+from gradfix.backward.verdict.state import shared_names
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.verdict.together import Together
 from gradfix.backward.worker.requests import Plan, Request
@@ -59,6 +60,7 @@ class CaseJudge:
         self._make, self._subject, self._limits, self._apart = make, subject, limits, apart
         self._evidence = Evidence()
         self._lines = Lines.of(subject)
+        self._shared = shared_names(subject.before, subject.after)
         self._pairs = Together(make, 0.0)
         self._in_time = True  # no pair was left out
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
@@ -158,6 +160,7 @@ class CaseJudge:
             lines=tuple(sorted(lines)),
             seed=seed,
             plan=plan,
+            shared=self._shared,
         )
 
     def _pair(self, seed: int, plan: Plan, *, plain: bool) -> None:

@@ -7,6 +7,7 @@ from gradfix.backward.verdict.compare import Agreement, DiffersError, same_passe
 from gradfix.backward.verdict.endings import UncheckedError
 from gradfix.backward.verdict.evidence import Evidence
 from gradfix.backward.verdict.oracle import Make
+from gradfix.backward.verdict.state import varying
 from gradfix.backward.worker.requests import Request
 
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
@@ -21,6 +22,7 @@ def repeat(make: Make, request: Request, before: Run, evidence: Evidence, *, lon
     evidence.prints = same_print(before.output, again.output, prefix=False) is None
     if before.left:
         evidence.notes.append(f"the program left {before.left} of its processes running; they were ended")
+    evidence.agreement.volatile = varying(before, again)
     spread = Agreement(slack=1e9)
     try:
         if len(before.events) != len(again.events):

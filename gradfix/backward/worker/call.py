@@ -16,6 +16,7 @@ import torch
 from gradfix.backward.worker.modules import imported
 from gradfix.backward.worker.observe import Observer
 from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.state import State, shared_by
 from gradfix.backward.worker.vary import Leaves
 from gradfix.tracer import calls
 
@@ -46,18 +47,32 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
     owner = getattr(function, "__self__", function)
     for one in _modules_in([owner, *args, *keywords.values()]):
         _watch_parameters(one, leaves)
+    roots = [("the function", function), *_holders(args, keywords)]
+    old = State(None)
+    old.walk([*shared_by(module, request.shared), *roots])
     before = observer.events
     observer.clock.start()
     result = consumed(function(*args, **keywords))
-    outputs = tensors_of(result) or ([] if observer.events > before else left_behind(function, given))
+    returned = tensors_of(result)
+    state = State(observer.wire if request.tells_state else None)
+    state.walk([*shared_by(module, request.shared), *roots])
+    state.walk([("the result", result)], known=returned)
+    outputs = returned or ([] if observer.events > before else [*left_behind(function, given), *state.new(old)])
     observer.outcome = {
         "arguments": [observer.wire.tensor(tensor) for tensor in given],
         "results": [observer.wire.tensor(tensor) for tensor in outputs],
-        "scalars": repr([item for item in parts(result) if isinstance(item, (bool, int, float, complex, str))])[:4000],
+        "state": state.found,
+        "passes": observer.events,
     }
     differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
     if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
         drive(differentiable, leaves)
+
+
+def _holders(args: list[Any], keywords: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Arguments that may hold tensors, with their names."""
+    named = [*((f"argument {number}", value) for number, value in enumerate(args, 1)), *keywords.items()]
+    return [(name, value) for name, value in named if not isinstance(value, torch.Tensor)]
 
 
 def _modules_in(values: list[Any]) -> list[torch.nn.Module]:

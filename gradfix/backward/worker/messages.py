@@ -6,7 +6,7 @@ user's code may have written to the descriptors, too.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Union
 
 from gradfix.tracer.messages import ConflictMessage
 
@@ -18,6 +18,8 @@ BEHIND = "a write that autograd doesn't see"  # what it leaves is no constant
 PLACELESS = "a cut in another place than where it was told"  # Python 3.10 knows no columns
 GRAPH = "a graph in the watched lines"
 ASTRAY = "another way through the code"
+MORE = "…"  # among what a run left: there was more than is told
+UNSHARED = ".__closure__"  # in the path to a value: only those that both runs have count
 
 
 class ErrorMessage(TypedDict):
@@ -50,6 +52,9 @@ class LeafMessage(TypedDict):
     gradient: TensorMessage | None
 
 
+StateMessage = Union[TensorMessage, str]
+
+
 class EventMessage(TypedDict, total=False):
     """One backward pass."""
 
@@ -71,7 +76,8 @@ class OutcomeMessage(TypedDict):
 
     arguments: list[TensorMessage]
     results: list[TensorMessage]
-    scalars: str
+    state: dict[str, StateMessage]  # what is left for others, by the expression that leads to it
+    passes: int  # backward passes before that
 
 
 class _Ended(OutcomeMessage):
@@ -103,7 +109,8 @@ SILENT: EndedMessage = {
     "conflicts": [],
     "arguments": [],
     "results": [],
-    "scalars": "",
+    "state": {},
+    "passes": 0,
     "seconds": 0.0,
     "memory": 0,
     "used": [],

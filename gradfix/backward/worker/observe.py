@@ -56,7 +56,7 @@ class Observer:
         self.quiet = False  # look at nothing: the run is measured
         self.clock = Clock()
         self.executed: set[int] = set()  # of the watched lines; filled by the line tracer
-        self.outcome: OutcomeMessage = {"arguments": [], "results": [], "scalars": ""}  # of a call, once it returned
+        self.outcome: OutcomeMessage | None = None  # of a call, once it returned
         self.finish: Callable[[], None] = lambda: None  # ends the run from inside
         self._report, self._leaves, self._subject, self._most = report, leaves, subject, most
         self._inside = False

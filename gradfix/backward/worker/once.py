@@ -16,10 +16,11 @@ from gradfix.backward.worker import tensors as worker_tensors
 from gradfix.backward.worker.departures import departures, seed
 from gradfix.backward.worker.held import Constants
 from gradfix.backward.worker.lines import Lines
-from gradfix.backward.worker.messages import EndedMessage, Said
+from gradfix.backward.worker.messages import EndedMessage, OutcomeMessage, Said
 from gradfix.backward.worker.modules import run_program
 from gradfix.backward.worker.observe import Observer
 from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.state import State, gradients_in, module_at, shared_by
 from gradfix.backward.worker.vary import Leaves
 from gradfix.tracer.trace import Tracer
 
@@ -83,7 +84,8 @@ class Once:
         seconds, memory = self._observer.clock.read()
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
-        tracer, lines, path, outcome = self._tracer, self._lines, self._request.path, self._observer.outcome
+        tracer, lines, path = self._tracer, self._lines, self._request.path
+        outcome = self._observer.outcome or self._outcome(error)
         ended: EndedMessage = {
             "error": None if error is None else worker_tensors.error(error, path),
             "stopped": stopped,
@@ -94,7 +96,8 @@ class Once:
             "conflicts": [] if tracer is None else [one.as_message() for one in tracer.conflicts()],
             "arguments": outcome["arguments"],
             "results": outcome["results"],
-            "scalars": outcome["scalars"],
+            "state": outcome["state"],
+            "passes": outcome["passes"],
             "seconds": seconds,
             "memory": memory,
             "used": worker_installed.met(path, self._known),
@@ -102,6 +105,17 @@ class Once:
         self._report({"ended": ended})
         if self._last:
             os._exit(0)
+
+    def _outcome(self, error: BaseException | None) -> OutcomeMessage:
+        """What a program leaves, or a call that backward passes have kept from its end."""
+        request, observer = self._request, self._observer
+        is_program = request.call is None and request.entry is None
+        module = module_at(request.path, is_program) if request.tells_state and error is None else None
+        state = State(observer.wire)
+        if module is not None:
+            with contextlib.suppress(Exception):
+                state.walk([*shared_by(module, request.shared), *gradients_in(module)])
+        return {"arguments": [], "results": [], "state": state.found, "passes": observer.events}
 
     def _finish(self) -> None:
         if not self._last:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeAlias
 
-PROTOCOL = 7  # the two sides refuse to talk otherwise
+PROTOCOL = 8  # the two sides refuse to talk otherwise
 
 
 Place: TypeAlias = "tuple[int, int, int, int]"  # first line and column, last ones; columns in bytes of UTF-8
@@ -59,6 +59,7 @@ class Request:
     lines: tuple[int, ...] = ()  # 1-based, to be watched
     seed: int = 0
     plan: Plan = field(default_factory=Plan)
+    shared: tuple[str, ...] = ()  # names of the module whose values functions use: told at the end
     hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
     ones: bool = False  # a cotangent of ones where torch would ask for one
     kept: bool = False  # every backward keeps its graph
@@ -71,6 +72,11 @@ class Request:
     measure: bool = False  # time and memory instead of what is computed
     trace: bool = False  # every conflict of the run; nothing that autograd forbids stops it
     further: tuple[Request, ...] = ()  # of the same file and text, made after this one in the same process
+
+    @property
+    def tells_state(self) -> bool:
+        """Whether the run tells what it leaves behind: not where it is measured or moved."""
+        return not (self.plan.double or self.measure or self.trace or self.graphs or self.unchecked)
 
     def message(self, number: int) -> dict[str, object]:
         """The request as a JSON object that `numbered` reads; of those that follow, what is different."""

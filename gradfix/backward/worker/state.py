@@ -1,0 +1,199 @@
+"""What a run leaves behind for those who come after: values of the module, its classes and functions, and of objects.
+
+Each tensor, number and text is told under the expression that leads to it. Containers are walked, and objects of any
+class but those of the standard library and of torch, of which only modules and optimizers are; functions by their
+defaults, attributes and closures.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import itertools
+import os
+import struct
+import sys
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from gradfix.backward.worker.messages import MORE, UNSHARED, StateMessage
+from gradfix.backward.worker.tensors import Wire
+
+_MOST = 2000  # values told of one run
+_DEEPEST = 8  # steps from the first name to a value
+_MOST_BYTES = 16 * 1024 * 1024  # of tensors that are read; of those beyond, only type and shape are told
+_PLAIN = (bool, int, str, bytes, complex, type(None))
+_STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {"torch", "builtins"}
+_OPEN = (torch.nn.Module, torch.optim.Optimizer, types.SimpleNamespace, BaseException)
+_SILENT = (types.ModuleType, types.BuiltinFunctionType, types.CodeType, property, classmethod, staticmethod)
+_SEQUENCES = (list, tuple, collections.deque)
+Root = tuple[str, Any]  # an expression and its value
+
+
+class State:
+    """Collects values, each under the first expression that leads to it."""
+
+    def __init__(self, wire: Wire | None) -> None:
+        """Without a `wire` no content is told."""
+        self.found: dict[str, StateMessage] = {}
+        self.graphs: list[torch.Tensor] = []  # tensors with a graph that were met
+        self._wire = wire
+        self._known: frozenset[int] = frozenset()
+        self._seen: dict[int, Any] = {}
+        self._bytes = 0
+
+    def walk(self, roots: Iterable[Root], known: Iterable[torch.Tensor] = ()) -> None:
+        """Tell what the roots lead to, what is near before what is far. The `known` tensors are told elsewhere."""
+        self._known = frozenset(map(id, known))
+        level = list(roots)
+        for _ in range(_DEEPEST):
+            if len(self.found) >= _MOST or not level:
+                break
+            level = [further for path, value in level for further in self._tell(path, value)]
+        if level:
+            self.found[MORE] = ""
+
+    def new(self, old: State) -> list[torch.Tensor]:
+        """Tensors with a graph that weren't met before, each once."""
+        met = {id(tensor): tensor for tensor in self.graphs}
+        for tensor in old.graphs:
+            met.pop(id(tensor), None)
+        return list(met.values())
+
+    def _tell(self, path: str, value: Any) -> list[Root]:
+        if len(self.found) >= _MOST:
+            return []
+        if isinstance(value, torch.Tensor):
+            return self._tell_tensor(path, value)
+        if isinstance(value, _PLAIN):
+            self.found[path] = f"{value!r:.200}" + (f" … {hash(value)}" if len(repr(value)) > 200 else "")
+        elif isinstance(value, float):
+            self.found[path] = _number(value)
+        elif _is_array(value):
+            return self._tell_array(path, value)
+        elif not isinstance(value, _SILENT) and id(value) not in self._seen:
+            self._seen[id(value)] = value
+            return list(self._inside(path, value))
+        return []
+
+    def _tell_tensor(self, path: str, tensor: torch.Tensor) -> list[Root]:
+        with torch._C.DisableTorchFunction():
+            if tensor.grad_fn is not None:
+                self.graphs.append(tensor)
+            if id(tensor) in self._known:
+                self.found[path] = "a tensor"
+            elif self._wire is None or self._bytes + tensor.numel() * tensor.element_size() > _MOST_BYTES:
+                self.found[path] = f"{tensor.dtype} {list(tensor.shape)}"
+            else:
+                self._bytes += tensor.numel() * tensor.element_size()
+                self.found[path] = self._wire.tensor(tensor)
+            gradient = tensor.grad if tensor.is_leaf and tensor.requires_grad else None
+        return [] if gradient is None else [(f"{path}.grad", gradient)]
+
+    def _tell_array(self, path: str, value: Any) -> list[Root]:
+        try:
+            return [(path, torch.tensor(value))]
+        except (TypeError, ValueError, RuntimeError):
+            self.found[path] = f"{value!r:.200}"
+            return []
+
+    def _inside(self, path: str, value: Any) -> Iterator[Root]:
+        if isinstance(value, Mapping):
+            self.found[path] = f"{type(value).__name__} of {len(value)}"
+            for number, (key, item) in enumerate(list(value.items())):
+                yield f"{path}[{key!r:.80}]" if isinstance(key, (*_PLAIN, float)) else f"{path}[#{number}]", item
+        elif isinstance(value, _SEQUENCES):
+            self.found[path] = f"{type(value).__name__} of {len(value)}"
+            for number, item in enumerate(list(value)):
+                yield f"{path}[{number}]", item
+        elif isinstance(value, (set, frozenset)):
+            plain = sorted(repr(item) for item in value if isinstance(item, (*_PLAIN, float)))
+            self.found[path] = f"{type(value).__name__} of {len(value)}: {', '.join(plain)}"[:400]
+        if isinstance(value, types.MethodType):
+            yield f"{path}.__self__", value.__self__
+        elif isinstance(value, types.FunctionType):
+            yield from _of_function(path, value)
+        elif isinstance(value, type):
+            if not _is_closed(value):
+                yield from _attributes(path, value)
+        elif isinstance(value, _OPEN) or not _is_closed(type(value)):
+            self.found.setdefault(path, type(value).__qualname__)
+            yield from _attributes(path, value)
+
+
+def shared_by(module: types.ModuleType, names: Iterable[str]) -> list[Root]:
+    """What calls of the module share: the values of these names, and its own classes and functions."""
+    held = vars(module)
+    roots = [(name, held[name]) for name in names if name in held]
+    for name, value in list(held.items()):
+        own = isinstance(value, (type, types.FunctionType)) and value.__module__ == module.__name__
+        if own and not name.startswith("__"):
+            roots.append((name, value))
+    return roots
+
+
+def gradients_in(module: types.ModuleType) -> list[Root]:
+    """What leaves that the module holds under plain names have come to."""
+    leaves = ((n, v) for n, v in list(vars(module).items()) if isinstance(v, torch.Tensor) and v.is_leaf)
+    with torch._C.DisableTorchFunction():
+        return [(f"{name}.grad", leaf.grad) for name, leaf in leaves if leaf.requires_grad and leaf.grad is not None]
+
+
+def module_at(path: str, program: bool) -> types.ModuleType | None:
+    """The module that was made of the file."""
+    if program:
+        return sys.modules.get("__main__")
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        named_alike = isinstance(file, str) and os.path.basename(file) == os.path.basename(path)
+        if named_alike and os.path.realpath(str(file)) == os.path.realpath(path):
+            return module
+    return None
+
+
+def _attributes(path: str, value: Any) -> Iterator[Root]:
+    slots = itertools.chain.from_iterable(_slots(kind) for kind in type(value).__mro__)
+    own = list(getattr(value, "__dict__", {}).items())
+    for name, item in itertools.chain(own, ((name, getattr(value, name, None)) for name in slots)):
+        if not name.startswith("__"):
+            yield f"{path}.{name}", item
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ()) if not _is_closed(kind) else ()
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _of_function(path: str, function: types.FunctionType) -> Iterator[Root]:
+    if _is_standard(function.__module__):
+        return
+    yield f"{path}.__defaults__", function.__defaults__ or ()
+    yield f"{path}.__kwdefaults__", function.__kwdefaults__ or {}
+    for name, item in list(vars(function).items()):
+        yield f"{path}.{name}", item
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        try:
+            yield f"{path}{UNSHARED}[{name!r}]", cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+
+
+def _is_closed(kind: type) -> bool:
+    return _is_standard(kind.__module__)
+
+
+def _is_standard(module: object) -> bool:
+    return str(module).partition(".")[0] in _STANDARD
+
+
+def _is_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
+
+
+def _number(value: float) -> StateMessage:
+    data = base64.b64encode(struct.pack("<d", value)).decode("ascii")
+    return {"dtype": "float", "shape": [], "requires_grad": False, "code": "d", "data": data}

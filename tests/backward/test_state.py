@@ -1,0 +1,81 @@
+"""What a call or a program leaves for later calls counts: wrong values there are no equivalent rewrite."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Judge
+
+from gradfix.backward.cases import DeclaredCall
+from gradfix.findings import HazardKind, Verdict
+
+WRITTEN = frozenset({HazardKind.SAVED_THEN_WRITTEN})
+CALL = DeclaredCall("f(randn(3))")
+BODY = "    h = x.exp()\n    y = h * 2\n"
+GLOBAL = f"CACHE = {{}}\ndef f(x):\n{BODY}    CACHE['x'] = y\n"
+CLASS = f"class State:\n    value = None\ndef f(x):\n{BODY}    State.value = y.sum()\n    return h * 2\n"
+HELD = f"class State:\n    __slots__ = ('kept',)\nSTATE = State()\ndef f(x):\n{BODY}"
+HELD += "    STATE.kept = [y]\n    return h * 2\n"
+DEFAULT = f"def f(x, seen=[]):\n{BODY}    seen.append(y.sum().item())\n    return h * 2\n"
+CLOSURE = (
+    "def make():\n    kept = 0\n    def f(x):\n        nonlocal kept\n        h = x.exp()\n        y = h * 2\n"
+    "        kept = float(y.sum())\n        return h * 2\n    return f\nf = make()\n"
+)
+GIVEN = f"def f(x, out):\n{BODY}    out['y'] = y.detach()\n    return h * 2\n"
+MODULE = (
+    "class Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        self.register_buffer('seen', torch.ones(3))\n"
+    "    def forward(self, x):\n        h = x.exp()\n        y = h * 2\n        self.seen.mul_(0.9).add_(y.detach())\n"
+    "        return h * 2\n"
+)
+ARRAY = f"import numpy as np\nLOG = np.zeros(3)\ndef f(x):\n{BODY}    LOG[:] = y.detach().numpy()\n    return h * 2\n"
+RESULT = f"import numpy as np\ndef f(x):\n{BODY}    return h * 2, y.detach().numpy()\n"
+PROGRAM = f"SEEN = []\ndef f(x):\n{BODY}    SEEN.append(y.sum().item())\n    return h.sum()\n"
+PROGRAM += "f(torch.randn(3, requires_grad=True)).backward()\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "call", "named"),
+    [
+        pytest.param(GLOBAL, CALL, "", id="nothing but an item of a global"),
+        pytest.param(GLOBAL.replace("def", "@torch.no_grad()\ndef"), CALL, "CACHE['x']", id="without gradients"),
+        pytest.param(CLASS, CALL, "State.value", id="an attribute of a class"),
+        pytest.param(HELD, CALL, "STATE.kept[0]", id="in a list in an object"),
+        pytest.param(DEFAULT, CALL, "f.__defaults__[0][0]", id="a default"),
+        pytest.param(CLOSURE, CALL, "f.__closure__['kept']", id="a closure"),
+        pytest.param(GIVEN, DeclaredCall("f(randn(3), {})"), "argument 2['y']", id="in an argument"),
+        pytest.param(MODULE, DeclaredCall("Net()(randn(3))"), "the function._buffers['seen']", id="a buffer"),
+        pytest.param(ARRAY, CALL, "LOG", id="a NumPy array"),
+        pytest.param(RESULT, CALL, "the result[1]", id="a NumPy array that is returned"),
+        pytest.param(PROGRAM, None, "SEEN[0]", id="a program"),
+    ],
+)  # fmt: skip
+def test_other_values_left_behind_are_told(judge: Judge, text: str, call: DeclaredCall | None, named: str) -> None:
+    judgement = judge(text, "y = h * 2", "y = h * 3", call)
+    assert judgement.verdict is Verdict.REJECTED, judgement
+    assert named in judgement.reason
+
+
+@pytest.mark.parametrize("text", [GLOBAL, CLASS, DEFAULT, GIVEN])
+def test_the_same_values_in_another_tensor_are_no_difference(judge: Judge, text: str) -> None:
+    call = DeclaredCall("f(randn(3), {})") if text is GIVEN else CALL
+    written = text.replace("y = h * 2\n", "y = h * 2\n    a = y.sin().sum()\n    h = h + a\n    y[0] = 1\n")
+    judgement = judge(written, "y[0] = 1", "y = y.clone(); y[0] = 1", call, kinds=WRITTEN)
+    assert judgement.verdict in (Verdict.FIXED, Verdict.EQUIVALENT), judgement
+
+
+def test_a_graph_that_is_kept_must_stay(judge: Judge) -> None:
+    text = f"CACHE = {{}}\ndef f(x):\n{BODY}    CACHE['x'] = y\n    return h\n"
+    judgement = judge(text, "CACHE['x'] = y", "CACHE['x'] = y.detach()", CALL)
+    assert judgement.verdict is Verdict.REJECTED, judgement
+    assert judgement.reason == "`CACHE['x']` afterwards has a graph before, none after"
+
+
+def test_what_varies_from_run_to_run_says_nothing(judge: Judge) -> None:
+    text = f"import time\nSEEN = []\ndef f(x):\n{BODY}    SEEN.append(time.time_ns())\n    return y.sin()\n"
+    assert judge(text, "y.sin()", "torch.sin(y)", CALL).verdict is Verdict.EQUIVALENT
+
+
+def test_temporaries_of_a_program_are_nobodys(judge: Judge) -> None:
+    text = "x = torch.randn(3, requires_grad=True)\ny = x.exp()\nfirst = y[0]\ny[0] = 1\n(y * y).sum().backward()\n"
+    judgement = judge(text, "y[0] = 1", "y = y.clone(); y[0] = 1; one = 1", kinds=WRITTEN)
+    assert judgement.verdict is Verdict.FIXED, judgement
