@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any
 
 PROTOCOL = 8  # the two sides refuse to talk otherwise
 
 
-Place: TypeAlias = "tuple[int, int, int, int]"  # first line and column, last ones; columns in bytes of UTF-8
+Place = tuple[int, int, int, int]  # first line and column, last ones; columns in bytes of UTF-8
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ _PLAIN = (bool, int, str, bytes, complex, type(None))
 _STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {"torch", "builtins"}
 _OPEN = (torch.nn.Module, torch.optim.Optimizer, types.SimpleNamespace, BaseException)
 _SILENT = (types.ModuleType, types.BuiltinFunctionType, types.CodeType, property, classmethod, staticmethod)
+_LEARNT = ("_parameters", "_buffers", "_modules", "training")  # of torch's own modules: how one is set up isn't state
 _SEQUENCES = (list, tuple, collections.deque)
 Root = tuple[str, Any]  # an expression and its value
 
@@ -119,6 +120,9 @@ class State:
         elif isinstance(value, type):
             if not _is_closed(value):
                 yield from _attributes(path, value)
+        elif isinstance(value, torch.nn.Module) and _is_closed(type(value)):
+            self.found[path] = type(value).__qualname__
+            yield from ((f"{path}.{name}", vars(value)[name]) for name in _LEARNT if name in vars(value))
         elif isinstance(value, _OPEN) or not _is_closed(type(value)):
             self.found.setdefault(path, type(value).__qualname__)
             yield from _attributes(path, value)
