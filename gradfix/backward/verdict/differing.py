@@ -1,6 +1,8 @@
-"""Central differences for one case: which of their two kinds decides, and how many of their runs are made."""
+"""Central differences for one case: which of their two kinds decides, at which passes, and how many runs are made."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from gradfix.backward.protocol import Run
 from gradfix.backward.verdict import oracle
@@ -11,9 +13,14 @@ from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError
 from gradfix.backward.verdict.together import Together
 from gradfix.backward.worker.requests import Request
 
+_MOST_PASSES = 4  # held against differences in one run
+
 
 class Differing:
-    """Holds the rewritten text's first gradients against differences of the original's forward."""
+    """Holds the rewritten text's gradients against differences of the original's forward.
+
+    Each pass is looked at as if those before it had changed nothing.
+    """
 
     def __init__(self, make: Make, subject: Subject, before: Run) -> None:
         """`make` carries out a request in a process of its own; a plain run of the original was `before`."""
@@ -22,13 +29,41 @@ class Differing:
         self._agreed = False  # along every direction
 
     def __call__(
-        self, first: Request, second: Request, failure: Failure | None, *, local: Agreement | None, prints: bool
+        self,
+        first: Request,
+        second: Request,
+        failure: Failure | None,
+        after: Run,
+        *,
+        local: Agreement | None,
+        prints: bool,
     ) -> str:
         """The name of the oracle they agree with; with `local`, what both compute without gradients agrees, too.
+
+        The passes are those of `after`, the run of the second request, from the first one on that the original fails.
 
         Along every direction in the first pair that comes to it, along one in the others: each takes four runs.
         Raises `DiffersError`, or `NoOracleError` where differences can't tell.
         """
+        names = [
+            self._at_pass(*_passing_over(number, first, second), failure, local, prints)
+            for number in _passes(after, 0 if failure is None else failure.index)
+        ]
+        self._agreed = True
+        return ", ".join(dict.fromkeys(names))
+
+    def with_cuts_held(self, first: Request, second: Request, after: Run, why: str) -> str:
+        """The same where only differences that hold constants can tell; else the reason is `why`."""
+        if not self._subject.cuts:
+            raise NoOracleError(why)
+        for number in _passes(after, 0):
+            one, other = _passing_over(number, first, second)
+            oracle.held_differences(self._make, one, other, self._subject.cuts, oracle.DIRECTIONS)
+        return oracle.HELD
+
+    def _at_pass(
+        self, first: Request, second: Request, failure: Failure | None, local: Agreement | None, prints: bool
+    ) -> str:
         enough, together = 1 if self._agreed else oracle.DIRECTIONS, self._together
         together.ahead(*oracle.ahead(first, second, enough, held=bool(self._subject.cuts)))
         try:
@@ -38,14 +73,7 @@ class Differing:
                 raise
             name = self._told(first, second, failure, enough, local, prints)
         together.settle()
-        self._agreed = True
         return name
-
-    def with_cuts_held(self, first: Request, second: Request, why: str) -> str:
-        """The same where only differences that hold constants can tell; else the reason is `why`."""
-        if not self._subject.cuts:
-            raise NoOracleError(why)
-        return oracle.held_differences(self._make, first, second, self._subject.cuts, oracle.DIRECTIONS)
 
     def _told(
         self,
@@ -79,3 +107,16 @@ class Differing:
         same_arguments(before, after, local)
         if prints:
             same_output(before, after, prefix=False)
+
+
+def _passes(after: Run, first: int) -> list[int]:
+    """Which passes from the `first` on are looked at: that one, the first of each other line, and the last."""
+    found: dict[object, int] = {}
+    for number, event in enumerate(after.events[first:], first):
+        found.setdefault((event.kind, event.line), number)
+    chosen = [first, *list(found.values())[1 : _MOST_PASSES - 1], max(first, len(after.events) - 1)]
+    return list(dict.fromkeys(chosen))
+
+
+def _passing_over(number: int, first: Request, second: Request) -> tuple[Request, Request]:
+    return replace(first, skipped=number), replace(second, skipped=number)

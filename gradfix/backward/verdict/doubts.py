@@ -39,15 +39,15 @@ class Doubts:
             self._new_leaf(first, second, before, after)
         else:
             self._same_forward(before, after)
-            self._correct(first, second, difference)
+            self._correct(first, second, after, difference)
 
     def connected(self, first: Request, second: Request, before: Run, after: Run) -> None:
         """The rewritten text gives gradients to leaves that had none."""
         if not ends_in_leaf_of_its_own(before, after):
-            self._correct(first, second)
+            self._correct(first, second, after)
             return
         try:
-            self._with_cuts_held(first, second)
+            self._with_cuts_held(first, second, after)
         except NoOracleError as why:
             add_once(self._evidence.unjudged, str(why))
 
@@ -77,7 +77,7 @@ class Doubts:
                 self._against(oracle.run_with_leaves(self._make, first, after), Cure.LEAF, after, second)
                 self._evidence.moved += 1
             else:
-                self._with_cuts_held(first, second)
+                self._with_cuts_held(first, second, after)
         except NoOracleError as why:
             add_once(self._evidence.unjudged, str(why))
 
@@ -87,8 +87,8 @@ class Doubts:
         evidence.agreement.merge(local)
         add_once(evidence.oracles, cure.value)
 
-    def _with_cuts_held(self, first: Request, second: Request) -> None:
-        add_once(self._evidence.oracles, self._differing.with_cuts_held(first, second, _NO_LEAF))
+    def _with_cuts_held(self, first: Request, second: Request, after: Run) -> None:
+        add_once(self._evidence.oracles, self._differing.with_cuts_held(first, second, after, _NO_LEAF))
         self._evidence.corrected += 1
 
     def _same_forward(self, before: Run, after: Run) -> None:
@@ -99,14 +99,14 @@ class Doubts:
         ended = before.ended, after.ended
         same_arguments(before, after, local, state=all(end is not None and end.passes == 0 for end in ended))
 
-    def _correct(self, first: Request, second: Request, difference: DiffersError | None = None) -> None:
+    def _correct(self, first: Request, second: Request, after: Run, difference: DiffersError | None = None) -> None:
         """The original's own gradient is in doubt: central differences decide.
 
         Where they can't, `difference` counts against a rewrite that connects what the original may have cut on purpose.
         """
         evidence, local = self._evidence, self._evidence.agreement.fresh()
         try:
-            add_once(evidence.oracles, self._differing(first, second, None, local=local, prints=evidence.prints))
+            add_once(evidence.oracles, self._differing(first, second, None, after, local=local, prints=evidence.prints))
             evidence.corrected += 1
         except NoOracleError as why:
             if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:

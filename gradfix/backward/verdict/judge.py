@@ -254,9 +254,9 @@ class CaseJudge:
         self._evidence.agreement.merge(local)
 
     def _differences(
-        self, first: Request, second: Request, failure: Failure | None, local: Agreement | None = None
+        self, first: Request, second: Request, failure: Failure, after: Run, local: Agreement | None = None
     ) -> str:
-        return self._differing(first, second, failure, local=local, prints=self._evidence.prints)
+        return self._differing(first, second, failure, after, local=local, prints=self._evidence.prints)
 
     def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
         evidence = self._evidence
@@ -285,11 +285,9 @@ class CaseJudge:
     def _against_oracle(self, first: Request, second: Request, after: Run, failure: Failure, local: Agreement) -> None:
         evidence = self._evidence
         if failure.symptom.cure in (Cure.DIFFERENCES, Cure.NONE):
-            if failure.index or failure.symptom.cure == Cure.NONE:
-                raise NoOracleError(
-                    f"no oracle for {failure.symptom.short!r}" + (" after a first pass" * bool(failure.index))
-                )
-            add_once(evidence.oracles, self._differences(first, second, failure, local))
+            if failure.symptom.cure == Cure.NONE:
+                raise NoOracleError(f"no oracle for {failure.symptom.short!r}")
+            add_once(evidence.oracles, self._differences(first, second, failure, after, local))
             local.passes += 1
             return
         if failure.symptom.cure is Cure.LEAF:
@@ -300,7 +298,7 @@ class CaseJudge:
         if any(local.gained.values()):
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
-            self._differences(first, second, failure)
+            self._differences(first, second, failure, after)
         add_once(evidence.oracles, name)
 
     def _both_failed(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:

@@ -131,7 +131,9 @@ def differences(
     *,
     undoing: bool = True,
 ) -> str:
-    """Compare the rewritten text's gradients at the first pass with central differences of the original's forward.
+    """Compare the rewritten text's gradients with central differences of the original's forward.
+
+    It does so at the first pass that the requests don't skip. Those are passed over in both texts, without gradients.
 
     `failure` is what the original raised in single precision: in double precision it must raise the same, or the runs
     took another branch. With it, what stops gradients in the original and not in the rewritten text counts as undone,
@@ -141,8 +143,8 @@ def differences(
     Raises `DiffersError` when gradient and differences disagree, `NoOracleError` when differences don't apply.
     """
     if failure is not None:
-        again = failure_of(make(_double(before)))
-        if again is None or again.symptom != failure.symptom:
+        again = failure_of(make(replace(_double(before), skipped=0, backwards=failure.index + 1)))
+        if again is None or (again.symptom, again.index) != (failure.symptom, failure.index):
             raise NoOracleError("no oracle: in float64 the original takes another way")
     event = _claimed(make(_claiming(after)))
     undone = _DELIBERATE - set(event.stops) if failure is not None and undoing else frozenset()

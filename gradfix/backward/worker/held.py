@@ -82,10 +82,12 @@ class Holding(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not
         if name == "numpy" and tracked:  # only what was undone comes here with a graph
             return torch.Tensor.numpy(args[0].detach(), *args[1:], **keywords)
         versions = [tensor._version for tensor in given]
+        contents = self._leaf_contents(given)
         leaf = tracked and bool(keywords.pop("requires_grad", False))
         result = function(*args, **keywords)
         written = [tensor for tensor, version in zip(given, versions) if tensor._version != version]
         self._note_reads(given, written)
+        written = [tensor for tensor in written if not _is_as_before(tensor, contents)]
         if not tracked:
             return result
         result = self._held(function, result, given, written)
@@ -121,6 +123,14 @@ class Holding(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not
                 return result
             values = iter([_copy(value) for value in noted.values])
             return _mapped(result, lambda item: next(values) if any(item is known for known in loose) else item)
+
+    def _leaf_contents(self, given: list[torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Copies of moved leaves that may be written past autograd: the step of an optimizer may change nothing."""
+        if torch.is_grad_enabled():
+            return {}
+        with torch._C.DisableTorchFunction():
+            moved = self._leaves.is_tracked
+            return {id(tensor): tensor.detach().clone() for tensor in given if tensor.is_leaf and moved(tensor)}
 
     def _note_reads(self, given: list[torch.Tensor], written: list[torch.Tensor]) -> None:
         for tensor in given:
@@ -169,6 +179,12 @@ def _alike(one: Kept, other: Kept) -> bool:
 
 def _is_constant(item: Any) -> bool:
     return not item.requires_grad if isinstance(item, torch.Tensor) else type(item) in (float, int, bool)
+
+
+def _is_as_before(tensor: torch.Tensor, contents: dict[int, torch.Tensor]) -> bool:
+    with torch._C.DisableTorchFunction():
+        content = contents.get(id(tensor))
+        return content is not None and torch.equal(tensor, content)
 
 
 def _is_one_of(item: Any, tensors: list[torch.Tensor]) -> bool:

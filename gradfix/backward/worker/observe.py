@@ -51,6 +51,7 @@ class Observer:
         self.events = 0
         self.directions = 0  # > 0: report derivatives along so many directions
         self.forward_only = False  # report the objective of the first pass and stop
+        self.skipped = 0  # passes still to come that aren't carried out
         self.ones = False  # a cotangent of ones where torch would ask for one
         self.kept = False  # every pass keeps its graph
         self.quiet = False  # look at nothing: the run is measured
@@ -76,12 +77,20 @@ class Observer:
         args, keywords = self._keeping(args, keywords)
         if self._inside:
             return _backward(tensors, grad_tensors, *args, **keywords)
+        if self._skips():
+            self._leaves.fill_gradients()
+            return None
         roots, cotangents = _pair(tensors, grad_tensors)
 
         def call(given: Sequence[torch.Tensor | None]) -> None:
             _backward(tensors, grad_tensors if not self.ones else tuple(given), *args, **keywords)
 
         return self._observe("backward", roots, cotangents, call, ())
+
+    def _skips(self) -> bool:
+        """Whether the pass that is due is one of those that aren't carried out."""
+        self.skipped -= 1
+        return self.skipped >= 0
 
     def _keeping(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments from `retain_graph` on, as this run has them."""
@@ -92,6 +101,8 @@ class Observer:
     def _observed_grad(self, outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **keywords: Any) -> Any:
         args, keywords = self._keeping(args, keywords)
         if self._inside or any(wire.plain(root) is None for root in _pair(outputs, None)[0]):
+            return _grad(outputs, inputs, grad_outputs, *args, **keywords)
+        if self._skips():  # what it gives is needed
             return _grad(outputs, inputs, grad_outputs, *args, **keywords)
         roots, cotangents = _pair(outputs, grad_outputs)
 

@@ -44,6 +44,7 @@ class Once:
         self._observer = observer = Observer(report, self._leaves, subject=subject, most=request.backwards)
         observer.directions = request.directions
         observer.forward_only = request.plan.direction is not None
+        observer.skipped = request.skipped
         observer.ones = request.ones
         observer.kept = request.kept
         observer.quiet = request.measure

@@ -60,6 +60,7 @@ class Request:
     seed: int = 0
     plan: Plan = field(default_factory=Plan)
     shared: tuple[str, ...] = ()  # names of the module whose values functions use: told at the end
+    skipped: int = 0  # backward passes that come first and aren't carried out: leaves get zeros
     hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
     ones: bool = False  # a cotangent of ones where torch would ask for one
     kept: bool = False  # every backward keeps its graph

@@ -118,6 +118,13 @@ class Leaves:
                     total += float((gradient.detach().to(torch.float64) * self.direction(number, leaf)).sum())
         return total
 
+    def fill_gradients(self) -> None:
+        """Give zeros to the leaves that have no gradient yet, for what is done with gradients after a pass."""
+        with torch._C.DisableTorchFunction():
+            for leaf in self.tracked:
+                if leaf.is_leaf and leaf.requires_grad and leaf.grad is None:
+                    leaf.grad = torch.zeros_like(leaf)
+
     def is_tracked(self, leaf: torch.Tensor) -> bool:
         """Whether the leaf can be moved."""
         return id(leaf) in self._ordinal
