@@ -65,7 +65,7 @@ from collections.abc import Iterator
 
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
-from gradfix.findings import Applicability, Finding, Severity
+from gradfix.findings import Applicability, Finding
 from gradfix.rewrite import own_memory
 from gradfix.source import Source
 
@@ -87,5 +87,5 @@ def expanded_write(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
         source,
         facts,
         lambda write: family_of(write) == EXPANDED,
-        lambda write: own_memory(source, write, raises=write.severity is Severity.ERROR),
+        lambda write: own_memory(source, write),
     )

@@ -163,6 +163,7 @@ class Write:
     holder: ast.expr | None = None  # base of a view: `y` for `y[0]`; None for items of lists and dicts
     saved: tuple[SavedValue, ...] = ()  # with a copy of each, backward keeps its values; empty: that's no cure
     expansions: tuple[ast.expr, ...] = ()  # what made it share memory with itself
+    refused: bool = False  # and torch raises at the write itself, for certain
     named_view: bool = False  # the target is a name that stands for a part of another tensor
     views: WrittenViews = NO_VIEWS
     splits: tuple[ast.expr, ...] = ()  # what split the base into the views in question; empty where one is unknown

@@ -125,17 +125,15 @@ class Checker:
             cuts=cuts,
             shared=shared,
         )
-
-        def unchecked(why: str) -> Judgement:
-            return Judgement(Verdict.UNCHECKED, why, ran=subject.ran)
-
-        if isinstance(case, Command) and not Path(subject.path).is_relative_to(os.path.abspath(case.root)):
-            return unchecked(f"the file isn't in the project {case.root}")
-        return self._within_budget(lambda: self._judged(subject, case), unchecked)
+        return self._within_budget(
+            lambda: self._judged(subject, case), lambda why: Judgement(Verdict.UNCHECKED, why, ran=subject.ran)
+        )
 
     def _judged(self, subject: Subject, case: Case) -> Judgement:
         self._made.clear()
         if isinstance(case, Command):
+            if not Path(subject.path).is_relative_to(os.path.abspath(case.root)):
+                return Judgement(Verdict.UNCHECKED, f"the file isn't in the project {case.root}", ran=subject.ran)
             return self._kept(subject, by_command(self._run, self._trial(subject, case)))
         limits = replace(self._limits, case=min(self._limits.case, self._budget.left))
         return self._kept(subject, CaseJudge(self._run, subject, limits).judgement())

@@ -43,7 +43,7 @@ PROGRAM += "f(torch.randn(3, requires_grad=True)).backward()\n"
         pytest.param(DEFAULT, CALL, "f.__defaults__[0][0]", id="a default"),
         pytest.param(CLOSURE, CALL, "f.__closure__['kept']", id="a closure"),
         pytest.param(GIVEN, DeclaredCall("f(randn(3), {})"), "argument 2['y']", id="in an argument"),
-        pytest.param(MODULE, DeclaredCall("Net()(randn(3))"), "the function._buffers['seen']", id="a buffer"),
+        pytest.param(MODULE, DeclaredCall("Net()(randn(3))"), "`self.seen` afterwards", id="a buffer"),
         pytest.param(ARRAY, CALL, "LOG", id="a NumPy array"),
         pytest.param(RESULT, CALL, "the result[1]", id="a NumPy array that is returned"),
         pytest.param(PROGRAM, None, "SEEN[0]", id="a program"),
@@ -78,4 +78,23 @@ def test_what_varies_from_run_to_run_says_nothing(judge: Judge) -> None:
 def test_temporaries_of_a_program_are_nobodys(judge: Judge) -> None:
     text = "x = torch.randn(3, requires_grad=True)\ny = x.exp()\nfirst = y[0]\ny[0] = 1\n(y * y).sum().backward()\n"
     judgement = judge(text, "y[0] = 1", "y = y.clone(); y[0] = 1; one = 1", kinds=WRITTEN)
+    assert judgement.verdict is Verdict.FIXED, judgement
+
+
+def test_what_refuses_to_be_walked_is_left_out(judge: Judge) -> None:
+    text = (
+        "class Odd(dict):\n    def items(self):\n        raise KeyError('no')\n"
+        f"ODD = Odd(a=1)\nCACHE = {{}}\ndef f(x):\n{BODY}    CACHE['x'] = (ODD['a'], y.detach())\n    return h\n"
+    )
+    assert judge(text, "y = h * 2", "y = h + h", CALL).verdict is Verdict.EQUIVALENT
+    assert judge(text, "y = h * 2", "y = h * 3", CALL).verdict is Verdict.REJECTED
+
+
+def test_the_settings_of_torchs_own_modules_are_no_state(judge: Judge) -> None:
+    text = (
+        "class Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.layers = torch.nn.Sequential(torch.nn.Tanh(), torch.nn.ReLU(inplace=True))\n"
+        "    def forward(self, x):\n        return self.layers(x)\n"
+    )
+    judgement = judge(text, "ReLU(inplace=True)", "ReLU()", DeclaredCall("Net()(randn(3))"), kinds=WRITTEN)
     assert judgement.verdict is Verdict.FIXED, judgement

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 
@@ -163,8 +164,9 @@ class Passed:
     def between(self, goals: Iterable[Node]) -> Passed:
         """The same, as far as it depends on one of `goals`."""
         above = set[int]().union(*(self._above(goal) for goal in goals))
-        self.nodes = {key: node for key, node in self.nodes.items() if key in above}
-        return self
+        part = copy(self)
+        part.nodes = {key: node for key, node in self.nodes.items() if key in above}
+        return part
 
     def _above(self, goal: Node) -> set[int]:
         """Ids of the nodes between the root and `goal`, `goal` included."""

@@ -221,24 +221,30 @@ def cut(
         m.severed.setdefault(id(at), []).extend(map(state.node_of, operands))
     facts = next((value_facts(state, v) for v in values if tensors(v)), None)
     is_fresh = bool(operands) and all(argument is not None and _is_made_by(t, argument) for t in operands)
-    record = m.notes.cuts.get(id(at))
-    if record is None:
-        m.notes.owners.append(at)
-        record = m.notes.cuts[id(at)] = CutRecord(
-            kind, op, at, m.statement, m.scope.qualname, argument, facts, parts, level, is_fresh=is_fresh
-        )
-    else:
-        record.is_fresh = record.is_fresh and is_fresh
-        record.level = strongest((record.level, level))
-        record.value = join_written(record.value, facts) if record.value is not None and facts is not None else facts
-        same = len(record.parts) == len(parts)
-        record.parts = tuple(map(join_written, record.parts, parts)) if same else ()
+    made = CutRecord(kind, op, at, m.statement, m.scope.qualname, argument, facts, parts, level, is_fresh=is_fresh)
+    record = _joined(m, made)
     record.may_be_number = record.may_be_number or any(map(_is_either, values))
     record.behind.update(key for key, _ in behind if key != id(at))
     if kind is not CutKind.NO_LEAF and len(record.roots) < _MOST:
         graphs = (state.node_of(t) for value in values for t in _members(state, value))
         record.roots.extend(node for node in graphs if node is not None)
     return behind | {(id(at), True)}
+
+
+def _joined(m: Machine, made: CutRecord) -> CutRecord:
+    """The record of a cut, with what this passage shows of it."""
+    record = m.notes.cuts.get(made.key)
+    if record is None:
+        m.notes.owners.append(made.node)
+        m.notes.cuts[made.key] = made
+        return made
+    record.is_fresh = record.is_fresh and made.is_fresh
+    record.level = strongest((record.level, made.level))
+    old, new = record.value, made.value
+    record.value = join_written(old, new) if old is not None and new is not None else new
+    same = len(record.parts) == len(made.parts)
+    record.parts = tuple(map(join_written, record.parts, made.parts)) if same else ()
+    return record
 
 
 def _is_made_by(tensor: Tensor, expression: ast.expr) -> bool:

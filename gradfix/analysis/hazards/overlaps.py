@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 
+from gradfix.analysis.domain.indexing import Shape, indexed_shape
 from gradfix.analysis.domain.values import Tensor
 from gradfix.analysis.facts import IndexItem, IndexKind, WriteForm
 
@@ -11,11 +13,28 @@ from gradfix.analysis.facts import IndexItem, IndexKind, WriteForm
 _FILLING = frozenset({"fill_", "zero_", "masked_fill_", "index_fill_", "index_put_", "fill_diagonal_"})
 
 
-def is_refused(form: WriteForm, index: Sequence[IndexItem], method: str | None) -> bool:
-    """Whether torch raises when several indices of the tensor written share a cell."""
-    if form in (WriteForm.INDEX, WriteForm.AUGMENTED_INDEX):
-        return bool(index) and all(item.kind in (IndexKind.SLICE, IndexKind.ELLIPSIS) for item in index)
-    return method not in _FILLING
+def is_refused(form: WriteForm, index: tuple[IndexItem, ...], method: str | None, shape: Shape | None) -> bool:
+    """Whether torch raises for certain when several indices of the tensor of this shape share a cell."""
+    if form not in (WriteForm.INDEX, WriteForm.AUGMENTED_INDEX):
+        return method not in _FILLING
+    if not index or any(item.kind not in (IndexKind.SLICE, IndexKind.ELLIPSIS) for item in index):
+        return False
+    return all(map(_takes_all, index)) or _leaves_several(shape, indexed_shape(shape, index))
+
+
+def _takes_all(item: IndexItem) -> bool:
+    """`:` and `...`."""
+    node = item.node
+    return item.kind is IndexKind.ELLIPSIS or (
+        isinstance(node, ast.Slice) and node.lower is node.upper is node.step is None
+    )
+
+
+def _leaves_several(shape: Shape | None, left: Shape | None) -> bool:
+    """Whether slices take two or more of each dimension that they shorten: the one of a row shares no cell."""
+    if shape is None or left is None:
+        return False
+    return all(after is not None and (after == before or after > 1) for before, after in zip(shape, left, strict=True))
 
 
 def reads_what_it_writes(tensor: Tensor, operands: Sequence[Tensor], index: Sequence[IndexItem]) -> bool:

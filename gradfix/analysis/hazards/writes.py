@@ -37,7 +37,7 @@ def write(
     level = Tracked.NO if state.grad is Tracked.NO or whole else strongest(levels)
     record = recorded_write(m, state, site, tensor, value, recorded=level is not Tracked.NO and bool(tensor.graph_keys))
     if tensor.overlapping and not tensor.silent:
-        loud = overlaps.is_refused(site.form, site.index, site.method)
+        loud = overlaps.is_refused(site.form, site.index, site.method, tensor.shape)
         note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
         m.notes.add_hazard(record, note, m.passage(), loud and tensor.known)
     if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:

@@ -11,8 +11,9 @@ from gradfix.analysis.summaries import Callee
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 from gradfix.analysis.text.parameter_writes import bindings, written
 from gradfix.analysis.text.survey import is_awaited
+from gradfix.analysis.text.transform_names import REVERSE
 
-_DIFFERENTIATING = frozenset("backward grad grad_and_value vjp jacrev jacobian hessian".split())
+_DIFFERENTIATING = REVERSE | {"backward"}
 _STEPS = 3  # names that stand for a tensor through other names
 
 

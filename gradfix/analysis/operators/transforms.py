@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from gradfix.analysis.domain.graph import Node, NodeKind, leaf, operation, reachable
 from gradfix.analysis.domain.machine import Machine
@@ -41,6 +42,16 @@ _ALL = Const(None)
 _NO_AUX = Const(False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call of a function that a transform at `at` makes."""
+
+    callee: Value
+    given: Sequence[Value]
+    keywords: Keywords
+    at: ast.Call
+
+
 def called(
     m: Machine, state: State, name: str, args: Sequence[Value], keywords: Keywords, at: ast.Call
 ) -> Value | None:
@@ -57,7 +68,8 @@ def called(
         inputs = args[1] if len(args) > 1 else keywords.get("inputs", UNKNOWN)
         found = state.items.get(inputs) if isinstance(inputs, Container) and inputs.kind in ("tuple", "list") else None
         handed = (inputs,) if found is None else found.values
-        _differentiated(m, state, given, handed, {}, _ALL, at, leaves=name.startswith(_FUNCTIONAL))
+        inner = _Call(given, handed, {}, at)
+        _differentiated(m, state, inner, _ALL, leaves=name.startswith(_FUNCTIONAL))
         return result_tensor(state, None, at) if name.startswith(_FUNCTIONAL) else Const(True)
     return None
 
@@ -76,7 +88,7 @@ def _functional(
         has_aux = args[2] if len(args) > 2 and place == 2 else keywords.get("has_aux", _NO_AUX)
         return Partial(Symbol(_CALLED + short), (callee, argnums, has_aux), ())
     if short == "vjp":
-        result, leaves = _played(m, state, callee, args[1:], {}, _ALL, at)
+        result, leaves = _played(m, state, _Call(callee, args[1:], {}, at), _ALL)
         value, aux = _parted(state, result, keywords.get("has_aux", _NO_AUX))
         roots = members(state, value)
         sinks.transformed(m, state, roots, leaves, certain=False)  # surely once the pullback is called
@@ -106,10 +118,10 @@ def _of_transformed(
         m.saw_backward = True
         _, aux = _parted(state, m.call_value(state, callee, given, dict(keywords), _inner(m, at)), has_aux)
         return state.tuple_of((result_tensor(state, None, at), *aux)) if aux else result_tensor(state, None, at)
-    roots, leaves, aux = _differentiated(m, state, callee, given, keywords, argnums, at, has_aux=has_aux)
-    gradient: Value = _outside_of(state, roots, leaves, given, at)
-    if isinstance(argnums, Const) and isinstance(argnums.value, int) and 0 <= argnums.value < len(given):
-        gradient = _like(state, given[argnums.value], _outside_of(state, roots, leaves, given, at))
+    roots, leaves, aux = _differentiated(m, state, _Call(callee, given, keywords, at), argnums, has_aux=has_aux)
+    outside = _outside_of(state, roots, leaves, given, at)
+    place = argnums.value if isinstance(argnums, Const) and isinstance(argnums.value, int) else -1
+    gradient = _like(state, given[place], outside) if 0 <= place < len(given) else outside
     if not name.endswith("grad_and_value"):
         return state.tuple_of((gradient, *aux)) if aux else gradient
     value = _outside_of(state, roots, leaves, given, at)
@@ -117,42 +129,25 @@ def _of_transformed(
 
 
 def _differentiated(
-    m: Machine,
-    state: State,
-    callee: Value,
-    given: Sequence[Value],
-    keywords: Keywords,
-    argnums: Value,
-    at: ast.Call,
-    *,
-    has_aux: Value = _NO_AUX,
-    leaves: bool = True,
+    m: Machine, state: State, call: _Call, argnums: Value, *, has_aux: Value = _NO_AUX, leaves: bool = True
 ) -> tuple[list[Tensor], list[Node], tuple[Value, ...]]:
-    """Call `callee` and let gradients flow back from what it returns to what it was given."""
-    result, made = _played(m, state, callee, given, keywords, argnums if leaves else Const(()), at)
+    """Make the call and let gradients flow back from what it returns to what it was given."""
+    result, made = _played(m, state, call, argnums if leaves else Const(()))
     value, aux = _parted(state, result, has_aux)
     roots = members(state, value)
-    behind = made if leaves else [node for v in given for t in members(state, v) if (node := state.node_of(t))]
+    behind = made if leaves else [node for v in call.given for t in members(state, v) if (node := state.node_of(t))]
     sinks.transformed(m, state, roots, behind, certain=True)
     return list(roots), behind, aux
 
 
-def _played(
-    m: Machine,
-    state: State,
-    callee: Value,
-    given: Sequence[Value],
-    keywords: Keywords,
-    argnums: Value,
-    at: ast.Call,
-) -> tuple[Value, list[Node]]:
-    """What `callee` returns where what `argnums` names is handed over as leaves; and these."""
+def _played(m: Machine, state: State, call: _Call, argnums: Value) -> tuple[Value, list[Node]]:
+    """What the call returns where what `argnums` names is handed over as leaves; and these."""
     leaves: list[Node] = []
-    wanted = _places(argnums, len(given))
-    handed = [_as_leaves(state, v, leaves, _DEPTH) if i in wanted else v for i, v in enumerate(given)]
+    wanted = _places(argnums, len(call.given))
+    handed = [_as_leaves(state, v, leaves, _DEPTH) if i in wanted else v for i, v in enumerate(call.given)]
     grad, off_at = state.grad, state.off_at
     state.grad, state.off_at = Tracked.YES, None
-    result = m.call_value(state, callee, handed, dict(keywords), _inner(m, at))
+    result = m.call_value(state, call.callee, handed, dict(call.keywords), _inner(m, call.at))
     state.grad, state.off_at = grad, off_at
     return result, leaves
 

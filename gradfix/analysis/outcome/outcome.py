@@ -83,6 +83,7 @@ def fact_of_write(
         named_view=record.named_view,
         views=_views(record, steadiness),
         expansions=_places(ordered, (HazardKind.EXPANDED_WRITTEN,), "save"),
+        refused=_is_refused(record, severity),
         splits=_places(ordered, (HazardKind.MULTI_VIEW_WRITTEN,), "split"),
         makers=tuple(made for made, inside in record.makers.items() if inside and isinstance(made, ast.Call)),
         saved=_saved(m, record, ordered),
@@ -103,6 +104,13 @@ def _views(record: WriteRecord, steadiness: Steadiness) -> WrittenViews:
         record.is_repeated,
         tuple(record.earlier.values()),
     )
+
+
+def _is_refused(record: WriteRecord, severity: Severity) -> bool:
+    """Whether it isn't another hazard that is certain: a write that runs reaches all that share the memory."""
+    expanded = [note for note in record.hazards if note.kind is HazardKind.EXPANDED_WRITTEN]
+    proven = any(any(record.hazards[note].values()) for note in expanded)
+    return severity is Severity.ERROR and proven and all(note.result for note in expanded)
 
 
 _OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)

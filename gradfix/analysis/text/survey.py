@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 
 from gradfix.analysis.text.evidence import NO_OPERANDS, Evidence, is_named
 from gradfix.analysis.text.names import imports_of
+from gradfix.analysis.text.transform_names import TRANSFORMS
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _FLAGS = frozenset({"requires_grad_", "share_memory_", "retain_grad_", "rename_", "coalesce_"})  # write nothing
 _OPERATORS = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "setitem"})  # of the module `operator`
 _DUNDERS = frozenset(f"__{name}__" for name in _OPERATORS)
-# Give functions that call the one they are given, or call it at once.
-_TRANSFORMS = frozenset("grad grad_and_value vjp jvp jacrev jacfwd hessian jacobian vmap hvp vhp gradcheck".split())
-# Call what they are given, or a method of the class they belong to.
-_CALLING = frozenset({"apply", "checkpoint", *_TRANSFORMS})
+# Call what they are given, or a method of the class they belong to; or give functions that do.
+_CALLING = frozenset({"apply", "checkpoint", *TRANSFORMS})
 _HOOKING = frozenset({"register_forward_hook", "register_forward_pre_hook"})
 # What makes a tensor of the values of others.
 _COPIES = frozenset("tensor as_tensor asarray Tensor FloatTensor DoubleTensor new_tensor from_numpy Variable".split())
@@ -231,7 +230,7 @@ def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
         scope.backward = True
     scope.calls_a_value = scope.calls_a_value or not name or name in _CALLING
     scope.writes = scope.writes or name in _OPERATORS
-    if name in _TRANSFORMS:
+    if name in TRANSFORMS:
         _handed(scope, node)
     if name in _HOOKING:  # whatever is called may write to what the module got or gives
         scope.in_place_layer = True

@@ -47,7 +47,7 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
     owner = getattr(function, "__self__", function)
     for one in _modules_in([owner, *args, *keywords.values()]):
         _watch_parameters(one, leaves)
-    roots = [("the function", function), *_holders(args, keywords)]
+    roots = [_callee(function), *_holders(args, keywords)]
     old = State(None)
     old.walk([*shared_by(module, request.shared), *roots])
     before = observer.events
@@ -67,6 +67,13 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
     differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
     if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
         drive(differentiable, leaves)
+
+
+def _callee(function: Any) -> tuple[str, Any]:
+    """What is called, with a name: the object that a call of a module or method is about is `self`."""
+    if isinstance(function, (types.FunctionType, type)):
+        return function.__name__, function
+    return "self", getattr(function, "__self__", function)
 
 
 def _holders(args: list[Any], keywords: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import collections
+import contextlib
 import itertools
 import os
 import struct
 import sys
 import types
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -27,9 +29,9 @@ _DEEPEST = 8  # steps from the first name to a value
 _MOST_BYTES = 16 * 1024 * 1024  # of tensors that are read; of those beyond, only type and shape are told
 _PLAIN = (bool, int, str, bytes, complex, type(None))
 _STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {"torch", "builtins"}
-_OPEN = (torch.nn.Module, torch.optim.Optimizer, types.SimpleNamespace, BaseException)
+_OPEN = (torch.optim.Optimizer, types.SimpleNamespace, BaseException)
 _SILENT = (types.ModuleType, types.BuiltinFunctionType, types.CodeType, property, classmethod, staticmethod)
-_LEARNT = ("_parameters", "_buffers", "_modules", "training")  # of torch's own modules: how one is set up isn't state
+_HELD = ("_parameters", "_buffers", "_modules")
 _SEQUENCES = (list, tuple, collections.deque)
 Root = tuple[str, Any]  # an expression and its value
 
@@ -70,14 +72,16 @@ class State:
         if isinstance(value, torch.Tensor):
             return self._tell_tensor(path, value)
         if isinstance(value, _PLAIN):
-            self.found[path] = f"{value!r:.200}" + (f" … {hash(value)}" if len(repr(value)) > 200 else "")
+            text = repr(value)
+            self.found[path] = text if len(text) <= 200 else f"{text[:200]} … {zlib.crc32(text.encode()):x}"
         elif isinstance(value, float):
             self.found[path] = _number(value)
         elif _is_array(value):
             return self._tell_array(path, value)
         elif not isinstance(value, _SILENT) and id(value) not in self._seen:
             self._seen[id(value)] = value
-            return list(self._inside(path, value))
+            with contextlib.suppress(Exception):  # containers of the user's own may refuse to be walked
+                return list(self._inside(path, value))
         return []
 
     def _tell_tensor(self, path: str, tensor: torch.Tensor) -> list[Root]:
@@ -120,9 +124,9 @@ class State:
         elif isinstance(value, type):
             if not _is_closed(value):
                 yield from _attributes(path, value)
-        elif isinstance(value, torch.nn.Module) and _is_closed(type(value)):
+        elif isinstance(value, torch.nn.Module):
             self.found[path] = type(value).__qualname__
-            yield from ((f"{path}.{name}", vars(value)[name]) for name in _LEARNT if name in vars(value))
+            yield from _of_module(path, value)
         elif isinstance(value, _OPEN) or not _is_closed(type(value)):
             self.found.setdefault(path, type(value).__qualname__)
             yield from _attributes(path, value)
@@ -156,6 +160,18 @@ def module_at(path: str, program: bool) -> types.ModuleType | None:
         if named_alike and os.path.realpath(str(file)) == os.path.realpath(path):
             return module
     return None
+
+
+def _of_module(path: str, module: torch.nn.Module) -> Iterator[Root]:
+    """Parameters, buffers and modules inside; of the user's own classes also what else they hold."""
+    for held in _HELD:
+        yield from ((f"{path}.{name}", item) for name, item in list(vars(module).get(held, {}).items()))
+    if _is_closed(type(module)):  # how it was set up is no state
+        yield f"{path}.training", module.training
+        return
+    for inner, item in _attributes(path, module):
+        if inner.rpartition(".")[2] not in _HELD:
+            yield inner, item
 
 
 def _attributes(path: str, value: Any) -> Iterator[Root]:

@@ -18,11 +18,11 @@ _UNKNOWN = Refusal(
 )
 
 
-def own_memory(source: Source, write: Write, *, raises: bool) -> tuple[Rewrite, ...] | Refusal:
+def own_memory(source: Source, write: Write) -> tuple[Rewrite, ...] | Refusal:
     """Clone where the tensor is expanded. Unsafe where the write ran: it reached every element that shares the cell."""
     if not write.expansions or not all(isinstance(made, ast.Call) for made in write.expansions):
         return _UNKNOWN
-    grade = Applicability.SAFE if raises else Applicability.UNSAFE
+    grade = Applicability.SAFE if write.refused else Applicability.UNSAFE
     title = f"Clone `{short(source, write.expansions[0])}`"
     return (Rewrite(title, grade, partial(_build, expansions=write.expansions), "clone-expanded"),)
 
