@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradfix.tracer.conflicts import Conflict, Saves
 from gradfix.tracer.cuts import Cuts
+from gradfix.tracer.hooks import saving
 from gradfix.tracer.spots import Mark, Marker
 
 Function = Callable[..., Any]
@@ -64,7 +65,7 @@ class Tracer:
         saves = self._mode.saves
         self._stack.enter_context(bypassed_checkpoint())
         self._stack.enter_context(self._watched_passes())
-        self._stack.enter_context(torch.autograd.graph.saved_tensors_hooks(saves.pack, saves.unpack))
+        self._stack.enter_context(saving(saves.pack, saves.unpack))
         self._stack.enter_context(self._mode)
         return self
 

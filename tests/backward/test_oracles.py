@@ -362,3 +362,13 @@ def test_arguments_are_compared_with_the_oracle_run(judge: Judge) -> None:
     judgement = judge(text, old, lost, case)
     assert judgement.verdict is Verdict.REJECTED
     assert judgement.reason.startswith("argument 2 after the call is 7 before")
+
+
+def test_a_program_that_transforms_functions_elsewhere(judge: Judge) -> None:
+    text = (
+        "w = torch.randn(3, requires_grad=True)\nslope = torch.func.grad(lambda x: (x * x).sum())(torch.ones(3))\n"
+        "h = (w * slope).sigmoid()\nh += 1\nh.sum().backward()\n"
+    )
+    judgement = judge(text, "h += 1", "h = h + 1")
+    assert judgement.verdict is Verdict.FIXED, judgement
+    assert judge(text, "h += 1", "h = h + h").verdict is Verdict.REJECTED

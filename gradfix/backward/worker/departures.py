@@ -17,6 +17,7 @@ from gradfix.backward.worker.messages import GRAPH
 from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.tensors import digest
 from gradfix.backward.worker.vary import Departure, Leaves, has_graph
+from gradfix.tracer.hooks import saving
 from gradfix.tracer.trace import bypassed_checkpoint
 
 _EXPANDING = (torch.Tensor.expand, torch.Tensor.expand_as, torch.Tensor.broadcast_to, torch.broadcast_to)
@@ -39,12 +40,12 @@ def departures(request: Request, leaves: Leaves, constants: Constants) -> Iterat
             stack.enter_context(_shifted_seeds(10_007 * request.seed))
         if request.hooks:
             stack.enter_context(bypassed_checkpoint())
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t))
+            stack.enter_context(saving(lambda t: t.clone(), lambda t: t))
         if request.apart:
             stack.enter_context(_Apart())
         if request.unchecked:
             stack.enter_context(bypassed_checkpoint())
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
+            stack.enter_context(saving(lambda t: t, lambda t: t))
         if leaves.plan.double:
             stack.callback(torch.set_default_dtype, torch.get_default_dtype())
             torch.set_default_dtype(torch.float64)
