@@ -1,8 +1,8 @@
 """Runs one program for real, in this process: what it did, what its names held, what its leaves got.
 
-Four ways: plainly; traced (who wrote what backward asked for); as the clone-packing oracle, where every saved value is
-a copy and leaves are fed as `leaf * 1`, so that the gradients of a program that raises are known; and as a number in
-float64 of its leaves, for central differences.
+Five ways: plainly; traced (who wrote what backward asked for); as the clone-packing oracle, where every saved value is
+a copy and leaves are fed as `leaf * 1`, so that the gradients of a program that raises are known; forward alone,
+without a graph that could stop it; and the same in float64, as a number that its leaves give, for central differences.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Leaves:
             leaf.data = self.fed.sign * (leaf.data.abs() + 0.5)
         if self.way == "oracle":
             return leaf * 1
-        if self.way == "number":
+        if self.way in ("forward", "number"):
             return leaf.detach() + self.shift[name] if self.shift and name in self.shift else leaf.detach().clone()
         return leaf
 
@@ -116,7 +116,9 @@ class Feed:
 
 
 def run(text: str, leaves: tuple[str, ...], fed: Feed, way: str = "plain", shift: Tensors | None = None) -> Run:
-    """Run a program `way`: "plain", "traced", "oracle" or "number" (its leaves moved by `shift`, up to the backward).
+    """Run a program `way`: "plain", "traced", "oracle", "forward" or "number" (its leaves moved by `shift`).
+
+    The last two end where backward is called.
 
     Never raises for what the program does.
     """
@@ -138,8 +140,8 @@ def run(text: str, leaves: tuple[str, ...], fed: Feed, way: str = "plain", shift
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(trace.pack, trace.unpack))
         if way == "oracle":
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t))
-        if way == "number":
-            stack.enter_context(_counting())
+        if way in ("forward", "number"):
+            stack.enter_context(_counting(torch.get_default_dtype() if way == "forward" else torch.float64))
         if way == "plain":
             stack.enter_context(_watched(executed))
         stack.enter_context(_limited(SECONDS))
@@ -200,15 +202,15 @@ def _blame(result: Run, error: Exception) -> None:
 
 
 @contextlib.contextmanager
-def _counting() -> Iterator[None]:
-    """Float64 without graph; backward ends the run."""
+def _counting(default: torch.dtype) -> Iterator[None]:
+    """Numbers of this dtype where no other is named, without a graph; backward ends the run."""
 
     def reached(*_: object, **__: object) -> None:
         raise _Reached
 
     kept = torch.Tensor.backward, torch.autograd.backward
     dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(default)
     torch.Tensor.backward, torch.autograd.backward = reached, reached
     try:
         with torch.no_grad():
