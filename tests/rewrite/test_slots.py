@@ -75,6 +75,7 @@ class Program:
         self._kind = self._pick(tuple(SHAPES))
         self._place = self._pick(PLACES[self._kind])
         self.dtype = self._pick(("float32", "float32", "float64"))
+        self._ranked = random.Random(~seed).random() < 0.5  # whether it shows how many dimensions its arguments have
 
     def _pick(self, options: Sequence[str]) -> str:
         return self._chance.choice(options)
@@ -98,7 +99,8 @@ class Program:
     def text(self) -> str:
         """The source of `f(x, w, v)`."""
         n = self._pick(("4", "x.shape[0]", "len(x)"))
-        lines = [f"h = {self._pick(FACTORIES).format(SHAPES[self._kind].format(n=n))}"]
+        lines = ["rows, _ = x.shape", "_, width = v.size()", "w = w.reshape(())"] if self._ranked else []
+        lines.append(f"h = {self._pick(FACTORIES).format(SHAPES[self._kind].format(n=n))}")
         if self._chance.random() < 0.3:
             lines.append(f"{self._slot('0', '0')} = w")
         body = [self._write() for _ in range(self._chance.choice((1, 1, 2)))]
@@ -120,6 +122,11 @@ class Program:
             lines += loop
         lines.append(self._pick(("return h", "return h * h", "return h[-1]", "return h.sum()")))
         return "import torch\n\n\ndef f(x, w, v):\n" + "\n".join("    " + line for line in lines) + "\n"
+
+
+def test_values_of_no_more_dimensions_than_a_slot_are_spread_over_it() -> None:
+    texts = [fixed(text, engine.Policy())[0] for text, _ in valid(Program, range(120))]
+    assert sum("expand_as" in text for text in texts) >= 4
 
 
 @pytest.mark.parametrize("start", range(0, 160, 20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.domain.combined import COMBINED
@@ -22,6 +23,10 @@ _ELEMENTWISE = frozenset(
     "binary_cross_entropy binary_cross_entropy_with_logits".split()
 )
 PRODUCTS = frozenset({"@", "matmul", "mm", "mv"})
+_CELLS = frozenset({"RNNCell", "GRUCell", "LSTMCell"})
+_RECURRENT = frozenset({"RNN", "GRU", "LSTM"})
+_CONVOLUTION = re.compile(r"Conv(?:Transpose)?([123])d")
+_POOLING = re.compile(r"(?:Adaptive)?(?:Max|Avg)Pool[123]d")
 _OVER_CLASSES = frozenset("cross_entropy CrossEntropyLoss nll_loss NLLLoss".split())
 
 
@@ -54,10 +59,10 @@ def result_shape(
         return _unreduced(name, shapes) if arguments.get("reduction") == Const("none") else None
     if name in ("t", "adjoint") and first is not None and len(first) < 3:
         return tuple(reversed(first))
+    if first and (moved := _layer(name, first)) is not None:
+        return moved
     if output.shape == "same":
         return first
-    if name.startswith("Conv") and first is not None and len(first) > 2:
-        return (first[0], *(None for _ in first[1:]))
     return broadcast([t.shape for t in operands]) if output.shape == "broadcast" else None
 
 
@@ -75,6 +80,18 @@ def _linear(shape: Shape, weight: Shape | None, *, is_layer: bool) -> Shape | No
     if weight is None:
         return (*shape[:-1], None) if is_layer else None
     return (*shape[:-1], *weight[:-1])
+
+
+def _layer(name: str, shape: Shape) -> Shape | None:
+    """Shape of what a layer makes of a batch, or of one sample: as many dimensions, of which a few keep their size."""
+    if name in _CELLS:
+        return (*shape[:-1], None)
+    if name in _RECURRENT or _POOLING.fullmatch(name):
+        return (None,) * len(shape)
+    if (convolution := _CONVOLUTION.fullmatch(name)) is None:
+        return None
+    batch = shape[: len(shape) - int(convolution[1]) - 1]
+    return (*batch, *(None for _ in shape[len(batch) :]))
 
 
 def _product(left: Shape | None, right: Shape | None) -> Shape | None:

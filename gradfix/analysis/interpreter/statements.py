@@ -12,7 +12,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State, merge
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, FunctionInfo, Symbol, Value
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.interpreter import bindings, conditions, contexts, definitions, loops, patterns, stores
+from gradfix.analysis.interpreter import bindings, conditions, contexts, definitions, loops, patterns, ranks, stores
 from gradfix.analysis.interpreter.expressions import evaluate
 from gradfix.analysis.text.names import imports_of
 
@@ -64,6 +64,7 @@ def _assign(m: Machine, state: State, node: ast.Assign) -> None:
     value = evaluate(m, state, node.value)
     for target in node.targets:
         stores.assign(m, state, target, value, node.value)
+    ranks.learn(m, state, node)
 
 
 def _annotated(m: Machine, state: State, node: ast.AnnAssign) -> None:

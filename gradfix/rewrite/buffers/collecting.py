@@ -106,7 +106,7 @@ class _Collector:
         if self._fit is Fit.AS_IT_IS:
             return text
         atomic = isinstance(self._value, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
-        return (text if atomic else f"({text})") + self._fit.suffix(self._name)
+        return (text if atomic else f"({text})") + self._fit.suffix(self._name, self._slot())
 
     def _slot(self) -> str:
         return self._source.span_of(self._written.access.node).text(self._source.text)

@@ -27,12 +27,29 @@ class Fit(Enum):
     MOVE_COPY = ".to({name}, copy=True)"
     SCALAR = ".to({name}).reshape(())"
     SCALAR_COPY = ".to({name}, copy=True).reshape(())"
+    SPREAD = ".expand_as({slot})"  # of no more dimensions than a slot: `expand_as` does what the write did
+    COPY_SPREAD = ".clone().expand_as({slot})"
+    MOVE_SPREAD = ".to({name}).expand_as({slot})"
+    MOVE_COPY_SPREAD = ".to({name}, copy=True).expand_as({slot})"
     NUMBER = "full_like"
     OWN_MEMORY = "empty_like"  # written into a slot of its own: exact for every value
 
-    def suffix(self, name: str) -> str:
-        """What is appended to the value; `name` is the buffer."""
-        return self.value.format(name=name)
+    def suffix(self, name: str, slot: str) -> str:
+        """What is appended to the value; `name` is the buffer, `slot` the text of the slot it is put in."""
+        return self.value.format(name=name, slot=slot)
+
+    @property
+    def names_slot(self) -> bool:
+        """Whether the slot is read besides being put in its place."""
+        return self in (Fit.NUMBER, Fit.OWN_MEMORY) or "{slot}" in self.value
+
+
+_SPREAD = {  # by whether it has dtype and device of the buffer, and whether its memory is written again
+    (True, False): Fit.SPREAD,
+    (True, True): Fit.COPY_SPREAD,
+    (False, False): Fit.MOVE_SPREAD,
+    (False, True): Fit.MOVE_COPY_SPREAD,
+}
 
 
 def is_exact(fit: Fit) -> bool:
@@ -59,7 +76,10 @@ def fit_of(buffer: FilledBuffer, written: SlotWrite) -> Fit:
         return Fit.AS_IT_IS if alike else Fit.MOVE
     if slot == ():
         return Fit.SCALAR_COPY if write.value_changes else Fit.SCALAR
-    return Fit.OWN_MEMORY
+    rank = None if write.written.tensor is None else write.written.tensor.rank
+    if slot is None or rank is None or rank > len(slot):
+        return Fit.OWN_MEMORY
+    return _SPREAD[_is_alike(buffer, written), write.value_changes]
 
 
 def _slot_shape(buffer: FilledBuffer) -> tuple[int | None, ...] | None:

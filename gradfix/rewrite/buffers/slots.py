@@ -91,7 +91,7 @@ def _may_lose_graph(buffer: FilledBuffer) -> bool:
 
 def _names_slot_twice(buffer: FilledBuffer, written: SlotWrite) -> bool:
     fit = fit_of(buffer, written)
-    return fit is Fit.OWN_MEMORY or fit is Fit.NUMBER or written.write.form is WriteForm.AUGMENTED_INDEX
+    return fit.names_slot or written.write.form is WriteForm.AUGMENTED_INDEX
 
 
 def _always_writes(buffer: FilledBuffer) -> bool:
@@ -254,7 +254,8 @@ class _Builder:
             value = render.node(_value_of(written))
             return f"{self._full_like}({self._place(written.access, render)}, {value})"
         text = render.inside(span)
-        return f"{_receiver(_value_of(written), text)}{fit.suffix(self._buffer.name.id)}"
+        slot = self._place(written.access, render)
+        return f"{_receiver(_value_of(written), text)}{fit.suffix(self._buffer.name.id, slot)}"
 
     def _augmented(self, written: SlotWrite, fit: Fit, render: Rendering) -> str:
         node = written.write.node
@@ -264,7 +265,7 @@ class _Builder:
         value = render.inside(_with_parentheses(self._source, self._source.span_of(node.value)))
         result = f"{place} {operator} {_operand(node.value, value)}"
         if fit is not Fit.AS_IT_IS:
-            result = f"({result}){fit.suffix(self._buffer.name.id)}"
+            result = f"({result}){fit.suffix(self._buffer.name.id, place)}"
         return f"{place} = {result}"
 
     def _own_memory(self, written: SlotWrite, render: Rendering) -> str:
