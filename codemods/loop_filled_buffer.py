@@ -39,9 +39,9 @@ def f(x):
 ```
 A loop whose body is more than that write appends to a list instead. `out[i] = v` casts, moves and broadcasts `v`;
 where the facts don't prove that needless, the value is made to fit: `.to(out)` for dtype and device, `.reshape(())` for
-single elements, `.expand_as(out[i])` for a value of no more dimensions than a slot, memory of its own
-(`torch.empty_like(out[i])`) where that isn't known. A loop that doesn't surely write every slot, once and in order,
-starts from the slots as they are: see recurrent-buffer (GF203).
+single elements, `.reshape_as(out[i])` for what is computed element by element with a slot, `.expand_as(out[i])` for a
+value of no more dimensions than one, memory of its own (`torch.empty_like(out[i])`) where that isn't known. A loop that
+doesn't surely write every slot, once and in order, starts from the slots as they are: see recurrent-buffer (GF203).
 
 A buffer that single statements fill is joined where they are proven to write all of one dimension, each part once, with
 values of its shape: `out[:, 0] = a`, `out[:, 1] = out[:, 0] * b` becomes `out_0 = a` and

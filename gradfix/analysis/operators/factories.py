@@ -162,8 +162,8 @@ def _shape(
         length = args[0] if args and name in ("arange", "randperm") and len(args) == 1 else None
         return (length.value if isinstance(length, Const) and type(length.value) is int else None,)
     if name == "eye" and args:
-        row = sizes(state, args[:1])
-        return None if row is None or len(row) != 1 else (row[0], row[0])
+        rows, columns = args[0], keywords.get("m", args[1] if len(args) > 1 else args[0])
+        return (_size(rows), _size(columns))
     if name in ("tensor", "as_tensor", "new_tensor", "asarray") and args:
         return _literal_shape(state, args[0])
     return None

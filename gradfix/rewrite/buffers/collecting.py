@@ -7,7 +7,7 @@ import ast
 from gradfix.analysis.facts import FilledBuffer, Filling, SlotWrite, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
-from gradfix.rewrite.buffers.fitting import Fit, fit_of
+from gradfix.rewrite.buffers.fitting import AS_IT_IS, COPIED, NUMBER, OWN_MEMORY, Fit, fit_of
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
 from gradfix.rewrite.text.spans import Rendering, Unit, after_block, before_block
@@ -42,7 +42,7 @@ class _Collector:
         self._filling = filling
         self._written: SlotWrite = buffer.writes[0]
         fit = fit_of(buffer, self._written)
-        self._fit = Fit.AS_IT_IS if plain and fit is not Fit.NUMBER else fit
+        self._fit = AS_IT_IS if plain and fit != NUMBER else fit
         self._name = buffer.name.id
         self._stack = names.torch_name(spelling, "stack")
         self._spelling = spelling
@@ -54,7 +54,7 @@ class _Collector:
     def _droppable(self) -> ast.stmt | None:
         """The statement that made the buffer, where the result needs nothing of it and making it has no effect."""
         made = self._filling.created
-        needs_buffer = self._fit not in (Fit.AS_IT_IS, Fit.COPY) or not self._buffer.has_slots
+        needs_buffer = self._fit not in (AS_IT_IS, Fit(COPIED)) or not self._buffer.has_slots
         return None if needs_buffer or made is None or not is_effectless(made, self._spelling) else made
 
     def comprehension(self) -> tuple[Edit, ...] | None:
@@ -63,7 +63,7 @@ class _Collector:
         span = self._source.span_of(loop)
         text = span.text(self._source.text)
         single = self._filling.is_single and not self._filling.leaves_target and self._buffer.has_slots
-        if not single or "#" in text or self._fit is Fit.OWN_MEMORY or not self._fits_comprehension():
+        if not single or "#" in text or self._fit == OWN_MEMORY or not self._fits_comprehension():
             return None
         source = self._source.span_of(loop.iter).text(self._source.text)
         target = self._source.span_of(loop.target).text(self._source.text)
@@ -100,10 +100,10 @@ class _Collector:
     def _element(self) -> str:
         """The value as a slot."""
         text = self._source.span_of(self._value).text(self._source.text)
-        if self._fit is Fit.NUMBER:
+        if self._fit == NUMBER:
             full_like = names.torch_name(self._spelling, "full_like")
             return f"{full_like}({self._slot()}, {text})"
-        if self._fit is Fit.AS_IT_IS:
+        if self._fit == AS_IT_IS:
             return text
         atomic = isinstance(self._value, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
         return (text if atomic else f"({text})") + self._fit.suffix(self._name, self._slot())
@@ -136,7 +136,7 @@ class _Collector:
         return (start, *Rendering(self._source, [unit]).edits(), end)
 
     def _append(self, values: str, render: Rendering) -> str:
-        if self._fit is not Fit.OWN_MEMORY:
+        if self._fit != OWN_MEMORY:
             return f"{values}.append({self._element()})"
         own = names.fresh(self._source, f"{self._name}_slot", f"new_{self._name}_slot")
         empty_like = names.torch_name(self._spelling, "empty_like")

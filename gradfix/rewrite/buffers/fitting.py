@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from enum import Enum
+from dataclasses import dataclass
 
 from gradfix.analysis.facts import FilledBuffer, SlotWrite, ValueKind, WriteForm
 from gradfix.analysis.text.slot_shapes import shows_tensor
@@ -17,69 +17,76 @@ _ELEMENTWISE = frozenset(
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 
 
-class Fit(Enum):
-    """What has to be done to a value."""
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What has to be done to a value: what is appended to it, with the buffer as `{name}` and its place as `{slot}`."""
 
-    AS_IT_IS = ""
-    COPY = ".clone()"  # its memory is written somewhere else, too
-    CAST = ".to({name}.dtype)"
-    MOVE = ".to({name})"  # dtype and device
-    MOVE_COPY = ".to({name}, copy=True)"
-    SCALAR = ".to({name}).reshape(())"
-    SCALAR_COPY = ".to({name}, copy=True).reshape(())"
-    SPREAD = ".expand_as({slot})"  # of no more dimensions than a slot: `expand_as` does what the write did
-    COPY_SPREAD = ".clone().expand_as({slot})"
-    MOVE_SPREAD = ".to({name}).expand_as({slot})"
-    MOVE_COPY_SPREAD = ".to({name}, copy=True).expand_as({slot})"
-    NUMBER = "full_like"
-    OWN_MEMORY = "empty_like"  # written into a slot of its own: exact for every value
+    dtype: str = ""
+    shape: str = ""
+    made_by: str = ""  # the function that makes a slot instead: nothing is appended
 
     def suffix(self, name: str, slot: str) -> str:
         """What is appended to the value; `name` is the buffer, `slot` the text of the slot it is put in."""
-        return self.value.format(name=name, slot=slot)
+        return (self.dtype + self.shape).format(name=name, slot=slot)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the value is proven to be a slot already, but for what any copy does."""
+        return self in (AS_IT_IS, Fit(COPIED), NUMBER)
 
     @property
     def names_slot(self) -> bool:
         """Whether the slot is read besides being put in its place."""
-        return self in (Fit.NUMBER, Fit.OWN_MEMORY) or "{slot}" in self.value
+        return bool(self.made_by) or "{slot}" in self.shape
 
 
-_SPREAD = {  # by whether it has dtype and device of the buffer, and whether its memory is written again
-    (True, False): Fit.SPREAD,
-    (True, True): Fit.COPY_SPREAD,
-    (False, False): Fit.MOVE_SPREAD,
-    (False, True): Fit.MOVE_COPY_SPREAD,
-}
+COPIED = ".clone()"  # its memory is written somewhere else, too
+CAST = ".to({name}.dtype)"
+MOVED = ".to({name})"  # dtype and device
+MOVED_COPY = ".to({name}, copy=True)"
+SCALAR = ".reshape(())"
+SPREAD = ".expand_as({slot})"  # of no more dimensions than a slot
+RESHAPED = ".reshape_as({slot})"  # of as many elements as a slot
 
-
-def is_exact(fit: Fit) -> bool:
-    """Whether the value is proven to be a slot already, but for what any copy does."""
-    return fit in (Fit.AS_IT_IS, Fit.COPY, Fit.NUMBER)
+AS_IT_IS = Fit()
+NUMBER = Fit(made_by="full_like")
+OWN_MEMORY = Fit(made_by="empty_like")  # written into a slot of its own: exact for every value
 
 
 def fit_of(buffer: FilledBuffer, written: SlotWrite) -> Fit:
     """What has to be done to the value of `written`."""
     write = written.write
     if written.access.rest:
-        return Fit.OWN_MEMORY
+        return OWN_MEMORY
     if write.form is WriteForm.AUGMENTED_INDEX:
-        return Fit.AS_IT_IS if keeps_dtype(write) else Fit.CAST
+        return AS_IT_IS if keeps_dtype(write) else Fit(CAST)
     if write.written.kind is ValueKind.NUMBER:
-        return Fit.NUMBER
+        return NUMBER
     if write.written.kind is not ValueKind.TENSOR and not shows_tensor(write.value):
-        return Fit.OWN_MEMORY
-    slot = _slot_shape(buffer)
-    if _has_slot_shape(buffer, written, slot):
-        alike = _is_alike(buffer, written)
-        if write.value_changes:
-            return Fit.COPY if alike else Fit.MOVE_COPY
-        return Fit.AS_IT_IS if alike else Fit.MOVE
+        return OWN_MEMORY
+    shape = _shaped(buffer, written)
+    if shape is None:
+        return OWN_MEMORY
+    if _is_alike(buffer, written):
+        return Fit(COPIED if write.value_changes else "", shape)
+    return Fit(MOVED_COPY if write.value_changes else MOVED, shape)
+
+
+def _shaped(buffer: FilledBuffer, written: SlotWrite) -> str | None:
+    """What gives a tensor the shape of a slot as the write did; None where that depends on what isn't known."""
+    tensor, value, slot = written.write.written.tensor, written.write.value, _slot_shape(buffer)
+    if tensor is not None and tensor.shape is not None and tensor.shape == slot and None not in slot:
+        return ""
+    slots = frozenset(id(read.node) for read in buffer.reads if len(read.slots) == len(buffer.axes) and not read.rest)
+    rank = None if tensor is None else tensor.rank
+    if tensor is not None and value is not None and _is_like_a_slot(value, slots):
+        # Elementwise with a slot: never smaller; larger only by leading sizes of 1, or the write itself would fail.
+        if (slot is not None and rank == len(slot)) or _is_all_slots(value, slots):
+            return ""
+        return SCALAR if slot == () else RESHAPED
     if slot == ():
-        return Fit.SCALAR_COPY if write.value_changes else Fit.SCALAR
-    rank = None if write.written.tensor is None else write.written.tensor.rank
-    if slot is None or rank is None or rank > len(slot):
-        return Fit.OWN_MEMORY
-    return _SPREAD[_is_alike(buffer, written), write.value_changes]
+        return SCALAR
+    return SPREAD if slot is not None and rank is not None and rank <= len(slot) else None
 
 
 def _slot_shape(buffer: FilledBuffer) -> tuple[int | None, ...] | None:
@@ -104,19 +111,6 @@ def _is_made_of_slots(buffer: FilledBuffer, value: ast.expr) -> bool:
     """By operators alone: under autocast, a function may give another dtype."""
     called = any(isinstance(node, ast.Call) for node in ast.walk(value))
     return not called and is_made_of(value, ast.Name(buffer.name.id, ast.Load()))
-
-
-def _has_slot_shape(buffer: FilledBuffer, written: SlotWrite, slot: tuple[int | None, ...] | None) -> bool:
-    tensor, value = written.write.written.tensor, written.write.value
-    if tensor is None or value is None:
-        return False
-    if slot is not None and None not in slot and tensor.shape == slot:
-        return True
-    slots = frozenset(id(read.node) for read in buffer.reads if len(read.slots) == len(buffer.axes) and not read.rest)
-    if not _is_like_a_slot(value, slots):
-        return False
-    # Elementwise with a slot: never smaller; larger only by leading sizes of 1, or the write itself would fail.
-    return (slot is not None and tensor.rank == len(slot)) or _is_all_slots(value, slots)
 
 
 def _is_like_a_slot(value: ast.expr, slots: frozenset[int]) -> bool:

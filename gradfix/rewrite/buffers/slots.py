@@ -13,7 +13,7 @@ from functools import partial
 from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling, Tracked, ValueKind, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
-from gradfix.rewrite.buffers.fitting import Fit, fit_of, is_exact
+from gradfix.rewrite.buffers.fitting import AS_IT_IS, NUMBER, OWN_MEMORY, Fit, fit_of
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
 from gradfix.rewrite.text.spans import Rendering, Unit, after_block, before_block
@@ -42,7 +42,7 @@ def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tup
         )
     grade = Applicability.UNSAFE if _may_lose_graph(buffer) else Applicability.SAFE
     made = [Rewrite(_title(buffer, plain=False), grade, _builder(buffer, spelling, plain=False), _FORM)]
-    if not all(is_exact(fit_of(buffer, written)) for written in buffer.writes):
+    if not all(fit_of(buffer, written).is_exact for written in buffer.writes):
         title = _title(buffer, plain=True)
         made.append(Rewrite(title, Applicability.UNSAFE, _builder(buffer, spelling, plain=True), _FORM))
     return (*made, *clones(source, buffer.name.id, writes, spelling))
@@ -233,9 +233,9 @@ class _Builder:
     def _written(self, written: SlotWrite) -> list[Unit]:
         write, access = written.write, written.access
         fit = fit_of(self._buffer, written)
-        if self._plain and fit is not Fit.NUMBER and not access.rest:
-            fit = Fit.AS_IT_IS
-        if fit is Fit.OWN_MEMORY:
+        if self._plain and fit != NUMBER and not access.rest:
+            fit = AS_IT_IS
+        if fit == OWN_MEMORY:
             return [Unit(self._source.span_of(write.statement), lambda render: self._own_memory(written, render))]
         value = self._source.span_of(_value_of(written))
         if write.form is WriteForm.AUGMENTED_INDEX:
@@ -244,13 +244,13 @@ class _Builder:
         target = Unit(self._source.span_of(access.node), lambda render: self._place(access, render))
         if access.is_plain:
             target = self._read(access)
-        if fit is Fit.AS_IT_IS:
+        if fit == AS_IT_IS:
             return [target]
         whole = _with_parentheses(self._source, value)
         return [target, Unit(whole, lambda render: self._fitted(written, fit, whole, render))]
 
     def _fitted(self, written: SlotWrite, fit: Fit, span: Span, render: Rendering) -> str:
-        if fit is Fit.NUMBER:
+        if fit == NUMBER:
             value = render.node(_value_of(written))
             return f"{self._full_like}({self._place(written.access, render)}, {value})"
         text = render.inside(span)
@@ -264,7 +264,7 @@ class _Builder:
         operator = (written.write.operator or "+=").removesuffix("=")
         value = render.inside(_with_parentheses(self._source, self._source.span_of(node.value)))
         result = f"{place} {operator} {_operand(node.value, value)}"
-        if fit is not Fit.AS_IT_IS:
+        if fit != AS_IT_IS:
             result = f"({result}){fit.suffix(self._buffer.name.id, place)}"
         return f"{place} = {result}"
 
