@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,13 +29,6 @@ _COMMON = frozenset(
 _OF_ARRAYS = frozenset(
     "sum mean std var prod cumsum cumprod argmax argmin argsort reshape transpose squeeze dot flatten ravel trace "
     "diagonal any all clip".split()
-)
-
-
-# What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4, 2.13, 2.14).
-_COMPLEX = re.compile(
-    r"\bfft|complex(?:32|64|128)|\bcomplex\(|[=(]complex\b|(?:view_as|is)_complex|\b(?:cfloat|cdouble|chalf|polar|i?stft)\b"
-    r"|(?<!\w)[\d.]+[jJ]\b"
 )
 
 
@@ -67,7 +59,7 @@ def spelling_of(tree: ast.Module, text: str) -> Spelling:
         functional = f"{by_name['torch.nn']}.functional"
     names = tuple((local, name) for local, name in bound.items() if name.startswith("torch.") and name.count(".") == 1)
     after = last if last is not None else _after_docstring(tree)
-    return Spelling(package, functional, names, after, scatters=_COMPLEX.search(text) is None)
+    return Spelling(package, functional, names, after, text)
 
 
 def _after_docstring(tree: ast.Module) -> int:
