@@ -19,7 +19,8 @@ Cure = Callable[[Write], "tuple[Rewrite, ...] | Refusal"]
 
 MULTI_VIEW, VIEW, EXPANDED = "multi-view-write", "view-write", "expanded-write"
 
-_FIRST = (HazardKind.OUT_WRITTEN, HazardKind.EXPANDED_WRITTEN)  # raise before anything else can
+# Raise before anything else can.
+_FIRST = (HazardKind.OUT_WRITTEN, HazardKind.EXPANDED_WRITTEN, HazardKind.VMAP_WRITTEN)
 
 _HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.ARGUMENT_READ, ObstacleKind.BASE_READ)
 
@@ -167,6 +168,8 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"writes to `{name}`, a view made by {by} under `no_grad`: autograd forbids writing those in place"
         case HazardKind.EXPANDED_WRITTEN:
             return f"writes to `{name}`, several elements of which share one memory cell since it was expanded"
+        case HazardKind.VMAP_WRITTEN:
+            return f"writes what differs between the examples of `vmap` to `{name}`, which is one for all of them"
         case HazardKind.OUT_WRITTEN:
             return f"puts its result into `{name}`: functions with `out=` have no derivative"
         case HazardKind.SILENT_WRITE:

@@ -6,13 +6,14 @@ import ast
 from dataclasses import replace
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
-from gradfix.findings import Applicability, Refusal, Rewrite
+from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.callers.definitions import definition_around
 from gradfix.rewrite.callers.handed_back import hand_back
 from gradfix.rewrite.grounds.places import place_of, root_of
 from gradfix.rewrite.views.plain_views import split_plainly
 from gradfix.rewrite.views.replays import replay_of
 from gradfix.rewrite.writes.flags import drop_flags
+from gradfix.rewrite.writes.ladder import Form
 from gradfix.rewrite.writes.parameter_copies import copy_parameter
 from gradfix.rewrite.writes.rebind import rebind
 from gradfix.rewrite.writes.saved_copies import copy_saved
@@ -21,6 +22,12 @@ from gradfix.rewrite.writes.working_copies import WORKING_COPY, work_on_copy
 from gradfix.source import Source
 
 _BETTER = (Applicability.UNSAFE, Applicability.SAFE)
+_COPYING = frozenset({Form.CLONE.value, Form.ONE_BY_ONE.value})
+_ONE_FOR_ALL = Refusal(
+    RefusalKind.NO_FORM,
+    "a copy of what is one for all examples would be one for all of them, too",
+    "put the values together with `torch.stack`, or begin with `torch.zeros_like` of something that is mapped",
+)
 
 
 def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
@@ -30,6 +37,8 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     could tell; then a parameter is handed back to callers that are all seen; otherwise backward gets copies of what it
     needs and the write stays, or a leaf gets a copy to work on, which keeps its `.grad` under its name.
     """
+    if any(hazard.kind is HazardKind.VMAP_WRITTEN for hazard in write.hazards):
+        return _for_each_example(source, write, spelling)
     update = update_quietly(source, write, spelling)
     if update is not None:
         return (update,)
@@ -61,6 +70,14 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
         if handed is not None:
             ways = (handed, *ways) if handed.applicability is Applicability.SAFE else (*ways, handed)
     return ways or made
+
+
+def _for_each_example(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
+    """The forms that make a new tensor, which has the batch of all that it is computed from."""
+    made = rebind(source, write, spelling)
+    if isinstance(made, Refusal):
+        return made
+    return tuple(rewrite for rewrite in made if rewrite.form not in _COPYING) or _ONE_FOR_ALL
 
 
 def _changes_argument(source: Source, write: Write) -> bool:

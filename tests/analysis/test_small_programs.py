@@ -22,7 +22,10 @@ from gradfix.analysis.analyse import analyse  # noqa: E402
 from gradfix.source import Source  # noqa: E402
 
 HEAD = "import torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
-SYMPTOM = re.compile("in-place operation|inplace operation|modified inplace|scalar outputs|does not require grad")
+SYMPTOM = re.compile(
+    "in-place operation|inplace operation|modified inplace|scalar outputs|does not require grad|"
+    "^vmap: |doesn't match the broadcast shape"  # a write under `vmap`, in two spellings
+)
 FILE = "program.py"
 MARK = re.compile(r"# <- (error|warning)$")
 

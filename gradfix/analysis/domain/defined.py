@@ -24,6 +24,7 @@ class Defined:
     plain: dict[object, frozenset[FunctionInfo] | None] = field(default_factory=dict)  # constructors, see `postponed`
     covered: set[FunctionInfo] = field(default_factory=set)  # followed from a call whose gradients were asked for
     covered_by_program: frozenset[FunctionInfo] = frozenset()
+    mapped: set[FunctionInfo] = field(default_factory=set)  # run on examples of a batch
 
     def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:
         """A method taken from an instance (or from its class, without receiver)."""

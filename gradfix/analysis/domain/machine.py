@@ -126,6 +126,7 @@ class Machine:
         self.later_round = 0  # inside a second or later round of a loop
         self.uncertain_loop = 0  # inside a second round that may not happen
         self.yield_to: Each | None = None  # what happens to what the function yields
+        self.maps: tuple[int, ...] = ()  # numbers of the calls of `torch.vmap` around
         # What the entry has met.
         self.visits: list[Visit] = []  # of writes with a graph
         self.severed: dict[int, list[Node | None]] | None = None  # what stands before cuts, by key, if asked for

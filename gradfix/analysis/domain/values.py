@@ -39,6 +39,14 @@ class Origin(Enum):
     OUTSIDE = "outside"  # an attribute, a global, the result of an unknown call
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Over which calls of `torch.vmap` a piece of memory surely is mapped, and over which it surely isn't."""
+
+    inside: frozenset[int] = frozenset()
+    outside: frozenset[int] = frozenset()
+
+
 @dataclass(eq=False, slots=True)
 class Storage:
     """One piece of memory."""
@@ -46,6 +54,7 @@ class Storage:
     origin: Origin
     name: str | None = None  # the first name the user gave it
     made_by: ast.AST | None = None  # the expression that allocated it, where that is of this file
+    batch: Batch | None = None  # None: nothing is known of it
 
 
 @dataclass(eq=False, slots=True)

@@ -36,7 +36,7 @@ from gradfix.analysis.domain.values import (
     options,
     tensor_of,
 )
-from gradfix.analysis.hazards import cuts, handed
+from gradfix.analysis.hazards import batches, cuts, handed
 from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import bindings, calls, comprehensions, protocols
 from gradfix.analysis.interpreter import items as item_access
@@ -199,6 +199,7 @@ def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
         graph = graph_node(state, "neg", (tensor,), node) if isinstance(node.op, ast.USub) else None
         made = result_tensor(state, graph, node, known=tensor.known, dtype=tensor.dtype, shape=tensor.shape)
         cuts.put(state, (made,), cuts.through(m, state, "neg", (tensor,)))
+        batches.carry(m, state, "neg", (value,), (made,))
         made.floating = tensor.floating
         return made
     if isinstance(value, Const) and isinstance(value.value, (int, float)):
@@ -218,6 +219,7 @@ def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
         shape = broadcast([t.shape for t in operands])
         made = result_tensor(state, None, node, known=known, dtype="bool", shape=shape)
         cuts.put(state, (made,), cuts.cut(m, state, CutKind.DISCRETE, "compare", node, operands))
+        batches.carry(m, state, "compare", values, (made,))
         return made
     if len(values) == 2 and all(isinstance(value, Const) for value in values):
         return python_values.fold_compare(symbol_of(node.ops[0]), values[0], values[1])

@@ -40,7 +40,7 @@ from gradfix.analysis.domain.values import (
     options,
 )
 from gradfix.analysis.facts import IndexItem, IndexKind, Tracked
-from gradfix.analysis.hazards import cuts
+from gradfix.analysis.hazards import batches, cuts
 from gradfix.analysis.interpreter import classes, protocols
 from gradfix.torch_ops import ViewKind
 
@@ -135,6 +135,9 @@ def indexed(m: Machine, state: State, base: Tensor, items: tuple[IndexItem, ...]
     made = result_tensor(state, graph, node, known=base.known, dtype=base.dtype, shape=shape, origin=origin)
     if state.cuts or base.flows:
         cuts.put(state, (made,), cuts.flows_of(state, base))
+    if m.maps:
+        places = [m.look(state, item.node) for item in items if not isinstance(item.node, ast.Slice)]
+        batches.carry(m, state, "index", (base, *places), (made,))
     made.floating = base.floating
     return made
 

@@ -43,8 +43,7 @@ def run_module(m: Machine, tree: ast.Module, name: str = "__main__") -> State:
     state.variables[MODULE, "__file__"] = UNKNOWN
     flow = run_block(m, state, tree.body)
     end = flow.after if flow.after is not None else state
-    if m.saw_backward:
-        m.defined.covered_by_program = frozenset(m.defined.covered)
+    m.defined.covered_by_program = frozenset(m.defined.covered if m.saw_backward else m.defined.mapped)
     return end
 
 

@@ -11,7 +11,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import ask_grad
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import UNKNOWN, Const, Container, Origin, Tensor, Value, is_whole, tensor_of
-from gradfix.analysis.hazards import cuts
+from gradfix.analysis.hazards import batches, cuts
 from gradfix.analysis.operators import factories, objects
 
 Keywords = Mapping[str, Value]
@@ -33,6 +33,11 @@ def made(
     result = factories.make(state, name, args, keywords, node, like)
     if m.moves_defaults and "dtype" not in keywords:
         result.dtype = None
+    if m.maps and like is not None and name != "new_tensor":
+        batches.put((result,), batches.batch_of(like))
+    elif m.maps:
+        made_of = args[:1] if name.endswith("_like") or (factories.is_literal(name) and args) else ()
+        batches.carry(m, state, name, made_of, (result,)) if made_of else batches.put((result,), batches.alone(m))
     _note_cut(m, state, name, args, keywords, node, result)
     return result
 

@@ -27,7 +27,7 @@ from gradfix.analysis.domain.values import (
     tensors,
 )
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.hazards import cuts, stale
+from gradfix.analysis.hazards import batches, cuts, stale
 from gradfix.analysis.operators import overloads
 from gradfix.analysis.operators.outputs import AUTOCAST, BATCHED, TRANSPOSING, Arguments, output_tensor, short_name
 from gradfix.torch_ops import Condition, Gradient, Operator, Output, Saved, operator
@@ -127,6 +127,7 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
     results = [output_tensor(state, op, output, node, arguments, groups, at) for output in op.outputs]
     for output, tensor in zip(op.outputs, results, strict=True):
         save_output(state, op, output, node, tensor, groups, at)
+    batches.carry(m, state, short_name(op), tuple(arguments.values()), results)
     ends = node is None or any(result.detached for result in results)
     if ends or m.notes.cuts or state.cuts or any(output.gradient is not Gradient.YES for output in op.outputs):
         cuts.follow(m, state, short_name(op), op, arguments, groups, node, results, at)

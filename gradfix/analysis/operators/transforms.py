@@ -2,7 +2,8 @@
 
 Measured (2.13): in reverse mode what the function is given are leaves, and gradients flow back from what it returns, so
 that writes fail there as they do before `backward`; gradients are on, whatever is set around. Only what depends on
-these leaves is passed. In forward mode (`jvp`, `jacfwd`) nothing is saved, and every write is right.
+these leaves is passed. In forward mode (`jvp`, `jacfwd`) nothing is saved, and every write is right. What `vmap` maps a
+function over has a batch inside of it (`batches` says what follows), and its results have the graphs they have there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from gradfix.analysis.domain.values import (
     is_whole,
 )
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.hazards import cuts, sinks
+from gradfix.analysis.hazards import batches, cuts, sinks
+from gradfix.analysis.operators import mapped
 from gradfix.analysis.operators.operators import members
 
 Keywords = Mapping[str, Value]
@@ -36,6 +38,7 @@ _DEPTH = 4  # containers in containers
 # Those that give a function, and what stands for that function once it is called.
 _MAKERS = frozenset("grad grad_and_value jacrev hessian jacfwd".split())
 _CALLED = "gradfix.transformed."
+_MAPS = frozenset({"torch.vmap", "torch.func.vmap", "functorch.vmap"})
 _FUNC, _FUNCTIONAL, _CHECKS = ("torch.func.", "functorch."), "torch.autograd.functional.", "torch.autograd."
 _PULLBACK = f"{_CALLED}pullback"
 _ALL = Const(None)
@@ -62,6 +65,9 @@ def called(
     given = args[0] if args else keywords.get("func", keywords.get("f"))
     if given is None:
         return None
+    if name in _MAPS:
+        axes = args[1] if len(args) > 1 else keywords.get("in_dims", Const(0))
+        return Partial(Symbol(f"{_CALLED}vmap"), (given, axes), ())
     if name.startswith(_FUNC):
         return _functional(m, state, short, given, args, keywords, at)
     if name.startswith(_FUNCTIONAL) or name in ("torch.autograd.gradcheck", "torch.autograd.gradgradcheck"):
@@ -75,8 +81,8 @@ def called(
 
 
 def is_transform(name: str) -> bool:
-    """Whether a decorator of this name gives a function that differentiates what it decorates."""
-    return name.startswith(_FUNC) and name.rpartition(".")[2] in _MAKERS
+    """Whether a decorator of this name gives a function that differentiates or maps what it decorates."""
+    return name in _MAPS or (name.startswith(_FUNC) and name.rpartition(".")[2] in _MAKERS)
 
 
 def _functional(
@@ -113,6 +119,8 @@ def _of_transformed(
         leaves = [node for node in map(state.node_of, wanted) if node is not None]
         sinks.transformed(m, state, roots, leaves, certain=True)
         return state.tuple_of(_outside_of(state, roots, leaves, args[2:3], at) for _ in leaves)
+    if name.endswith("vmap"):
+        return mapped.call(m, state, args[0], args[1], args[2:], keywords, _inner(m, at))
     callee, argnums, has_aux, *given = args
     if name.endswith("jacfwd"):
         m.saw_backward = True
@@ -178,6 +186,7 @@ def _as_leaves(state: State, value: Value, leaves: list[Node], depth: int) -> Va
     if not isinstance(value, Tensor) or is_whole(value.dtype):
         return value
     storage = Storage(Origin.ARGUMENT, value.storage.name)
+    storage.batch = batches.batch_of(value)
     node = leaf(value.storage.name or "argument")
     leaves.append(node)
     state.nodes[storage] = node

@@ -10,6 +10,7 @@ from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor, Value
 from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.hazards import batches
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.operators import operators, outputs
@@ -47,5 +48,7 @@ def write_call(
     if op is not None and op.outputs and state.grad is not Tracked.NO:
         graph = written_by(state, fresh)
         operators.save_output(state, op, op.outputs[0], graph, fresh, groups, node)
+    if m.maps:
+        batches.written(m, state, m.notes.writes[id(expression)], target, others)
     m.rebind(state, expression, target, fresh)
     return fresh

@@ -163,7 +163,9 @@ def _hazard(m: Machine, tree: ast.Module, record: WriteRecord, note: HazardNote)
     when: Earlier | None = None
     if note.save is not None:
         when = earlier(tree, record.statement, record.node, note.save)
-        if note.kind is HazardKind.SAVED_THEN_WRITTEN or note.kind is HazardKind.SILENT_WRITE:
+        if note.kind is HazardKind.VMAP_WRITTEN:
+            saved = m.place(note.save, f"`{name}` is made here, one for all examples")
+        elif note.kind is HazardKind.SAVED_THEN_WRITTEN or note.kind is HazardKind.SILENT_WRITE:
             what = "its result" if note.result else f"`{name}`"
             saved = m.place(note.save, f"`{note.op}` saved {what} for backward here")
         else:
