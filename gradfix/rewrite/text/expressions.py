@@ -29,6 +29,27 @@ def mentions(expression: ast.AST, name: ast.expr) -> bool:
     return any(_shape(node) == wanted for node in ast.walk(expression) if type(node) is type(name))
 
 
+def is_term(place: ast.expr, value: ast.expr) -> bool:
+    """Whether each mention of `place` in `value`, or part of it, is a term of a sum or a multiple by a number.
+
+    Neither saves it for backward, nor is the result a view of it.
+    """
+    return _are_terms(value, place, inside=False)
+
+
+def _are_terms(node: ast.AST, place: ast.expr, *, inside: bool) -> bool:
+    if type(node) is type(place) and _shape(node) == _shape(place):
+        return inside
+    if isinstance(node, ast.Subscript) and inside:
+        return _are_terms(node.value, place, inside=True) and not mentions(node.slice, place)
+    keeps_nothing = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    if isinstance(node, ast.BinOp):
+        scaled = is_literal_number(node.right) and isinstance(node.op, (ast.Mult, ast.Div))
+        scaled = scaled or (is_literal_number(node.left) and isinstance(node.op, ast.Mult))
+        keeps_nothing = scaled or isinstance(node.op, (ast.Add, ast.Sub))
+    return all(_are_terms(child, place, inside=keeps_nothing) for child in ast.iter_child_nodes(node))
+
+
 def is_place(expression: ast.expr) -> bool:
     """A name, or attributes and constant or named keys of one: can be assigned, and evaluated twice with no effect."""
     if isinstance(expression, ast.Name):

@@ -13,7 +13,7 @@ from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.grounds.dtypes import keeps_dtype
 from gradfix.rewrite.grounds.places import is_unpacked, temporary
 from gradfix.rewrite.text import names, sites, tree
-from gradfix.rewrite.text.expressions import is_effectless, is_literal_number, mentions
+from gradfix.rewrite.text.expressions import is_effectless, is_literal_number, is_term, mentions
 from gradfix.rewrite.text.tree import Tree
 from gradfix.rewrite.views import replays
 from gradfix.rewrite.writes import ladder
@@ -208,7 +208,7 @@ def _saves_operands(write: Write) -> bool:
 
 
 def _needs_hoist(source: Source, write: Write, value: ast.expr, place: ast.expr, spelling: Spelling) -> bool:
-    if mentions(value, place):
+    if mentions(value, place) and (is_unpacked(write) or not is_term(place, value)):
         return True
     return not is_effectless(value, spelling) and names.visible_to_calls(source, write.statement, place)
 
