@@ -20,7 +20,7 @@ Cure = Callable[[Write], "tuple[Rewrite, ...] | Refusal"]
 MULTI_VIEW, VIEW, EXPANDED = "multi-view-write", "view-write", "expanded-write"
 
 # Raise before anything else can.
-_FIRST = (HazardKind.OUT_WRITTEN, HazardKind.EXPANDED_WRITTEN, HazardKind.VMAP_WRITTEN)
+_FIRST = (HazardKind.OUT_WRITTEN, HazardKind.EXPANDED_WRITTEN, HazardKind.VMAP_WRITTEN, HazardKind.GRADIENT_WRITTEN)
 
 _HOLDERS = (ObstacleKind.ALIAS_READ, ObstacleKind.ARGUMENT_READ, ObstacleKind.BASE_READ)
 
@@ -170,6 +170,10 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"writes to `{name}`, several elements of which share one memory cell since it was expanded"
         case HazardKind.VMAP_WRITTEN:
             return f"writes what differs between the examples of `vmap` to `{name}`, which is one for all of them"
+        case HazardKind.GRADIENT_WRITTEN if hazard.op == "+":
+            return f"overwrites `{name}`, a gradient that {by} gives to its other operand as well"
+        case HazardKind.GRADIENT_WRITTEN:
+            return f"writes to `{name}`, a gradient of {by}, all elements of which share one memory cell"
         case HazardKind.OUT_WRITTEN:
             return f"puts its result into `{name}`: functions with `out=` have no derivative"
         case HazardKind.SILENT_WRITE:

@@ -24,6 +24,7 @@ class HazardKind(Enum):
     DISCONNECTED = "disconnected"  # the loss no longer depends on a leaf
     EXPANDED_WRITTEN = "expanded-written"  # several elements share the memory that is written
     VMAP_WRITTEN = "vmap-written"  # what differs between the examples of a batch, written to what is one for all
+    GRADIENT_WRITTEN = "gradient-written"  # a hook writes to a gradient that isn't its own
     NON_LEAF_GRAD = "non-leaf-grad"  # `.grad` of what was computed, or an optimizer over it
     SECOND_BACKWARD = "second-backward"  # backward through a graph that was freed
     NON_SCALAR_BACKWARD = "non-scalar-backward"  # backward() on a tensor with more than one element

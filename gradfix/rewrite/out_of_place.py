@@ -9,6 +9,7 @@ from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.callers.definitions import definition_around
 from gradfix.rewrite.callers.handed_back import hand_back
+from gradfix.rewrite.callers.returned_gradients import return_gradient
 from gradfix.rewrite.grounds.places import place_of, root_of
 from gradfix.rewrite.views.plain_views import split_plainly
 from gradfix.rewrite.views.replays import replay_of
@@ -39,6 +40,8 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     """
     if any(hazard.kind is HazardKind.VMAP_WRITTEN for hazard in write.hazards):
         return _for_each_example(source, write, spelling)
+    if any(hazard.kind is HazardKind.GRADIENT_WRITTEN for hazard in write.hazards):
+        return return_gradient(source, write)
     update = update_quietly(source, write, spelling)
     if update is not None:
         return (update,)

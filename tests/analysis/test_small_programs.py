@@ -25,6 +25,7 @@ HEAD = "import torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
 SYMPTOM = re.compile(
     "in-place operation|inplace operation|modified inplace|scalar outputs|does not require grad|"
     "^vmap: |doesn't match the broadcast shape"  # a write under `vmap`, in two spellings
+    "|refers to a single memory location"
 )
 FILE = "program.py"
 MARK = re.compile(r"# <- (error|warning)$")

@@ -32,6 +32,7 @@ class Node:
     at: ast.AST | None = None
     branch: ast.stmt | None = None  # of a PHI: the statement whose outcome decides
     keeps: Tracked = Tracked.NO  # whether it saved something, which backward frees
+    even: bool = False  # a sum of different tensors of one shape: it gives its gradient to each of them as it is
 
 
 def leaf(name: str, at: ast.AST | None = None) -> Node:
@@ -167,6 +168,10 @@ class Passed:
         part = copy(self)
         part.nodes = {key: node for key, node in self.nodes.items() if key in above}
         return part
+
+    def users(self, node: Node) -> list[Node]:
+        """The nodes it is an input of."""
+        return self._used_by().get(id(node), [])
 
     def _above(self, goal: Node) -> set[int]:
         """Ids of the nodes between the root and `goal`, `goal` included."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-from gradfix.analysis.domain.graph import Passage
+from gradfix.analysis.domain.graph import Node, Passage
+from gradfix.analysis.domain.hooked import Hooked, Passing
 from gradfix.analysis.domain.records import (
     AgainRecord,
     BackwardRecord,
@@ -47,6 +48,9 @@ class Notes:
     fed: set[int] = field(default_factory=set)  # ids of leaves in the graph that some backward gives a gradient
     connected: set[int] = field(default_factory=set)  # ids of backward calls that may have a graph to go back through
     unfollowed: set[int] = field(default_factory=set)  # ids of calls that nothing is known of
+    gradients: dict[Storage, Passing] = field(default_factory=dict)  # what hooks are given that isn't theirs alone
+    # By id of the node, and of hook and registration.
+    gradient_hooks: dict[int, tuple[Node, dict[tuple[int, int], Hooked]]] = field(default_factory=dict)
     hook_calls: dict[tuple[int, str, int], ast.Call] = field(default_factory=dict)  # by that of their module
     owners: list[object] = field(default_factory=list)  # of ids used as keys
     alarms: int = 0  # hazards, overwritten saves, backward calls and gradients asked for so far

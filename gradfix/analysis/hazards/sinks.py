@@ -12,7 +12,7 @@ from gradfix.analysis.domain.records import BackwardRecord, HazardNote, WriteRec
 from gradfix.analysis.domain.state import MAX_STORAGES, State
 from gradfix.analysis.domain.values import Origin, Storage, Tensor
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards import gradients, losses
+from gradfix.analysis.hazards import gradient_hooks, gradients, losses
 from gradfix.findings import HazardKind
 
 _Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several memories, those surely saved
@@ -39,6 +39,7 @@ def backward(
         record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
     gradients.note_backward(m, state, root, call)
     losses.differentiated(m, state, root, expression, call)
+    gradient_hooks.run(m, state, state.node_of(root))
     reach(m, state, [root], certain=True, total=True)
     if ast.unparse(call.func).endswith("backward"):
         retains = gradients.retains(call)

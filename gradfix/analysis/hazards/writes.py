@@ -14,7 +14,7 @@ from gradfix.analysis.domain.records import HazardNote, Overwriting, WriteRecord
 from gradfix.analysis.domain.state import Stamp, State
 from gradfix.analysis.domain.values import Storage, Tensor, Value, is_whole, now, tensors
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked, WriteForm
-from gradfix.analysis.hazards import batches, cuts, obstacles, overlaps, stale, views
+from gradfix.analysis.hazards import batches, cuts, gradient_hooks, obstacles, overlaps, stale, views
 from gradfix.analysis.hazards.write_records import Site, recorded_write
 from gradfix.analysis.text import arms
 from gradfix.analysis.text.targets import base_of
@@ -40,6 +40,8 @@ def write(
         loud = overlaps.is_refused(site.form, site.index, site.method, tensor.shape)
         note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
         m.notes.add_hazard(record, note, m.passage(), loud and tensor.known)
+    if m.notes.gradients:
+        gradient_hooks.written(m, record, tensor)
     if m.maps:
         places = [m.look(state, item.node) for item in site.index if not isinstance(item.node, ast.Slice)]
         batches.written(m, state, record, tensor, [*places, *(() if value is None else (value,))])

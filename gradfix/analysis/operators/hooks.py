@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import tracked, view_of
+from gradfix.analysis.domain.operations import outside, tracked, view_of
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
     NONE,
     UNKNOWN,
     Const,
     Container,
+    Function,
     Instance,
     Layer,
     Tensor,
@@ -22,6 +24,7 @@ from gradfix.analysis.domain.values import (
     Value,
 )
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.hazards import gradient_hooks
 from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.view_facts import OF_BACKWARD_HOOK
 from gradfix.torch_ops import ViewKind
@@ -109,9 +112,18 @@ def around(
         else:
             read(m, state, result, at, m.spelling(at))
     if hooked:
+        for value in _held(state, owner, _AROUND_BACKWARD):
+            if isinstance(result, Tensor):
+                gradient_hooks.register(m, state, result, value, at, partial(_gradients, owner, value))
         viewed = _view(state, result, at)
         return viewed if _AROUND_BACKWARD in hooked else merge(viewed, result, m.statement)
     return result
+
+
+def _gradients(owner: Module, hook: Value, state: State, gradient: Tensor) -> list[Value]:
+    """What a hook around backward is given: the module, the gradients of its inputs if it wants them, of its result."""
+    after = isinstance(hook, Function) and len(hook.info.parameters) - (hook.receiver is not None) > 2
+    return [owner, *([outside(state, "grad_input")] if after else []), state.tuple_of((gradient,))]
 
 
 def _view(state: State, value: Value, at: ast.Call) -> Value:

@@ -248,4 +248,7 @@ def arithmetic(m: Machine, state: State, symbol: str, left: Value, right: Value,
         return result_tensor(state, None, at)
     result.dense = all(t.dense for t in operands) if symbol != "@" else True
     result.shape = broadcast([t.shape for t in operands]) if symbol != "@" else result.shape
+    if symbol == "+" and result.shape is not None and (node := state.node_of(result)) is not None:
+        different = len({id(state.node_of(t)) for t in operands}) == len(operands)
+        node.even = different and None not in result.shape and all(t.shape == result.shape for t in operands)
     return result

@@ -24,7 +24,7 @@ from gradfix.analysis.domain.values import (
     tensors,
 )
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards import cuts, gradients, sinks
+from gradfix.analysis.hazards import cuts, gradient_hooks, gradients, sinks
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.operators import (
@@ -237,6 +237,8 @@ def _unlike_its_row(
     if name in ("retain_grad", "register_hook"):
         m.notes.grad_read.update(receiver.storages)
         gradients.retain(m, [receiver])
+        if name == "register_hook" and args:
+            gradient_hooks.register(m, state, receiver, args[0], node)
         return UNKNOWN
     if name == "size" and (asked := _size(state, receiver, args)) is not None:
         return asked

@@ -113,6 +113,7 @@ def _is_refused(record: WriteRecord, severity: Severity) -> bool:
     return severity is Severity.ERROR and proven and all(note.result for note in expanded)
 
 
+_ELSEWHEN = frozenset({HazardKind.VMAP_WRITTEN, HazardKind.GRADIENT_WRITTEN})  # no order of lines tells when
 _OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
 
 
@@ -162,9 +163,11 @@ def _hazard(m: Machine, tree: ast.Module, record: WriteRecord, note: HazardNote)
     saved: Place | None = None
     when: Earlier | None = None
     if note.save is not None:
-        when = earlier(tree, record.statement, record.node, note.save)
+        when = None if note.kind in _ELSEWHEN else earlier(tree, record.statement, record.node, note.save)
         if note.kind is HazardKind.VMAP_WRITTEN:
             saved = m.place(note.save, f"`{name}` is made here, one for all examples")
+        elif note.kind is HazardKind.GRADIENT_WRITTEN:
+            saved = m.place(note.save, f"`{note.op}` gives `{name}` here")
         elif note.kind is HazardKind.SAVED_THEN_WRITTEN or note.kind is HazardKind.SILENT_WRITE:
             what = "its result" if note.result else f"`{name}`"
             saved = m.place(note.save, f"`{note.op}` saved {what} for backward here")
