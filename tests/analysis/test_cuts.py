@@ -272,6 +272,29 @@ def test_a_matrix_of_what_has_no_graph_cuts_nothing() -> None:
     assert told("c = data.mean()\nturn = torch.tensor([[c, 1.0], [0.0, c]])\n(y * turn.sum()).backward()\n") == []
 
 
+WRITTEN_PAST = "z = torch.zeros(2)\nz.data[0] = y\n(z * net(data).mean()).sum().backward()"
+
+
+def test_what_is_written_past_autograd_is_missed_by_the_loss() -> None:
+    assert told(WRITTEN_PAST) == [("warning", "data", "partial")]
+    assert told(WRITTEN_PAST.replace("(z * net(data).mean())", "z")) == [("error", "data", "no-graph")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("torch.zeros(2)", "nn.Parameter(torch.zeros(2))"),  # an initial value
+        ("torch.zeros(2)", "net.weight.detach()[0]"),
+        ("z.data[0] = y", "z.data[0] = y.detach()"),
+        ("z.data[0] = y", "z.data[0] = data[0, 0]"),
+        ("(z * net", "(z.shape[0] * net"),
+    ],
+)
+def test_nothing_loud_about_writes_past_autograd_that_keep_no_graph_away(old: str, new: str) -> None:
+    assert old in WRITTEN_PAST
+    assert "data" not in [kind for severity, kind, _ in told(WRITTEN_PAST.replace(old, new)) if severity != "info"]
+
+
 def test_what_no_callback_fills_has_no_graph() -> None:
     body = """
     def explain(model, image):

@@ -36,6 +36,7 @@ from gradfix.torch_ops import Gradient, Operator
 CARELESS = frozenset({CutKind.TENSOR, CutKind.NUMBER, CutKind.DATA, CutKind.PARAMETER})
 WITHOUT_GRADIENT = frozenset({CutKind.DISCRETE, CutKind.FLAT})
 UNSURE: Flows = frozenset({(0, False)})  # of what may be a tensor with a graph, though nothing shows it
+WRITTEN_PAST = "write"  # the operation of a cut that a write through `.data` makes
 _DEPTH = 3  # containers in containers
 _MOST = 24  # cuts followed at once
 # Sums, means, copies and rearrangements: nothing that goes in is multiplied with anything that has a graph.
@@ -292,6 +293,14 @@ def without_graph(m: Machine, state: State, kind: CutKind, tensor: Tensor, twin:
     flows = twin.flows | cut(m, state, kind, name, at, (tensor,), argument=argument)
     put(state, (twin,), flows)
     return replace(twin, flows=flows)
+
+
+def written_past(m: Machine, state: State, data: ast.Attribute, target: Tensor, values: Sequence[Tensor]) -> Flows:
+    """`values` are written through `data`, the `.data` of `target`: what reads its memory gets them without a graph."""
+    flows = cut(m, state, CutKind.DATA, WRITTEN_PAST, data, values, argument=data.value)
+    for storage in target.storages:
+        state.cuts[storage] = flows | (state.cuts.get(storage) or NO_FLOWS)
+    return flows
 
 
 def parts_of(state: State, nodes: Sequence[ast.expr], value: Value) -> tuple[ValueFacts, ...]:

@@ -132,10 +132,21 @@ def _carry_cuts(m: Machine, state: State, site: Site, tensor: Tensor, value: Val
         flows = cuts.cut(m, state, CutKind.DISCRETE, "write", site.node, operands, argument=site.value)
     elif operands and state.grad is Tracked.NO:
         flows = cuts.cut(m, state, CutKind.GRADIENTS_OFF, "write", site.node, operands)
+    elif operands and (data := _hiding(state, site, tensor)) is not None:
+        flows = cuts.written_past(m, state, data, tensor, operands)
     else:
         op = (site.operator or site.method or "copy_").rstrip("=_")
         flows = cuts.through(m, state, "add" if op == "copy" else op, (tensor, value))
     cuts.put(state, (tensor,), flows)
+
+
+def _hiding(state: State, site: Site, tensor: Tensor) -> ast.Attribute | None:
+    """`out.data` of `out.data[i] = v`, where nothing else keeps `out`, made here without a graph, from that of `v`."""
+    data = site.target
+    if not (tensor.silent and tensor.known and isinstance(data, ast.Attribute) and data.attr == "data"):
+        return None
+    made_here = isinstance(base_of(data), ast.Name) and tensor.storage.made_by is not None
+    return data if made_here and all(state.nodes.get(storage) is None for storage in tensor.storages) else None
 
 
 def overwrite_saves(

@@ -10,7 +10,7 @@ from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import CutRecord, LossNote
 from gradfix.analysis.facts import Cut, Tracked
-from gradfix.analysis.hazards.cuts import WITHOUT_GRADIENT
+from gradfix.analysis.hazards.cuts import WITHOUT_GRADIENT, WRITTEN_PAST
 from gradfix.analysis.hazards.losses import careless
 from gradfix.analysis.text.grad_modes import switch_among
 from gradfix.findings import Hazard, HazardKind, Severity
@@ -114,10 +114,15 @@ def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
         case CutEffect.CONSTANT:
             meant = record.level is not Tracked.YES or not careless(record)
             return Severity.INFO if meant else Severity.WARNING
-        case CutEffect.PARTIAL if record.level is Tracked.YES and _is_matrix(record):
+        case CutEffect.PARTIAL if record.level is Tracked.YES and (_is_matrix(record) or _is_written_past(record)):
             return Severity.WARNING
         case _:
             return Severity.INFO
+
+
+def _is_written_past(record: CutRecord) -> bool:
+    """`out.data[i] = v`: whoever wanted constants had no need to go past autograd, which keeps none of `out` yet."""
+    return record.kind is CutKind.DATA and record.op == WRITTEN_PAST
 
 
 def _is_matrix(record: CutRecord) -> bool:
