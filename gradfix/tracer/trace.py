@@ -13,6 +13,7 @@ seen: other threads, what happens inside of hooks of the user's own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -195,6 +196,7 @@ def bypassed_checkpoint() -> Iterator[None]:
     plain = module.checkpoint, graph.save_on_cpu
     options = ("use_reentrant", "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop")
 
+    @functools.wraps(module.checkpoint)  # a name that the user's code gives it shows up in the state of its modules
     def direct(function: Function, *args: Any, **keywords: Any) -> Any:
         return function(*args, **{name: value for name, value in keywords.items() if name not in options})
 

@@ -220,6 +220,13 @@ def test_checkpoint_is_bypassed_under_hooks(judge: Judge) -> None:
     assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, HOOKS)
 
 
+def test_a_checkpoint_that_is_bypassed_is_no_change_of_state(judge: Judge) -> None:
+    text = CHECKPOINT.replace("checkpoint(f, x", "ways = {}\ndef g(x): return (checkpoint if ways else f)(x)\n(f(x")
+    text = text.replace(", use_reentrant=False)", ") + g(x))")
+    judgement = judge(text, "a.mul_(2)", "a = a.mul(2)")
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, HOOKS), judgement
+
+
 @pytest.mark.parametrize(
     ("leaf", "write", "cured"),
     [
