@@ -49,12 +49,16 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
     if flags is not None:
         return (flags,)
     made = rebind(source, write, spelling)
-    copy = split_plainly(source, write, spelling) or work_on_copy(source, write) or copy_saved(source, write, spelling)
+    copy = (
+        split_plainly(source, write, spelling)
+        or work_on_copy(source, write, spelling)
+        or copy_saved(source, write, spelling)
+    )
     unread = update_unread(source, write, spelling) if copy is None else None
     if unread is not None:
         return (unread,)
     if isinstance(made, Refusal) or not made:
-        ways = tuple(c for c in (copy, copy_parameter(source, write)) if c is not None)
+        ways = tuple(c for c in (copy, copy_parameter(source, write, spelling)) if c is not None)
     elif copy is None:
         ways = made
     else:

@@ -18,7 +18,7 @@ END = "show(loss)\nloss.backward()\nprint(x.grad)\n"
 PROGRAMS = {
     "an element": ("x[0, 0] = 1.0\nloss = (x * 2).sum()\n", "x_copy[0, 0] = 1.0"),
     "all of it, its gradient kept": ("x.mul_(2)\nx.retain_grad()\nloss = x.exp().sum()\n", "x.retain_grad()"),
-    "an augmented assignment": ("x += 1\nloss = (x * x).sum()\n", "x_copy += 1"),
+    "an augmented assignment": ("x += 1\nloss = (x * x).sum()\n", "x_copy = x + 1"),
     "through a view with a name": ("row = x[1]\nrow[0] = 2.0\nloss = (x * 3).sum() + row.sum()\n", "row = x_copy[1]"),
     "in a module": ("net = nn.ReLU(inplace=True)\nout = net(x)\nloss = (out + x).sum()\n", "out = net(x_copy)"),
     "in a function of the file": (
@@ -39,6 +39,21 @@ PROGRAMS = {
         "(slope,) = torch.autograd.grad(x.pow(3).sum(), x, create_graph=True)\n"
         "x -= 0.1 * slope\nloss = (x * x).sum()\n",
         "x_copy = (x_copy - 0.1 * slope).to(x_copy.dtype)",
+    ),
+    "by a method with arguments": ("x.clamp_(min=0.2)\nloss = x.log().sum()\n", "x_copy = x.clamp(min=0.2)"),
+    "under a mask": ("x[x < 0] = 0.5\nloss = x.log().sum()\n", "x_copy = torch.where(x < 0, 0.5, x)"),
+    "by random numbers of its shape": (
+        "x += 0.1 * torch.randn_like(x)\nloss = (x * x).sum()\n",
+        "x_copy = x + 0.1 * torch.randn_like(x)",
+    ),
+    "by a wider one": ("x *= torch.ones(3, dtype=torch.float64)\nloss = (x * x).sum()\n", None),
+    "handed to a function that writes it, too": (
+        "def f(t):\n    t.add_(1)\n    return t * 2\n\n\nx += f(x)\nloss = (x * x).sum()\n",
+        "x_copy += f(x_copy)",
+    ),
+    "written again and again": (
+        "x *= 2\nx[0] = 0.0\nx.clamp_(-1, 1)\nloss = (x * x).sum()\n",
+        "x_copy.clamp_(-1, 1)",
     ),
     "in a comprehension": ("parts = [t.mul_(2) for t in (x, x)]\nloss = parts[0].sum()\n", None),
     "with the name taken": ("x_copy = 1\nx[0] = 1.0\nloss = (x * x_copy).sum()\n", "x_working_copy[0] = 1.0"),

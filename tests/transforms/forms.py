@@ -80,7 +80,7 @@ FORMS = (
         (2, 3),
     ),
     Form("clone, then write", "GF101", "y = x.exp()\ny[[0, 2]] = x[:2]\nreturn y", "y = y.clone()"),
-    Form("value, clone, write", "GF101", "y = x.exp()\ny[[0, 2]] = y[:2] * 2\nreturn y", "value = y[:2] * 2"),
+    Form("value, clone, write", "GF101", "y = x.exp()\ny[[0, 2]] = y[:2] * x[:2]\nreturn y", "value = y[:2] * x[:2]"),
     Form(
         "clone, then write, of a buffer made without `x`",
         "GF101",

@@ -100,6 +100,13 @@ def is_torch_call(call: ast.Call, spelling: Spelling) -> bool:
     return torch_ops.method(call.func.attr) is not None
 
 
+def is_random_call(call: ast.Call, spelling: Spelling) -> bool:
+    """A call of a function of torch that draws numbers: evaluated once, in its place, it writes no argument."""
+    if not isinstance(call.func, ast.Attribute) or not is_place(call.func.value):
+        return False
+    return ast.unparse(call.func.value) in _packages(spelling) and call.func.attr in _RANDOM
+
+
 def subexpressions_before(statement: ast.stmt, call: ast.AST) -> Iterator[ast.expr]:
     """Everything of `statement` that Python has evaluated, at least in part, when it starts `call`."""
     for node in ast.walk(statement):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from functools import partial
 
-from gradfix.analysis.facts import Write
+from gradfix.analysis.facts import Spelling, Write
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.grounds.places import root_of
@@ -13,6 +13,7 @@ from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import same
 from gradfix.rewrite.text.scopes import Mention, mentions_of
 from gradfix.rewrite.text.sites import site_of
+from gradfix.rewrite.writes.first_writes import copied_by
 from gradfix.rewrite.writes.updates import OF_LEAVES
 from gradfix.source import Source, Span
 
@@ -30,7 +31,7 @@ _UNREAD = Refusal(
 )
 
 
-def copy_parameter(source: Source, write: Write) -> Rewrite | None:
+def copy_parameter(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
     """Clone the attribute into a local name that the function uses from then on; None for anything but an attribute.
 
     Unsafe: an update that should last may be meant, which belongs behind backward, under `torch.no_grad()`.
@@ -41,12 +42,14 @@ def copy_parameter(source: Source, write: Write) -> Rewrite | None:
     if not any(hazard.kind in OF_LEAVES for hazard in write.hazards):
         return None
     path = ast.unparse(root)
-    build = partial(_build, path=path, attribute=root.attr, statement=write.statement)
+    build = partial(_build, path=path, attribute=root.attr, write=write, spelling=spelling)
     return Rewrite(f"Work on a local copy of `{path}`", Applicability.UNSAFE, build, "local-copy")
 
 
-def _build(source: Source, *, path: str, attribute: str, statement: ast.stmt) -> tuple[Edit, ...] | Refusal:
-    scope = names.scope_of(source, statement)
+def _build(
+    source: Source, *, path: str, attribute: str, write: Write, spelling: Spelling
+) -> tuple[Edit, ...] | Refusal:
+    scope = names.scope_of(source, write.statement)
     if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return _KEPT
     mentions = []
@@ -61,19 +64,28 @@ def _build(source: Source, *, path: str, attribute: str, statement: ast.stmt) ->
         if any(isinstance(node, ast.JoinedStr) for node in mention.around):
             return _KEPT
         mentions.append(mention)
-    if not _is_read_after(mentions, statement, scope) or _is_read_unseen(scope, path.partition(".")[0], source):
+    if not _is_read_after(mentions, write.statement, scope) or _is_read_unseen(scope, path.partition(".")[0], source):
         return _UNREAD
     first = next((s for s in scope.body if any(s in m.around for m in mentions)), None)
     if first is None:
         return _KEPT
     name = names.fresh(source, f"{attribute}_copy", f"local_{attribute}")
+    if any(source.span_of(mention.node).text(source.text) != path for mention in mentions):
+        return _KEPT
+    if (made := copied_by(source, write, spelling, first, path, name)) is not None:
+        return (*made, *_renamed(source, [m for m in mentions if m.statement() is not first], name))
+    return _cloned_before(source, first, path, name, _renamed(source, mentions, name))
+
+
+def _renamed(source: Source, mentions: list[Mention], name: str) -> list[Edit]:
+    spans = sorted((source.span_of(mention.node) for mention in mentions), key=lambda span: span.start)
+    return [Edit(span, name) for span in spans]
+
+
+def _cloned_before(source: Source, first: ast.stmt, path: str, name: str, edits: list[Edit]) -> tuple[Edit, ...]:
+    """The copy made before the statement that needs it first."""
     site = site_of(source, first)
     made = f"{name} = {path}.clone(){site.separator}"
-    edits = []
-    for span in sorted((source.span_of(mention.node) for mention in mentions), key=lambda span: span.start):
-        if span.text(source.text) != path:
-            return _KEPT
-        edits.append(Edit(span, name))
     if edits[0].span.start == site.span.start:
         return (Edit(edits[0].span, made + name), *edits[1:])
     return (Edit(Span(site.span.start, site.span.start), made), *edits)

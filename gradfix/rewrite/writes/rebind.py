@@ -78,11 +78,17 @@ def rebind(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, .
         Rewrite(
             _title(source, write, form),
             _grade(write, form),
-            partial(_build, form=form, write=write, spelling=spelling),
+            partial(build, form=form, write=write, spelling=spelling),
             form.value,
         )
         for form in forms
     )
+
+
+def first_form(source: Source, write: Write, spelling: Spelling) -> Form | None:
+    """The best spelling of `write`, whoever else holds the tensor; None where there is none."""
+    forms = _forms(source, write, spelling)
+    return None if isinstance(forms, Refusal) or not forms else forms[0]
 
 
 def _grade(write: Write, form: Form) -> Applicability:
@@ -217,7 +223,8 @@ def _title(source: Source, write: Write, form: Form) -> str:
             return f"Clone `{name}` before the write"
 
 
-def _build(source: Source, *, form: Form, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
+def build(source: Source, *, form: Form, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
+    """The edits that give `write` the spelling `form`."""
     if form is Form.REPLAY:
         from gradfix.rewrite.writes import on_the_spot  # imports LibCST
 

@@ -10,12 +10,13 @@ import ast
 from dataclasses import dataclass
 from functools import partial
 
-from gradfix.analysis.facts import Write
+from gradfix.analysis.facts import Spelling, Write
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.scopes import Mention, binds_anew, block_of, mentions_of, path_to
 from gradfix.rewrite.text.sites import site_of
+from gradfix.rewrite.writes.first_writes import copied_by
 from gradfix.rewrite.writes.updates import OF_LEAVES, follows_backward, uses_own_gradient
 from gradfix.source import Source, Span
 
@@ -44,13 +45,13 @@ class _Copy:
     before: ast.stmt  # the copy is made before this statement
 
 
-def work_on_copy(source: Source, write: Write) -> Rewrite | None:
+def work_on_copy(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
     """Give the leaf that `write` overwrites a working copy; None where nothing shows how it is made."""
     if not write.leaves or not any(hazard.kind in OF_LEAVES for hazard in write.hazards):
         return None
     if uses_own_gradient(write) or follows_backward(source, write):
         return None  # an update, which the copy would swallow
-    build = partial(_build, leaves=write.leaves)
+    build = partial(_build, write=write, spelling=spelling)
     return Rewrite(f"Work on a copy of the leaf `{_name(write)}`", Applicability.SAFE, build, WORKING_COPY)
 
 
@@ -59,11 +60,11 @@ def _name(write: Write) -> str:
     return found.storage
 
 
-def _build(source: Source, *, leaves: tuple[ast.expr, ...]) -> tuple[Edit, ...] | Refusal:
+def _build(source: Source, *, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
     texts: dict[Span, dict[str, None]] = {}  # several at one place: copies of leaves made before one statement
     try:
-        for leaf in leaves:
-            for edit in _edits(source, _copy_of(source, leaf)):
+        for leaf in write.leaves:
+            for edit in _edits(source, _copy_of(source, leaf), write, spelling):
                 texts.setdefault(edit.span, {})[edit.text] = None
     except _CannotError as why:
         return Refusal(RefusalKind.LEAF, str(why), _ADVICE)
@@ -214,15 +215,26 @@ def _within(mention: Mention, node: ast.AST) -> bool:
     return any(outer is node for outer in mention.around)
 
 
-def _edits(source: Source, copy: _Copy) -> list[Edit]:
+def _edits(source: Source, copy: _Copy, write: Write, spelling: Spelling) -> list[Edit]:
     new = names.fresh(source, f"{copy.leaf}_copy", f"{copy.leaf}_working_copy")
+    if (made := copied_by(source, write, spelling, copy.before, copy.leaf, new)) is not None:
+        others = tuple(m for m in copy.mentions if m.statement() is not copy.before)
+        return [*made, *_renaming(source, copy.leaf, others, new)]
     site = site_of(source, copy.before)
-    edits = [Edit(Span(site.span.start, site.span.start), f"{new} = {copy.leaf}.clone(){site.separator}")]
-    for mention in copy.mentions:
-        span = source.span_of(mention.node)
-        if span.text(source.text) != copy.leaf:
-            raise _CannotError(f"`{copy.leaf}` can't be found in the text")
-        edits.append(Edit(span, new))
+    edits = [
+        Edit(Span(site.span.start, site.span.start), f"{new} = {copy.leaf}.clone(){site.separator}"),
+        *_renaming(source, copy.leaf, copy.mentions, new),
+    ]
     if edits[0].span.start == edits[1].span.start:  # the statement begins with the name
         edits[:2] = [Edit(edits[1].span, edits[0].text + edits[1].text)]
+    return edits
+
+
+def _renaming(source: Source, leaf: str, mentions: tuple[Mention, ...], new: str) -> list[Edit]:
+    edits = []
+    for mention in mentions:
+        span = source.span_of(mention.node)
+        if span.text(source.text) != leaf:
+            raise _CannotError(f"`{leaf}` can't be found in the text")
+        edits.append(Edit(span, new))
     return edits
