@@ -55,6 +55,11 @@ PROGRAMS = {
         "x *= 2\nx[0] = 0.0\nx.clamp_(-1, 1)\nloss = (x * x).sum()\n",
         "x_copy.clamp_(-1, 1)",
     ),
+    "a second name for it": ("a = x\na += 1\na[0] = 2.0\nloss = (a * a).sum()\n", "a = x.clone()"),
+    "all that a comprehension reads": (
+        "parts = [x for _ in range(2)]\nparts[0].mul_(2)\nloss = parts[1].sum()\n",
+        "x_copy = x.clone()",
+    ),
     "in a comprehension": ("parts = [t.mul_(2) for t in (x, x)]\nloss = parts[0].sum()\n", None),
     "with the name taken": ("x_copy = 1\nx[0] = 1.0\nloss = (x * x_copy).sum()\n", "x_working_copy[0] = 1.0"),
 }

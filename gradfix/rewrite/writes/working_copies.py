@@ -27,6 +27,7 @@ _OWN |= {"register_post_accumulate_grad_hook"}
 _HIDDEN = frozenset({"data", "detach_", "set_", "requires_grad_", "share_memory_"})  # work on the memory itself
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 _REFLECTION = frozenset({"locals", "globals", "vars", "eval", "exec"})
+_LATER = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)  # evaluated later, or more than once
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _ADVICE = "give the changed tensor a name of its own and use that name from here on"
 
@@ -220,6 +221,8 @@ def _edits(source: Source, copy: _Copy, write: Write, spelling: Spelling) -> lis
     if (made := copied_by(source, write, spelling, copy.before, copy.leaf, new)) is not None:
         others = tuple(m for m in copy.mentions if m.statement() is not copy.before)
         return [*made, *_renaming(source, copy.leaf, others, new)]
+    if _is_read_once(copy):
+        return _renaming(source, copy.leaf, copy.mentions, f"{copy.leaf}.clone()")
     site = site_of(source, copy.before)
     edits = [
         Edit(Span(site.span.start, site.span.start), f"{new} = {copy.leaf}.clone(){site.separator}"),
@@ -228,6 +231,16 @@ def _edits(source: Source, copy: _Copy, write: Write, spelling: Spelling) -> lis
     if edits[0].span.start == edits[1].span.start:  # the statement begins with the name
         edits[:2] = [Edit(edits[1].span, edits[0].text + edits[1].text)]
     return edits
+
+
+def _is_read_once(copy: _Copy) -> bool:
+    """Whether a single statement is all that needs the copy, once, and it binds or returns what comes of it."""
+    (first, *others), statement = copy.mentions, copy.before
+    if others or first.statement() is not statement or not isinstance(statement, (ast.Assign, ast.Return)):
+        return False
+    value = statement.value
+    inside = value is not None and any(node is value for node in (first.node, *first.around))
+    return inside and not any(isinstance(node, _LATER) for node in first.around)
 
 
 def _renaming(source: Source, leaf: str, mentions: tuple[Mention, ...], new: str) -> list[Edit]:
