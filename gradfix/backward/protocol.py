@@ -129,6 +129,7 @@ class Ended:
     arguments: tuple[Tensor, ...]  # of a call, as it left them
     results: tuple[Tensor, ...]  # tensors a call returned
     state: Mapping[str, Tensor | str]  # what is left for others, by the expression that leads to it
+    gradients: Mapping[str, tuple[Leaf, ...] | Raised]  # through what is left, or what backward raises there
     passes: int  # before that
     conflicts: tuple[Conflict, ...] = ()  # of a traced run
     code: int | None = None  # exit code of a command
@@ -248,6 +249,7 @@ def _ended(message: EndedMessage) -> Ended:
         arguments=tuple(_tensor(argument) for argument in message["arguments"]),
         results=tuple(_tensor(result) for result in message["results"]),
         state={str(path): _value(value) for path, value in message["state"].items()},
+        gradients={str(path): _received(told) for path, told in message["gradients"].items()},
         passes=int(message["passes"]),
         conflicts=tuple(_conflict(conflict) for conflict in message["conflicts"]),
         code=None if message.get("code") is None else int(message["code"]),
@@ -290,6 +292,10 @@ def _spot(message: SpotMessage | None) -> Spot | None:
 
 def _raised(message: ErrorMessage | None) -> Raised | None:
     return None if message is None else Raised(str(message["type"]), str(message["message"]), message["line"])
+
+
+def _received(told: list[LeafMessage] | ErrorMessage) -> tuple[Leaf, ...] | Raised:
+    return tuple(map(_leaf, told)) if isinstance(told, list) else Raised(told["type"], str(told["message"]), None)
 
 
 def _leaf(message: LeafMessage) -> Leaf:

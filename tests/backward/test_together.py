@@ -22,7 +22,7 @@ from gradfix.findings import HazardKind, Verdict
 
 BARE = Request(path="/f.py", text="", cwd="/", seconds=1.0, backwards=1)
 GROUP = [replace(BARE, plan=Plan(direction=0, step=step)) for step in (0.0, 1.0, -1.0)]
-ENDED = Ended(None, True, frozenset(), frozenset(), "", (), (), (), {}, 0)
+ENDED = Ended(None, True, frozenset(), frozenset(), "", (), (), (), {}, {}, 0)
 EVENT = Event("backward", None, "", (), (), None, ())
 
 
@@ -109,7 +109,7 @@ def test_each_run_of_a_process_has_its_own_report_and_output() -> None:
     raised = {"type": "E", "message": "m", "line": 1}
     end: UseMessage = {"seconds": 1, "killed": None, "status": 0, "left": 0, "output": f"a{BETWEEN}b", "errors": ""}
     ended = {"error": None, "stopped": True, "executed": [], "executable": [], "rng": "", "stops": [], "conflicts": []}
-    rest = {"arguments": [], "results": [], "state": {}, "passes": 0, "seconds": 0, "memory": 0}
+    rest = {"arguments": [], "results": [], "state": {}, "gradients": {}, "passes": 0, "seconds": 0, "memory": 0}
     first, second = {**ended, **rest}, {**ended, **rest, "error": raised}
     run = run_of([{"ended": first}, {"ended": second}], end, 1)
     assert (run.output, [one.output for one in run.further]) == ("a", ["b"])

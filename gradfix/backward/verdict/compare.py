@@ -13,6 +13,7 @@ _EPSILON = {"float64": 2.0**-52, "complex128": 2.0**-52, "float32": 2.0**-23, "c
 _EPSILON |= {"float": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 RELATIVE = 100.0  # in units of the type's epsilon: another order of summation, not another result
 ABSOLUTE = 16.0  # the same against the largest magnitude in the tensor
+_NARROW = {"float16": 0.06, "bfloat16": 0.06}  # of that, where a unit is large, and sums are made in wider types
 
 
 class DiffersError(Exception):
@@ -67,8 +68,16 @@ def same_passes(before: Sequence[Event], after: Sequence[Event], agreement: Agre
             break
         if one.error is None:
             same_gradients(one, other, agreement)
-            agreement.passes += 1
+            agreement.passes += not _is_blank(one)
     agreement.slack = given
+
+
+def _is_blank(event: Event) -> bool:
+    """Whether no element of any gradient is a number, so that nothing was compared."""
+    known = [leaf.gradient for leaf in event.leaves if leaf.gradient is not None and 0 not in leaf.gradient.shape]
+    return bool(known) and all(
+        gradient.values is not None and not any(v == v for v in gradient.values) for gradient in known
+    )
 
 
 def same_roots(before: Event, after: Event, agreement: Agreement) -> None:
@@ -102,13 +111,18 @@ def same_gradients(before: Event, after: Event, agreement: Agreement) -> None:
 
     Leaves only the second pass reaches are noted as gained.
     """
-    pairs, lost, gained = match_leaves(before.leaves, after.leaves)
-    size = max((magnitude(leaf.gradient) for leaf in before.leaves if leaf.gradient is not None), default=0.0)
+    same_leaves(before.leaves, after.leaves, _place(after), agreement)
+
+
+def same_leaves(before: Sequence[Leaf], after: Sequence[Leaf], place: str, agreement: Agreement) -> None:
+    """The same for the leaves of a pass at `place`."""
+    pairs, lost, gained = match_leaves(before, after)
+    size = max((magnitude(leaf.gradient) for leaf in before if leaf.gradient is not None), default=0.0)
     for leaf in lost:
         if leaf.gradient is not None:
-            raise DiffersError(f"{_place(after)}: {name(leaf)} no longer receives a gradient")
+            raise DiffersError(f"{place}: {name(leaf)} no longer receives a gradient")
     for one, other in pairs:
-        what = f"the gradient of {name(one if one.names else other)} at {_place(after)}"
+        what = f"the gradient of {name(one if one.names else other)} at {place}"
         if one.gradient is None:
             if other.gradient is not None:
                 agreement.gained[name(other)] = is_nonzero(other.gradient)
@@ -121,7 +135,7 @@ def same_gradients(before: Event, after: Event, agreement: Agreement) -> None:
     for leaf in gained:
         if leaf.gradient is not None:
             if has_nan(leaf.gradient):
-                raise DiffersError(f"the gradient of {name(leaf)} at {_place(after)} is NaN after, was None")
+                raise DiffersError(f"the gradient of {name(leaf)} at {place} is NaN after, was None")
             agreement.gained[name(leaf)] = is_nonzero(leaf.gradient)
 
 
@@ -130,11 +144,12 @@ def match_leaves(
 ) -> tuple[list[tuple[Leaf, Leaf]], list[Leaf], list[Leaf]]:
     """Pair the leaves of two passes by name and content, as far as those go. Returns pairs, lost ones, gained ones.
 
-    After a first step of an optimizer contents agree up to rounding only, and a leaf need not have a name.
+    After a first step of an optimizer contents agree up to rounding only, and a leaf need not have a name. Two with
+    other names are two leaves, whatever they hold.
     """
     pairs: list[tuple[Leaf, Leaf]] = []
     lost, gained = list(before), list(after)
-    for alike in (_same_name_and_content, _same_name_and_shape, _same_content, _same_shape):
+    for alike in (_same_name_and_content, _same_name_and_shape, _same_content, _same_shape_unnamed):
         for leaf in list(lost):
             partner = next((other for other in gained if alike(leaf, other)), None)
             if partner is not None:
@@ -153,11 +168,15 @@ def _same_name_and_shape(one: Leaf, other: Leaf) -> bool:
 
 
 def _same_content(one: Leaf, other: Leaf) -> bool:
-    return one.key == other.key
+    return one.key == other.key and not (one.names and other.names)
 
 
 def _same_shape(one: Leaf, other: Leaf) -> bool:
     return one.key.partition("#")[0] == other.key.partition("#")[0]
+
+
+def _same_shape_unnamed(one: Leaf, other: Leaf) -> bool:
+    return _same_shape(one, other) and not (one.names and other.names)
 
 
 def distance(
@@ -215,7 +234,7 @@ def _projected_distance(
 
 
 def _tolerance(dtype: str, agreement: Agreement) -> float:
-    return RELATIVE * agreement.slack * _EPSILON.get(dtype, 0.0)
+    return RELATIVE * agreement.slack * _EPSILON.get(dtype, 0.0) * _NARROW.get(dtype, 1.0)
 
 
 def _finite(values: Sequence[float]) -> Iterator[float]:

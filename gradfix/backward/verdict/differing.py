@@ -10,6 +10,7 @@ from gradfix.backward.verdict.compare import Agreement, DiffersError, same_roots
 from gradfix.backward.verdict.endings import same_arguments, same_output
 from gradfix.backward.verdict.evidence import Subject
 from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError
+from gradfix.backward.verdict.state import left_by_both
 from gradfix.backward.verdict.together import Together
 from gradfix.backward.worker.requests import Request
 
@@ -33,6 +34,7 @@ class Differing:
         first: Request,
         second: Request,
         failure: Failure | None,
+        before: Run,
         after: Run,
         *,
         local: Agreement | None,
@@ -40,11 +42,13 @@ class Differing:
     ) -> str:
         """The name of the oracle they agree with; with `local`, what both compute without gradients agrees, too.
 
-        The passes are those of `after`, the run of the second request, from the first one on that the original fails.
+        The passes are those of `after`, the run of the second request, from the first one on that the original fails;
+        what it left is driven with what it gave, as far as `before`, the run of the first request, left that, too.
 
         Along every direction in the first pair that comes to it, along one in the others: each takes four runs.
         Raises `DiffersError`, or `NoOracleError` where differences can't tell.
         """
+        first, second = _with_what_is_left(first, second, before, after)
         names = [
             self._at_pass(*_passing_over(number, first, second), failure, local, prints)
             for number in _passes(after, 0 if failure is None else failure.index)
@@ -52,10 +56,11 @@ class Differing:
         self._agreed = True
         return ", ".join(dict.fromkeys(names))
 
-    def with_cuts_held(self, first: Request, second: Request, after: Run, why: str) -> str:
+    def with_cuts_held(self, first: Request, second: Request, before: Run, after: Run, why: str) -> str:
         """The same where only differences that hold constants can tell; else the reason is `why`."""
         if not self._subject.cuts:
             raise NoOracleError(why)
+        first, second = _with_what_is_left(first, second, before, after)
         for number in _passes(after, 0):
             one, other = _passing_over(number, first, second)
             oracle.held_differences(self._make, one, other, self._subject.cuts, oracle.DIRECTIONS)
@@ -116,6 +121,11 @@ def _passes(after: Run, first: int) -> list[int]:
         found.setdefault((event.kind, event.line), number)
     chosen = [first, *list(found.values())[1 : _MOST_PASSES - 1], max(first, len(after.events) - 1)]
     return list(dict.fromkeys(chosen))
+
+
+def _with_what_is_left(first: Request, second: Request, before: Run, after: Run) -> tuple[Request, Request]:
+    left = left_by_both(before, after)
+    return replace(first, left=left), replace(second, left=left)
 
 
 def _passing_over(number: int, first: Request, second: Request) -> tuple[Request, Request]:

@@ -13,6 +13,7 @@ from gradfix.backward.verdict.endings import (
     no_other_error,
     same_arguments,
     same_count,
+    same_generators,
     same_output,
 )
 from gradfix.backward.verdict.evidence import Evidence, Subject, add_once
@@ -39,15 +40,15 @@ class Doubts:
             self._new_leaf(first, second, before, after)
         else:
             self._same_forward(before, after)
-            self._correct(first, second, after, difference)
+            self._correct(first, second, before, after, difference)
 
     def connected(self, first: Request, second: Request, before: Run, after: Run) -> None:
         """The rewritten text gives gradients to leaves that had none."""
         if not ends_in_leaf_of_its_own(before, after):
-            self._correct(first, second, after)
+            self._correct(first, second, before, after)
             return
         try:
-            self._with_cuts_held(first, second, after)
+            self._with_cuts_held(first, second, before, after)
         except NoOracleError as why:
             add_once(self._evidence.unjudged, str(why))
 
@@ -77,7 +78,7 @@ class Doubts:
                 self._against(oracle.run_with_leaves(self._make, first, after), Cure.LEAF, after, second)
                 self._evidence.moved += 1
             else:
-                self._with_cuts_held(first, second, after)
+                self._with_cuts_held(first, second, before, after)
         except NoOracleError as why:
             add_once(self._evidence.unjudged, str(why))
 
@@ -87,8 +88,8 @@ class Doubts:
         evidence.agreement.merge(local)
         add_once(evidence.oracles, cure.value)
 
-    def _with_cuts_held(self, first: Request, second: Request, after: Run) -> None:
-        add_once(self._evidence.oracles, self._differing.with_cuts_held(first, second, after, _NO_LEAF))
+    def _with_cuts_held(self, first: Request, second: Request, before: Run, after: Run) -> None:
+        add_once(self._evidence.oracles, self._differing.with_cuts_held(first, second, before, after, _NO_LEAF))
         self._evidence.corrected += 1
 
     def _same_forward(self, before: Run, after: Run) -> None:
@@ -97,16 +98,20 @@ class Doubts:
         for one, other in zip(before.events[:1], after.events, strict=False):
             same_roots(one, other, local)
         ended = before.ended, after.ended
-        same_arguments(before, after, local, state=all(end is not None and end.passes == 0 for end in ended))
+        state = all(end is not None and end.passes == 0 for end in ended)
+        same_arguments(before, after, local, state=state, gradients=False)
 
-    def _correct(self, first: Request, second: Request, after: Run, difference: DiffersError | None = None) -> None:
+    def _correct(
+        self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError | None = None
+    ) -> None:
         """The original's own gradient is in doubt: central differences decide.
 
         Where they can't, `difference` counts against a rewrite that connects what the original may have cut on purpose.
         """
         evidence, local = self._evidence, self._evidence.agreement.fresh()
         try:
-            add_once(evidence.oracles, self._differing(first, second, None, after, local=local, prints=evidence.prints))
+            name = self._differing(first, second, None, before, after, local=local, prints=evidence.prints)
+            add_once(evidence.oracles, name)
             evidence.corrected += 1
         except NoOracleError as why:
             if difference is not None and HazardKind.SILENT_WRITE not in self._subject.kinds:
@@ -128,7 +133,7 @@ def same_as_reference(
         after = make(replace(request, lines=(), plan=replace(request.plan, fresh_leaves=True)))
     no_other_error(reference, after)
     same_count(reference, after)
-    # What the original writes to a leaf stays in it; a rewritten text that works on a copy leaves the leaf as it was.
-    same_arguments(reference, after, local, state=Cure.FRESH_LEAVES.value not in name)
+    same_generators(reference, after)
+    same_arguments(reference, after, local)
     if prints:
         same_output(reference, after, prefix=False)

@@ -108,17 +108,25 @@ def same_end(before: Run, after: Run, local: Agreement, *, prints: bool) -> None
     """Raises `DiffersError` where two runs leave something else behind; with `prints` their output counts, too."""
     if before.ended is None or after.ended is None or before.killed or after.killed:
         return
-    if before.ended.rng != after.ended.rng:
-        raise DiffersError("it draws other random numbers: the generators end in another state")
+    same_generators(before, after)
     same_arguments(before, after, local)
     if prints:
         same_output(before, after, prefix=False)
 
 
-def same_arguments(before: Run, after: Run, local: Agreement, *, state: bool = True) -> None:
+def same_generators(before: Run, after: Run) -> None:
+    """Raises `DiffersError` where two runs that came to their end have drawn other random numbers."""
+    ones, others = before.ended, after.ended
+    if ones is None or others is None or ones.error is not None or others.error is not None:
+        return
+    if ones.stopped == others.stopped and ones.rng != others.rng:
+        raise DiffersError("it draws other random numbers: the generators end in another state")
+
+
+def same_arguments(before: Run, after: Run, local: Agreement, *, state: bool = True, gradients: bool = True) -> None:
     """Raises `DiffersError` where a call returns something else, or leaves its arguments otherwise.
 
-    With `state`, what else later calls would see counts, too.
+    With `state`, what else later calls would see counts, too; with `gradients`, also those through it.
     """
     if before.ended is None or after.ended is None or before.ended.error is not None:
         return
@@ -130,7 +138,7 @@ def same_arguments(before: Run, after: Run, local: Agreement, *, state: bool = T
     for number, (one, other) in enumerate(zip(before.ended.arguments, after.ended.arguments, strict=False), 1):
         distance(one, other, f"argument {number} after the call", local, improve=False)
     if state:
-        same_state(before, after, local)
+        same_state(before, after, local, gradients=gradients)
 
 
 def same_output(before: Run, after: Run, *, prefix: bool) -> None:

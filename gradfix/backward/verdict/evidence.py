@@ -125,7 +125,7 @@ def conclude(evidence: Evidence, subject: Subject) -> Judgement:
     if evidence.aloof and not evidence.same:
         return judged(evidence, subject, Verdict.NOT_REPRODUCED, f"its own conflict didn't show {_times(evidence)}")
     if evidence.blank == evidence.pairs:
-        return judged(evidence, subject, Verdict.UNCHECKED, "the loss is never finite")
+        return judged(evidence, subject, Verdict.UNCHECKED, "the loss is never finite, or its gradient never a number")
     if subject.predicted:
         return judged(
             evidence, subject, Verdict.NOT_REPRODUCED, f"the original ran without an error {_times(evidence)}"

@@ -254,9 +254,15 @@ class CaseJudge:
         self._evidence.agreement.merge(local)
 
     def _differences(
-        self, first: Request, second: Request, failure: Failure, after: Run, local: Agreement | None = None
+        self,
+        first: Request,
+        second: Request,
+        failure: Failure,
+        before: Run,
+        after: Run,
+        local: Agreement | None = None,
     ) -> str:
-        return self._differing(first, second, failure, after, local=local, prints=self._evidence.prints)
+        return self._differing(first, second, failure, before, after, local=local, prints=self._evidence.prints)
 
     def _original_failed(self, first: Request, second: Request, before: Run, after: Run, failure: Failure) -> None:
         evidence = self._evidence
@@ -271,7 +277,7 @@ class CaseJudge:
             add_once(evidence.unjudged, "no backward follows the error")
             return
         try:
-            self._against_oracle(first, second, after, failure, local)
+            self._against_oracle(first, second, before, after, failure, local)
             if not local.passes:
                 evidence.blank += 1
                 return
@@ -282,12 +288,14 @@ class CaseJudge:
             no_other_error(before, after)
             add_once(evidence.unjudged, str(why))
 
-    def _against_oracle(self, first: Request, second: Request, after: Run, failure: Failure, local: Agreement) -> None:
+    def _against_oracle(
+        self, first: Request, second: Request, before: Run, after: Run, failure: Failure, local: Agreement
+    ) -> None:
         evidence = self._evidence
         if failure.symptom.cure in (Cure.DIFFERENCES, Cure.NONE):
             if failure.symptom.cure == Cure.NONE:
                 raise NoOracleError(f"no oracle for {failure.symptom.short!r}")
-            add_once(evidence.oracles, self._differences(first, second, failure, after, local))
+            add_once(evidence.oracles, self._differences(first, second, failure, before, after, local))
             local.passes += 1
             return
         if failure.symptom.cure is Cure.LEAF:
@@ -298,7 +306,7 @@ class CaseJudge:
         if any(local.gained.values()):
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
-            self._differences(first, second, failure, after)
+            self._differences(first, second, failure, before, after)
         add_once(evidence.oracles, name)
 
     def _both_failed(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:

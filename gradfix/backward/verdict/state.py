@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import symtable
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from gradfix.backward.protocol import Run, Tensor
-from gradfix.backward.verdict.compare import Agreement, DiffersError, distance
-from gradfix.backward.worker.messages import MORE, UNSHARED
+from gradfix.backward.protocol import Leaf, Raised, Run, Tensor
+from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, same_leaves
+from gradfix.backward.verdict.symptoms import symptom_of
+from gradfix.backward.worker.messages import AGAIN, ARGUMENT, FAILED, GRADIENT, MORE, UNSHARED
 
 
 def shared_names(*texts: str) -> tuple[str, ...]:
@@ -25,10 +26,16 @@ def shared_names(*texts: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def same_state(before: Run, after: Run, agreement: Agreement) -> None:
-    """Raises `DiffersError` where something is left otherwise than before, but for what is known to vary."""
+def same_state(before: Run, after: Run, agreement: Agreement, *, gradients: bool = True) -> None:
+    """Raises `DiffersError` where something is left otherwise than before, but for what is known to vary.
+
+    With `gradients`, those count that would pass through what is left.
+    """
     for path, one, other in _pairs(before, after, agreement.volatile):
-        what = path if path.startswith("the result") else f"`{path}` afterwards"
+        what = _what(path)
+        if path == AGAIN:
+            _same_ending(one, other)
+            continue
         if one is None or other is None:
             raise DiffersError(f"{what} is {'nothing' if one is None else _shown(one)} before, {_shown(other)} after")
         if isinstance(one, Tensor) and isinstance(other, Tensor):
@@ -37,6 +44,55 @@ def same_state(before: Run, after: Run, agreement: Agreement) -> None:
                 raise DiffersError(f"{what} has a graph before, none after")
         elif one != other:
             raise DiffersError(f"{what} is {_shown(one)} before, {_shown(other)} after")
+    if gradients and before.ended is not None and after.ended is not None:
+        _same_gradients(before.ended.gradients, after.ended.gradients, agreement)
+
+
+def _same_ending(one: Tensor | str | None, other: Tensor | str | None) -> None:
+    if one == "" and str(other).startswith(FAILED):
+        raise DiffersError(f"a second call {other}, which it didn't before")
+
+
+def _same_gradients(
+    before: Mapping[str, tuple[Leaf, ...] | Raised],
+    after: Mapping[str, tuple[Leaf, ...] | Raised],
+    agreement: Agreement,
+) -> None:
+    """Those of a pass that raised before aren't known, and no more is expected of the other."""
+    for path, ones in before.items():
+        if isinstance(ones, Raised) or path not in after or path in agreement.volatile:
+            continue
+        place, others = _what(path), after[path]
+        if isinstance(others, Raised):
+            if symptom_of(others.message) is None:
+                continue  # as a checkpoint does where gradients are asked for
+            raise DiffersError(f"backward through {place} raises {others} after")
+        local = agreement.fresh()
+        same_leaves(ones, others, place, local)
+        for leaf, nonzero in local.gained.items():
+            if nonzero:
+                raise DiffersError(f"the gradient of {leaf} at {place} was None, and is nonzero after")
+
+
+def _what(path: str) -> str:
+    """An expression, and when it has its value."""
+    if path == AGAIN:
+        return "the result of a second call"
+    expression = path.removesuffix(AGAIN)
+    when = AGAIN if path.endswith(AGAIN) else " afterwards"
+    if expression.startswith("the result"):
+        return expression if when == " afterwards" else f"{expression} of a second call"
+    return f"`{expression}`{when}"
+
+
+def left_by_both(before: Run, after: Run) -> tuple[str, ...]:
+    """The expressions that lead to tensors which `after` left with a graph, and which are tensors in `before`, too."""
+    if before.ended is None or after.ended is None:
+        return ()
+    known, given = before.ended.state, len(before.ended.arguments)
+    arguments = {f"{ARGUMENT}{number}" for number in range(1, given + 1)}
+    told = (path for path, leaves in after.ended.gradients.items() if not isinstance(leaves, Raised))
+    return tuple(path for path in told if path in arguments or isinstance(known.get(path), Tensor))
 
 
 def varying(one: Run, other: Run) -> frozenset[str]:
@@ -61,9 +117,15 @@ def _pairs(
         return
     ones, others = before.ended.state, after.ended.state
     partial = MORE in ones or MORE in others
+    twice = all(told.get(AGAIN) == "" for told in (ones, others))
     for path in dict.fromkeys((*ones, *others)):
-        if path in volatile or ((partial or UNSHARED in path) and not (path in ones and path in others)):
+        by_both = path in ones and path in others
+        if path in volatile or ((partial or UNSHARED in path or path == AGAIN) and not by_both):
             continue
+        if path.endswith(AGAIN) and path != AGAIN and not twice:
+            continue
+        if path.endswith(GRADIENT) and path not in ones:
+            continue  # where it arrived, it was looked at
         yield path, ones.get(path), others.get(path)
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import ast
 import builtins
 import dataclasses
-import inspect
-import itertools
 import types
-from collections.abc import AsyncIterable
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 
+from gradfix.backward.worker.afterwards import Afterwards, Held, cotangents
+from gradfix.backward.worker.messages import ARGUMENT
 from gradfix.backward.worker.modules import imported
 from gradfix.backward.worker.observe import Observer
 from gradfix.backward.worker.requests import Request
-from gradfix.backward.worker.state import State, shared_by
+from gradfix.backward.worker.results import consumed, tensors_of
+from gradfix.backward.worker.state import Root, State, shared_by
+from gradfix.backward.worker.tensors import rng_state
 from gradfix.backward.worker.vary import Leaves
 from gradfix.tracer import calls
-
-MOST_ITEMS = 64  # taken of a generator
 
 
 @dataclasses.dataclass
@@ -47,26 +48,56 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
     owner = getattr(function, "__self__", function)
     for one in _modules_in([owner, *args, *keywords.values()]):
         _watch_parameters(one, leaves)
-    roots = [_callee(function), *_holders(args, keywords)]
-    old = State(None)
-    old.walk([*shared_by(module, request.shared), *roots])
+
+    def roots() -> list[Root]:
+        return [*shared_by(module, request.shared), _callee(function), *_holders(args, keywords)]
+
+    held = Held.by(roots, given)
+    leaves.name(held.state.leaves | held.state.graphs)
     before = observer.events
     observer.clock.start()
     result = consumed(function(*args, **keywords))
     returned = tensors_of(result)
     state = State(observer.wire if request.tells_state else None)
-    state.walk([*shared_by(module, request.shared), *roots])
+    state.modes()
+    state.walk(roots(), known=leaves.handed_out())
     state.walk([("the result", result)], known=returned)
-    outputs = returned or ([] if observer.events > before else [*left_behind(function, given), *state.new(old)])
+    own, stand_ins = observer.events > before, leaves.hidden()
+    left = {path: tensor for path, tensor in state.new(held.state).items() if id(tensor) not in stand_ins}
+    outputs = returned or ([] if own else [*left_behind(function, given), *left.values()])
+    reached = {**state.tensors, **{f"{ARGUMENT}{number}": tensor for number, tensor in enumerate(given, 1)}}
+    outputs = _once([*outputs, *(reached[path] for path in request.left if path in reached)])
     observer.outcome = {
         "arguments": [observer.wire.tensor(tensor) for tensor in given],
         "results": [observer.wire.tensor(tensor) for tensor in outputs],
         "state": state.found,
+        "gradients": {},
         "passes": observer.events,
+        "rng": rng_state(),
     }
+    afterwards = Afterwards(observer, held, {**left, **held.written()}, outputs)
+    tracked = any(tensor.requires_grad for tensor in outputs)
+    again = None
+    if request.recorded is None and not own and not request.plan.fresh_leaves:  # what a leaf was written doesn't last
+        again = partial(_another, call, module, function, leaves)
+    if request.tells_state and not tracked:
+        afterwards.tell(again)
     differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
-    if differentiable and (observer.events == before or any(t.requires_grad for t in differentiable)):
-        drive(differentiable, leaves)
+    if differentiable and (tracked or not own):
+        drive(differentiable, leaves, retain=request.tells_state)
+    if request.tells_state and tracked:
+        afterwards.tell(again)
+
+
+def _another(call: str, module: types.ModuleType, function: Any, leaves: Leaves) -> Any:
+    """The same `function` once more, with arguments of its own."""
+    args, keywords = _arguments(_call_in(call), module, leaves)
+    as_inputs(args, keywords, leaves)
+    return function(*args, **keywords)
+
+
+def _once(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    return list({id(tensor): tensor for tensor in tensors}.values())
 
 
 def _callee(function: Any) -> tuple[str, Any]:
@@ -112,31 +143,6 @@ def _watch_parameters(module: torch.nn.Module, leaves: Leaves) -> None:
                 part.__dict__[name] = derived[id(parameter)]
 
 
-def consumed(result: Any) -> Any:
-    """What a call gives in the end: a coroutine is awaited, of a generator come the first items."""
-    if inspect.isgenerator(result):
-        return list(itertools.islice(result, MOST_ITEMS))
-    if inspect.iscoroutine(result) or inspect.isasyncgen(result):
-        import asyncio
-
-        return asyncio.run(_items(result) if inspect.isasyncgen(result) else result)
-    return result
-
-
-async def _items(generator: AsyncIterable[Any]) -> list[Any]:
-    found: list[Any] = []
-    async for item in generator:
-        found.append(item)
-        if len(found) == MOST_ITEMS:
-            break
-    return found
-
-
-def tensors_of(value: Any) -> list[torch.Tensor]:
-    """The tensors in a result."""
-    return [item for item in parts(value) if isinstance(item, torch.Tensor)]
-
-
 def left_behind(function: Any, given: list[torch.Tensor]) -> list[torch.Tensor]:
     """What a call that returns no tensor has computed: in the object it belongs to, and in its arguments."""
     owner = getattr(function, "__self__", None)
@@ -145,37 +151,44 @@ def left_behind(function: Any, given: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:
-    """The function and its evaluated arguments.
+    """The function and its evaluated arguments."""
+    tree = _call_in(text)
+    function = _value(tree.func, module)
+    return function, *_arguments(tree, module, leaves)
 
-    Names are the module's, then torch's, then Python's own, `SimpleNamespace` and `data`.
 
-    Arguments are scaled when they are handed over, so not while they are made.
-    """
+def _call_in(text: str) -> ast.Call:
     try:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         raise CallError(f"`{text}` can't be read: {error.msg}") from None
     if not isinstance(tree, ast.Call):
         raise CallError(f"`{text}` isn't a call")
+    return tree
+
+
+def _value(node: ast.expr, module: types.ModuleType) -> Any:
+    """Names are the module's, then torch's, then Python's own, `SimpleNamespace` and `data`."""
     own = {**vars(builtins), "SimpleNamespace": types.SimpleNamespace, "data": Data}
     names = {**own, **vars(torch), "torch": torch, **vars(module)}
+    return eval(compile(ast.Expression(node), "<declared call>", "eval"), names)
 
-    def value(node: ast.expr) -> Any:
-        return eval(compile(ast.Expression(node), "<declared call>", "eval"), names)
 
-    function = value(tree.func)
+def _arguments(tree: ast.Call, module: types.ModuleType, leaves: Leaves) -> tuple[list[Any], dict[str, Any]]:
+    """They are scaled when they are handed over, so not while they are made."""
     leaves.scaling = False
     args: list[Any] = []
     for argument in tree.args:
         if isinstance(argument, ast.Starred):
-            args += value(argument.value)
+            args += _value(argument.value, module)
         else:
-            args.append(value(argument))
+            args.append(_value(argument, module))
     keywords: dict[str, Any] = {}
     for keyword in tree.keywords:
-        keywords.update(value(keyword.value) if keyword.arg is None else {keyword.arg: value(keyword.value)})
+        value = _value(keyword.value, module)
+        keywords.update(value if keyword.arg is None else {keyword.arg: value})
     leaves.scaling = True
-    return function, args, keywords
+    return args, keywords
 
 
 def _replayed(path: str, name: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, list[Any], dict[str, Any]]:
@@ -251,22 +264,7 @@ def _fed(value: torch.Tensor, label: str, leaves: Leaves) -> torch.Tensor:
     return fed
 
 
-def parts(value: Any, depth: int = 4) -> list[Any]:
-    """Tensors, numbers and texts in a result: nested sequences, mappings, and objects with fields."""
-    if isinstance(value, (torch.Tensor, bool, int, float, complex, str)):
-        return [value]
-    if depth == 0 or isinstance(value, torch.nn.Module):
-        return []
-    if isinstance(value, dict):
-        items = list(value.values())
-    elif isinstance(value, (list, tuple)):
-        items = list(value)
-    else:
-        items = list(getattr(value, "__dict__", {}).values())
-    return [part for item in items for part in parts(item, depth - 1)]
-
-
-def drive(outputs: list[torch.Tensor], leaves: Leaves) -> None:
+def drive(outputs: list[torch.Tensor], leaves: Leaves, *, retain: bool = False) -> None:
     """One backward pass over all outputs with fixed cotangents: a plain sum would hide what cancels in it."""
     roots = []
     for output in outputs:
@@ -276,9 +274,4 @@ def drive(outputs: list[torch.Tensor], leaves: Leaves) -> None:
                 root = output.detach().requires_grad_()  # so that every output is reported, and torch takes them all
             leaves.ignored[id(root)] = root
         roots.append(root)
-    cotangents = []
-    with torch._C.DisableTorchFunction():
-        for index, root in enumerate(roots):
-            generator = torch.Generator().manual_seed(104_729 + index)
-            cotangents.append(torch.randn(root.shape, generator=generator, dtype=torch.float32).to(root.dtype))
-    torch.autograd.backward(roots, cotangents)
+    torch.autograd.backward(roots, cotangents(roots), retain_graph=retain)

@@ -19,6 +19,10 @@ PLACELESS = "a cut in another place than where it was told"  # Python 3.10 knows
 GRAPH = "a graph in the watched lines"
 ASTRAY = "another way through the code"
 MORE = "…"  # among what a run left: there was more than is told
+ARGUMENT = "argument "  # with a number: the path to what was handed over
+GRADIENT = ".grad"  # ends the path to the gradient of a leaf
+AGAIN = " after a second call"  # ends the path to a value; alone, how that call ended: "" where it gave something
+FAILED = "raised "  # begins what is told of a second call that did
 UNSHARED = ".__closure__"  # in the path to a value: only those that both runs have count
 
 
@@ -77,7 +81,9 @@ class OutcomeMessage(TypedDict):
     arguments: list[TensorMessage]
     results: list[TensorMessage]
     state: dict[str, StateMessage]  # what is left for others, by the expression that leads to it
+    gradients: dict[str, Union[list[LeafMessage], ErrorMessage]]  # through what is left, and a second call
     passes: int  # backward passes before that
+    rng: str  # how it left the generators
 
 
 class _Ended(OutcomeMessage):
@@ -85,7 +91,6 @@ class _Ended(OutcomeMessage):
     stopped: bool
     executed: list[int]
     executable: list[int]
-    rng: str
     stops: list[str]
     conflicts: list[ConflictMessage]
     seconds: float
@@ -110,6 +115,7 @@ SILENT: EndedMessage = {
     "arguments": [],
     "results": [],
     "state": {},
+    "gradients": {},
     "passes": 0,
     "seconds": 0.0,
     "memory": 0,

@@ -7,6 +7,7 @@ and its history stay the user's. No saved-tensor hooks: they would switch the ve
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -18,7 +19,7 @@ import torch
 
 from gradfix.backward.worker import tensors as wire
 from gradfix.backward.worker.limits import peak, resident
-from gradfix.backward.worker.messages import EventMessage, OutcomeMessage, Said
+from gradfix.backward.worker.messages import ErrorMessage, EventMessage, LeafMessage, OutcomeMessage, Said
 from gradfix.backward.worker.vary import Leaves
 
 _MOST_NODES = 500_000
@@ -66,6 +67,25 @@ class Observer:
         """From now on every backward pass of this process is observed."""
         torch.autograd.backward = self._observed_backward
         torch.autograd.grad = self._observed_grad
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Passes that are made meanwhile aren't observed."""
+        inside, self._inside = self._inside, True
+        try:
+            yield
+        finally:
+            self._inside = inside
+
+    def gradients(self, roots: list[torch.Tensor], cotangents: list[torch.Tensor]) -> list[LeafMessage] | ErrorMessage:
+        """What the leaves behind `roots` would receive, or what the pass raises. Nothing is accumulated."""
+        found = [node.variable for node in _accumulators(roots) if id(node.variable) not in self._leaves.ignored]
+        with self.paused():
+            try:
+                given = _grad(roots, found, cotangents, retain_graph=True, allow_unused=True) if found else ()
+            except Exception as error:
+                return wire.error(error, self._subject)
+        return self._leaf_messages([(leaf, wire.digest(leaf), received) for leaf, received in zip(found, given)], None)
 
     def _observed_backward(
         self, tensors: Any, grad_tensors: Any = None, *args: Any, inputs: Any = None, **keywords: Any
@@ -193,8 +213,19 @@ class Observer:
         received: list[tuple[torch.Tensor, str, torch.Tensor | None]],
         raised: BaseException | None,
     ) -> None:
-        named = names(sys._getframe(3), self._leaves) if received else {}
-        event["leaves"] = [
+        event["leaves"] = self._leaf_messages(received, sys._getframe(3) if received else None)
+        event["error"] = None if raised is None else wire.error(raised, self._subject)
+        event["executed"] = sorted(self.executed)
+        event["stops"] = sorted(self._leaves.stops)
+        self.events += 1
+        self._report({"event": event})
+
+    def _leaf_messages(
+        self, received: list[tuple[torch.Tensor, str, torch.Tensor | None]], frame: FrameType | None
+    ) -> list[LeafMessage]:
+        """Leaves, named as in the frames from this one outwards, with what each received."""
+        named = names(frame, self._leaves)
+        return [
             {
                 "names": named.get(id(leaf), []),
                 "key": key,
@@ -202,11 +233,6 @@ class Observer:
             }
             for leaf, key, gradient in received
         ]
-        event["error"] = None if raised is None else wire.error(raised, self._subject)
-        event["executed"] = sorted(self.executed)
-        event["stops"] = sorted(self._leaves.stops)
-        self.events += 1
-        self._report({"event": event})
 
     def _line(self) -> int | None:
         frame: FrameType | None = sys._getframe(3)

@@ -92,12 +92,13 @@ class Once:
             "stopped": stopped,
             "executed": sorted(lines.executed),
             "executable": sorted(lines.executable),
-            "rng": worker_tensors.rng_state(),
+            "rng": outcome["rng"],
             "stops": sorted(self._leaves.stops),
             "conflicts": [] if tracer is None else [one.as_message() for one in tracer.conflicts()],
             "arguments": outcome["arguments"],
             "results": outcome["results"],
             "state": outcome["state"],
+            "gradients": outcome["gradients"],
             "passes": outcome["passes"],
             "seconds": seconds,
             "memory": memory,
@@ -114,9 +115,17 @@ class Once:
         module = module_at(request.path, is_program) if request.tells_state and error is None else None
         state = State(observer.wire)
         if module is not None:
+            state.modes()
             with contextlib.suppress(Exception):
-                state.walk([*shared_by(module, request.shared), *gradients_in(module)])
-        return {"arguments": [], "results": [], "state": state.found, "passes": observer.events}
+                state.walk([*shared_by(module, request.shared), *gradients_in(module)], self._leaves.handed_out())
+        return {
+            "arguments": [],
+            "results": [],
+            "state": state.found,
+            "gradients": {},
+            "passes": observer.events,
+            "rng": worker_tensors.rng_state(),
+        }
 
     def _finish(self) -> None:
         if not self._last:

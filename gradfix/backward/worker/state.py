@@ -10,29 +10,40 @@ from __future__ import annotations
 import base64
 import collections
 import contextlib
+import functools
 import itertools
 import os
+import queue
+import random
 import struct
 import sys
 import types
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import Any
 
 import torch
 
-from gradfix.backward.worker.messages import MORE, UNSHARED, StateMessage
-from gradfix.backward.worker.tensors import Wire
+from gradfix.backward.worker.messages import GRADIENT, MORE, UNSHARED, StateMessage
+from gradfix.backward.worker.tensors import Wire, plain
 
 _MOST = 2000  # values told of one run
 _DEEPEST = 8  # steps from the first name to a value
 _MOST_BYTES = 16 * 1024 * 1024  # of tensors that are read; of those beyond, only type and shape are told
 _PLAIN = (bool, int, str, bytes, complex, type(None))
-_STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {"torch", "builtins"}
-_OPEN = (torch.optim.Optimizer, types.SimpleNamespace, BaseException)
+_STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {"torch", "builtins", "gradfix"}
+_OPEN = (
+    torch.optim.Optimizer,
+    torch.optim.lr_scheduler.LRScheduler,
+    torch.distributions.Distribution,
+    torch.utils.data.Dataset,
+    types.SimpleNamespace,
+    queue.Queue,
+    BaseException,
+)
 _SILENT = (types.ModuleType, types.BuiltinFunctionType, types.CodeType, property, classmethod, staticmethod)
 _HELD = ("_parameters", "_buffers", "_modules")
-_SEQUENCES = (list, tuple, collections.deque)
+_SEQUENCES = (list, tuple, collections.deque, ItemsView, ValuesView)
 Root = tuple[str, Any]  # an expression and its value
 
 
@@ -40,9 +51,13 @@ class State:
     """Collects values, each under the first expression that leads to it."""
 
     def __init__(self, wire: Wire | None) -> None:
-        """Without a `wire` no content is told."""
+        """Without a `wire` no content of tensors is told, but which they are."""
         self.found: dict[str, StateMessage] = {}
-        self.graphs: list[torch.Tensor] = []  # tensors with a graph that were met
+        self.graphs: dict[str, torch.Tensor] = {}  # tensors with a graph that were met
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.leaves: dict[str, torch.Tensor] = {}  # leaves that ask for gradients
+        self._versions: dict[int, int] = {}  # of what has a graph, as it was met
+        self.gradients = True  # those of leaves count
         self._wire = wire
         self._known: frozenset[int] = frozenset()
         self._seen: dict[int, Any] = {}
@@ -59,12 +74,16 @@ class State:
         if level:
             self.found[MORE] = ""
 
-    def new(self, old: State) -> list[torch.Tensor]:
-        """Tensors with a graph that weren't met before, each once."""
-        met = {id(tensor): tensor for tensor in self.graphs}
-        for tensor in old.graphs:
-            met.pop(id(tensor), None)
-        return list(met.values())
+    def modes(self) -> None:
+        """Tell what torch does by default from now on."""
+        self.found["torch.is_grad_enabled()"] = str(torch.is_grad_enabled())
+        self.found["torch.get_default_dtype()"] = str(torch.get_default_dtype())
+
+    def new(self, old: State) -> dict[str, torch.Tensor]:
+        """Tensors with a graph that weren't met before, or were written to since, each once."""
+        met = {id(tensor): path for path, tensor in reversed(self.graphs.items())}
+        unmet = (path for key, path in met.items() if old._versions.get(key) != self._versions[key])
+        return {path: self.graphs[path] for path in sorted(unmet, key=list(self.graphs).index)}
 
     def _tell(self, path: str, value: Any) -> list[Root]:
         if len(self.found) >= _MOST:
@@ -78,6 +97,8 @@ class State:
             self.found[path] = _number(value)
         elif _is_array(value):
             return self._tell_array(path, value)
+        elif isinstance(value, (torch.Generator, random.Random)):
+            self.found[path] = _generator(value)
         elif not isinstance(value, _SILENT) and id(value) not in self._seen:
             self._seen[id(value)] = value
             with contextlib.suppress(Exception):  # containers of the user's own may refuse to be walked
@@ -85,18 +106,25 @@ class State:
         return []
 
     def _tell_tensor(self, path: str, tensor: torch.Tensor) -> list[Root]:
+        self.tensors[path] = tensor
         with torch._C.DisableTorchFunction():
             if tensor.grad_fn is not None:
-                self.graphs.append(tensor)
+                self.graphs[path] = tensor
+                self._versions[id(tensor)] = tensor._version
+            elif tensor.requires_grad:
+                self.leaves[path] = tensor
             if id(tensor) in self._known:
                 self.found[path] = "a tensor"
-            elif self._wire is None or self._bytes + tensor.numel() * tensor.element_size() > _MOST_BYTES:
+            elif self._wire is None:
+                self._seen[id(tensor)] = tensor  # as long as it lives, no other has its id
+                self.found[path] = f"{id(tensor)} in version {tensor._version}"
+            elif self._bytes + tensor.numel() * tensor.element_size() > _MOST_BYTES:
                 self.found[path] = f"{tensor.dtype} {list(tensor.shape)}"
             else:
                 self._bytes += tensor.numel() * tensor.element_size()
                 self.found[path] = self._wire.tensor(tensor)
-            gradient = tensor.grad if tensor.is_leaf and tensor.requires_grad else None
-        return [] if gradient is None else [(f"{path}.grad", gradient)]
+            gradient = tensor.grad if self.gradients and tensor.is_leaf and tensor.requires_grad else None
+        return [] if gradient is None else [(path + GRADIENT, gradient)]
 
     def _tell_array(self, path: str, value: Any) -> list[Root]:
         try:
@@ -115,8 +143,12 @@ class State:
             for number, item in enumerate(list(value)):
                 yield f"{path}[{number}]", item
         elif isinstance(value, (set, frozenset)):
-            plain = sorted(repr(item) for item in value if isinstance(item, (*_PLAIN, float)))
-            self.found[path] = f"{type(value).__name__} of {len(value)}: {', '.join(plain)}"[:400]
+            texts = sorted(repr(item) for item in value if isinstance(item, (*_PLAIN, float)))
+            self.found[path] = f"{type(value).__name__} of {len(value)}: {', '.join(texts)}"[:400]
+            tensors = sorted((item for item in value if isinstance(item, torch.Tensor)), key=_rank)
+            yield from ((f"{path}{{{number}}}", item) for number, item in enumerate(tensors))
+        elif isinstance(value, functools.partial):
+            yield from ((f"{path}.{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
         if isinstance(value, types.MethodType):
             yield f"{path}.__self__", value.__self__
         elif isinstance(value, types.FunctionType):
@@ -147,7 +179,7 @@ def gradients_in(module: types.ModuleType) -> list[Root]:
     """What leaves that the module holds under plain names have come to."""
     leaves = ((n, v) for n, v in list(vars(module).items()) if isinstance(v, torch.Tensor) and v.is_leaf)
     with torch._C.DisableTorchFunction():
-        return [(f"{name}.grad", leaf.grad) for name, leaf in leaves if leaf.requires_grad and leaf.grad is not None]
+        return [(name + GRADIENT, leaf.grad) for name, leaf in leaves if leaf.requires_grad and leaf.grad is not None]
 
 
 def module_at(path: str, program: bool) -> types.ModuleType | None:
@@ -212,6 +244,17 @@ def _is_standard(module: object) -> bool:
 def _is_array(value: Any) -> bool:
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
+
+
+def _rank(tensor: torch.Tensor) -> tuple[str, float]:
+    """Puts the tensors of a set in an order: it has none of its own."""
+    flat = plain(tensor)
+    return f"{tensor.dtype}{list(tensor.shape)}", 0.0 if flat is None else float(flat.to(torch.float64).sum())
+
+
+def _generator(value: torch.Generator | random.Random) -> str:
+    state = value.getstate() if isinstance(value, random.Random) else bytes(value.get_state().tolist())
+    return f"generator in state {zlib.crc32(repr(state).encode()):x}"
 
 
 def _number(value: float) -> StateMessage:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -61,6 +61,10 @@ class Leaves:
         """The leaf behind each tensor that the user holds in its place, by id of the latter."""
         return {id(derived): leaf for derived, leaf in self._derived}
 
+    def handed_out(self) -> list[torch.Tensor]:
+        """What the user holds in the place of leaves."""
+        return [derived for derived, _ in self._derived] if self.plan.fresh_leaves else []
+
     def note_roots(self, roots: list[torch.Tensor]) -> None:
         """What backward starts from counts as used."""
         if any(id(root) in self.detached for root in roots):
@@ -94,6 +98,12 @@ class Leaves:
     def keep(self, derived: torch.Tensor, leaf: torch.Tensor) -> None:
         """Remember that the user holds `derived` where the gradient arrives at `leaf`."""
         self._derived.append((derived, leaf))
+
+    def name(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Call leaves by the expressions that lead to them, or to what the user holds in their place."""
+        hidden = self.hidden()
+        for path, tensor in tensors.items():
+            self.labels.setdefault(id(hidden.get(id(tensor), tensor)), path)
 
     def move(self, leaf: torch.Tensor) -> None:
         """Add `step` times the direction to a tracked leaf."""

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from gradfix.backward.worker.call import as_inputs, consumed, drive, left_behind, prepared, tensors_of
+from gradfix.backward.worker.call import as_inputs, drive, left_behind, prepared
 from gradfix.backward.worker.requests import Plan
+from gradfix.backward.worker.results import consumed, tensors_of
 from gradfix.backward.worker.vary import Leaves, has_graph
 
 SECONDS = 1.0  # of the processor, for one try
