@@ -86,3 +86,23 @@ def test_what_is_right_in_each_pass_is_proven(
 ) -> None:
     judgement = judge(before, old, new, cuts=cuts, kinds=kinds)
     assert judgement.verdict is Verdict.FIXED, judgement
+
+
+LEAF_THEN_CUT = """\
+x = torch.randn(3, requires_grad=True)
+first = torch.tensor([x.exp().sum(), x.sum()], requires_grad=True).prod()
+first.backward()
+second = torch.tensor([x.cos().sum(), x.sum()]).sum()
+second.backward()
+"""
+CUTS = ("torch.tensor([x.exp().sum(), x.sum()], requires_grad=True)", "torch.tensor([x.cos().sum(), x.sum()])")
+
+
+@pytest.mark.parametrize(
+    ("first", "verdict"),
+    [("x.exp().sum(), x.sum()", Verdict.FIXED), ("x.exp().sum(), x.detach().sum()", Verdict.REJECTED)],
+)
+def test_a_pass_over_copies_before_one_that_raises(judge: Judge, first: str, verdict: Verdict) -> None:
+    after = LEAF_THEN_CUT.replace(CUTS[0], f"torch.stack([{first}])").replace("torch.tensor", "torch.stack")
+    judgement = judge(LEAF_THEN_CUT, LEAF_THEN_CUT, after, cuts=CUTS, kinds=CUT)
+    assert judgement.verdict is verdict, judgement

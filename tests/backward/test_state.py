@@ -98,3 +98,13 @@ def test_the_settings_of_torchs_own_modules_are_no_state(judge: Judge) -> None:
     )
     judgement = judge(text, "ReLU(inplace=True)", "ReLU()", DeclaredCall("Net()(randn(3))"), kinds=WRITTEN)
     assert judgement.verdict is Verdict.FIXED, judgement
+
+
+def test_of_much_that_is_left_only_a_part_is_told(judge: Judge) -> None:
+    text = (
+        "class Proxy:\n    @property\n    def __class__(self):\n        raise RuntimeError('no object behind it')\n"
+        f"PROXY, TABLE = Proxy(), list(range(3_000_000))\nCACHE = {{}}\ndef f(x):\n{BODY}"
+        "    CACHE['x'] = (TABLE[2], type(PROXY), y.detach())\n    return h\n"
+    )
+    assert judge(text, "y = h * 2", "y = h + h", CALL).verdict is Verdict.EQUIVALENT
+    assert judge(text, "y = h * 2", "y = h * 3", CALL).verdict is Verdict.REJECTED

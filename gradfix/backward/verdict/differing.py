@@ -28,6 +28,7 @@ class Differing:
         self._make, self._subject = make, subject
         self._together = Together(make, before.seconds)
         self._agreed = False  # along every direction
+        self._met = False  # all cuts, where they were told
 
     def __call__(
         self,
@@ -51,7 +52,7 @@ class Differing:
         first, second = _with_what_is_left(first, second, before, after)
         names = [
             self._at_pass(*_passing_over(number, first, second), failure, local, prints)
-            for number in _passes(after, 0 if failure is None else failure.index)
+            for number in reversed(_passes(after, 0 if failure is None else failure.index))
         ]
         self._agreed = True
         return ", ".join(dict.fromkeys(names))
@@ -61,10 +62,15 @@ class Differing:
         if not self._subject.cuts:
             raise NoOracleError(why)
         first, second = _with_what_is_left(first, second, before, after)
-        for number in _passes(after, 0):
+        for number in reversed(_passes(after, 0)):
             one, other = _passing_over(number, first, second)
-            oracle.held_differences(self._make, one, other, self._subject.cuts, oracle.DIRECTIONS)
+            self._held(self._make, one, other, oracle.DIRECTIONS)
         return oracle.HELD
+
+    def _held(self, make: Make, first: Request, second: Request, enough: int) -> str:
+        name = oracle.held_differences(make, first, second, self._subject.cuts, enough, met=self._met)
+        self._met = True
+        return name
 
     def _at_pass(
         self, first: Request, second: Request, failure: Failure | None, local: Agreement | None, prints: bool
@@ -94,7 +100,7 @@ class Differing:
         cuts = self._subject.cuts
         if cuts:
             try:
-                return oracle.held_differences(self._together, first, second, cuts, enough)
+                return self._held(self._together, first, second, enough)
             except NoOracleError as why:
                 undoing = isinstance(why, oracle.PlacelessError)
                 return oracle.differences(self._together, first, second, failure, enough, undoing=undoing)
@@ -103,7 +109,7 @@ class Differing:
         except oracle.StoppedError:
             if not self._subject.holds:
                 raise
-            return oracle.held_differences(self._together, first, second, cuts, enough)
+            return self._held(self._together, first, second, enough)
 
     def _same_without_gradients(self, first: Request, second: Request, local: Agreement, prints: bool) -> None:
         """What both compute up to their first backward, where nothing is tracked and so nothing raises."""

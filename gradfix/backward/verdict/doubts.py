@@ -17,7 +17,7 @@ from gradfix.backward.verdict.endings import (
     same_output,
 )
 from gradfix.backward.verdict.evidence import Evidence, Subject, add_once
-from gradfix.backward.verdict.oracle import Make, NoOracleError
+from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Request
 from gradfix.findings import HazardKind
@@ -51,6 +51,24 @@ class Doubts:
             self._with_cuts_held(first, second, before, after)
         except NoOracleError as why:
             add_once(self._evidence.unjudged, str(why))
+
+    def before_failure(
+        self, first: Request, second: Request, before: Run, after: Run, failure: Failure, local: Agreement
+    ) -> None:
+        """The original fails at a pass, and those before it give other gradients: differences decide from the first on.
+
+        Raises `DiffersError` where they speak against the rewritten text.
+        """
+        own_leaf = ends_in_leaf_of_its_own(before, after)
+        if not own_leaf or first.plan.scale == 1.0:  # else the original's own leaf is scaled, too
+            for one, other in zip(before.events[: failure.index + 1], after.events, strict=False):
+                same_roots(one, other, local)
+        if own_leaf:
+            name = self._differing.with_cuts_held(first, second, before, after, _NO_LEAF)
+        else:
+            name = self._differing(first, second, None, before, after, local=None, prints=self._evidence.prints)
+        add_once(self._evidence.oracles, name)
+        local.passes += 1
 
     def _hidden(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
         """A checkpoint may have hidden that what it saved was overwritten.

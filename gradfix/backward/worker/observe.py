@@ -295,7 +295,8 @@ def names(frame: FrameType | None, leaves: Leaves) -> dict[int, list[str]]:
         if not ours and not code.startswith(_TORCH_FOLDER):
             for name, value in list(frame.f_locals.items()):
                 if not name.startswith("__"):
-                    _name(name, value, hidden, found, depth=2)
+                    with contextlib.suppress(Exception):  # what an object says it is may be anything, or raise
+                        _name(name, value, hidden, found, depth=2)
         frame = frame.f_back
     return found
 

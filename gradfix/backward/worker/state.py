@@ -19,7 +19,7 @@ import struct
 import sys
 import types
 import zlib
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ from gradfix.backward.worker.tensors import Wire, plain
 
 _MOST = 2000  # values told of one run
 _DEEPEST = 8  # steps from the first name to a value
+_MANY = 64  # plain items of a container, beyond which it is told as one
+_MOST_ITEMS = 100_000  # … if it has no more
 _MOST_BYTES = 16 * 1024 * 1024  # of tensors that are read; of those beyond, only type and shape are told
 _PLAIN = (bool, int, str, bytes, complex, type(None))
 _STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {"torch", "builtins", "gradfix"}
@@ -58,6 +60,7 @@ class State:
         self.leaves: dict[str, torch.Tensor] = {}  # leaves that ask for gradients
         self._versions: dict[int, int] = {}  # of what has a graph, as it was met
         self.gradients = True  # those of leaves count
+        self._left_out = False
         self._wire = wire
         self._known: frozenset[int] = frozenset()
         self._seen: dict[int, Any] = {}
@@ -70,8 +73,12 @@ class State:
         for _ in range(_DEEPEST):
             if len(self.found) >= _MOST or not level:
                 break
-            level = [further for path, value in level for further in self._tell(path, value)]
-        if level:
+            near, level = level, []
+            for path, value in near:
+                level += self._told(path, value)
+                self._left_out = self._left_out or len(level) > _MOST
+                del level[_MOST:]
+        if self._left_out or level:
             self.found[MORE] = ""
 
     def modes(self) -> None:
@@ -85,9 +92,16 @@ class State:
         unmet = (path for key, path in met.items() if old._versions.get(key) != self._versions[key])
         return {path: self.graphs[path] for path in sorted(unmet, key=list(self.graphs).index)}
 
-    def _tell(self, path: str, value: Any) -> list[Root]:
+    def _told(self, path: str, value: Any) -> list[Root]:
+        """What a value leads to. Objects of the user's own may refuse to be looked at, or to be walked."""
         if len(self.found) >= _MOST:
+            self._left_out = True
             return []
+        with contextlib.suppress(Exception):
+            return self._tell(path, value)
+        return []
+
+    def _tell(self, path: str, value: Any) -> list[Root]:
         if isinstance(value, torch.Tensor):
             return self._tell_tensor(path, value)
         if isinstance(value, _PLAIN):
@@ -97,12 +111,11 @@ class State:
             self.found[path] = _number(value)
         elif _is_array(value):
             return self._tell_array(path, value)
-        elif isinstance(value, (torch.Generator, random.Random)):
-            self.found[path] = _generator(value)
+        elif (drawn := _generator_state(value)) is not None:
+            self.found[path] = f"generator in state {zlib.crc32(repr(drawn).encode()):x}"
         elif not isinstance(value, _SILENT) and id(value) not in self._seen:
             self._seen[id(value)] = value
-            with contextlib.suppress(Exception):  # containers of the user's own may refuse to be walked
-                return list(self._inside(path, value))
+            return list(itertools.islice(self._inside(path, value), _MOST + 1))
         return []
 
     def _tell_tensor(self, path: str, tensor: torch.Tensor) -> list[Root]:
@@ -134,18 +147,21 @@ class State:
             return []
 
     def _inside(self, path: str, value: Any) -> Iterator[Root]:
-        if isinstance(value, Mapping):
+        if isinstance(value, (Mapping, *_SEQUENCES)) and len(value) > _MANY and (told := _as_one(value)):
+            self.found[path] = told
+        elif isinstance(value, Mapping):
             self.found[path] = f"{type(value).__name__} of {len(value)}"
-            for number, (key, item) in enumerate(list(value.items())):
+            for number, (key, item) in enumerate(list(itertools.islice(value.items(), _MOST + 1))):
                 yield f"{path}[{key!r:.80}]" if isinstance(key, (*_PLAIN, float)) else f"{path}[#{number}]", item
         elif isinstance(value, _SEQUENCES):
             self.found[path] = f"{type(value).__name__} of {len(value)}"
-            for number, item in enumerate(list(value)):
+            for number, item in enumerate(list(itertools.islice(value, _MOST + 1))):
                 yield f"{path}[{number}]", item
         elif isinstance(value, (set, frozenset)):
-            texts = sorted(repr(item) for item in value if isinstance(item, (*_PLAIN, float)))
+            items = list(value) if len(value) <= _MOST else []  # which come first isn't the same in each run
+            texts = sorted(repr(item) for item in items if isinstance(item, (*_PLAIN, float)))
             self.found[path] = f"{type(value).__name__} of {len(value)}: {', '.join(texts)}"[:400]
-            tensors = sorted((item for item in value if isinstance(item, torch.Tensor)), key=_rank)
+            tensors = sorted((item for item in items if isinstance(item, torch.Tensor)), key=_rank)
             yield from ((f"{path}{{{number}}}", item) for number, item in enumerate(tensors))
         elif isinstance(value, functools.partial):
             yield from ((f"{path}.{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
@@ -169,7 +185,8 @@ def shared_by(module: types.ModuleType, names: Iterable[str]) -> list[Root]:
     held = vars(module)
     roots = [(name, held[name]) for name in names if name in held]
     for name, value in list(held.items()):
-        own = isinstance(value, (type, types.FunctionType)) and value.__module__ == module.__name__
+        kind = type(value)  # what an object says it is may be anything, or raise
+        own = issubclass(kind, (type, types.FunctionType)) and value.__module__ == module.__name__
         if own and not name.startswith("__"):
             roots.append((name, value))
     return roots
@@ -177,7 +194,7 @@ def shared_by(module: types.ModuleType, names: Iterable[str]) -> list[Root]:
 
 def gradients_in(module: types.ModuleType) -> list[Root]:
     """What leaves that the module holds under plain names have come to."""
-    leaves = ((n, v) for n, v in list(vars(module).items()) if isinstance(v, torch.Tensor) and v.is_leaf)
+    leaves = ((n, v) for n, v in list(vars(module).items()) if issubclass(type(v), torch.Tensor) and v.is_leaf)
     with torch._C.DisableTorchFunction():
         return [(name + GRADIENT, leaf.grad) for name, leaf in leaves if leaf.requires_grad and leaf.grad is not None]
 
@@ -246,15 +263,33 @@ def _is_array(value: Any) -> bool:
     return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
 
 
+def _as_one(value: Mapping[Any, Any] | Collection[Any]) -> str | None:
+    """Many numbers and texts as one, a table say; None where there is anything else, or floats, that may be rounded."""
+    items = [*value, *value.values()] if isinstance(value, Mapping) else value
+    size = f"{type(value).__name__} of {len(value)}"
+    if len(value) > _MOST_ITEMS:
+        return size if all(type(item) in _PLAIN for item in itertools.islice(items, _MOST)) else None
+    return f"{size}: {zlib.crc32(repr(value).encode()):x}" if all(type(item) in _PLAIN for item in items) else None
+
+
 def _rank(tensor: torch.Tensor) -> tuple[str, float]:
     """Puts the tensors of a set in an order: it has none of its own."""
     flat = plain(tensor)
     return f"{tensor.dtype}{list(tensor.shape)}", 0.0 if flat is None else float(flat.to(torch.float64).sum())
 
 
-def _generator(value: torch.Generator | random.Random) -> str:
-    state = value.getstate() if isinstance(value, random.Random) else bytes(value.get_state().tolist())
-    return f"generator in state {zlib.crc32(repr(state).encode()):x}"
+def _generator_state(value: Any) -> object:
+    """What a generator of random numbers will give; None for anything else."""
+    if isinstance(value, torch.Generator):
+        return bytes(value.get_state().tolist())
+    if isinstance(value, random.Random):
+        return value.getstate()
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    if isinstance(value, numpy.random.Generator):
+        return value.bit_generator.state
+    return value.get_state(legacy=False) if isinstance(value, numpy.random.RandomState) else None
 
 
 def _number(value: float) -> StateMessage:
