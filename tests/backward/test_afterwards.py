@@ -125,6 +125,12 @@ def test_calls_that_leave_something_are_proven(judge: Judge, text: str) -> None:
     assert judgement.verdict is Verdict.FIXED, judgement
 
 
+def test_lines_that_only_a_second_call_runs_are_not_exercised(judge: Judge) -> None:
+    text = COUNTED.replace("        y[0] = 1\n", "        if self.calls:\n            y[0] = 1\n")
+    judgement = judge(text, "y[0] = 1", DOUBLED, NET, kinds=WRITTEN)
+    assert judgement.verdict is Verdict.NOT_EXERCISED, judgement
+
+
 ALIKE = (
     "class Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
     "        self.a, self.b = (torch.nn.Parameter(torch.zeros(3)) for _ in range(2))\n"

@@ -70,12 +70,14 @@ class Observer:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Passes that are made meanwhile aren't observed."""
+        """Passes that are made meanwhile aren't observed, and lines that run don't count."""
         inside, self._inside = self._inside, True
+        ran = set(self.executed)
         try:
             yield
         finally:
             self._inside = inside
+            self.executed.intersection_update(ran)
 
     def gradients(self, roots: list[torch.Tensor], cotangents: list[torch.Tensor]) -> list[LeafMessage] | ErrorMessage:
         """What the leaves behind `roots` would receive, or what the pass raises. Nothing is accumulated."""
