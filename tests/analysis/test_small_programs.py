@@ -25,7 +25,7 @@ HEAD = "import torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
 SYMPTOM = re.compile(
     "in-place operation|inplace operation|modified inplace|scalar outputs|does not require grad|"
     "^vmap: |doesn't match the broadcast shape"  # a write under `vmap`, in two spellings
-    "|refers to a single memory location"
+    "|refers to a single memory location|through the graph a second time"
 )
 FILE = "program.py"
 MARK = re.compile(r"# <- (error|warning)$")
@@ -97,5 +97,6 @@ def test_the_analysis_agrees(name: str) -> None:
     found = {(write.severity.value, write.node.lineno) for write in facts.writes}  # type: ignore[attr-defined]
     found |= {(fill.severity.value, fill.branch.lineno) for fill in facts.fills}
     found |= {(call.severity.value, call.node.lineno) for call in facts.backward_calls if call.severity}
+    found |= {(again.severity.value, again.node.lineno) for again in facts.second_backwards}
     found |= {(step.severity.value, step.node.lineno) for step in facts.early_steps}
     assert {entry for entry in found if entry[0] != "info"} == _marks(PROGRAMS[name])

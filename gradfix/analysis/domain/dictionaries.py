@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, at_most_twice
 from gradfix.analysis.domain.values import Const, Container, Value
 
@@ -55,3 +56,11 @@ def _merged(parts: Sequence[Items]) -> Items:
         merged = {key: value for part in parts for key, value in zip(part.keys or (), part.values, strict=True)}
         return Items(tuple(merged.values()), True, tuple(merged))
     return Items(at_most_twice([value for part in parts for value in part.values]), False)
+
+
+def has_key(m: Machine, state: State, key: Value, container: Value) -> bool | None:
+    """Whether a dictionary has a key: only the top level knows all that was put into it before."""
+    held = state.items.get(container) if isinstance(container, Container) and container.kind == "dict" else None
+    if m.entry or held is None or not held.exact or not isinstance(key, Const) or container in m.notes.lent:
+        return None
+    return key.value in (held.keys or ())

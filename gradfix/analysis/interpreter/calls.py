@@ -84,6 +84,8 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
         for value, part in zip(args, node.args, strict=False):
             if isinstance(value, (Container, Instance)):
                 read(m, state, value, part, m.spelling(part))
+    if not isinstance(callee, (Function, Class, Method)) and not _is_builtin(callee):
+        m.notes.lent.update(v for v in (*args, *keywords.values()) if isinstance(v, Container) and v.kind == "dict")
     result = call_value(m, state, callee, args, keywords, node)
     callbacks.handed_over(m, state, callee, (*args, *keywords.values()))
     if isinstance(node.func, ast.Attribute) and node.func.attr == "enter_context" and args:
@@ -91,6 +93,10 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
         state.grad, state.off_at = (state.grad, state.off_at) if mode is None else (mode, node)
     m.notes.add_operand(node, node, result)
     return result
+
+
+def _is_builtin(callee: Value) -> bool:
+    return isinstance(callee, Symbol) and callee.name.rpartition(".")[0] == "builtins"
 
 
 def _note_operands(

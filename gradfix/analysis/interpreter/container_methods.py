@@ -50,6 +50,8 @@ def _append(call: _Call) -> Value:
 
 
 def _update(call: _Call) -> Value:
+    if call.at.keywords or len(call.args) != 1:
+        return call.hold(Items(call.items.values, False))
     own, other = call.items, call.state.items.get(call.args[0]) if isinstance(call.args[0], Container) else None
     if other is None or not (own.exact and other.exact) or own.keys is None or other.keys is None:
         return _extend(call)
@@ -105,6 +107,8 @@ def _copy(call: _Call) -> Value:
 
 def _pop(call: _Call) -> Value:
     items = call.items
+    if call.receiver.kind == "dict":
+        return _pop_key(call)
     index = call.args[0] if call.args else Const(0 if call.name == "popleft" else -1)
     position = items.position(index) if items.exact and items.keys is None and items.values else None
     if position is None:
@@ -112,6 +116,47 @@ def _pop(call: _Call) -> Value:
     place = range(len(items.values))[position]
     call.hold(Items((*items.values[:place], *items.values[place + 1 :]), True))
     return items.values[place]
+
+
+def _pop_key(call: _Call) -> Value:
+    """`d.pop(key)`."""
+    place = call.items.position(call.args[0]) if call.args else None
+    taken = _get(call)
+    without_key(call.state, call.receiver, call.args[0] if call.args and place is not None else UNKNOWN)
+    return taken
+
+
+def without_key(state: State, container: Container, key: Value) -> None:
+    """`del d[key]`, or one key of them all where it isn't known."""
+    held = state.items.get(container) or Items((), False)
+    place = held.position(key) if held.keys is not None else None
+    if place is None or held.keys is None:
+        state.items[container] = Items(held.values, False)
+        return
+    keys = (*held.keys[:place], *held.keys[place + 1 :])
+    state.items[container] = Items((*held.values[:place], *held.values[place + 1 :]), True, keys)
+
+
+def _pop_any(call: _Call) -> Value:
+    taken = _any_item(call)
+    without_key(call.state, call.receiver, UNKNOWN)
+    return taken
+
+
+def _clear(call: _Call) -> Value:
+    return call.hold(Items((), True, () if call.receiver.kind == "dict" else None))
+
+
+def _setdefault(call: _Call) -> Value:
+    """`d.setdefault(key, value)`: what is there, else the value."""
+    held, given = call.items, call.args[1] if len(call.args) > 1 else NONE
+    if not call.args or held.position(call.args[0]) is not None:
+        return _get(call)
+    key = call.args[0]
+    absent = held.exact and isinstance(key, Const) and len(held.keys or ()) == len(held.values)
+    keys = (*(held.keys or ()), key.value) if absent and isinstance(key, Const) else None
+    call.hold(Items((*held.values, given), True, keys) if keys else Items(at_most_twice((*held.values, given)), False))
+    return given if absent else _any_item(call)
 
 
 def _get(call: _Call) -> Value:
@@ -141,12 +186,13 @@ _METHODS: Mapping[str, Callable[[_Call], Value]] = {
     "copy": _copy,
     "pop": _pop,
     "popleft": _pop,
-    "popitem": _any_item,
+    "popitem": _pop_any,
+    "clear": _clear,
     "get": _get,
-    "setdefault": _get,
+    "setdefault": _setdefault,
     **dict.fromkeys(
         ("parameters", "named_parameters", "to", "train", "eval", "children", "modules", "requires_grad_"), _of_modules
     ),
 }
 # How many arguments a call must show for its effect to be known.
-_LEAST: Mapping[str, int] = {"append": 1, "add": 1, "update": 1, "extend": 1, "insert": 2, "add_module": 2}
+_LEAST: Mapping[str, int] = {"append": 1, "add": 1, "extend": 1, "insert": 2, "add_module": 2}

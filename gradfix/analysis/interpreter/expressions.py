@@ -212,7 +212,8 @@ def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
     if len(node.ops) == 1 and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
         return python_values.identity(values[0], values[1], negated=isinstance(node.ops[0], ast.IsNot))
     if any(isinstance(op, (ast.In, ast.NotIn, ast.Is, ast.IsNot)) for op in node.ops):
-        return Number("bool")
+        found = dictionaries.has_key(m, state, values[0], values[1]) if len(node.ops) == 1 else None
+        return Number("bool") if found is None else Const(found is isinstance(node.ops[0], ast.In))
     operands = all_tensors(values)
     if operands:
         known = any(t.known for t in operands)

@@ -12,7 +12,17 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State, merge
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, FunctionInfo, Symbol, Value
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.interpreter import bindings, conditions, contexts, definitions, loops, patterns, ranks, stores
+from gradfix.analysis.interpreter import (
+    bindings,
+    conditions,
+    container_methods,
+    contexts,
+    definitions,
+    loops,
+    patterns,
+    ranks,
+    stores,
+)
 from gradfix.analysis.interpreter.expressions import evaluate
 from gradfix.analysis.text.names import imports_of
 
@@ -188,6 +198,10 @@ def _delete(m: Machine, state: State, node: ast.Delete) -> None:
     for target in node.targets:
         if isinstance(target, ast.Name):
             state.variables[m.scope.frames[0], target.id] = UNKNOWN
+        elif isinstance(target, ast.Subscript):
+            held = m.look(state, target.value)
+            if isinstance(held, Container) and held.kind == "dict":
+                container_methods.without_key(state, held, m.look(state, target.slice))
 
 
 Handler = Callable[[Machine, State, ast.stmt], "Flow | None"]
