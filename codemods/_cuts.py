@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutEffect, CutKind
-from gradfix.analysis.facts import Cut, ModuleFacts
+from gradfix.analysis.facts import Cut, ModuleFacts, Tracked
 from gradfix.findings import Finding, Refusal, Severity
 from gradfix.identity import identity
 from gradfix.rewrite import reconnect
@@ -26,6 +26,8 @@ _CUTS = {
     CutKind.FLAT: "has a gradient of zero",
     CutKind.NO_LEAF: "has nothing to go back to",
 }
+# Measured (2.13): with gradients on or off; of a tensor without them they read the number.
+_NUMBERS_ONLY = frozenset({"full", "full_like", "new_full"})
 _EFFECTS = {
     CutEffect.NO_GRAPH: "backward fails, the loss (line {line}) has no graph",
     CutEffect.NUMBER: "the loss (line {line}) is no tensor",
@@ -79,10 +81,16 @@ def message(source: Source, cut: Cut) -> str:
     text = " ".join(cut.hazards[0].write.span.text(source.text).split())
     if len(text) > 60:
         text = text[:59].rstrip() + "…"
+    if cut.op in _NUMBERS_ONLY and cut.origin is None and cut.severity is Severity.ERROR and _requires_grad(cut):
+        return f"`{text}` takes numbers, and no tensor that requires grad: torch raises a `TypeError` here"
     line = source.position(cut.loss.span.start).line
     there = cut.origin
     elsewhere = "" if there is None else f" (`{there.text}` in {there.file}, line {there.line})"
     return f"`{text}` {_CUTS[cut.kind]}{elsewhere}: {_EFFECTS[cut.effect].format(line=line)}"
+
+
+def _requires_grad(cut: Cut) -> bool:
+    return cut.value is not None and cut.value.tensor is not None and cut.value.tensor.tracked is Tracked.YES
 
 
 def _refusal(cut: Cut, refusal: Refusal) -> Refusal:
@@ -103,6 +111,7 @@ _INSTEAD = {
     **dict.fromkeys(
         ("long", "int", "short", "byte", "char", "to", "type", "bool"), "keep a floating dtype as far as the loss"
     ),
+    **dict.fromkeys(("full", "full_like", "new_full"), "spread the tensor itself: `value.expand(size)`"),
     "grad": "`create_graph=True` gives the gradients a graph of their own",
     **dict.fromkeys(
         ("write", "tensor", "LongTensor"), "give the tensor a floating dtype, so that it can carry a graph"

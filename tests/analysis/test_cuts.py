@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gradfix import engine, registry
 from gradfix.analysis.analyse import analyse
 from gradfix.analysis.facts import Cut
 from gradfix.source import Source
@@ -319,3 +320,34 @@ def test_an_objective_is_a_loss_where_that_is_the_noun(name: str, is_loss: bool)
         return torch.tensor(np.sqrt(h.detach().numpy()).mean())
     """
     assert bool([cut for cut in told(body) if cut[0] != "info"]) is is_loss
+
+
+def test_a_decorator_under_another_name_is_shown() -> None:
+    body = """
+        off = torch.no_grad
+        def same(f):
+            return f
+        @same
+        @off()
+        def loss(x):
+            return net(x).mean()
+        loss(data).backward()
+    """
+    (cut,) = cuts(body)
+    assert (
+        Source.from_text("program.py", HEAD + textwrap.dedent(body)).text[
+            slice(cut.hazards[0].write.span.start, cut.hazards[0].write.span.end)
+        ]
+        == "off()"
+    )
+
+
+@pytest.mark.parametrize("call", ["torch.full((3,), y)", "torch.full_like(data, y)", "data.new_full((3,), y * 2)"])
+def test_what_takes_numbers_alone_raises_at_the_call(call: str) -> None:
+    source = Source.from_text("program.py", HEAD + f"loss = {call}.sum()\nloss.backward()\n")
+    (finding,) = engine.check_source(source, tuple(registry.load()))
+    assert "torch raises a `TypeError` here" in finding.message
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="must be Number, not Tensor"):
+        eval(call, {"torch": torch, "data": torch.zeros(3), "y": torch.ones((), requires_grad=True)})
+    eval(call, {"torch": torch, "data": torch.zeros(3), "y": torch.ones(())})

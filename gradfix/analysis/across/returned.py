@@ -100,7 +100,7 @@ def _severed(played: Played, record: CutRecord, *, straight: bool) -> Severed | 
 
 
 def _place(m: Machine, record: CutRecord) -> Elsewhere:
-    node = head(record.node)
+    node = head(m, record.node)
     text = " ".join(m.source.span_of(node).text(m.source.text).split())
     file = "" if m.imports is None else m.imports.file
     return Elsewhere(file, getattr(node, "lineno", 0), text if len(text) <= 60 else text[:59] + "…")

@@ -22,14 +22,14 @@ from gradfix.analysis.interpreter.expressions import defaults, evaluate
 from gradfix.analysis.operators import transforms
 
 
-def turns_grad_off(m: Machine, state: State, decorators: list[ast.expr]) -> bool:
-    """True for `@torch.no_grad()`, `@torch.inference_mode()` and their bare forms."""
+def switch_among(m: Machine, state: State, decorators: list[ast.expr]) -> ast.expr | None:
+    """The one that turns gradients off: `@torch.no_grad()`, `@torch.inference_mode()`, their bare forms and aliases."""
     for decorator in decorators:
         bare = decorator.func if isinstance(decorator, ast.Call) else decorator
         value = evaluate(m, state, bare) if isinstance(bare, (ast.Name, ast.Attribute)) else None
         if isinstance(value, Symbol) and value.name in ("torch.no_grad", "torch.inference_mode"):
-            return True
-    return False
+            return decorator
+    return None
 
 
 def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Value:
@@ -72,8 +72,10 @@ def _decorated(m: Machine, state: State, made: Function, decorators: list[ast.ex
 
 def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
     decorators = [] if isinstance(info.node, ast.Lambda) else info.node.decorator_list
-    off = turns_grad_off(m, state, decorators)
-    return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), off)
+    off = switch_among(m, state, decorators)
+    if off is not None:
+        m.notes.switches[id(info.node)] = off
+    return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), off is not None)
 
 
 def qualified(m: Machine, name: str) -> str:

@@ -63,8 +63,8 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
     if note.effect is CutEffect.PARTIAL and _starves(m, record):
         note = replace(note, effect=CutEffect.STARVED)
     name = "the loss" if note.root is None else f"`{ast.unparse(note.root)}`"
-    loss = m.place(head(note.at), _LOSS_LABELS[note.effect].format(loss=name))
-    place = m.place(head(record.node), _LABELS[record.kind])
+    loss = m.place(head(m, note.at), _LOSS_LABELS[note.effect].format(loss=name))
+    place = m.place(head(m, record.node), _LABELS[record.kind])
     return Cut(
         kind=record.kind,
         op=record.op,
@@ -91,12 +91,12 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
     )
 
 
-def head(node: ast.AST) -> ast.AST:
+def head(m: Machine, node: ast.AST) -> ast.AST:
     """What stands for a node in a report: of a `with` or a decorated function what turns gradients off there."""
     if isinstance(node, (ast.With, ast.AsyncWith)):
         return switch_among([item.context_expr for item in node.items])
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.decorator_list:
-        return switch_among(node.decorator_list)
+        return m.notes.switches.get(id(node)) or switch_among(node.decorator_list)
     return node
 
 
