@@ -119,10 +119,23 @@ def test_a_mistake_that_a_second_call_shows_is_seen(judge: Judge, text: str, new
     assert told in judgement.reason
 
 
-@pytest.mark.parametrize("text", [COUNTED, RECURRENT, ONCE])
+DRAWING = "import random\n" + COUNTED.replace("y * 2 if self.calls > 1 else y", "y * random.random()")
+
+
+@pytest.mark.parametrize("text", [COUNTED, RECURRENT, ONCE, DRAWING])
 def test_calls_that_leave_something_are_proven(judge: Judge, text: str) -> None:
     judgement = judge(text, "y[0] = 1", COPY, NET, kinds=WRITTEN)
     assert judgement.verdict is Verdict.FIXED, judgement
+
+
+@pytest.mark.parametrize("second", ["os._exit(3)", "raise SystemExit", "print('x' * 10_000_000)"])
+def test_what_a_second_call_does_is_no_matter_of_the_first(judge: Judge, second: str) -> None:
+    last = f"if self.calls > 1: {second}\n        return y"
+    text = f"import os\n{COUNTED}".replace("return y * 2 if self.calls > 1 else y", last)
+    judgement = judge(text, "y[0] = 1", COPY, NET, kinds=WRITTEN)
+    assert judgement.verdict is Verdict.FIXED, judgement
+    wrong = judge(text, "y[0] = 1", DOUBLED, NET, kinds=WRITTEN)
+    assert wrong.verdict is Verdict.REJECTED, wrong
 
 
 def test_lines_that_only_a_second_call_runs_are_not_exercised(judge: Judge) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from gradfix.backward.worker.messages import AGAIN, ARGUMENT, FAILED, MORE, OutcomeMessage
+from gradfix.backward.worker.forked import can_fork, in_a_fork
+from gradfix.backward.worker.messages import AGAIN, ARGUMENT, MORE
 from gradfix.backward.worker.observe import Observer
 from gradfix.backward.worker.results import consumed, tensors_of
 from gradfix.backward.worker.state import Root, State
 
 _MOST = 24  # tensors whose gradients are told
-_LONG = 2.0  # seconds of a call that isn't made again
+_LONG = 1.0  # seconds of a call that isn't made again
+_WAIT = 3.0  # seconds for a second call, and so many for each that the first took
 Roots = Callable[[], list[Root]]  # where to look for what calls leave
 
 
@@ -64,29 +66,30 @@ class Afterwards:
         if outcome is None:
             return
         for path, tensor in list(self._left.items())[:_MOST]:
-            self._tell_gradients(outcome, path, [tensor])
-        if call is None or not self._is_changed:
+            if tensor.requires_grad:
+                outcome["gradients"][path] = self._observer.gradients([tensor], cotangents([tensor]))
+        if call is None or not self._is_changed or self._seconds > _LONG or not can_fork():
             return
-        if self._seconds > _LONG:
-            outcome["state"][MORE] = ""
-            return
+        again = in_a_fork(lambda: self._again(call), _WAIT + _WAIT * self._seconds)
+        if again is None:
+            again = {"state": {AGAIN: "gave nothing"}, "gradients": {}}
+        outcome["state"].update(again["state"])
+        outcome["gradients"].update(again["gradients"])
+
+    def _again(self, call: Callable[[], Any]) -> dict[str, Any]:
+        """What a second call gives and leaves."""
         with self._observer.paused():
             try:
                 result = consumed(call())
-            except Exception as error:
-                outcome["state"][AGAIN] = f"{FAILED}{type(error).__qualname__}"
-                return
-        outcome["state"][AGAIN] = ""
+            except BaseException as error:
+                return {"state": {AGAIN: f"raised {type(error).__qualname__}"}, "gradients": {}}
         state = State(self._observer.wire)
         state.gradients = False  # they have come from the first call by now
         state.walk([("the result", result), *self._held.roots()])
-        outcome["state"].update({path if path == MORE else path + AGAIN: told for path, told in state.found.items()})
-        self._tell_gradients(outcome, AGAIN, tensors_of(result))
-
-    def _tell_gradients(self, outcome: OutcomeMessage, path: str, tensors: Iterable[torch.Tensor]) -> None:
-        roots = [tensor for tensor in tensors if tensor.requires_grad]
-        if roots:
-            outcome["gradients"][path] = self._observer.gradients(roots, cotangents(roots))
+        told = {path if path == MORE else path + AGAIN: value for path, value in state.found.items()}
+        roots = [tensor for tensor in tensors_of(result) if tensor.requires_grad]
+        gradients = {AGAIN: self._observer.gradients(roots, cotangents(roots))} if roots else {}
+        return {"state": {AGAIN: "", **told}, "gradients": gradients}
 
 
 def cotangents(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:

@@ -22,7 +22,6 @@ MORE = "…"  # among what a run left: there was more than is told
 ARGUMENT = "argument "  # with a number: the path to what was handed over
 GRADIENT = ".grad"  # ends the path to the gradient of a leaf
 AGAIN = " after a second call"  # ends the path to a value; alone, how that call ended: "" where it gave something
-FAILED = "raised "  # begins what is told of a second call that did
 UNSHARED = ".__closure__"  # in the path to a value: only those that both runs have count
 
 
