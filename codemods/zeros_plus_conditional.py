@@ -2,7 +2,9 @@
 
 ## What it does
 Finds a tensor that starts without a graph (`torch.zeros(3)`) and gets one only inside an `if` on tensor data, on its
-way to a loss; and chooses its values with `torch.where`, so that the loss depends on its inputs for every input.
+way to a loss; and chooses its values with `torch.where`, so that the loss depends on its inputs for every input. A name
+that the branch binds to another tensor (`loss = loss + term`) is found where a backward follows that has nothing else
+to go back through, and no test (`if count > 0:`) guards it.
 
 ## Why does backward fail?
 When the branch isn't taken, nothing that requires grad has ever reached the buffer. The loss has no graph, and backward

@@ -121,7 +121,7 @@ def analyse_tree(
 
     return ModuleFacts(
         writes=writes,
-        fills=outcome.facts_of_fills(m, writes, ordinals),
+        fills=outcome.facts_of_fills(m, tree, writes, ordinals),
         backward_calls=outcome.facts_of_backwards(m, ordinals),
         swaps=swaps.facts_of_swaps(m, ordinals),
         second_backwards=gradient_facts.facts_of_again(m, ordinals),

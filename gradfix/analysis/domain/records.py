@@ -128,8 +128,10 @@ class FillRecord:
     tensor: TensorFacts
     buffer: ast.expr
     sources: tuple[str, ...]
+    rebound: bool = False  # the branch binds the name to another tensor, rather than write to the one it has
     reached: bool = False
     only_connection: bool = True
+    ends: list[ast.stmt] = field(default_factory=list)  # statements that start a backward through it
 
 
 @dataclass(slots=True)

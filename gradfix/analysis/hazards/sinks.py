@@ -113,4 +113,5 @@ def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, tot
     for key in open_ends:
         fill = m.notes.phis[key]
         fill.reached = True
+        fill.ends.append(m.statement)
         fill.only_connection = fill.only_connection and total and bare is Tracked.NO

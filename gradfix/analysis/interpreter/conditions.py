@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from gradfix.analysis.domain import python_values
 from gradfix.analysis.domain.graph import Node, NodeKind
@@ -123,12 +124,49 @@ def note_fills(
                 _sources(m, joined, branch),
             )
             m.notes.fills[(id(branch), keys[0])] = record
-        for inner in open_ends:
-            replaced = m.notes.phis.get(id(inner))
-            if replaced is not None and replaced is not record:
-                m.notes.fills = {key: fill for key, fill in m.notes.fills.items() if fill is not replaced}
-            m.notes.phis[id(inner)] = record
-            m.notes.owners.append(inner)
+        _stand_for(m, record, open_ends)
+
+
+def note_rebound(
+    m: Machine, joined: State, branch: ast.If, kind: ConditionKind, before: Layers[Storage, Node | None]
+) -> None:
+    """Remember names that held a tensor without a graph before the branch, and only some of its ways bind to others."""
+    frame = m.scope.frames[0]
+    bound = {n.id: n for n in ast.walk(branch) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    for name in bound.keys() & {n.id for n in ast.walk(branch.test) if isinstance(n, ast.Name)}:
+        del bound[name]  # `if cost < best: best = cost` starts from what any cost comes up to
+    for name, at in bound.items():
+        tensor = joined.variables.get((frame, name))
+        if not isinstance(tensor, Tensor) or not tensor.known or len(tensor.storages) < 2:
+            continue
+        node = joined.node_of(tensor)
+        if node is None or node.kind is not NodeKind.PHI or node.branch is not branch:
+            continue
+        bare = [storage for storage in tensor.storages if joined.nodes.get(storage) is None]
+        if len(bare) != 1 or bare[0] not in before or bare[0].made_by is None:
+            continue  # a way that binds it to a constant leaves it without a graph on purpose
+        record = FillRecord(
+            branch,
+            m.scope.qualname,
+            bare[0],
+            bare[0].made_by,
+            kind,
+            [],
+            facts_of(joined, tensor),
+            ast.copy_location(ast.Name(name, ast.Load()), at),
+            _sources(m, joined, branch),
+            rebound=True,
+        )
+        _stand_for(m, m.notes.fills.setdefault((id(branch), id(at)), record), _open_ends(node, branch))
+
+
+def _stand_for(m: Machine, record: FillRecord, open_ends: Sequence[Node]) -> None:
+    for inner in open_ends:
+        replaced = m.notes.phis.get(id(inner))
+        if replaced is not None and replaced is not record:
+            m.notes.fills = {key: fill for key, fill in m.notes.fills.items() if fill is not replaced}
+        m.notes.phis[id(inner)] = record
+        m.notes.owners.append(inner)
 
 
 def _open_ends(node: Node, branch: ast.If | ast.While) -> list[Node]:

@@ -110,6 +110,7 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     if flow.after is not None and second.after is not None:
         joined = join(flow.after, second.after, node)
         conditions.note_fills(m, joined, node, kind, before)
+        conditions.note_rebound(m, joined, node, kind, before)
         flow.after = joined
     else:
         flow.after = flow.after if second.after is None else second.after

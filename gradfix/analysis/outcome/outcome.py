@@ -24,6 +24,7 @@ from gradfix.analysis.facts import (
 from gradfix.analysis.hazards import handed
 from gradfix.analysis.hazards.views import Steadiness
 from gradfix.analysis.outcome.earlier import earlier
+from gradfix.analysis.text.guards import is_guarded
 from gradfix.analysis.text.names import SCOPES
 from gradfix.analysis.text.targets import root_of
 from gradfix.analysis.view_facts import WrittenViews
@@ -202,7 +203,9 @@ def _between_links(m: Machine, record: WriteRecord) -> list[Obstacle]:
 _READS = frozenset({ObstacleKind.ALIAS_READ, ObstacleKind.BASE_READ, ObstacleKind.ARGUMENT_READ})
 
 
-def facts_of_fills(m: Machine, writes: tuple[Write, ...], ordinals: Ordinals) -> tuple[ConditionalFill, ...]:
+def facts_of_fills(
+    m: Machine, tree: ast.Module, writes: tuple[Write, ...], ordinals: Ordinals
+) -> tuple[ConditionalFill, ...]:
     """Buffers that only a branch on tensor data connects."""
     by_target = {id(write.target): write for write in writes}
     found = []
@@ -210,9 +213,15 @@ def facts_of_fills(m: Machine, writes: tuple[Write, ...], ordinals: Ordinals) ->
         if not record.reached or record.condition is ConditionKind.PYTHON or record.created is None:
             continue
         own = tuple(by_target[key] for key in record.keys if key in by_target)
-        if own and not _is_filled_elsewhere(m, record):
+        if record.rebound and not (record.only_connection and _fails(tree, record)):
+            continue  # a term that may be left out of a loss
+        if (own or record.rebound) and not _is_filled_elsewhere(m, record):
             found.append(_fill(m, record, own, ordinals))
     return tuple(sorted(found, key=lambda fill: fill.branch.lineno))
+
+
+def _fails(tree: ast.Module, record: FillRecord) -> bool:
+    return not all(is_guarded(tree, record.branch, end) for end in record.ends)
 
 
 _UNINITIALISED = frozenset({"empty", "empty_like", "new_empty"})
