@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
+from gradfix.analysis.text.nodes import every_node
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.scopes import mentions_of, path_to
 from gradfix.source import Source
@@ -52,16 +55,16 @@ def calls_of(source: Source, definition: Definition, followed: Sequence[ast.Call
 
     None where others stand in the file, or the function is handed on.
     """
-    tree, name = names.tree_of(source), definition.node.name
-    if sum(_binds(node, name) for node in ast.walk(tree)) != 1:
+    spelt, name = _spelt(names.tree_of(source)), definition.node.name
+    if spelt.bound[name] != 1:
         return None
     known = {_place(call.func): call for call in followed}
-    found: list[ast.expr] = [mention.node for mention in mentions_of(tree, name)]
+    found: Sequence[ast.expr] = spelt.names.get(name, [])
     if isinstance(definition.owner, ast.ClassDef):
-        methods = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == name]
+        methods = spelt.attributes.get(name, [])
         if any(isinstance(node.value, ast.Name) and node.value.id == definition.owner.name for node in methods):
             return None
-        found = [*methods]
+        found = methods
     calls = [known.get(_place(node)) for node in found]
     return None if None in calls else [call for call in calls if call is not None]
 
@@ -70,9 +73,9 @@ def is_forward_hook(source: Source, definition: Definition) -> bool:
     """Whether modules alone call it, after their forward: whatever it returns takes the place of their result."""
     tree, name = names.tree_of(source), definition.node.name
     if definition.is_method:
-        mentions: list[ast.expr] = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == name]
+        mentions: Sequence[ast.expr] = _spelt(tree).attributes.get(name, [])
     else:
-        mentions = [mention.node for mention in mentions_of(tree, name)]
+        mentions = _spelt(tree).names.get(name, [])
     uses = [path_to(tree, mention) for mention in mentions]
     made_by = definition.owner if isinstance(definition.owner, ast.FunctionDef) else None
     if made_by is not None and all(isinstance(around[0], ast.Return) for around in uses):  # a function that makes hooks
@@ -96,7 +99,7 @@ def _is_registered(node: ast.AST) -> bool:
 def is_private(source: Source, definition: Definition) -> bool:
     """Whether nothing outside of the file calls it: it is named so, nested, or the file is a program."""
     tree, name = names.tree_of(source), definition.node.name
-    if any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(tree)):
+    if name in _spelt(tree).strings:
         return False
     if _is_program(tree) or isinstance(definition.owner, ast.FunctionDef):
         return True
@@ -117,14 +120,34 @@ def _is_program(tree: ast.Module) -> bool:
     return False
 
 
-def _binds(node: ast.AST, name: str) -> bool:
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return node.name == name
-    if isinstance(node, ast.alias):
-        return (node.asname or node.name) == name
-    if isinstance(node, ast.arg):
-        return node.arg == name
-    return isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load)
+@dataclass(frozen=True, slots=True)
+class _Spelt:
+    """Every identifier of a file, for what is asked about many functions of it."""
+
+    bound: Counter[str] = field(default_factory=Counter)  # how often a name is given a meaning
+    names: dict[str, list[ast.Name]] = field(default_factory=dict)
+    attributes: dict[str, list[ast.Attribute]] = field(default_factory=dict)
+    strings: set[str] = field(default_factory=set)
+
+
+@lru_cache(maxsize=2)
+def _spelt(tree: ast.Module) -> _Spelt:
+    found = _Spelt()
+    for node in every_node(tree):
+        if isinstance(node, ast.Name):
+            found.names.setdefault(node.id, []).append(node)
+            found.bound[node.id] += not isinstance(node.ctx, ast.Load)
+        elif isinstance(node, ast.Attribute):
+            found.attributes.setdefault(node.attr, []).append(node)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.strings.add(node.value)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.bound[node.name] += 1
+        elif isinstance(node, ast.alias):
+            found.bound[node.asname or node.name] += 1
+        elif isinstance(node, ast.arg):
+            found.bound[node.arg] += 1
+    return found
 
 
 def _place(node: ast.expr) -> tuple[int, int, int | None, int | None]:
