@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 
 from gradfix.analysis.domain.graph import in_order
 from gradfix.analysis.domain.machine import Machine
@@ -11,21 +12,24 @@ from gradfix.analysis.domain.state import State, held_in
 from gradfix.analysis.domain.values import Choice, Container, Instance, Method, Partial, Tensor, Value, tensors
 from gradfix.analysis.facts import Obstacle, ObstacleKind
 from gradfix.analysis.hazards import handed
+from gradfix.analysis.text.nodes import every_node
+from gradfix.findings import Place
 
 
 def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth: int = 3) -> None:
     """Note that `value` is read as `name`: writes whose rewrite would leave it with old values learn of it."""
     if state.quiet or not state.log:
         return
+    place: Place | None = None
     for tensor in tensors(value):
         for visit in in_order(state.missed(tensor)):
             record = m.notes.writes.get(visit.key)
-            if record is not None and not _inside(node, record) and not _apart(tensor, record):
+            if record is not None and id(node) not in _parts(record.target) and not _apart(tensor, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
                 if handed.is_argument(m, visit, record, node):
                     kind = ObstacleKind.ARGUMENT_READ
                 holder = name if m.scope.qualname == record.function else f"the caller's {name}"
-                place = m.place(node, f"`{name}` is read here")
+                place = place or m.place(node, f"`{name}` is read here")
                 replay = (state.given.get(tensor) or {}).get(visit.key)
                 record.add_obstacle(Obstacle(kind, holder, place, replay=replay))
     if depth and value.__class__ in _HOLDING:
@@ -69,6 +73,7 @@ def _is_view(record: WriteRecord) -> bool:
     return isinstance(record.target, (ast.Subscript, ast.Call))
 
 
-def _inside(node: ast.AST, record: WriteRecord) -> bool:
-    """True for a read that belongs to the target of the write itself."""
-    return any(inner is node for inner in ast.walk(record.target))
+@lru_cache(maxsize=512)
+def _parts(target: ast.expr) -> frozenset[int]:
+    """Ids of what the target of a write is spelt with: reads there belong to the write itself."""
+    return frozenset(map(id, every_node(target)))
