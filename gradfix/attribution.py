@@ -47,8 +47,23 @@ class Settled:
 
 
 def combined(judgements: Sequence[Judgement]) -> Judgement:
-    """The one of several judgements of the same fixes that counts most. Raises `ValueError` for none."""
-    return min(judgements, key=lambda judgement: _WEIGHT.index(judgement.verdict))
+    """The one of several judgements of the same fixes that counts most. Raises `ValueError` for none.
+
+    Nothing is proven of a rewrite of which a line never ran, in none of the runs behind a good verdict.
+    """
+    best = min(judgements, key=lambda judgement: _WEIGHT.index(judgement.verdict))
+    good = [judgement.shown for judgement in judgements if judgement.verdict in _PROVEN]
+    if best.verdict not in _PROVEN or None in good:
+        return best
+    missed = frozenset.intersection(*(shown.missed for shown in good if shown is not None))
+    if not missed:
+        return best
+    reason = f"{_lines(missed)} of the rewritten text never ran; where it ran: {best.reason}"
+    return replace(best, verdict=Verdict.NOT_EXERCISED, reason=reason, cost=None)
+
+
+def _lines(numbers: frozenset[int]) -> str:
+    return ("line " if len(numbers) == 1 else "lines ") + ", ".join(map(str, sorted(numbers)))
 
 
 def settle(fixer: Fixer, judge: Judge, share: Share, *, proven: bool = False) -> Settled:

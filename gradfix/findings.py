@@ -225,6 +225,7 @@ class Shown:
     before: frozenset[int]  # lines of the original
     after: frozenset[int]  # lines of the rewritten text
     conflicts: tuple[tuple[str, range], ...] = ()  # of the original, where it was traced: kind, and lines of the write
+    missed: frozenset[int] = frozenset()  # changed lines of the rewritten text that hold code, and never ran
 
 
 @dataclass(frozen=True, slots=True)

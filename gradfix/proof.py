@@ -36,6 +36,7 @@ DECLARE = (
 )
 _SILENT = (Verdict.NOT_EXERCISED, Verdict.UNCHECKED)  # what says nothing about a fix
 _MODULE = "<module>"
+Answer = tuple[str | None, str]  # a call, or None and why there is none
 Told = tuple[str, Judgement]  # with the function that the call was sought for, "" where nobody sought it
 
 
@@ -88,7 +89,7 @@ class Proof:
         self._source = planned.loaded.source
         self._fixed: dict[frozenset[Exclusion], FixResult] = {frozenset(): planned.fixed}
         self._told: dict[tuple[object, ...], list[Told]] = {}
-        self._calls: dict[str, dict[Identity, tuple[str | None, str]]] = {}  # call and reason, by function
+        self._calls: dict[str, dict[Identity, list[Answer]]] = {}  # by function
 
     def fix(self, excluded: frozenset[Exclusion]) -> FixResult:
         """All fixes but those."""
@@ -178,18 +179,23 @@ class Proof:
                     yield name, Judgement(Verdict.UNCHECKED, NO_CASE, notes=(DECLARE,))
                 continue
             found = self.found(name)
-            answers = [found[r.finding.identity] for r in own if r.finding.identity in found] or list(found.values())
+            wanted = [r.finding.identity for r in own if r.finding.identity in found] or list(found)
+            answers = [answer for identity in wanted for answer in found[identity]]
             for call in dict.fromkeys(call for call, _ in answers if call is not None):
                 yield name, self._of(DeclaredCall(call, synthesised=True), before, after, own)
             missing = [reason for call, reason in answers if call is None]
             if missing or not answers:
                 yield name, Judgement(Verdict.UNCHECKED, (missing or [NO_CASE])[0], notes=(DECLARE,))
 
-    def found(self, name: str) -> dict[Identity, tuple[str | None, str]]:
-        """A call for each finding of a function, or why there is none; sought once, in the text as it was read."""
+    def found(self, name: str) -> dict[Identity, list[Answer]]:
+        """Calls for each finding of a function, or why there is none; sought once, in the text as it was read.
+
+        A fix that changes several functions is to be reached in each of them.
+        """
         if name not in self._calls:
             own = [r for r in self._plan.fixed.applied if r.finding.identity.qualname == name]
-            targets = [self._lines(r) for r in own]
+            parts = [(r, lines) for r in own for lines in _by_function(self._source.text, self._lines(r))]
+            targets = [target for _, target in parts]
             lines = [min(_lines_of_function(self._source.text, name)), *(min(lines) for lines in targets)]
             calls: Calls = self._checker.find_calls(
                 Path(self._source.path),
@@ -198,10 +204,11 @@ class Proof:
                 list(dict.fromkeys(lines)),
                 targets,
                 frozenset(r.finding.hazard.kind for r in own if r.finding.hazard is not None),
-                [self._writes(r) for r in own],
+                [self._writes(r) for r, _ in parts],
             )
-            answers = zip(own, calls.calls, strict=True)
-            self._calls[name] = {r.finding.identity: (call, calls.reason) for r, call in answers}
+            answers = self._calls[name] = {}
+            for (result, _), call in zip(parts, calls.calls, strict=True):
+                answers.setdefault(result.finding.identity, []).append((call, calls.reason))
         return self._calls[name]
 
     def _writes(self, result: Result) -> frozenset[int]:
@@ -259,6 +266,17 @@ def _lines_at(source: Source, span: Span) -> range:
 
 def _certain(result: Result) -> bool:
     return result.finding.severity is Severity.ERROR
+
+
+def _by_function(text: str, lines: frozenset[int]) -> list[frozenset[int]]:
+    """`lines` by the innermost function around each; all of them where none stands in one."""
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    parts: dict[int, set[int]] = {}
+    for line in sorted(lines):
+        around = [n.lineno for n in functions if n.body[0].lineno <= line <= (n.end_lineno or n.lineno)]
+        if around:
+            parts.setdefault(max(around), set()).add(line)
+    return [frozenset(part) for part in parts.values()] or [lines]
 
 
 def _lines_of_function(text: str, qualname: str) -> frozenset[int]:

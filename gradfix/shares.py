@@ -33,6 +33,7 @@ def share(judgement: Judgement, own: Own, every: Sequence[Own]) -> Judgement:
         return judgement
     if not (own.before & shown.before or own.after & shown.after):
         return Judgement(Verdict.NOT_EXERCISED, "no run reached its lines", ran=judgement.ran, shown=shown)
+    judgement = replace(judgement, shown=replace(shown, missed=shown.missed & own.after))
     if judgement.verdict is not Verdict.FIXED or _cures(own, shown) or not any(_cures(one, shown) for one in every):
         return judgement
     if own.predicted:

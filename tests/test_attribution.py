@@ -15,7 +15,7 @@ from gradfix.analysis.facts import ModuleFacts
 from gradfix.attribution import EACH, NOTHING, Settled, combined, settle, smallest
 from gradfix.codemod import Codemod
 from gradfix.engine import FixResult, Policy, fix
-from gradfix.findings import Finding, Hazard, HazardKind, Identity, Judgement, Place, Verdict
+from gradfix.findings import Finding, Hazard, HazardKind, Identity, Judgement, Place, Shown, Verdict
 from gradfix.results import Result
 from gradfix.source import Source, Span
 
@@ -208,3 +208,21 @@ def test_the_smallest_part_has_all_the_guilty_and_no_other(case: tuple[int, set[
 )
 def test_several_cases_are_combined(verdicts: list[Verdict], said: Verdict) -> None:
     assert combined([Judgement(verdict, "") for verdict in verdicts]).verdict is said
+
+
+def _shown(verdict: Verdict, *missed: int) -> Judgement:
+    return Judgement(verdict, "right", shown=Shown(frozenset(), frozenset(), missed=frozenset(missed)))
+
+
+def test_nothing_is_proven_of_a_rewrite_with_a_line_that_never_ran() -> None:
+    told = combined([_shown(Verdict.FIXED, 7, 9)])
+    assert told.verdict is Verdict.NOT_EXERCISED
+    assert told.reason == "lines 7, 9 of the rewritten text never ran; where it ran: right"
+    assert combined([_shown(Verdict.REJECTED, 7)]).verdict is Verdict.REJECTED
+
+
+def test_what_one_run_misses_another_one_may_reach() -> None:
+    assert combined([_shown(Verdict.FIXED, 7), _shown(Verdict.EQUIVALENT, 9)]).verdict is Verdict.FIXED
+    assert combined([_shown(Verdict.FIXED, 7), _shown(Verdict.UNCHECKED)]).verdict is Verdict.NOT_EXERCISED
+    unknown = Judgement(Verdict.EQUIVALENT, "a command")
+    assert combined([_shown(Verdict.FIXED, 7), unknown]).verdict is Verdict.FIXED

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gradfix.attribution import combined
 from gradfix.findings import HazardKind, Judgement, Shown, Verdict
 from gradfix.shares import Own, share
 
@@ -54,3 +55,9 @@ def test_a_conflict_of_the_loss_belongs_to_the_fixes_of_its_kind() -> None:
 def test_a_conflict_of_nobody_is_shared() -> None:
     shown = Shown(ALL, ALL, ((SAVED.value, range(0)),))
     assert part(ONE, shown) is part(TWO, shown) is Verdict.FIXED
+
+
+def test_a_line_of_another_fix_that_never_ran_is_none_of_its_own() -> None:
+    judgement = Judgement(Verdict.FIXED, "", shown=Shown(ALL, frozenset({3, 7}), missed=frozenset({8})))
+    assert combined([share(judgement, ONE, [ONE, TWO])]).verdict is Verdict.FIXED
+    assert combined([share(judgement, TWO, [ONE, TWO])]).verdict is Verdict.NOT_EXERCISED

@@ -81,7 +81,7 @@ def searched(name: str, text: str, checker: Checker, applicability: Applicabilit
         return None
     proof = Proof(rules, planned, checker)
     started = time.monotonic()
-    answers = [answer for name in planned.sought for answer in proof.found(name).values()]
+    answers = [answer for name in planned.sought for told in proof.found(name).values() for answer in told]
     return Calls(tuple(call for call, _ in answers), "; ".join(dict.fromkeys(why for _, why in answers))), (
         time.monotonic() - started
     )

@@ -49,7 +49,8 @@ def subjects(name: str, text: str, checker: Checker) -> Iterator[Subject]:
     if not isinstance(planned, Plan) or not planned.fixed.applied or "import torch\n" not in text:
         return
     proof = Proof(RULES, planned, checker)
-    found = [call for function in planned.sought for call, _ in proof.found(function).values() if call is not None]
+    told = [answer for name in planned.sought for answers in proof.found(name).values() for answer in answers]
+    found = [call for call, _ in told if call is not None]
     hazards = [r.finding.hazard for r in planned.fixed.applied if r.finding.hazard and r.source is source]
     for call in dict.fromkeys(found):
         case = _case(call)

@@ -91,12 +91,16 @@ class Evidence:
     oracles: list[str] = field(default_factory=list)
     executed: list[frozenset[int]] = field(default_factory=list)  # changed lines of the original, run by run
     executed_after: list[frozenset[int]] = field(default_factory=list)  # the same of the rewritten text
-    executable: frozenset[int] = frozenset()
+    executable: frozenset[int] = frozenset()  # changed lines of the rewritten text that hold code
     counted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())  # what ran in pairs that were compared
     failing: dict[frozenset[int], Request] = field(default_factory=dict)  # runs that failed before, by what they ran
     exercised: bool = False
     prints: bool = True  # what is printed can be compared
     notes: list[str] = field(default_factory=list)
+
+    def shown(self, conflicts: tuple[tuple[str, range], ...] = ()) -> Shown:
+        """Which of the changed lines ran, and which never did."""
+        return Shown(*self.counted, conflicts, self.executable.difference(*self.executed_after))
 
     @property
     def compared(self) -> int:
@@ -147,7 +151,7 @@ def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) 
         max_difference=evidence.agreement.largest if compared else None,
         notes=(*evidence.notes, *_late_notes(evidence, verdict)),
         remaining=evidence.remaining,
-        shown=Shown(*evidence.counted),
+        shown=evidence.shown(),
     )
 
 
@@ -193,9 +197,6 @@ def _late_notes(evidence: Evidence, verdict: Verdict) -> list[str]:
             notes.append(f"the gradient of {leaf} was None and is {'nonzero' if nonzero else 'zero'} now")
         notes += [f'with other inputs both raise "{symptom}"' for symptom in evidence.uncured]
         notes += [f"not judged in some runs: {why}" for why in evidence.unjudged]
-        missed = evidence.executable.difference(*evidence.executed) if evidence.executed else frozenset()
-        if missed:
-            notes.append("never ran: line " + ", ".join(map(str, sorted(missed))))
     return notes
 
 

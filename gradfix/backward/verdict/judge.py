@@ -139,7 +139,7 @@ class CaseJudge:
         requests = self._evidence.failing.values() if self._subject.shared else ()
         runs = [self._make(replace(request, lines=(), trace=True)) for request in requests]
         conflicts = (conflict for run in runs if run.ended is not None for conflict in run.ended.conflicts)
-        return Shown(*self._evidence.counted, tuple(dict.fromkeys(map(self._place, conflicts))))
+        return self._evidence.shown(tuple(dict.fromkeys(map(self._place, conflicts))))
 
     def _place(self, conflict: Conflict) -> tuple[str, range]:
         write = conflict.write
@@ -227,8 +227,8 @@ class CaseJudge:
             evidence.exercised |= bool(run.executed & changed)
         evidence.executed.append(before.executed)
         evidence.executed_after.append(after.executed)
-        if before.ended is not None:
-            evidence.executable |= before.ended.executable
+        if after.ended is not None:
+            evidence.executable |= after.ended.executable
 
     def _both_ran(self, first: Request, second: Request, before: Run, after: Run) -> None:
         evidence = self._evidence
