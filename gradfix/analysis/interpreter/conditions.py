@@ -132,9 +132,9 @@ def note_rebound(
 ) -> None:
     """Remember names that held a tensor without a graph before the branch, and only some of its ways bind to others."""
     frame = m.scope.frames[0]
-    bound = {n.id: n for n in ast.walk(branch) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    for name in bound.keys() & {n.id for n in ast.walk(branch.test) if isinstance(n, ast.Name)}:
-        del bound[name]  # `if cost < best: best = cost` starts from what any cost comes up to
+    bound = m.notes.branch_names.get(id(branch))
+    if bound is None:
+        bound = m.notes.branch_names[id(branch)] = _bound_in(branch)
     for name, at in bound.items():
         tensor = joined.variables.get((frame, name))
         if not isinstance(tensor, Tensor) or not tensor.known or len(tensor.storages) < 2:
@@ -158,6 +158,13 @@ def note_rebound(
             rebound=True,
         )
         _stand_for(m, m.notes.fills.setdefault((id(branch), id(at)), record), _open_ends(node, branch))
+
+
+def _bound_in(branch: ast.If) -> dict[str, ast.Name]:
+    """The names that a branch binds; not those it tests: `if cost < best: best = cost` ends where any cost would."""
+    tested = {node.id for node in ast.walk(branch.test) if isinstance(node, ast.Name)}
+    names = (node for node in ast.walk(branch) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return {node.id: node for node in names if node.id not in tested}
 
 
 def _stand_for(m: Machine, record: FillRecord, open_ends: Sequence[Node]) -> None:
