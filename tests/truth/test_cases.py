@@ -87,6 +87,9 @@ RUNNING = {
     "a branch that every run takes": (
         "u = torch.sigmoid(x)\nif u[0] > 0.0:\n    u = x / (x ** 2 + 1)\nu[0] *= 1.0\nloss = u.sum()\nloss.backward()"
     ),
+    "what `.data` gives has a graph of its own once it is written": (
+        "h = x * 2\nconst = h.data\nconst *= x\nloss = const.var()\nloss.backward()"
+    ),
     "items of a comprehension": "y = x * 2\nw = x * 3\nboth = [t.sigmoid_() for t in (y, w)]\n(y + w).sum().backward()",
 }
 REWRITTEN = {

@@ -119,7 +119,8 @@ def _through_view(tensor: Tensor, record: WriteRecord) -> bool:
 
 
 def _written_node(state: State, tensor: Tensor, operands: list[Tensor], site: Site, graph: Node | None) -> Node | None:
-    if state.grad is Tracked.NO or tensor.silent or not tensor.graph_keys:
+    past = tensor.silent and not isinstance(site.target, ast.Name)  # a name keeps the object, and its graph
+    if state.grad is Tracked.NO or past or not tensor.graph_keys:
         return None
     before = [state.nodes.get(s) for s in tensor.graph_keys]
     return operation(site.method or "copy_", (*before, *(state.node_of(t) for t in operands), graph), site.node)
