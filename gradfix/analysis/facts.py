@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import re
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
 
 from gradfix.analysis.backward_facts import NonLeafGrad, SecondBackward
 from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
@@ -354,18 +352,6 @@ class Cut:
     origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file
 
 
-# What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4, 2.13, 2.14).
-_COMPLEX = re.compile(
-    r"\bfft|complex(?:32|64|128)|\bcomplex\(|[=(]complex\b|(?:view_as|is)_complex|\b(?:cfloat|cdouble|chalf|polar|i?stft)\b"
-    r"|(?<!\w)[\d.]+[jJ]\b"
-)
-
-
-@lru_cache(maxsize=4)  # asked of one file after the other, by those that have something to rewrite
-def _speaks_of_complex(text: str) -> bool:
-    return _COMPLEX.search(text) is not None
-
-
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """How this module can spell torch: what rewrites may use without adding an import."""
@@ -375,11 +361,6 @@ class Spelling:
     names: tuple[tuple[str, str], ...]  # (local name, qualified name) of `from torch import where as w`
     import_line: int | None  # 1-based line after which `import torch` can be added
     text: str = field(default="", repr=False)  # of the module
-
-    @property
-    def scatters(self) -> bool:
-        """False where complex numbers occur, for which the scatters of slices have no gradient."""
-        return not _speaks_of_complex(self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,9 @@ RUNNING = {
     "what `.data` gives has a graph of its own once it is written": (
         "h = x * 2\nconst = h.data\nconst *= x\nloss = const.var()\nloss.backward()"
     ),
+    "what `.data` gives is held by an object": (
+        "class State:\n    pass\nst = State()\nh = x * 2\nst.h = h.data\nst.h *= x\nloss = st.h.var()\nloss.backward()"
+    ),
     "items of a comprehension": "y = x * 2\nw = x * 3\nboth = [t.sigmoid_() for t in (y, w)]\n(y + w).sum().backward()",
 }
 REWRITTEN = {

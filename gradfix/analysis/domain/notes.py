@@ -61,9 +61,7 @@ class Notes:
     read_indices: dict[int, tuple[IndexItem, ...]] = field(default_factory=dict)  # by id of the subscript of a tensor
     view_names: dict[int, dict[str, None]] = field(default_factory=dict)  # frame -> names that were given a view
     unpacked: dict[int, ast.expr] = field(default_factory=dict)  # id of `lo, hi` -> `y` of `lo, hi = y`
-    branch_names: dict[int, dict[str, ast.Name]] = field(
-        default_factory=dict
-    )  # that an `if` binds, untested; by its id
+    branch_names: dict[int, dict[str, ast.Name]] = field(default_factory=dict)  # that an `if` binds, by its id
     layer_modes: dict[int, set[bool]] = field(default_factory=dict)  # of calls of layers: whether those work in place
     operands: dict[int, Operands] = field(default_factory=dict)  # by id of the call or operator
     doubtful: set[int] = field(default_factory=set)  # operands that may be something else than a tensor

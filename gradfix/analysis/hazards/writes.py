@@ -119,11 +119,16 @@ def _through_view(tensor: Tensor, record: WriteRecord) -> bool:
 
 
 def _written_node(state: State, tensor: Tensor, operands: list[Tensor], site: Site, graph: Node | None) -> Node | None:
-    past = tensor.silent and not isinstance(site.target, ast.Name)  # a name keeps the object, and its graph
-    if state.grad is Tracked.NO or past or not tensor.graph_keys:
+    if state.grad is Tracked.NO or not tensor.graph_keys or (tensor.silent and not _is_kept(site)):
         return None
     before = [state.nodes.get(s) for s in tensor.graph_keys]
     return operation(site.method or "copy_", (*before, *(state.node_of(t) for t in operands), graph), site.node)
+
+
+def _is_kept(site: Site) -> bool:
+    """Whether somebody holds the tensor that is written, and so its graph: not the one that `y.data` makes there."""
+    made_here = any(isinstance(node, ast.Attribute) and node.attr == "data" for node in ast.walk(site.target))
+    return not made_here and site.form is not WriteForm.ARRAY
 
 
 def _carry_cuts(m: Machine, state: State, site: Site, tensor: Tensor, value: Value) -> None:

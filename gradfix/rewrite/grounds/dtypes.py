@@ -8,6 +8,8 @@ with dimensions (or any tensor, where `y` has none) of a wider dtype. Measured o
 from __future__ import annotations
 
 import ast
+import re
+from functools import lru_cache
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import IndexKind, TensorFacts, Tracked, ValueKind, Write, WriteForm
@@ -40,6 +42,11 @@ _CASTS = frozenset(  # methods that give another dtype
     }
 )
 _INTEGER_KEEPING = frozenset({"min", "max", "amin", "amax", "abs", "neg", "clamp", "median"})
+# What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4, 2.13, 2.14).
+_COMPLEX = re.compile(
+    r"\bfft|complex(?:32|64|128)|\bcomplex\(|[=(]complex\b|(?:view_as|is)_complex|\b(?:cfloat|cdouble|chalf|polar|i?stft)\b"
+    r"|(?<!\w)[\d.]+[jJ]\b"
+)
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 
 
@@ -150,6 +157,12 @@ def _absorbs(target: str | None, other: str | None) -> bool:
 def may_be_complex(dtype: str | None) -> bool:
     """Whether nothing proves the dtype to be real."""
     return _category(dtype) in (None, "complex")
+
+
+@lru_cache(maxsize=4)  # asked of one file after the other
+def speaks_of_complex(text: str) -> bool:
+    """Whether complex numbers may occur in a module of this text."""
+    return _COMPLEX.search(text) is not None
 
 
 def _category(dtype: str | None) -> str | None:

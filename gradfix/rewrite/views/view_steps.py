@@ -10,6 +10,7 @@ import ast
 from collections.abc import Callable, Sequence
 
 from gradfix.analysis.facts import Spelling
+from gradfix.rewrite.grounds.dtypes import speaks_of_complex
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.pieces import text_of
 from gradfix.source import Source
@@ -204,7 +205,7 @@ _INVERSES: dict[str, _Inverse] = {
 
 
 def _scatter(function: str, spelling: Spelling, base: str, new: str, *arguments: str) -> str | None:
-    if not spelling.scatters and function != "diagonal_scatter":
+    if speaks_of_complex(spelling.text) and function != "diagonal_scatter":
         return None
     return f"{names.torch_name(spelling, function)}({', '.join((base, new, *arguments))})"
 

@@ -12,7 +12,7 @@ from enum import Enum
 from gradfix.analysis.domain.indexing import indexed_shape
 from gradfix.analysis.facts import IndexItem, IndexKind, Spelling, ValueKind, Write, WriteForm
 from gradfix.analysis.text.masked import elementwise_operands
-from gradfix.rewrite.grounds.dtypes import has_equal_dtype, is_floating, keeps_dtype, may_be_complex
+from gradfix.rewrite.grounds.dtypes import has_equal_dtype, is_floating, keeps_dtype, may_be_complex, speaks_of_complex
 from gradfix.rewrite.grounds.places import root_of, writes_through_view
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_effectless, is_literal_number, same
@@ -71,7 +71,7 @@ def augmented_index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
 
 def may_scatter(write: Write, spelling: Spelling) -> bool:
     """Whether `select_scatter` and `slice_scatter` differentiate what is written: they do no complex numbers."""
-    return spelling.scatters or not may_be_complex(write.tensor.dtype)
+    return not speaks_of_complex(spelling.text) or not may_be_complex(write.tensor.dtype)
 
 
 def fits_replay(write: Write, spelling: Spelling) -> bool:
