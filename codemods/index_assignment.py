@@ -2,7 +2,8 @@
 
 ## What it does
 Finds `y[i] = v` where an operation saved the values of `y` for backward, or where `y` is a leaf, a view of one, or one
-of several views of a tensor; and makes it an assignment of a new tensor to `y`.
+of several views of a tensor; and makes it an assignment of a new tensor to `y`. So is a write, in a function that
+`torch.vmap` maps, of what differs between the examples to what is one for all of them, which raises at once.
 
 ## Why does backward fail?
 The write bumps the version counter of `y`. In backward, the operation that saved `y` compares the counter with the one
@@ -30,8 +31,8 @@ def f(x):
 ```
 The new tensor is made in one step: by `index_put` for elements, `torch.where` for masks, `torch.select_scatter` and
 `torch.slice_scatter` for rows, columns and slices. These also work under `torch.func.vmap`. Where the number of
-dimensions isn't known, or with `--form clone`, `y = y.clone()` stands before the write instead; a value that reads `y`
-is computed before the clone is made.
+dimensions isn't known, or with `--form clone`, `y = y.clone()` stands before the write instead; a value that may keep
+something of `y` for backward is computed before the clone is made.
 
 ## Leaves alone
 ```python

@@ -7,7 +7,9 @@ function or module of another file of the project that writes to its argument: t
 
 ## Why does backward fail?
 Methods that end in an underscore overwrite the tensor. The operation that saved it finds in backward that its version
-counter has changed, and raises. In a chain, `y.exp_().mul_(2)` overwrites what `exp_` itself has saved.
+counter has changed, and raises. In a chain, `y.exp_().mul_(2)` overwrites what `exp_` itself has saved. A hook that
+writes to the gradient it is given (`t.register_hook(lambda g: g.mul_(2))`) raises where that is the gradient of a sum,
+which is one number for all elements, and reaches the other operand too where it is that of an addition.
 
 ## Example
 ```python
@@ -43,7 +45,9 @@ def f(x):
 ## Fix safety
 Values, dtype and gradients stay the same; comparisons are cast back (`y.eq_(3)` keeps the dtype of `y`). Where somebody
 else may hold the tensor, the call stays, and backward gets a copy of what it needs: `a = y.clone().sin()`, or
-`y.copy_(y.exp())` for a result saved in place. Refused for methods that change the storage or the graph on purpose.
+`y.copy_(y.exp())` for a result saved in place. A leaf is left as it is, and a copy is worked on, which the call itself
+makes where it can: `sigma_copy = sigma.clamp(min=0.1)`. Refused for methods that change the storage or the graph on
+purpose.
 
 ## References
 - <https://pytorch.org/docs/stable/notes/autograd.html#in-place-operations-with-autograd>
