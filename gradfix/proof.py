@@ -35,6 +35,7 @@ DECLARE = (
     "or name the program that imports it among the paths"
 )
 _SILENT = (Verdict.NOT_EXERCISED, Verdict.UNCHECKED)  # what says nothing about a fix
+_OPEN = (*_SILENT, Verdict.NOT_REPRODUCED)  # what leaves room for a call: no run failed as it surely would
 _MODULE = "<module>"
 Answer = tuple[str | None, str]  # a call, or None and why there is none
 Told = tuple[str, Judgement]  # with the function that the call was sought for, "" where nobody sought it
@@ -128,7 +129,7 @@ class Proof:
         return self._told[key]
 
     def _judgements(self, before: FixResult, after: FixResult) -> Iterator[Told]:
-        """Of every case, and of synthesised calls where none but the user's own command says anything."""
+        """Of every case, and of synthesised calls where none but the user's own command settles it."""
         from gradfix.backward.cases import Command
 
         concerned = _concerned_findings(before, after)
@@ -138,7 +139,7 @@ class Proof:
             if not isinstance(case, Command):
                 observed.append(judgement)
             yield "", judgement
-        if all(judgement.verdict in _SILENT for judgement in observed):
+        if all(judgement.verdict in _OPEN for judgement in observed):
             yield from self._synthesised(before, after, concerned, observed)
 
     def _of(self, case: Case, before: FixResult, after: FixResult, concerned: Sequence[Result]) -> Judgement:

@@ -183,6 +183,20 @@ def test_a_library_is_checked_by_calls_that_are_found_or_declared(tmp_path: Path
     assert "= fixed: " in done.stdout
 
 
+def test_a_call_is_sought_where_the_program_passes_an_error_by(tmp_path: Path) -> None:
+    model = (
+        "import torch\nfrom torch import nn\n\n\nclass Gate(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.net = nn.Linear(3, 3)\n\n"
+        "    def forward(self, x):\n        s = self.net(x).tanh()\n        s[:, 0] = 0.0\n        return s.sum()\n"
+    )
+    main = "import torch\nfrom a import Gate\n\nw = torch.ones(1, requires_grad=True)\n"
+    (tmp_path / "a.py").write_text(model)
+    (tmp_path / "main.py").write_text(main + "(w * Gate()(torch.ones(2, 3)).detach()).backward()\n")
+    done = gradfix("apply", "--diff", ".", cwd=tmp_path)
+    assert "= fixed: " in done.stderr
+    assert "synthesised" in done.stderr
+
+
 def test_when_the_budget_is_spent_the_rest_is_unchecked(tmp_path: Path) -> None:
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text(BROKEN)

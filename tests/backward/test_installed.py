@@ -58,6 +58,12 @@ def test_what_the_user_has_by_that_name_is_left_to_the_run(server: Server, tmp_p
     assert shown(server, tmp_path)[0] == "True"
 
 
+def test_what_is_installed_in_the_folder_itself_is_no_other(server: Server, tmp_path: Path) -> None:
+    folder = Path(shown(server, tmp_path)[1]).parent.parent
+    assert shown(server, folder) == shown(server, tmp_path)
+    assert shown(server, folder)[0] == "True"
+
+
 def test_the_package_of_the_file_is_imported_by_the_run(server: Server, tmp_path: Path) -> None:
     shown(server, tmp_path)
     folder = Path(shown(server, tmp_path)[1]).parent

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterable
 from site import getsitepackages
+from types import ModuleType
 
 import torch
 
@@ -52,13 +53,24 @@ def learn(names: Iterable[str]) -> bool:
 
 
 def leave(path: str, *folders: str) -> None:
-    """Forget, in a run, what the user's own files in `folders` or the package of `path` go by the name of."""
+    """Forget, in a run, what the user's own files in `folders` or the package of `path` go by the name of.
+
+    What lies in one of the folders itself stays: some of it, as NumPy, can't be imported twice.
+    """
     own = _first(package_of(path)[1])
     for first in _learned - {"torch"}:
-        places = (os.path.join(folder, first) for folder in folders)
-        if first == own or any(os.path.exists(place) or os.path.exists(f"{place}.py") for place in places):
+        places = [os.path.join(folder, first) for folder in folders]
+        others = [place for place in (*places, *(f"{place}.py" for place in places)) if os.path.exists(place)]
+        if first == own or not all(_holds(place, sys.modules.get(first)) for place in others):
             for name in [name for name in sys.modules if _first(name) == first]:
                 del sys.modules[name]
+
+
+def _holds(place: str, module: ModuleType | None) -> bool:
+    """Whether the module was imported from that file or folder."""
+    file = os.path.realpath(getattr(module, "__file__", None) or "")
+    place = os.path.realpath(place)
+    return file == place or file.startswith(place + os.sep)
 
 
 def _first(name: str) -> str:
