@@ -115,7 +115,7 @@ def findings_of(
 
 
 def _cure(source: Source, facts: ModuleFacts, write: Write) -> tuple[Rewrite, ...] | Refusal:
-    return out_of_place(source, write, facts.spelling)
+    return out_of_place(source, write, facts.spelling, facts.writes)
 
 
 def _finding(

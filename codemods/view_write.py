@@ -25,7 +25,7 @@ import torch
 def f(x):
     y = x.exp()
     row = y[:1]
-    y = torch.slice_scatter(y, row + 1, 0, None, 1)
+    y = torch.slice_scatter(y, row + 1, end=1)
     return y
 ```
 `row = row + 1` alone would not do: `y` would miss the write. A row goes back by `torch.select_scatter`, a diagonal by

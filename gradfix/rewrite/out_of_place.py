@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
@@ -31,8 +32,10 @@ _ONE_FOR_ALL = Refusal(
 )
 
 
-def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
-    """The ways to cure `write`, or why there is none.
+def out_of_place(
+    source: Source, write: Write, spelling: Spelling, writes: Sequence[Write] = ()
+) -> tuple[Rewrite, ...] | Refusal:
+    """The ways to cure `write`, one of all `writes` of the file, or why there is none.
 
     An update of a leaf is one, whatever else could be done. A new tensor for the target comes first where nobody else
     could tell; then a parameter is handed back to callers that are all seen; otherwise backward gets copies of what it
@@ -42,7 +45,7 @@ def out_of_place(source: Source, write: Write, spelling: Spelling) -> tuple[Rewr
         return _for_each_example(source, write, spelling)
     if any(hazard.kind is HazardKind.GRADIENT_WRITTEN for hazard in write.hazards):
         return return_gradient(source, write)
-    update = update_quietly(source, write, spelling)
+    update = update_quietly(source, write, spelling, writes)
     if update is not None:
         return (update,)
     flags = drop_flags(source, write)

@@ -34,6 +34,8 @@ LONG = (
     "torch.stack([torch.tensor(0.0), fy, torch.tensor(height / 2)])])",
     "parts = [first_half_of_the_values.exp(), second_half_of_the_values.sigmoid(), third_half_of_them]",
     "out = torch.cat([first_half_of_the_values.exp(), second_half_of_the_values.sigmoid(), third_one], dim=1)",
+    "force = torch.select_scatter(force, torch.where(below_zero, -torch.where(below_zero, stiffness, 1.0) "
+    "* torch.where(below_zero, height, 1.0), force[2]), 0, 2)",
     "head, tail = torch.where(mask_of_the_pair, first_half_of_the_values, second_half_of_the_values)",
 )
 
@@ -65,6 +67,14 @@ def test_what_fits_stays_on_its_line() -> None:
     assert "    " + line + "\n" in put_in(line, wide)
     assert "    " + line + "\n" not in put_in(line)
     assert "    " + line[:-6] + ")\n" in put_in(line[:-6] + ")")
+
+
+def test_a_line_behind_a_block_is_broken_like_any_other() -> None:
+    around = "def f():\n    if a:\n        if b:\n            y = 1\n"
+    edit = Edit(Span(len(around) - 1, len(around) - 1), f"\n    {LONG[0]}")
+    made = edits.apply(around, broken(Source.from_text("f.py", around), (edit,)))
+    assert formatted(made) == made
+    assert max(map(len, made.splitlines())) <= 88
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,15 @@ BEST = {
     ),
     "row from number": (
         case("y[2] = 0\n", facts=tensor(3, 4)),
-        "y = torch.select_scatter(y, torch.full_like(y[2], 0), 0, 2)\n",
+        "y = torch.select_scatter(y, torch.zeros_like(y[2]), 0, 2)\n",
+    ),
+    "row of ones": (
+        case("y[2] = 1.0\n", facts=tensor(3, 4)),
+        "y = torch.select_scatter(y, torch.ones_like(y[2]), 0, 2)\n",
+    ),
+    "row below zero": (
+        case("y[2] = -0.0\n", facts=tensor(3, 4)),
+        "y = torch.select_scatter(y, torch.full_like(y[2], -0.0), 0, 2)\n",
     ),
     "slice": (
         case("y[1:3] = v\n", facts=tensor(5), written=value(2)),
@@ -60,7 +68,15 @@ BEST = {
     ),
     "slice with a step": (
         case("y[:, ::2] = v\n", facts=tensor(3, 5), written=value(3, 3)),
-        "y = torch.slice_scatter(y, v, 1, None, None, 2)\n",
+        "y = torch.slice_scatter(y, v, 1, step=2)\n",
+    ),
+    "slice to an end": (
+        case("y[:2] = v\n", facts=tensor(5), written=value(2)),
+        "y = torch.slice_scatter(y, v, end=2)\n",
+    ),
+    "slice from a start with a step": (
+        case("y[1::2] = v\n", facts=tensor(5), written=value(2)),
+        "y = torch.slice_scatter(y, v, 0, 1, step=2)\n",
     ),
     "slice of a shape not proven": (
         case("y[1:3] = v\n", facts=tensor(5), written=value(None)),

@@ -128,6 +128,43 @@ def test_an_update_by_the_own_gradient_goes_under_no_grad() -> None:
     assert (value - start * 0.8**3).abs().max() < 1e-6  # type: ignore[operator]  # tensors
 
 
+STEPS = "x.grad.zero_()\nw.grad.zero_()\nshow(x, w)\n"
+UPDATES = {
+    "one after the other": (
+        "x -= 0.1 * x.grad\nw.sub_(w.grad)  # a step\n",
+        "with torch.no_grad():\n    x -= 0.1 * x.grad\n    w.sub_(w.grad)  # a step\n",
+    ),
+    "behind a block that is there": (
+        "with torch.no_grad():\n    x -= 0.1 * x.grad\nw -= w.grad\n",
+        "with torch.no_grad():\n    x -= 0.1 * x.grad\n    w -= w.grad\n",
+    ),
+    "apart": (
+        "x -= 0.1 * x.grad\nprint(w)\nw -= w.grad\n",
+        "with torch.no_grad():\n    x -= 0.1 * x.grad\nprint(w)\nwith torch.no_grad():\n    w -= w.grad\n",
+    ),
+    "one to be left alone": (
+        "x -= 0.1 * x.grad\nw -= w.grad  # gradfix: ignore\n",
+        "with torch.no_grad():\n    x -= 0.1 * x.grad\nw -= w.grad  # gradfix: ignore\n",
+    ),
+    "behind a block in one line": (
+        "with torch.no_grad(): x -= 0.1 * x.grad\nw -= w.grad\n",
+        "with torch.no_grad(): x -= 0.1 * x.grad\nwith torch.no_grad():\n    w -= w.grad\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_updates_that_stand_together_share_a_block(name: str) -> None:
+    before, after = UPDATES[name]
+    head = HEAD + LEAF + "w = torch.ones(3, requires_grad=True)\nloss = (x * w).sum()\nloss.backward()\n"
+    assert "leaf Variable" in (run(head + before + STEPS).error or "")
+    made = fixed(head + before + STEPS)
+    assert made == head + after + STEPS
+    assert fixed(made) == made
+    if "ignore" not in before:
+        assert run(made).error is None
+
+
 def test_what_is_normalised_after_a_step_is_an_update_though_computed_from_the_leaf() -> None:
     text = (
         HEAD + "x = torch.rand(3, requires_grad=True)\nfor _ in range(2):\n"

@@ -156,7 +156,7 @@ FORMS = (
         "a view put back into its base",
         "GF501",
         "y = x.exp()\nrow = y[:2]\nrow += 1\nreturn y",
-        "y = torch.slice_scatter(y, row + 1, 0, None, 2)",
+        "y = torch.slice_scatter(y, row + 1, end=2)",
     ),
     Form(
         "parts joined again",

@@ -13,6 +13,7 @@ from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.buffers.slots import clones
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
+from gradfix.rewrite.text.numbers import spread
 from gradfix.rewrite.text.pieces import has_comment
 from gradfix.rewrite.text.spans import Rendering, Unit
 from gradfix.rewrite.writes import obstacles
@@ -166,8 +167,7 @@ class _Joiner:
         node = _value(piece)
         text = render.node(node)
         if piece.write.written.kind is ValueKind.NUMBER:
-            full_like = names.torch_name(self._spelling, "full_like")
-            return f"{full_like}({self._text(_target(piece))}, {text}){suffix}"
+            return spread(self._spelling, self._text(_target(piece)), node, text) + suffix
         if not piece.has_shape:
             suffix = f".reshape(()){suffix}"
         if not piece.is_alike and not self._plain:

@@ -10,6 +10,7 @@ from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.buffers.fitting import AS_IT_IS, COPIED, NUMBER, OWN_MEMORY, Fit, fit_of
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
+from gradfix.rewrite.text.numbers import spread
 from gradfix.rewrite.text.spans import Rendering, Unit, after_block, before_block
 from gradfix.source import Source, Span
 
@@ -101,8 +102,7 @@ class _Collector:
         """The value as a slot."""
         text = self._source.span_of(self._value).text(self._source.text)
         if self._fit == NUMBER:
-            full_like = names.torch_name(self._spelling, "full_like")
-            return f"{full_like}({self._slot()}, {text})"
+            return spread(self._spelling, self._slot(), self._value, text)
         if self._fit == AS_IT_IS:
             return text
         atomic = isinstance(self._value, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))

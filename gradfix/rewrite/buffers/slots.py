@@ -16,6 +16,7 @@ from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.buffers.fitting import AS_IT_IS, NUMBER, OWN_MEMORY, Fit, fit_of
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
+from gradfix.rewrite.text.numbers import spread
 from gradfix.rewrite.text.spans import Rendering, Unit, after_block, before_block
 from gradfix.rewrite.writes import obstacles
 from gradfix.rewrite.writes.ladder import Form
@@ -166,7 +167,7 @@ class _Builder:
         self._slot = names.fresh(source, f"{name}_slot", f"new_{name}_slot")
         self._stack = names.torch_name(spelling, "stack")
         self._empty_like = names.torch_name(spelling, "empty_like")
-        self._full_like = names.torch_name(spelling, "full_like")
+        self._spelling = spelling
 
     def open(self) -> str:
         """`h_list = list(h.unbind(0))`; for a table, a list of lists."""
@@ -251,8 +252,8 @@ class _Builder:
 
     def _fitted(self, written: SlotWrite, fit: Fit, span: Span, render: Rendering) -> str:
         if fit == NUMBER:
-            value = render.node(_value_of(written))
-            return f"{self._full_like}({self._place(written.access, render)}, {value})"
+            value = _value_of(written)
+            return spread(self._spelling, self._place(written.access, render), value, render.node(value))
         text = render.inside(span)
         slot = self._place(written.access, render)
         return f"{_receiver(_value_of(written), text)}{fit.suffix(self._buffer.name.id, slot)}"

@@ -83,7 +83,10 @@ def _whole_lines(source: Source, made: Source, edits: Sequence[Edit]) -> frozens
         seen.add(line)
         first, last = (made.position(at).line for at in (start, start + len(edit.text)))
         text = made.text[made.line_span(first).start : made.line_span(last).end]
-        found |= {first - 1 + number for number in _statement_lines(textwrap.dedent(text))}
+        lines = _statement_lines(textwrap.dedent(text))
+        if not lines:  # a line behind the end of a block is no text of its own with what stands in that block
+            return _statement_lines(made.text)
+        found |= {first - 1 + number for number in lines}
     return frozenset(found)
 
 
@@ -147,7 +150,7 @@ class _Breaker:
         node = _parsed(text)
         if before.endswith("(") and after.startswith(")"):
             before, after = before[:-1], after[1:]
-        elif (call := _last_call(node)) is not None:
+        elif not (inside and isinstance(node, ast.BinOp)) and (call := _last_call(node)) is not None:
             opening = text.index("(", _span(text, call.func)[1]) + 1
             if text[opening:-1].strip() and len(indent + before + text[:opening]) <= self.limit:
                 return self._bracket(indent, before + text[:opening], text[opening:-1].strip(), ")" + after)

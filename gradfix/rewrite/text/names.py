@@ -158,13 +158,25 @@ def outermost_branch(source: Source, branch: ast.If | ast.While) -> ast.If | ast
 def statement_after(source: Source, statement: ast.stmt) -> ast.stmt | None:
     """The next statement of the same block."""
     place = (statement.lineno, statement.col_offset)
-    for node in ast.walk(_tree(source.text)):
+    pairs = pairwise(block_around(source, statement))
+    return next((after for here, after in pairs if (here.lineno, here.col_offset) == place), None)
+
+
+def block_around(source: Source, statement: ast.stmt) -> list[ast.stmt]:
+    """The statements of the block that has one at the place of `statement`."""
+    place = (statement.lineno, statement.col_offset)
+    for block in _blocks(_tree(source.text)):
+        if any((here.lineno, here.col_offset) == place for here in block):
+            return block
+    return []
+
+
+def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
+    for node in ast.walk(tree):
         for part in ("body", "orelse", "finalbody"):
             block = getattr(node, part, None)
-            for here, after in pairwise(block) if isinstance(block, list) else ():
-                if (here.lineno, here.col_offset) == place:
-                    return after if isinstance(after, ast.stmt) else None
-    return None
+            if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
+                yield block
 
 
 def _is_elif(source: Source, branch: ast.If | ast.While) -> bool:

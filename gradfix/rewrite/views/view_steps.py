@@ -20,6 +20,7 @@ Arguments = Sequence[ast.expr | ast.keyword]
 _SELF_INVERSE = frozenset({"t", "transpose", "swapaxes", "swapdims"})
 _RESHAPING = frozenset({"view", "reshape", "flatten", "ravel", "unflatten", "squeeze", "view_as", "reshape_as"})
 _TRANSPOSED = frozenset({"T", "mT"})
+_BOUNDS = ("start", "end", "step")
 _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 
 
@@ -83,11 +84,17 @@ def _indexed(source: Source, node: ast.Subscript, new: str, spelling: Spelling) 
     dimension, item = axis
     if not isinstance(item, ast.Slice):
         return _scatter("select_scatter", spelling, base, new, str(dimension), text_of(source, item))
-    bounds: list[ast.expr | None] = [item.lower, item.upper, item.step]
-    while bounds[-1] is None:
-        bounds.pop()
-    given = ["None" if bound is None else text_of(source, bound) for bound in bounds]
-    return _scatter("slice_scatter", spelling, base, new, str(dimension), *given)
+    bounds = [None if bound is None else text_of(source, bound) for bound in (item.lower, item.upper, item.step)]
+    return _scatter("slice_scatter", spelling, base, new, *slice_arguments(dimension, bounds))
+
+
+def slice_arguments(dimension: int, bounds: Sequence[str | None]) -> list[str]:
+    """What follows the value in `torch.slice_scatter`: start, end and step by name behind one that isn't given."""
+    gap = bounds.index(None) if None in bounds else len(bounds)
+    ordered = [bound for bound in bounds[:gap] if bound is not None]
+    named = [f"{name}={bound}" for name, bound in zip(_BOUNDS[gap:], bounds[gap:], strict=True) if bound is not None]
+    first = [] if dimension == 0 and not ordered else [str(dimension)]
+    return [*first, *ordered, *named]
 
 
 def _axis(node: ast.Subscript) -> tuple[int, ast.expr] | None:

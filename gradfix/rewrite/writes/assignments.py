@@ -14,8 +14,10 @@ from gradfix.rewrite.grounds.dtypes import keeps_dtype
 from gradfix.rewrite.grounds.places import is_unpacked, temporary
 from gradfix.rewrite.text import names, sites, tree
 from gradfix.rewrite.text.expressions import is_effectless, is_literal_number, is_term, mentions
+from gradfix.rewrite.text.numbers import spread
 from gradfix.rewrite.text.tree import Tree
 from gradfix.rewrite.views import replays
+from gradfix.rewrite.views.view_steps import slice_arguments
 from gradfix.rewrite.writes import ladder
 from gradfix.rewrite.writes.ladder import Form
 from gradfix.rewrite.writes.unpacking import NESTED, are_places, may_show, one_by_one
@@ -123,8 +125,7 @@ def _as_tensor(read: Tree, holder: cst.BaseExpression, value: cst.BaseExpression
 def _scatter(read: Tree, write: Write, spelling: Spelling) -> str:
     target, value = _parts(read)
     if write.form is WriteForm.INDEX and write.written.kind is ValueKind.NUMBER:
-        full_like = tree.name(names.torch_name(spelling, "full_like"))
-        value = read.expression("{f}({slot}, {v})", f=full_like, slot=target, v=tree.argument(value))
+        value = tree.name(spread(spelling, read.code(target), write.value, read.code(tree.argument(value))))
     return scatter_line(read, write, target, value, spelling)
 
 
@@ -134,24 +135,19 @@ def scatter_line(read: Tree, write: Write, target: cst.Subscript, value: cst.Bas
     assert place is not None
     axis, item = place
     node = _slices(target)[write.index.index(item)]
-    bounds = _bounds(node)
     function = "select_scatter" if isinstance(node, cst.Index) else "slice_scatter"
-    call = cst.Call(
-        tree.name(names.torch_name(spelling, function)),
-        [cst.Arg(argument) for argument in (target.value, tree.argument(value), tree.name(str(axis)), *bounds)],
-    )
+    arguments = [read.code(target.value), read.code(tree.argument(value)), *_where_to(read, axis, node)]
+    call = tree.name(f"{names.torch_name(spelling, function)}({', '.join(arguments)})")
     return read.line("{y} = {call}", y=target.value, call=call)
 
 
-def _bounds(node: cst.BaseSlice) -> list[cst.BaseExpression]:
-    """What follows the dimension in the call: the index, or start, end and step as far as they are given."""
+def _where_to(read: Tree, axis: int, node: cst.BaseSlice) -> list[str]:
+    """What follows the value in the call: the dimension, and the index or start, end and step."""
     if isinstance(node, cst.Index):
-        return [tree.argument(node.value)]
+        return [str(axis), read.code(tree.argument(node.value))]
     assert isinstance(node, cst.Slice)
-    given = [node.lower, node.upper, node.step]
-    while given and given[-1] is None:
-        given.pop()
-    return [cst.Name("None") if bound is None else tree.argument(bound) for bound in given]
+    bounds = (node.lower, node.upper, node.step)
+    return slice_arguments(axis, [None if b is None else read.code(tree.argument(b)) for b in bounds])
 
 
 _FORMS: dict[Form, Callable[[Tree, Write, Spelling], str]] = {

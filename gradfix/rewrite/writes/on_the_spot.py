@@ -15,6 +15,7 @@ from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.grounds.places import place_of, root_of
 from gradfix.rewrite.text import names, sites, tree
+from gradfix.rewrite.text.numbers import spread
 from gradfix.rewrite.text.pieces import text_of
 from gradfix.rewrite.text.tree import Tree
 from gradfix.rewrite.views.replays import WIDTH
@@ -93,5 +94,5 @@ def _filled(source: Source, view: str, value: ast.expr | None, write: Write, spe
         return None
     text = text_of(source, value)
     if write.written.kind is ValueKind.NUMBER:
-        return f"{names.torch_name(spelling, 'full_like')}({view}, {text})"
+        return spread(spelling, view, value, text)
     return f"({text})" if isinstance(value, (ast.Tuple, ast.GeneratorExp)) else text

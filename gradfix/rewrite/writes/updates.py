@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 
 from gradfix.analysis.facts import Spelling, Tracked, ValueKind, Write, WriteForm
 from gradfix.edits import Edit
@@ -12,8 +14,8 @@ from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Re
 from gradfix.rewrite.grounds.places import root_of
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import short
-from gradfix.rewrite.text.sites import replace, site_of
-from gradfix.source import Source
+from gradfix.rewrite.text.sites import site_of
+from gradfix.source import Source, Span
 
 OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
 _INITIAL = re.compile(r"_?(reset|init|initiali[sz]e)_(parameters|weights|params)")
@@ -21,18 +23,22 @@ _BACKWARD = ("backward", "autograd.grad")
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
-def update_quietly(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
+def update_quietly(source: Source, write: Write, spelling: Spelling, writes: Sequence[Write] = ()) -> Rewrite | None:
     """Put the write of a leaf that is an update under `torch.no_grad()`; None where nothing shows that it is one.
 
     Safe where it is made of the leaf's own gradient, or gives a parameter its first values.
     Unsafe where it merely comes after a backward: it may be meant.
+    Those of `writes`, all there are in the file, that are such updates and stand beside it go into the same block.
     """
     if not any(hazard.kind in OF_LEAVES for hazard in write.hazards) or not names.can_spell_torch(spelling):
         return None
-    meant = uses_own_gradient(write) or initialises(write)
-    if not meant and not follows_backward(source, write):
+    if not _is_meant(write) and not follows_backward(source, write):
         return None
-    return _quiet(source, write, spelling, Applicability.SAFE if meant else Applicability.UNSAFE)
+    return _quiet(source, write, spelling, Applicability.SAFE if _is_meant(write) else Applicability.UNSAFE, writes)
+
+
+def _is_meant(write: Write) -> bool:
+    return uses_own_gradient(write) or initialises(write)
 
 
 def update_unread(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
@@ -48,9 +54,11 @@ def update_unread(source: Source, write: Write, spelling: Spelling) -> Rewrite |
     return _quiet(source, write, spelling, Applicability.UNSAFE)
 
 
-def _quiet(source: Source, write: Write, spelling: Spelling, grade: Applicability) -> Rewrite:
+def _quiet(
+    source: Source, write: Write, spelling: Spelling, grade: Applicability, writes: Sequence[Write] = ()
+) -> Rewrite:
     title = f"Update `{short(source, _root(write))}` under `torch.no_grad()`"
-    return Rewrite(title, grade, partial(_build, write=write, spelling=spelling), "no-grad")
+    return Rewrite(title, grade, partial(_build, write=write, spelling=spelling, writes=writes), "no-grad")
 
 
 def uses_own_gradient(write: Write) -> bool:
@@ -112,12 +120,68 @@ def _root(write: Write) -> ast.expr:
     return root
 
 
-def _build(source: Source, *, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
-    site = site_of(source, write.statement)
-    if not site.is_alone or not isinstance(write.statement, (ast.Expr, ast.Assign, ast.AugAssign)):
+def _build(source: Source, *, write: Write, spelling: Spelling, writes: Sequence[Write]) -> tuple[Edit, ...] | Refusal:
+    if not _may_be_indented(source, write.statement):
         return Refusal(
             RefusalKind.SPELLING, "the update shares its line with other statements", "put it on a line of its own"
         )
-    unit = "\t" if site.separator.endswith("\t") else "    "
-    line = f"with {names.torch_name(spelling, 'no_grad')}():{site.separator}{unit}{site.text}"
-    return replace(site, [line]) + names.import_torch(source, spelling, line)
+    block = names.block_around(source, write.statement)
+    run = _run(source, block, write, {(w.statement.lineno, w.statement.col_offset): w for w in writes})
+    first = site_of(source, run[0])
+    unit = "\t" if first.separator.endswith("\t") else "    "
+    head = f"with {names.torch_name(spelling, 'no_grad')}():"
+    before = next((s for s, following in pairwise(block) if following is run[0]), None)
+    opened = "" if before is not None and _is_block_of(before, head) else head + first.separator
+    moved = [_indented(source, statement, unit) for statement in run[1:]]
+    start = first.span.start
+    return (Edit(Span(start, start), opened + unit), *moved, *names.import_torch(source, spelling, opened))
+
+
+def _run(
+    source: Source, block: Sequence[ast.stmt], write: Write, by_place: Mapping[tuple[int, int], Write]
+) -> list[ast.stmt]:
+    """The statement of `write` with the updates like it on the lines before and behind it."""
+    places = [(statement.lineno, statement.col_offset) for statement in block]
+    first = last = places.index((write.statement.lineno, write.statement.col_offset))
+
+    def joins(number: int) -> bool:
+        other = by_place.get(places[number])
+        return other is not None and _is_alike(source, other, write)
+
+    while first and _follows(block[first - 1], block[first]) and joins(first - 1):
+        first -= 1
+    while last + 1 < len(block) and _follows(block[last], block[last + 1]) and joins(last + 1):
+        last += 1
+    return list(block[first : last + 1])
+
+
+def _follows(statement: ast.stmt, following: ast.stmt) -> bool:
+    return following.lineno == (statement.end_lineno or 0) + 1
+
+
+def _is_alike(source: Source, other: Write, write: Write) -> bool:
+    """Whether `other` would be put under `torch.no_grad()` for the same reason, and nothing tells gradfix otherwise."""
+    if not any(hazard.kind in OF_LEAVES for hazard in other.hazards) or _is_meant(other) != _is_meant(write):
+        return False
+    line = source.line_text(source.position(source.span_of(other.statement).end).line)
+    return (
+        "gradfix" not in line
+        and _may_be_indented(source, other.statement)
+        and (_is_meant(other) or follows_backward(source, other))
+    )
+
+
+def _may_be_indented(source: Source, statement: ast.stmt) -> bool:
+    return isinstance(statement, (ast.Expr, ast.Assign, ast.AugAssign)) and site_of(source, statement).is_alone
+
+
+def _is_block_of(statement: ast.stmt, head: str) -> bool:
+    """Whether it is a block of that head, with a body on lines of its own."""
+    if not isinstance(statement, ast.With) or statement.body[0].lineno == statement.lineno:
+        return False
+    return [f"with {ast.unparse(item)}:" for item in statement.items] == [head]
+
+
+def _indented(source: Source, statement: ast.stmt, unit: str) -> Edit:
+    start = source.span_of(statement).start
+    return Edit(Span(start, start), unit)
