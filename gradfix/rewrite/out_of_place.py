@@ -23,6 +23,7 @@ from gradfix.rewrite.writes.updates import update_quietly, update_unread
 from gradfix.rewrite.writes.working_copies import WORKING_COPY, work_on_copy
 from gradfix.source import Source
 
+_GRADES = tuple(Applicability)  # safest first
 _BETTER = (Applicability.UNSAFE, Applicability.SAFE)
 _COPYING = frozenset({Form.CLONE.value, Form.ONE_BY_ONE.value})
 _ONE_FOR_ALL = Refusal(
@@ -60,6 +61,10 @@ def out_of_place(
     unread = update_unread(source, write, spelling) if copy is None else None
     if unread is not None:
         return (unread,)
+    if copy is not None and copy.form == WORKING_COPY and not isinstance(made, Refusal):
+        made = tuple(
+            replace(way, applicability=max(way.applicability, copy.applicability, key=_GRADES.index)) for way in made
+        )
     if isinstance(made, Refusal) or not made:
         ways = tuple(c for c in (copy, copy_parameter(source, write, spelling)) if c is not None)
     elif copy is None:

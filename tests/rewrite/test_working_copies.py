@@ -316,3 +316,56 @@ def test_two_leaves_whose_copies_are_made_before_one_statement() -> None:
     exec(compile(text, "program.py", "exec"), names)
     assert torch.equal(names["x"].grad, names["w"].detach() / 4)
     assert torch.equal(names["w"].grad, names["x"].detach() / 4)
+
+
+ASKED_ELSEWHERE = {
+    "a list that an optimizer takes": "params = [x]\nstep = torch.optim.SGD(params, lr=0.1)\nx += 1\nloss = x.sum()\n",
+    "a second name whose gradient is read": "y = x\nx[0] = 1\nloss = y.sum()\nshow(y.grad)\n",
+    "items of a loop": "x[0] = 1\nloss = x.sum()\nfor name, p in zip('ab', (x, x)):\n    show(p.grad)\n",
+    "a function that reads the gradient": "def f(x):\n    return x.grad\n\n\nx[0] = 1\nloss = x.sum()\nf(x)\n",
+    "a function that asks for a leaf": "def f(t):\n    assert t.is_leaf\n\n\nx[0] = 1\nf(x)\nloss = x.sum()\n",
+    "a lambda": "get = lambda: x\nx[0] = 1\nloss = get().sum()\nshow(get().grad)\n",
+    "inputs put together before": "inputs = (x,)\nx += 1\nloss = x.sum()\nloss.backward(inputs=inputs)\n",
+    "an attribute": "class Box:\n    pass\n\n\nbox = Box()\nbox.x = x\nx[0] = 1\nloss = box.x.sum()\n",
+}
+
+
+@pytest.mark.parametrize("name", ASKED_ELSEWHERE)
+def test_who_asks_a_leaf_under_another_name_would_get_the_copy(name: str) -> None:
+    text = HEAD + LEAF + ASKED_ELSEWHERE[name] + "loss.backward()\n"
+    assert fixed(text) == text
+    assert "x_copy" in fixed(text, Applicability.UNSAFE)
+
+
+@pytest.mark.parametrize("way", ["return x", "yield x"])
+def test_who_calls_gets_the_leaf(way: str) -> None:
+    text = HEAD + f"def make():\n    x = torch.zeros(3, requires_grad=True)\n    x[0] = 1\n    {way}\n"
+    assert fixed(text) == text
+
+
+def test_other_leaves_are_asked_under_their_names() -> None:
+    body = (
+        "y = torch.ones(3, requires_grad=True)\nboth = [x, y]\nx[0] = 1\nloss = (both[0] * y).sum()\nloss.backward()\n"
+    )
+    text = HEAD + LEAF + body + "show(x.grad, y.grad)\n"
+    made = fixed(text)
+    assert "both = [x_copy, y]\nx_copy[0] = 1\n" in made
+    assert run(made).error is None
+
+
+def test_the_first_value_of_a_parameter_that_has_a_name() -> None:
+    text = HEAD + (
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        w = nn.Parameter(torch.zeros(3))\n        w[0] = 1.0\n        self.w = w\n\n"
+        "    def forward(self, x):\n        return (self.w * x).sum()\n\n\n"
+        "net = Net()\nnet(torch.ones(3)).backward()\nshow(*(p.grad for p in net.parameters()))\n"
+    )
+    assert "leaf Variable" in (run(text).error or "")
+    made = fixed(text)
+    assert "        with torch.no_grad():\n            w[0] = 1.0\n" in made
+    assert torch.equal(run(made).shown[0], torch.ones(3))  # type: ignore[arg-type]  # a tensor
+
+
+def test_a_parameter_that_is_registered_under_another_name_is_no_plain_tensor() -> None:
+    text = HEAD + "w = nn.Parameter(torch.zeros(3))\nw[0] = 1.0\nnet = nn.Module()\nnet.w = w\nnet.w.sum().backward()\n"
+    assert fixed(text) == text

@@ -75,11 +75,17 @@ def initialises(write: Write) -> bool:
     *_, name = write.function.split(".")
     root = _root(write)
     own = isinstance(root, ast.Attribute) and isinstance(root.value, ast.Name) and root.value.id == "self"
+    own = own or (isinstance(root, ast.Name) and bool(write.leaves) and all(map(_is_parameter, write.leaves)))
     value = write.written
     plain = value.kind in (ValueKind.NUMBER, ValueKind.NOTHING) or (
         value.tensor is not None and value.tensor.tracked is Tracked.NO
     )
     return own and plain and (name == "__init__" or _INITIAL.fullmatch(name) is not None)
+
+
+def _is_parameter(leaf: ast.expr) -> bool:
+    """`nn.Parameter(torch.zeros(3))`: made to be registered."""
+    return isinstance(leaf, ast.Call) and ast.unparse(leaf.func).rsplit(".", 1)[-1] == "Parameter"
 
 
 def follows_backward(source: Source, write: Write) -> bool:

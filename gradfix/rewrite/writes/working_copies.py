@@ -16,14 +16,12 @@ from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.scopes import Mention, binds_anew, block_of, mentions_of, path_to
 from gradfix.rewrite.text.sites import site_of
+from gradfix.rewrite.writes.asked_leaves import OWN, inputs_of, is_asked_elsewhere, takes_leaves
 from gradfix.rewrite.writes.first_writes import copied_by
 from gradfix.rewrite.writes.updates import OF_LEAVES, follows_backward, uses_own_gradient
 from gradfix.source import Source, Span
 
 WORKING_COPY = "working-copy"  # the form of these rewrites
-# What is asked of the leaf itself.
-_OWN = frozenset({"grad", "requires_grad", "is_leaf", "retain_grad", "register_hook", "zero_grad", "grad_fn"})
-_OWN |= {"register_post_accumulate_grad_hook"}
 _HIDDEN = frozenset({"data", "detach_", "set_", "requires_grad_", "share_memory_"})  # work on the memory itself
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 _REFLECTION = frozenset({"locals", "globals", "vars", "eval", "exec"})
@@ -47,13 +45,17 @@ class _Copy:
 
 
 def work_on_copy(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
-    """Give the leaf that `write` overwrites a working copy; None where nothing shows how it is made."""
+    """Give the leaf that `write` overwrites a working copy; None where nothing shows how it is made.
+
+    Unsafe where the copy may reach somebody who asks a leaf for its gradient.
+    """
     if not write.leaves or not any(hazard.kind in OF_LEAVES for hazard in write.hazards):
         return None
     if uses_own_gradient(write) or follows_backward(source, write):
         return None  # an update, which the copy would swallow
     build = partial(_build, write=write, spelling=spelling)
-    return Rewrite(f"Work on a copy of the leaf `{_name(write)}`", Applicability.SAFE, build, WORKING_COPY)
+    grade = Applicability.UNSAFE if is_asked_elsewhere(source, write) else Applicability.SAFE
+    return Rewrite(f"Work on a copy of the leaf `{_name(write)}`", grade, build, WORKING_COPY)
 
 
 def _name(write: Write) -> str:
@@ -161,18 +163,16 @@ def _asks_leaf(mention: Mention) -> bool:
     """`x.grad`, `SGD([x])`, the inputs of `torch.autograd.grad`."""
     parent = mention.around[0]
     if isinstance(parent, ast.Attribute):
-        return parent.attr in _OWN
+        return parent.attr in OWN
     inner: ast.AST = mention.node
     for node in mention.around:
         if isinstance(node, ast.stmt):
             return False
         if isinstance(node, ast.Call) and inner is not node.func:
-            function = ast.unparse(node.func)
-            if "optim" in function or function.rsplit(".", 1)[-1] in ("SGD", "Adam", "AdamW", "LBFGS", "RMSprop"):
+            if takes_leaves(node.func):
                 return True
-            if function.endswith(("autograd.grad", "backward")):
-                keyword = isinstance(inner, ast.keyword) and inner.arg == "inputs"
-                return keyword or (function.endswith("autograd.grad") and inner in node.args[1:2])
+            if ast.unparse(node.func).endswith(("autograd.grad", "backward")):
+                return (inner.value if isinstance(inner, ast.keyword) else inner) in inputs_of(node)
         inner = node
     return False
 
