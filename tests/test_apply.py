@@ -164,6 +164,18 @@ def test_a_fix_is_not_blamed_for_a_hazard_that_is_left(tmp_path: Path) -> None:
     assert "\ny[0] = 10\n" not in (tmp_path / "a.py").read_text()
 
 
+def test_a_fix_of_a_call_is_judged_by_what_happens_in_the_other_file(tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("def clip(h):\n    h[h > 1] = 1\n")
+    (tmp_path / "a.py").write_text(
+        "import torch\nfrom helpers import clip\n\nx = torch.ones(3, requires_grad=True)\n"
+        "y = x.exp()\nclip(y)\nz = x.cosh().sqrt()\nclip(z)  # gradfix: ignore\n(y.sum() + z.sum()).backward()\n"
+    )
+    done = gradfix("apply", "--output-format", "json", "a.py", cwd=tmp_path)
+    judged = [one["verification"] for one in json.loads(done.stdout)]
+    assert [one["verdict"] for one in judged] == ["fixed"]
+    assert judged[0]["remaining"] == ["`h[h > 1] = 1` in helpers.py, line 2 overwrites what `sqrt` saved in line 7"]
+
+
 def test_a_library_is_checked_by_calls_that_are_found_or_declared(tmp_path: Path) -> None:
     function = "def f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
     picky = function.replace("def f(x):", "def g(x):\n    if x.shape != (7, 3, 11):\n        raise ValueError('no')")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from array import array
 from collections.abc import Mapping
@@ -107,13 +108,25 @@ class Conflict:
     write: Spot | None  # None: not the user's code
     save: Spot | None
     times: int
+    through: Spot | None = None  # the call in the file looked at that led to `write` elsewhere, and not to `save`, too
 
-    def __str__(self) -> str:
-        where = "a library" if self.write is None else f"line {self.write.line}"
+    def within(self, path: str) -> Spot | None:
+        """Where the file `path` makes the write, itself or by a call."""
+        return self.write if self.write is not None and self.write.file == path else self.through
+
+    def told(self, path: str) -> str:
+        """For the reader, who looks at the file `path`."""
         what = f"`{self.write.text}`" if self.write is not None and self.write.text else self.by
+        where = f"{what} in {_place(self.write, path)}"
         if self.save is None:
-            return f"{self.kind}: {what} in {where}"
-        return f"{what} in {where} overwrites what `{self.saved_by}` saved in line {self.save.line}"
+            return f"{self.kind}: {where}"
+        return f"{where} overwrites what `{self.saved_by}` saved in {_place(self.save, path)}"
+
+
+def _place(spot: Spot | None, path: str) -> str:
+    if spot is None:
+        return "a library"
+    return f"line {spot.line}" if spot.file == path else f"{os.path.basename(spot.file)}, line {spot.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +284,7 @@ def _conflict(message: ConflictMessage) -> Conflict:
         write=_spot(message["write"]),
         save=_spot(message["save"]),
         times=int(message["times"]),
+        through=_spot(message["through"]),
     )
 
 

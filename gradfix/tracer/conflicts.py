@@ -32,12 +32,14 @@ class Conflict:
     dtype: str = ""
     times: int = 1  # how often, in this run
     message: str = ""  # torch's, where it raised one
+    through: Spot | None = None  # the call in the file looked at that led to `write` elsewhere, and not to `save`, too
 
     def as_message(self) -> ConflictMessage:
         """As a JSON object."""
         return {
             "kind": self.kind,
             "write": None if self.write is None else self.write.as_message(),
+            "through": None if self.through is None else self.through.as_message(),
             "by": self.by,
             "save": None if self.save is None else self.save.as_message(),
             "saved_by": self.saved_by,
@@ -152,11 +154,12 @@ class Saves:
                 shape=found.described[0],
                 dtype=found.described[1],
                 times=found.times,
+                through=through_of(found.write, found.save),
             )
 
     def _note(self, kind: str, packed: _Saved, write: _Write | None) -> None:
         mark = None if write is None else write.mark
-        key = (kind, *_place(packed.mark), *_place(mark), packed.by)
+        key = (kind, *place_of(packed.mark), *place_of(mark), packed.by)
         found = self._found.get(key)
         if found is not None:
             found.times += 1
@@ -165,8 +168,15 @@ class Saves:
         self._found[key] = _Found(packed.mark, mark, packed, "" if write is None else write.by, kind, 1, described)
 
 
-def _place(mark: Mark | None) -> tuple[Any, ...]:
-    return (None, 0) if mark is None else (mark.code, mark.offset)
+def place_of(mark: Mark | None) -> tuple[Any, ...]:
+    """Equal for marks of one place, come to by one call of the file looked at."""
+    return (None, 0, None) if mark is None else (mark.code, mark.offset, mark.through and place_of(mark.through))
+
+
+def through_of(write: Mark | None, save: Mark | None = None) -> Spot | None:
+    """The call in the file looked at that led to `write` elsewhere, and not to `save`, too."""
+    call = None if write is None else write.through
+    return None if call is None or (save is not None and save.through == call) else call.spot(whole=True)
 
 
 def storage_of(tensor: torch.Tensor) -> int | None:

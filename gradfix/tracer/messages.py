@@ -23,6 +23,7 @@ class ConflictMessage(TypedDict):
 
     kind: str
     write: SpotMessage | None
+    through: SpotMessage | None
     by: str
     save: SpotMessage | None
     saved_by: str

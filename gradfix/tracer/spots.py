@@ -55,6 +55,7 @@ class Mark:
     offset: int
     line: int
     time: int
+    through: Mark | None = None  # the call that led here, in the file looked at, where this is another one
 
     def spot(self, *, whole: bool = False) -> Spot:
         """The expression, or the `whole` statement it stands in: of `y[0] = 10` the first is only `y[0]`."""
@@ -90,9 +91,10 @@ class Mark:
 class Marker:
     """Takes marks of the innermost frame that is the user's."""
 
-    def __init__(self, roots: tuple[str, ...] = ()) -> None:
-        """`roots`: files or folders that are the user's wherever they lie."""
+    def __init__(self, roots: tuple[str, ...] = (), within: str | None = None) -> None:
+        """`roots`: files or folders that are the user's wherever they lie. `within`: the file looked at."""
         self._roots = tuple(os.path.abspath(root) for root in roots)
+        self._within = within
         self._ours: dict[CodeType, bool] = {}
         self._times: Counter[tuple[CodeType, int]] = Counter()
         self._latest: Mark | None = None
@@ -108,11 +110,20 @@ class Marker:
             frame = frame.f_back
         if frame is None:
             return None
-        latest, key = self._latest, (frame.f_code, frame.f_lasti)
-        if latest is None or (latest.code, latest.offset) != key:
+        latest, key, through = self._latest, (frame.f_code, frame.f_lasti), self._through(frame)
+        if latest is None or (latest.code, latest.offset, latest.through) != (*key, through):
             self._times[key] += 1
-            latest = self._latest = Mark(frame.f_code, frame.f_lasti, frame.f_lineno, self._times[key])
+            latest = self._latest = Mark(frame.f_code, frame.f_lasti, frame.f_lineno, self._times[key], through)
         return latest
+
+    def _through(self, frame: FrameType) -> Mark | None:
+        """Where the file looked at called what came to `frame`; None where that is its own."""
+        if self._within is None or frame.f_code.co_filename == self._within:
+            return None
+        outer = frame.f_back
+        while outer is not None and outer.f_code.co_filename != self._within:
+            outer = outer.f_back
+        return None if outer is None else Mark(outer.f_code, outer.f_lasti, outer.f_lineno, 1)
 
     def _is_users(self, code: CodeType) -> bool:
         known = self._ours.get(code)

@@ -23,7 +23,7 @@ import torch
 import torch.utils.checkpoint
 from torch.overrides import TorchFunctionMode
 
-from gradfix.tracer.conflicts import Conflict, Saves
+from gradfix.tracer.conflicts import Conflict, Saves, place_of, through_of
 from gradfix.tracer.cuts import Cuts
 from gradfix.tracer.hooks import saving
 from gradfix.tracer.spots import Mark, Marker
@@ -56,9 +56,19 @@ class Tracer:
     can't be is left out, so that the run comes to the conflicts behind them: values stay right, gradients don't.
     """
 
-    def __init__(self, *, roots: tuple[str, ...] = (), contents: bool = False, go_on: bool = False) -> None:
-        """`roots` are the user's files and folders, wherever they lie; `contents` keeps copies of what is saved."""
-        self._marker = Marker(roots)
+    def __init__(
+        self,
+        *,
+        roots: tuple[str, ...] = (),
+        within: str | None = None,
+        contents: bool = False,
+        go_on: bool = False,
+    ) -> None:
+        """Of writes elsewhere the call in the file `within` that led to them is told, too.
+
+        `roots` are the user's files and folders, wherever they lie; `contents` keeps copies of what is saved.
+        """
+        self._marker = Marker(roots, within)
         self._mode = _Mode(self._marker, contents=contents, go_on=go_on)
         self._stack = contextlib.ExitStack()
 
@@ -176,12 +186,12 @@ class _Mode(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not f
         return known is not None and self._go_on
 
     def _note(self, kind: str, name: str, mark: Mark | None, message: str) -> None:
-        key = (kind, None if mark is None else (mark.code, mark.offset))
+        key = (kind, place_of(mark))
         if key in self._noted:
             self._noted[key].times += 1
             return
         spot = None if mark is None else mark.spot(whole=True)
-        self._noted[key] = Conflict(kind, spot, name, message=message)
+        self._noted[key] = Conflict(kind, spot, name, message=message, through=through_of(mark))
         self.raised.append(self._noted[key])
 
 

@@ -30,6 +30,19 @@ def traced(folder: Path, text: str, *, go_on: bool = True, contents: bool = Fals
     return trace.conflicts(), raised
 
 
+def traced_from(folder: Path, helper: str, text: str) -> list[Conflict]:
+    """The conflicts of a program that imports `helper` from another file, seen from the program."""
+    (folder / "helper.py").write_text(helper)
+    path = folder / "program.py"
+    path.write_text(HEAD + text)
+    linecache.checkcache()
+    names: dict[str, object] = {}
+    exec(compile(helper, str(folder / "helper.py"), "exec"), names)
+    with Tracer(go_on=True, within=str(path)) as trace:
+        exec(compile(path.read_text(), str(path), "exec"), names)
+    return trace.conflicts()
+
+
 def told(conflicts: list[Conflict]) -> list[tuple[str, int | None, int | None]]:
     """Kind, line of the save and line of the write."""
     lines = [(c.kind, c.save.line if c.save else None, c.write.line if c.write else None) for c in conflicts]
@@ -52,6 +65,21 @@ def test_all_conflicts_of_a_run_are_found(tmp_path: Path) -> None:
     if sys.version_info >= (3, 11):
         assert write.save is not None
         assert (write.save.text, write.save.column, write.save.end_column) == ("x.exp()", 4, 11)
+
+
+def test_of_a_write_elsewhere_the_call_that_led_to_it_is_told(tmp_path: Path) -> None:
+    helper = "def clip(h):\n    h[h > 1] = 1\n\n\ndef twice(h):\n    clip(h)\n"
+    text = "y = x.exp()\nclip(y)\nz = x.sin().exp()\ntwice(z)\n(y.sum() + z.sum()).backward()\nclip(x)\n"
+    found = [(c.write and c.write.line, c.through and c.through.text) for c in traced_from(tmp_path, helper, text)]
+    assert found == [(2, "clip(x)"), (2, "twice(z)"), (2, "clip(y)")]
+
+
+def test_a_write_elsewhere_to_what_the_same_call_saved_is_its_own_affair(tmp_path: Path) -> None:
+    helper = "def soft(h):\n    h = h.exp()\n    h /= h.sum()\n    return h\n"
+    (one,) = traced_from(tmp_path, helper, "soft(x).sum().backward()\n")
+    assert one.write is not None
+    assert one.write.line == 3
+    assert one.through is None
 
 
 def test_a_place_tells_its_function_and_its_turn(tmp_path: Path) -> None:

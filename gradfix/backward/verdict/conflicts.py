@@ -54,7 +54,7 @@ class Told:
 
     cured: tuple[Conflict, ...]  # its own, of the original
     left: tuple[Conflict, ...]  # its own, still there
-    others: tuple[Conflict, ...]  # not its own; the original has them, too
+    others: tuple[Conflict, ...]  # not its own, as the original has them, too
     fresh: tuple[Conflict, ...]  # not its own; the original doesn't have them
     blurred: bool  # forbidden writes of the original were made behind autograd's back: what it connects isn't known
 
@@ -77,34 +77,38 @@ def told(lines: Lines | None, path: str, before: Run, after: Run, kinds: frozens
     ours, theirs = list(_raising(before)), list(_raising(after))
     blurred = any(conflict.kind not in _FAITHFUL for conflict in ours)
     ours = [conflict for conflict in ours if not (blurred and conflict.kind == HazardKind.DISCONNECTED.value)]
-    places = {_place(conflict, path, None) for conflict in ours}
+    places: dict[tuple[str, str, int | None], list[Conflict]] = {}
+    for conflict in ours:
+        places.setdefault(_place(conflict, path, None), []).append(conflict)
     left = [conflict for conflict in theirs if own(conflict, after_own)]
-    rest = [conflict for conflict in theirs if conflict not in left]
+    rest = [(conflict, places.get(_place(conflict, path, lines), [])) for conflict in theirs if conflict not in left]
     return Told(
         cured=tuple(conflict for conflict in ours if own(conflict, lines.before_own)),
         left=tuple(left),
-        others=tuple(conflict for conflict in rest if _place(conflict, path, lines) in places),
-        fresh=tuple(conflict for conflict in rest if _place(conflict, path, lines) not in places),
+        others=tuple(dict.fromkeys(_twin(conflict, before) for conflict, before in rest if before)),
+        fresh=tuple(conflict for conflict, before in rest if not before),
         blurred=blurred,
     )
 
 
-def none_of_its_own(known: Told, kinds: frozenset[HazardKind], again: Failure, *, whole: bool) -> Told:
+def none_of_its_own(known: Told, subject: Subject, again: Failure, *, whole: bool) -> Told:
     """`known`, where the rewritten text raises `again`, and not because of the rewrite.
 
     `whole`: the original was traced to its end. Raises `DiffersError` when the rewrite is to blame, `UncheckedError`
     where the conflicts don't tell.
     """
     if not (known.left or known.others or known.fresh):
-        if again.symptom.kind in kinds or not kinds:
+        if again.symptom.kind in subject.kinds or not subject.kinds:
             raise DiffersError(still_raises(again))
         raise UncheckedError(f"{still_raises(again)}, and no conflict tells why")
     if known.left:
-        raise DiffersError(f"{still_raises(again)}: {known.left[0]}")
+        raise DiffersError(f"{still_raises(again)}: {known.left[0].told(subject.path)}")
     if known.fresh and whole and not known.blurred:
-        raise DiffersError(f"{still_raises(again)}: {known.fresh[0]}, which the original doesn't")
+        raise DiffersError(f"{still_raises(again)}: {known.fresh[0].told(subject.path)}, which the original doesn't")
     if known.fresh:
-        raise UncheckedError(f"{still_raises(again)}: {known.fresh[0]}, which the original doesn't get to")
+        raise UncheckedError(
+            f"{still_raises(again)}: {known.fresh[0].told(subject.path)}, which the original doesn't get to"
+        )
     return known
 
 
@@ -118,8 +122,13 @@ def _raising(run: Run) -> Iterator[Conflict]:
 
 
 def _stands_in(conflict: Conflict, path: str, lines: frozenset[int]) -> bool:
-    write = conflict.write
-    return write is not None and write.file == path and any(n in lines for n in range(write.line, write.end_line + 1))
+    at = conflict.within(path)
+    return at is not None and any(n in lines for n in range(at.line, at.end_line + 1))
+
+
+def _twin(conflict: Conflict, before: list[Conflict]) -> Conflict:
+    """Of conflicts of the original at the same place, the one that overwrites what the same function saved, or any."""
+    return next((one for one in before if one.saved_by == conflict.saved_by), before[0])
 
 
 def _place(conflict: Conflict, path: str, lines: Lines | None) -> tuple[str, str, int | None]:

@@ -142,9 +142,8 @@ class CaseJudge:
         return self._evidence.shown(tuple(dict.fromkeys(map(self._place, conflicts))))
 
     def _place(self, conflict: Conflict) -> tuple[str, range]:
-        write = conflict.write
-        here = write is not None and write.file == self._subject.path
-        return conflict.kind, range(write.line, write.end_line + 1) if write is not None and here else range(0)
+        at = conflict.within(self._subject.path)
+        return conflict.kind, range(0) if at is None else range(at.line, at.end_line + 1)
 
     def _request(self, text: str, seed: int, plan: Plan, lines: frozenset[int]) -> Request:
         subject = self._subject
@@ -331,7 +330,7 @@ class CaseJudge:
         same_passes(before.events[: failure.index + 1], after.events[: again.index + 1], local)
         known = self._compared_conflicts(first, second, failure, again)
         if plain:
-            evidence.remaining = tuple(map(str, known.others))
+            evidence.remaining = tuple(other.told(self._subject.path) for other in known.others)
         elif not known.cured:
             add_once(evidence.uncured, again.symptom.short)
             return
@@ -360,5 +359,5 @@ class CaseJudge:
         if key not in self._told:
             before, after = (self._make(replace(request, lines=(), trace=True)) for request in (first, second))
             known = told(self._lines, subject.path, before, after, subject.kinds)
-            self._told[key] = none_of_its_own(known, subject.kinds, again, whole=came_to_its_end(before))
+            self._told[key] = none_of_its_own(known, subject, again, whole=came_to_its_end(before))
         return self._told[key]

@@ -51,7 +51,7 @@ class Once:
         observer.finish = self._finish
         self._lines = Lines(request.path, frozenset(request.lines))
         observer.executed = self._lines.executed
-        self._tracer = Tracer(roots=(request.path,), go_on=True) if request.trace else None
+        self._tracer = Tracer(roots=(request.path,), within=request.path, go_on=True) if request.trace else None
         self._ended = False
 
     def make(self, code: types.CodeType) -> None:
