@@ -31,6 +31,7 @@ class TensorFacts:
     floating: bool = False  # proven to be of a floating or complex dtype, whichever it is
     shape: tuple[int | None, ...] | None = None  # None: rank unknown; None as item: that size unknown
     expanded: bool = False  # may have several indices for one memory cell
+    transposed: bool = False  # its dimensions lie in memory in another order, as far as one can see
     plain: bool = True  # not known to be a subclass, sparse or complex layout that a twin may treat differently
     device: str | None = None  # "default" of factories without `device=`, "cpu", "cuda:0", …; None: unknown
 
@@ -64,6 +65,7 @@ class IndexItem:
     ranked: bool = False  # a TENSOR of at least one dimension, even if `rank` isn't known
     is_tensor: bool = False  # a TENSOR proven to be a torch tensor, not a list, range or array
     takes_view: bool = False  # UNKNOWN: a tuple under a name, of ints, slices and the like
+    transposed: bool = False  # a MASK that lies in memory in another order
 
 
 class ValueKind(Enum):

@@ -61,7 +61,8 @@ def _item(node: ast.expr, value: Value) -> IndexItem:
         rank = 1
     proven = kind is IndexKind.TENSOR and isinstance(value, Tensor) and value.known
     ranked = bool(rank) or (kind is IndexKind.TENSOR and (not isinstance(value, Tensor) or value.ranked))
-    return IndexItem(kind, node, constant, rank, ranked, proven)
+    transposed = isinstance(value, Tensor) and value.transposed
+    return IndexItem(kind, node, constant, rank, ranked, proven, transposed=transposed)
 
 
 def _kind(value: Value) -> tuple[IndexKind, int | None, int | None]:

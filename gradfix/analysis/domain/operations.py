@@ -12,6 +12,7 @@ from gradfix.analysis.domain.values import Choice, Const, Number, Origin, Storag
 from gradfix.analysis.facts import TensorFacts, Tracked, ValueFacts, ValueKind
 from gradfix.torch_ops import ViewKind
 
+_ORDERING = frozenset("view reshape flatten unflatten contiguous".split())  # what transposed views are mostly copied by
 _FLAT = frozenset("view reshape flatten unflatten unsqueeze squeeze contiguous detach".split())  # keep memory order
 _OTHER_NUMBERS = frozenset({"view", "real", "imag", "view_as_real", "view_as_complex"})  # or may be
 _RANK = {Tracked.NO: 0, Tracked.MAYBE: 1, Tracked.YES: 2}
@@ -72,7 +73,8 @@ def facts_of(state: State, tensor: Tensor) -> TensorFacts:
     is_leaf = node is not None and node.kind is NodeKind.LEAF and not tensor.is_view and not tensor.detached
     dtype = None if tensor.dtype is None or tensor.dtype.startswith("?") else tensor.dtype
     floating = is_floating(tensor)
-    return TensorFacts(tracked_of(node), is_leaf, dtype, floating, tensor.shape, tensor.expanded, device=tensor.device)
+    lies = (tensor.expanded, tensor.transposed)
+    return TensorFacts(tracked_of(node), is_leaf, dtype, floating, tensor.shape, *lies, device=tensor.device)
 
 
 def _is_alike(a: Tensor, b: Tensor) -> bool:
@@ -157,6 +159,7 @@ def view_of(
     shape: tuple[int | None, ...] | None = None,
     dtype: str | None = None,
     expanded: bool = False,
+    transposed: bool = False,
 ) -> Tensor:
     """A view of `base`; MAYBE views may also be a copy."""
     storages = (*base.storages, _copied(state, base, op, at)) if kind is ViewKind.MAYBE else base.storages
@@ -177,6 +180,7 @@ def view_of(
         no_grad_view=base.no_grad_view or (state.grad is Tracked.NO),
         expanded=base.expanded or expanded,
         dense=base.dense and op in _FLAT,
+        transposed=transposed or (base.transposed and op not in _ORDERING),
         device=base.device,
         made_by=at,
         split_by=base.split_by or (at if kind is ViewKind.MULTI else None),

@@ -241,6 +241,7 @@ def join_facts(a: TensorFacts, b: TensorFacts) -> TensorFacts:
         floating=a.floating and b.floating,
         shape=shape,
         expanded=a.expanded or b.expanded,
+        transposed=a.transposed or b.transposed,
         plain=a.plain and b.plain,
         device=a.device if a.device == b.device else None,
     )
@@ -270,6 +271,7 @@ def join_index(a: tuple[IndexItem, ...], b: tuple[IndexItem, ...]) -> tuple[Inde
             m.ranked and n.ranked,
             m.is_tensor and n.is_tensor,
             m.takes_view and n.takes_view,
+            m.transposed or n.transposed,
         )
         for m, n in zip(a, b, strict=True)
     )

@@ -277,6 +277,7 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         no_grad_view=a.no_grad_view and b.no_grad_view,
         expanded=a.expanded or b.expanded,
         dense=a.dense and b.dense,
+        transposed=a.transposed or b.transposed,
         device=a.device if a.device == b.device else None,
         part=a.part if a.part == b.part else None,
         made_by=a.made_by if branch is None or (is_same_part and len(storages) == 1) else branch,

@@ -76,6 +76,7 @@ class Tensor:
     overlapping: bool = False  # for certain: several of its elements share one memory cell
     ranked: bool = False  # has dimensions for certain, even if `shape` can't tell how many
     dense: bool = False  # surely contiguous in memory
+    transposed: bool = False  # the dimensions lie in memory in another order than they are counted, as after `t()`
     device: str | None = None  # "default" of factories without `device=`; None: unknown
     made_by: ast.AST | None = None
     split_by: ast.AST | None = None  # of a MULTI view: the operation or loop that split the base

@@ -117,9 +117,10 @@ def _view_of_bases(
 ) -> Tensor:
     """A view of one of `bases`."""
     short = short_name(op)
-    expanded = short in _EXPANDING
+    expanded, turned = short in _EXPANDING, short in TRANSPOSING
     result, *others = (
-        view_of(state, base, view, short, at, shape=shape, dtype=dtype, expanded=expanded) for base in bases
+        view_of(state, base, view, short, at, shape=shape, dtype=dtype, expanded=expanded, transposed=turned)
+        for base in bases
     )
     result.overlapping = expanded and grows(bases[0].shape, arguments.get("size"), state)
     for other in others:
@@ -159,6 +160,8 @@ def _over_new_memory(
         dtype = None
     fresh = result_tensor(state, graph, at, known=known, dtype=dtype, shape=shape, device=device)
     fresh.dense = _is_dense(op, output, operands)
+    elementwise = output.shape in ("same", "broadcast") and short != "contiguous"
+    fresh.transposed = elementwise and any(t.transposed for t in operands)
     fresh.floating = makes_floats(short, output, operands, arguments)
     return fresh
 

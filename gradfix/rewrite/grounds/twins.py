@@ -19,6 +19,11 @@ _NO_TWIN = frozenset({"as_strided", "conj_physical", "float_power"})  # the twin
 # promote integers of unequal size, which the samples of the table don't have
 _INTEGER = frozenset({"bitwise_and", "bitwise_or", "bitwise_xor", "gcd", "lcm"})
 _ACCUMULATING = frozenset({"cumsum", "cumprod"})  # of small integers give int64
+# give a contiguous result, however the tensor lies in memory (2.13); the others keep the order of its dimensions
+_CONTIGUOUS = frozenset(
+    "addbmm addmm baddbmm bernoulli cumprod cumsum index_add index_copy index_reduce masked_fill masked_scatter "
+    "mvlgamma renorm scatter scatter_add scatter_reduce tril triu".split()
+)
 _REFUSED = {
     "graph": "changes what autograd does with the tensor; there is nothing to compute out of place",
     "python": "runs a Python function on every element and has no gradient",
@@ -52,6 +57,8 @@ def twin_of(method: str, arguments: list[ast.expr], write: Write) -> Twin | None
     if known is None or known.twin is None or known.twin in _NO_TWIN:
         return None
     if not known.same_signature and not method.startswith("torch.nn.functional."):  # those only lack `inplace`
+        return None
+    if write.tensor.transposed and known.twin in _CONTIGUOUS:
         return None
     leaves_graph = known.dtype == "bool" or not known.same_gradients
     if leaves_graph and write.tensor.tracked is not Tracked.NO:

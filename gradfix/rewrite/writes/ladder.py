@@ -7,6 +7,7 @@ known, then clone and assign, which is exact for every index and value.
 from __future__ import annotations
 
 import ast
+import re
 from enum import Enum
 
 from gradfix.analysis.domain.indexing import indexed_shape
@@ -18,6 +19,7 @@ from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_effectless, is_literal_number, same
 from gradfix.rewrite.views.view_steps import is_whole, restricts
 
+_SCRIPT = re.compile(r"\bjit\b|ScriptModule|script_if_tracing")
 _FULL = (None, None, None)
 _ELEMENTWISE_TESTS = frozenset({"isnan", "isinf", "isfinite", "signbit"})
 
@@ -52,6 +54,7 @@ def index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
     tests = ((Form.WHERE, _fits_where), (Form.INDEX_PUT, _fits_index_put), (Form.SCATTER, _fits_scatter))
     best = next((form for form, fits in tests if fits(write)), None)
     best = None if best is Form.SCATTER and not may_scatter(write, spelling) else best
+    best = None if best is Form.INDEX_PUT and _speaks_of_scripts(spelling.text) else best
     return (Form.CLONE,) if best is None else (best, Form.CLONE)
 
 
@@ -64,7 +67,8 @@ def augmented_index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
     torch = names.can_spell_torch(spelling)
     if torch and single_axis(write.index) is not None and may_scatter(write, spelling):
         return (Form.SCATTER, Form.CLONE)
-    if keeps_dtype(write) and (_are_tensors(write.index) or (torch and _is_element(write))):
+    scripted = _speaks_of_scripts(spelling.text)
+    if not scripted and keeps_dtype(write) and (_are_tensors(write.index) or (torch and _is_element(write))):
         return (Form.INDEX_PUT, Form.CLONE)
     return (Form.CLONE,)
 
@@ -72,6 +76,11 @@ def augmented_index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
 def may_scatter(write: Write, spelling: Spelling) -> bool:
     """Whether `select_scatter` and `slice_scatter` differentiate what is written: they do no complex numbers."""
     return not speaks_of_complex(spelling.text) or not may_be_complex(write.tensor.dtype)
+
+
+def _speaks_of_scripts(text: str) -> bool:
+    """TorchScript has no `new_tensor`, and takes indices as a list."""
+    return _SCRIPT.search(text) is not None
 
 
 def fits_replay(write: Write, spelling: Spelling) -> bool:
@@ -161,7 +170,10 @@ def _fits_where(write: Write) -> bool:
         return False
     rank = write.tensor.rank
     same_rank = rank is not None and write.index[0].rank == rank
-    whole = same_rank or write.whole_mask or is_mask_of(write.index[0].node, write.target)
+    own = is_mask_of(write.index[0].node, write.target)
+    if not own and write.tensor.transposed != write.index[0].transposed:
+        return False  # `torch.where` lays its result out as the mask is
+    whole = same_rank or write.whole_mask or own
     if not is_floating(write.tensor) or not whole:
         return False
     written = write.written

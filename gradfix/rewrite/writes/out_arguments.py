@@ -7,7 +7,7 @@ from functools import partial
 
 from gradfix.analysis.facts import ValueKind, Write
 from gradfix.edits import Edit
-from gradfix.findings import Refusal, RefusalKind, Rewrite
+from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.text import sites
 from gradfix.rewrite.text.expressions import is_place, same, short
 from gradfix.rewrite.writes import obstacles
@@ -33,7 +33,8 @@ def assign_result(source: Source, write: Write) -> tuple[Rewrite, ...] | Refusal
     if not isinstance(write.target, ast.Subscript) and not is_place(write.target):
         return _NO_PLACE
     title = f"Assign the result to `{short(source, write.target)}`"
-    return (Rewrite(title, obstacles.applicability(write), partial(_build, write=write), "assigned"),)
+    grade = Applicability.UNSAFE if write.tensor.transposed else obstacles.applicability(write)  # laid out otherwise
+    return (Rewrite(title, grade, partial(_build, write=write), "assigned"),)
 
 
 def _build(source: Source, *, write: Write) -> tuple[Edit, ...] | Refusal:

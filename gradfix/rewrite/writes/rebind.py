@@ -24,9 +24,11 @@ from gradfix.rewrite.text.scopes import binds_anew
 from gradfix.rewrite.views import replays
 from gradfix.rewrite.writes import chains, ladder, obstacles
 from gradfix.rewrite.writes.ladder import Form
+from gradfix.rewrite.writes.telling import tells
 from gradfix.source import Source
 
 _CALLS = (WriteForm.METHOD, WriteForm.FUNCTION, WriteForm.FLAG, WriteForm.FOREIGN)
+_LENIENT = (Form.ARITHMETIC, Form.PLAIN, Form.TWIN, Form.FUNCTION)  # broadcast and promote what the write refuses
 _NO_PLACE = Refusal(
     RefusalKind.NOT_ASSIGNABLE,
     "the tensor has no name that could be given the result",
@@ -77,7 +79,7 @@ def rebind(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, .
     return tuple(
         Rewrite(
             _title(source, write, form),
-            _grade(write, form),
+            _grade(source, write, form),
             partial(build, form=form, write=write, spelling=spelling),
             form.value,
         )
@@ -91,8 +93,11 @@ def first_form(source: Source, write: Write, spelling: Spelling) -> Form | None:
     return None if isinstance(forms, Refusal) or not forms else forms[0]
 
 
-def _grade(write: Write, form: Form) -> Applicability:
+def _grade(source: Source, write: Write, form: Form) -> Applicability:
+    place = place_of(write)
     if form is Form.PLAIN and not keeps_dtype(write):
+        return Applicability.UNSAFE
+    if place is not None and tells(source, write, place, lenient=form in _LENIENT):
         return Applicability.UNSAFE
     return obstacles.applicability(write, replayed=True)
 
