@@ -28,6 +28,19 @@ TOLD = {
         "y = x[:1].exp()\ntry:\n    y += torch.ones(1, 3)\nexcept RuntimeError:\n    print(y)\nloss = y.sum()\n",
         "    y += torch.ones(1, 3)",
     ),
+    "what assignments run": (
+        "class Box:\n    def __setattr__(self, name, value):\n        print(name)\n"
+        "        object.__setattr__(self, name, value)\n\n\n"
+        "box = Box()\nbox.y = x.exp()\nbox.y += 1\nbox.y.mul_(2)\nloss = box.y.sum()\n",
+        "box.y.mul_(2)",
+    ),
+    "what lists the buffers of a module": (
+        "class Mean(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.register_buffer('mean', torch.ones(3))\n\n    def forward(self, x):\n"
+        "        y = x * self.mean\n        self.mean.mul_(0.9)\n        return y.sum()\n\n\n"
+        "net = Mean()\nkept = net.state_dict()\nloss = net(x)\nshow(kept['mean'])\n",
+        "        self.mean.mul_(0.9)",
+    ),
     "the order of dimensions, of a fill": (TURNED + "y.masked_fill_(m, 0.5)\n" + BACK, "y.masked_fill_(m, 0.5)"),
     "the order of dimensions, of a sum": (TURNED + "y.cumsum_(0)\n" + BACK, "y.cumsum_(0)"),
     "the order of dimensions, under a mask": (

@@ -1,13 +1,15 @@
 """What can tell a new tensor from the old one, though nobody else holds the old one.
 
 A write in place may raise where the form out of place goes on (`y += v` of a larger `v`), and then a handler goes on
-with the old tensor. A value that is being returned while `finally` writes to it has no name any more. And a tensor may
-have attributes of its own, or be asked where it lies in memory.
+with the old tensor. A value that is being returned while `finally` writes to it has no name any more. A tensor may have
+attributes of its own, or be asked where it lies in memory. And an assignment may run code (`__setattr__`) where a write
+runs none, and leave a buffer behind in what `state_dict` gave.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +20,7 @@ from gradfix.rewrite.text.expressions import mentions
 from gradfix.source import Source
 
 _TRIES = (ast.Try, *((ast.TryStar,) if hasattr(ast, "TryStar") else ()))
+_LISTING = re.compile(r"\.(?:state_dict|buffers|named_buffers)\(")
 _OF_MEMORY = frozenset({"data_ptr", "storage", "untyped_storage", "storage_offset", "as_strided", "stride"})
 _OF_TENSORS = frozenset({"grad", "data", "requires_grad", "names", "real", "imag", "shape"})  # that can be assigned
 
@@ -27,6 +30,7 @@ class _Telling:
     """What of a module matters here, found in one walk."""
 
     tries: tuple[ast.Try, ...]
+    methods: frozenset[str]  # those defined that assignments run
     asked: dict[str, list[int]]  # what is asked for its own attributes or its memory, as spelled -> the lines
 
 
@@ -40,6 +44,8 @@ def tells(source: Source, write: Write, place: ast.expr, *, lenient: bool) -> bo
     if lenient and not _never_raises(write) and any(n.handlers and _is_in(n.body, write.statement) for n in around):
         return True
     if any(_is_in(node.finalbody, write.statement) and _returns(node, place) for node in around):
+        return True
+    if _runs_code(found, place) or (isinstance(place, ast.Attribute) and _is_listed(source.text, place.attr)):
         return True
     lines = found.asked.get(ast.unparse(place), ())
     if not lines:
@@ -57,12 +63,26 @@ def _telling(source: Source) -> _Telling:
 def _of_text(text: str, tree: ast.Module) -> _Telling:
     tries: list[ast.Try] = []
     asked: dict[str, list[int]] = {}
+    methods: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, _TRIES):
             tries.append(node)
         elif isinstance(node, ast.Attribute) and _asks(node):
             asked.setdefault(ast.unparse(node.value), []).append(node.lineno)
-    return _Telling(tuple(tries), asked)
+        elif isinstance(node, ast.FunctionDef) and node.name in ("__setattr__", "__setitem__"):
+            methods.add(node.name)
+    return _Telling(tuple(tries), frozenset(methods), asked)
+
+
+def _runs_code(found: _Telling, place: ast.expr) -> bool:
+    """Whether a class of the file sees to assignments itself, and `place` may be of one of its objects."""
+    kind = {ast.Attribute: "__setattr__", ast.Subscript: "__setitem__"}.get(type(place))
+    return kind in found.methods
+
+
+def _is_listed(text: str, name: str) -> bool:
+    """Whether it is a buffer, and something of the file lists those of a module, in their memory."""
+    return _LISTING.search(text) is not None and re.search(rf"register_buffer\(\s*[\"']{name}[\"']", text) is not None
 
 
 def _asks(node: ast.Attribute) -> bool:
