@@ -32,9 +32,11 @@ def f(x):
     h_list = list(h.unbind(0))
     for t in range(1, 3):
         h_list[t] = (h_list[t - 1] * x[t]).to(h).reshape(())
-    h = torch.stack(h_list)
-    return h
+    return torch.stack(h_list)
 ```
+A buffer that only the loop uses is a list from the beginning, under its own name unless the function has type hints:
+`h = list(torch.zeros(3))`.
+
 `h[t] = v` casts `v` to the dtype of `h`, moves it to its device and broadcasts it; the list takes `v` as it is. So `v`
 is made to fit unless it is proven to: `.to(h)` where the dtype or the device isn't known, `.reshape(())` for a single
 element, `.reshape_as(h_list[t])` for what is computed element by element with a slot, `.expand_as(h_list[t])` for a

@@ -39,9 +39,7 @@ LONGER = {
     "out_argument/product": "the result is cast to the dtype of the buffer, which isn't known to be its own",
     "out_argument/returned": "the result is cast to the dtype of the buffer, which isn't known to be its own",
     "recurrent_buffer/advantages_from_the_end": _FITTED,
-    "recurrent_buffer/leaky_integrator": _FITTED,
     "recurrent_buffer/running_product": _FITTED,
-    "recurrent_buffer/states_of_a_cell": _FITTED,
     "recurrent_buffer/two_steps_back": _FITTED,
     "recurrent_buffer/warping_table": _FITTED,
 }

@@ -252,6 +252,7 @@ class FilledBuffer:
     has_slots: bool  # proven to have at least one slot along every axis
     filling: Filling | None
     refusal: str | None  # why the slots can't become a list; None when they can
+    created: ast.Assign | None = None  # makes it in the same block, by a call, where nothing before the loop names it
 
 
 @dataclass(frozen=True, slots=True)

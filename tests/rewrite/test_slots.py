@@ -175,3 +175,49 @@ def test_numbers_in_every_slot_of_what_may_have_a_graph_are_left_unless_asked(br
     assert not engine.fix(source, codemods, Policy(Severity.INFO)).applied
     asked = Policy(Severity.INFO, Applicability.UNSAFE)
     assert engine.fix(source, codemods, asked).applied
+
+
+LOOP = "    for t in range(1, 6):\n        h[t] = w * h[t - 1].sin() + x[t]\n"
+MADE = {  # the lines before the loop, and whether the buffer is a list from the beginning; under its own name
+    "by itself": ("    h = torch.zeros(6)\n", "    h = list(torch.zeros(6))\n"),
+    "with something between": (
+        "    h = torch.zeros(6)\n    w = w * 2\n",
+        "    h = list(torch.zeros(6))\n    w = w * 2\n",
+    ),
+    "written before": ("    h = torch.zeros(6)\n    h[0] = w\n", "    h_list = list(h.unbind(0))\n"),
+    "known by another name": ("    h = torch.zeros(6)\n    g = h\n", None),
+    "of a size not known": ("    h = torch.zeros(len(x))\n", "    h_list = list(h.unbind(0))\n"),
+    "made in a branch": (
+        "    h = torch.zeros(6)\n    if w > 0:\n        h = torch.ones(6)\n",
+        "    h_list = list(h.unbind(0))\n",
+    ),
+    "given": ("    h = x.exp()\n", None),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_buffer_that_only_the_loop_uses_is_a_list_from_the_beginning(name: str) -> None:
+    before, after = MADE[name]
+    text = f"import torch\n\n\ndef f(x, w):\n{before}{LOOP}    return h\n"
+    made, codes = fixed(text, engine.Policy(severity=Severity.INFO))
+    assert ("list(torch.zeros(6))" in made) is (after is not None and "list(torch.zeros(6))" in after)
+    if after is not None:
+        assert codes == {"GF203"}
+        assert after in made
+        assert "    return torch.stack(h" in made
+
+
+def test_with_type_hints_the_list_has_a_name_of_its_own() -> None:
+    text = f"import torch\n\n\ndef f(x: torch.Tensor, w):\n    h = torch.zeros(6)\n{LOOP}    return h.sum()\n"
+    made, _ = fixed(text, engine.Policy())
+    assert "    h_list = list(torch.zeros(6))\n" in made
+    assert "    h = torch.stack(h_list)\n    return h.sum()\n" in made
+
+
+def test_an_index_with_an_effect_is_evaluated_once() -> None:
+    text = (
+        "import torch\n\n\ndef f(x, w, indices):\n    h = torch.zeros(6)\n    for row in x:\n"
+        "        h[indices.pop()] = w * h[0].sin() + row\n    return h\n"
+    )
+    made, _ = fixed(text, engine.Policy(severity=Severity.INFO))
+    assert made.count("indices.pop()") == 1

@@ -117,7 +117,7 @@ FORMS = (
         "a list of slots, stacked",
         "GF203",
         "out = torch.ones(4)\nfor i in range(1, 4):\n    out[i] = out[i - 1].sin() * x[i]\nreturn out",
-        "out = torch.stack(out_list)",
+        "return torch.stack(out)",
     ),
     Form(
         "`torch.where` for a branch",

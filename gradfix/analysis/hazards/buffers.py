@@ -158,6 +158,7 @@ class _Finder:
             has_slots=coverage.has_slots(self._parents, bindings, made, loop, name, axes),
             filling=coverage.filling(self._parents, bindings, made, loop, axes, written, bool(reads), metadata),
             refusal=refusal,
+            created=coverage.made_for(self._parents, bindings, made, loop, name),
         )
 
     def _shape(self, use: _Use, write: Write) -> tuple[int | None, ...] | None:

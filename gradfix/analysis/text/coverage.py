@@ -161,6 +161,13 @@ def _is_size(parents: Parents, bindings: Bindings, node: ast.expr) -> bool:
     return isinstance(value, ast.Attribute) and value.attr == "shape"
 
 
+def made_for(parents: Parents, bindings: Bindings, made: Creation | None, loop: Loop, name: str) -> ast.Assign | None:
+    """The statement that makes the buffer, where it stands in the block of `loop` and only the loop uses it."""
+    if made is None or not _reaches_only(parents, bindings, made, loop, name):
+        return None
+    return made.statement
+
+
 def filling(
     parents: Parents,
     bindings: Bindings,
@@ -276,7 +283,7 @@ def _asks_size(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Attribute) and call.func.attr == "size"
 
 
-def _reaches_only(parents: Parents, bindings: Bindings, made: Creation, loop: ast.For, name: str) -> bool:
+def _reaches_only(parents: Parents, bindings: Bindings, made: Creation, loop: Loop, name: str) -> bool:
     """Whether nothing reads the buffer between where it is made and the end of `loop`, which is of the same block."""
     block = parents.block(made.statement)
     if not any(other is loop for other in block):

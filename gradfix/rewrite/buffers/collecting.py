@@ -8,10 +8,11 @@ from gradfix.analysis.facts import FilledBuffer, Filling, SlotWrite, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.buffers.fitting import AS_IT_IS, COPIED, NUMBER, OWN_MEMORY, Fit, fit_of
+from gradfix.rewrite.buffers.lists import is_annotated, sealed
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
 from gradfix.rewrite.text.numbers import spread
-from gradfix.rewrite.text.spans import Rendering, Unit, after_block, before_block
+from gradfix.rewrite.text.spans import Rendering, Unit, before_block
 from gradfix.source import Source, Span
 
 WIDTH = 100  # columns that a comprehension may take
@@ -68,7 +69,7 @@ class _Collector:
             return None
         source = self._source.span_of(loop.iter).text(self._source.text)
         target = self._source.span_of(loop.target).text(self._source.text)
-        line = self._sealed(f"[{self._element()} for {target} in {source}]")
+        line = f"{self._name} = " + self._stacked(f"[{self._element()} for {target} in {source}]")
         position = self._source.position(span.start)
         if "\n" in line or "\r" in line or position.column + len(line) > WIDTH or self._has_tail(span):
             return None
@@ -111,21 +112,22 @@ class _Collector:
     def _slot(self) -> str:
         return self._source.span_of(self._written.access.node).text(self._source.text)
 
-    def _sealed(self, values: str) -> str:
+    def _stacked(self, values: str) -> str:
         order = "[::-1]" if self._filling.backwards else ""
         axis = self._buffer.axes[0]
-        return f"{self._name} = {self._stack}({values}{order}{'' if axis == 0 else f', dim={axis}'})"
+        return f"{self._stack}({values}{order}{'' if axis == 0 else f', dim={axis}'})"
 
     def appended(self) -> tuple[Edit, ...] | None:
         """An empty list before the loop, `append` in it, `torch.stack` after it."""
-        values = names.list_name(self._source, self._name, "list")
-        line = self._sealed(values)
+        made = self._droppable
+        own = made is not None and not is_annotated(self._source, self._filling.loop)
+        values = self._name if own else names.list_name(self._source, self._name, "list")
+        whole = self._stacked(values)
         if not self._buffer.has_slots:
-            line = f"{line} if {values} else {self._name}"
-        end = after_block(self._source, self._filling.loop, line)
+            whole = f"{whole} if {values} else {self._name}"
+        end = sealed(self._source, self._filling.loop, self._name, whole)
         if end is None:
             return None
-        made = self._droppable
         opened = f"{values} = []"
         if made is None:
             start = before_block(self._source, self._filling.loop, [opened])

@@ -14,10 +14,11 @@ from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.buffers.fitting import AS_IT_IS, NUMBER, OWN_MEMORY, Fit, fit_of
+from gradfix.rewrite.buffers.lists import is_annotated, made_as_list, sealed
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
 from gradfix.rewrite.text.numbers import spread
-from gradfix.rewrite.text.spans import Rendering, Unit, after_block, before_block
+from gradfix.rewrite.text.spans import Rendering, Unit, before_block
 from gradfix.rewrite.writes import obstacles
 from gradfix.rewrite.writes.ladder import Form
 from gradfix.rewrite.writes.rebind import rebind
@@ -145,12 +146,13 @@ def _build(source: Source, *, buffer: FilledBuffer, spelling: Spelling, plain: b
     units = builder.units()
     if isinstance(units, Refusal):
         return units
-    end = after_block(source, buffer.loop, builder.seal())
+    end = sealed(source, buffer.loop, buffer.name.id, builder.whole())
     if end is None:
         return Refusal(
             RefusalKind.SPELLING, "the loop shares its last line with another statement", "put it on lines of its own"
         )
-    edits = (before_block(source, buffer.loop, [builder.open()]), *Rendering(source, units).edits(), end)
+    inside = (edit for edit in Rendering(source, units).edits() if edit.text != edit.span.text(source.text))
+    edits = (builder.open(), *inside, end)
     text = " ".join(edit.text for edit in edits)
     return (*edits, *names.import_torch(source, spelling, text))
 
@@ -163,36 +165,42 @@ class _Builder:
         self._buffer = buffer
         self._plain = plain
         name = buffer.name.id
-        self._list = names.list_name(source, name, "list" if len(buffer.axes) == 1 else "rows")
+        self._made = made_as_list(buffer, spelling)
+        kind = "list" if len(buffer.axes) == 1 else "rows"
+        own = self._made is not None and not is_annotated(source, buffer.loop)
+        self._list = name if own else names.list_name(source, name, kind)
         self._slot = names.fresh(source, f"{name}_slot", f"new_{name}_slot")
         self._stack = names.torch_name(spelling, "stack")
         self._empty_like = names.torch_name(spelling, "empty_like")
         self._spelling = spelling
 
-    def open(self) -> str:
-        """`h_list = list(h.unbind(0))`; for a table, a list of lists."""
-        return f"{self._list} = {self._cut(self._buffer.name.id, 0)}"
+    def open(self) -> Edit:
+        """`h_list = list(h.unbind(0))`, for a table a list of lists; `h = list(torch.zeros(3))` where `h` is made."""
+        if self._made is None:
+            line = f"{self._list} = {self._cut(self._buffer.name.id, 0)}"
+            return before_block(self._source, self._buffer.loop, [line])
+        return Edit(self._source.span_of(self._made), f"{self._list} = {self._cut(self._text(self._made.value), 0)}")
 
     def _cut(self, tensor: str, depth: int) -> str:
         dim = self._dim(depth)
+        parts = tensor if dim == 0 and self._made is not None else f"{tensor}.unbind({dim})"
         if depth == len(self._buffer.axes) - 1:
-            return f"list({tensor}.unbind({dim}))"
+            return f"list({parts})"
         row = names.fresh(self._source, "row", "rows") if depth == 0 else f"row{depth + 1}"
-        return f"[{self._cut(row, depth + 1)} for {row} in {tensor}.unbind({dim})]"
+        return f"[{self._cut(row, depth + 1)} for {row} in {parts}]"
 
     def _dim(self, depth: int) -> int:
         """The axis number `depth` in what is left when the axes before it are taken away."""
         axis = self._buffer.axes[depth]
         return axis - depth if axis >= 0 else axis
 
-    def seal(self) -> str:
-        """The statement that gives the buffer its slots."""
-        name = self._buffer.name.id
+    def whole(self) -> str:
+        """The tensor of all slots."""
         whole = self._stacked(self._list, 0)
         if self._buffer.has_slots:
-            return f"{name} = {whole}"
+            return whole
         test = " and ".join(self._list + "[0]" * depth for depth in range(len(self._buffer.axes)))
-        return f"{name} = {whole} if {test} else {name}"
+        return f"{whole} if {test} else {self._buffer.name.id}"
 
     def _stacked(self, slots: str, depth: int) -> str:
         """The tensor that a list of slots, or of lists of slots, stands for."""
@@ -256,7 +264,10 @@ class _Builder:
             return spread(self._spelling, self._place(written.access, render), value, render.node(value))
         text = render.inside(span)
         slot = self._place(written.access, render)
-        return f"{_receiver(_value_of(written), text)}{fit.suffix(self._buffer.name.id, slot)}"
+        return f"{_receiver(_value_of(written), text)}{self._suffix(fit, slot)}"
+
+    def _suffix(self, fit: Fit, slot: str) -> str:
+        return fit.suffix(self._buffer.name.id if self._made is None else slot, slot)
 
     def _augmented(self, written: SlotWrite, fit: Fit, render: Rendering) -> str:
         node = written.write.node
@@ -266,7 +277,7 @@ class _Builder:
         value = render.inside(_with_parentheses(self._source, self._source.span_of(node.value)))
         result = f"{place} {operator} {_operand(node.value, value)}"
         if fit != AS_IT_IS:
-            result = f"({result}){fit.suffix(self._buffer.name.id, place)}"
+            result = f"({result}){self._suffix(fit, place)}"
         return f"{place} = {result}"
 
     def _own_memory(self, written: SlotWrite, render: Rendering) -> str:
