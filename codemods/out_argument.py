@@ -23,11 +23,11 @@ Use instead:
 import torch
 
 x = torch.ones(3, requires_grad=True)
-y = torch.empty(3)
-y = torch.mul(x, 0.5).to(y.dtype)
+y = torch.mul(x, 0.5)
 (x * y).sum().backward()
 ```
-`out=` keeps the dtype of `y`; the cast is left out where the result is known to have it.
+`out=` keeps the dtype of `y`; the result is cast to it unless it is known to have it. A tensor that is made only to be
+written there isn't made any more, if its dtype is known or another's: that of `y = torch.empty_like(x)` is `x.dtype`.
 
 ## Leaves alone
 ```python
@@ -86,7 +86,7 @@ def out_argument(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
         source,
         facts,
         _breaks,
-        lambda write: assign_result(source, write),
+        lambda write: assign_result(source, write, facts.spelling),
     )
 
 

@@ -17,7 +17,7 @@ LINK_BY_LINK = {
     ),
     "itself": ("h = h.mul_(2).add_(h)\n", "h = h.mul(2)\nh = h.add(h)"),
     "three links": ("h.sub_(h.mean()).div_(h.amax()).mul_(2)\n", "h = h.sub(h.mean())\nh = h.div(h.amax())"),
-    "assigned": ("z = h.mul_(2).add_(h)\n", "h = h.add(h).to(h.dtype)\nz = h"),
+    "assigned": ("z = h.mul_(2).add_(h)\n", "h = h.mul(2)\nz = h = h.add(h)\n"),
     "a property that reads it": (
         "class S:\n    @property\n    def top(self):\n        return self.h.amax()\n"
         "s = S()\ns.h = h\ns.h.mul_(2).div_(s.top)\nh = s.h\n",

@@ -180,7 +180,7 @@ FORMS = (
         "a result instead of `out=`",
         "GF105",
         "y = torch.empty(4)\ntorch.mul(x, x, out=y)\nreturn y",
-        "y = torch.mul(x, x).to(y.dtype)",
+        "y = torch.mul(x, x)",
     ),
     Form("a write that autograd sees", "GF106", "h = x * 2\na = h.sin()\nh.data.mul_(2)\nreturn a + h", "h = h.mul(2)"),
     Form(

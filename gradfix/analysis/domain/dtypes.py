@@ -20,6 +20,7 @@ _ALIASES = {
     "double": "float64",
     "half": "float16",
 }
+_WIDE = ("float32", "float64")
 _NOT_DTYPES = frozenset({"self", "device", "non_blocking", "copy", "memory_format"})
 
 
@@ -43,13 +44,31 @@ def result_dtype(output: Output, operands: Sequence[Tensor], arguments: Mapping[
         return named
     if explicit is not None and explicit != Const(None):
         return None
-    kinds = {t.dtype for t in operands}
+    first = operands[0].dtype if operands else None
     if output.dtype == "same":
-        return operands[0].dtype if operands else None
+        return first
+    if output.dtype == "sum":
+        return first if first in _WIDE else None  # under autocast, narrower ones are added up in float32
     if output.dtype in ("promote", "same-float", "float"):
-        single = kinds.pop() if len(kinds) == 1 else None
+        single = first if all(t.dtype == first for t in operands) else None
         return single if single and single.startswith(("float", "bfloat", "?")) else None
+    if output.dtype == "promote-numbers":
+        return _promoted_with_numbers(operands, arguments)
     return output.dtype if output.dtype in ("bool", "int64", "float32", "float64") else None
+
+
+def _promoted_with_numbers(operands: Sequence[Tensor], arguments: Mapping[str, Value]) -> str | None:
+    """The one floating dtype of all operands, which no real number widens."""
+    first = operands[0].dtype if operands else None
+    if first is None or not first.startswith(("float", "bfloat")) or any(t.dtype != first for t in operands):
+        return None
+    return first if all(isinstance(value, Tensor) or _is_real(value) for value in arguments.values()) else None
+
+
+def _is_real(value: Value) -> bool:
+    if isinstance(value, Number):
+        return value.type is not None
+    return isinstance(value, Const) and not isinstance(value.value, complex)
 
 
 def makes_floats(name: str, output: Output, operands: Sequence[Tensor], arguments: Mapping[str, Value]) -> bool:

@@ -91,13 +91,8 @@ class _Collector:
         statement = self._droppable
         if statement is None:
             return ()
-        span = self._source.span_of(statement)
-        first, last = self._source.position(span.start).line, self._source.position(span.end).line
-        start, end = self._source.line_span(first).start, self._source.line_span(last).end
-        around = self._source.text[start : span.start] + self._source.text[span.end : end]
-        if around.strip():
-            return None
-        return (Edit(Span(start, end + len(self._source.newline_at(last))), ""),)
+        edit = sites.removed(self._source, statement)
+        return None if edit is None else (edit,)
 
     def _element(self) -> str:
         """The value as a slot."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gradfix import torch_ops
 from gradfix.analysis.facts import Tracked, Write
 from gradfix.findings import Refusal, RefusalKind
-from gradfix.rewrite.grounds.dtypes import is_floating, keeps_dtype
+from gradfix.rewrite.grounds.dtypes import is_floating, is_made_of, keeps_dtype
 from gradfix.rewrite.text.expressions import is_literal_number
 
 _NO_TWIN = frozenset({"as_strided", "conj_physical", "float_power"})  # the twin is a view, the same tensor, or float64
@@ -73,5 +73,7 @@ def twin_of(method: str, arguments: list[ast.expr], write: Write) -> Twin | None
 
 def _keeps(argument: ast.expr, write: Write) -> bool:
     if is_literal_number(argument) or isinstance(argument, ast.Constant):
+        return True
+    if is_floating(write.tensor) and is_made_of(argument, write.target):
         return True
     return argument is write.value and keeps_dtype(write)

@@ -48,6 +48,16 @@ def replace(site: Site, statements: Sequence[str]) -> tuple[Edit, ...]:
     return (Edit(site.span, site.separator.join(statements)),)
 
 
+def removed(source: Source, statement: ast.stmt) -> Edit | None:
+    """The edit that takes the lines of `statement` away; None where something else stands on them."""
+    span = source.span_of(statement)
+    first, last = source.position(span.start).line, source.position(span.end).line
+    start, end = source.line_span(first).start, source.line_span(last).end
+    if (source.text[start : span.start] + source.text[span.end : end]).strip():
+        return None
+    return Edit(Span(start, end + len(source.newline_at(last))), "")
+
+
 def prepend(site: Site, statements: Sequence[str]) -> tuple[Edit, ...]:
     """Edits that put `statements` before the one at `site`, which isn't touched."""
     text = "".join(statement + site.separator for statement in statements)

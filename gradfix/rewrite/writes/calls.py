@@ -91,7 +91,16 @@ def _statements(
     followed = bool(replays.replay_of(write))
     if isinstance(place, ast.Name) and not followed and is_forgotten(source, write, chain.top, place):
         return [tree.replaced(read, call, result)]
+    if use is Use.ASSIGNED and not followed and (name := _plain_target(write)) and not mentions(place, name):
+        return [f"{name.id} = {rebinding}"]
     return [rebinding, tree.replaced(read, call, holder)]
+
+
+def _plain_target(write: Write) -> ast.Name | None:
+    """`z` of `z = y.exp_()`."""
+    statement = write.statement
+    target = statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None
+    return target if isinstance(target, ast.Name) else None
 
 
 def out_of_place_call(

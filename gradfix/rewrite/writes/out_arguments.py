@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from functools import partial
 
-from gradfix.analysis.facts import ValueKind, Write
+from gradfix.analysis.facts import Spelling, ValueKind, Write
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
-from gradfix.rewrite.text import sites
+from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_place, same, short
 from gradfix.rewrite.writes import obstacles
+from gradfix.rewrite.writes.scratch import scratch_of
 from gradfix.source import Source, Span
 
 _BURIED = Refusal(
@@ -25,7 +26,7 @@ _NO_PLACE = Refusal(
 )
 
 
-def assign_result(source: Source, write: Write) -> tuple[Rewrite, ...] | Refusal:
+def assign_result(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
     """Assign the result to what `out=` names, in its dtype."""
     refusal = obstacles.refusal(source, write)
     if refusal is not None:
@@ -34,18 +35,29 @@ def assign_result(source: Source, write: Write) -> tuple[Rewrite, ...] | Refusal
         return _NO_PLACE
     title = f"Assign the result to `{short(source, write.target)}`"
     grade = Applicability.UNSAFE if write.tensor.transposed else obstacles.applicability(write)  # laid out otherwise
-    return (Rewrite(title, grade, partial(_build, write=write), "assigned"),)
+    return (Rewrite(title, grade, partial(_build, write=write, spelling=spelling), "assigned"),)
 
 
-def _build(source: Source, *, write: Write) -> tuple[Edit, ...] | Refusal:
-    statement, call = write.statement, write.node
+def _build(source: Source, *, write: Write, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
+    call = write.node
     assert isinstance(call, ast.Call)
     target = _text(source, write.target)
     result = _without_out(source, call)
     if result is None:
         return Refusal(RefusalKind.SPELLING, "the arguments aren't spelled as expected", "assign the result by hand")
-    if not isinstance(write.target, ast.Subscript) and not _keeps_dtype(write):
-        result = f"{result}.to({target}.dtype)"
+    scratch = scratch_of(source, write, spelling)
+    cast = not isinstance(write.target, ast.Subscript) and not _keeps_dtype(write)
+    dropped = None if scratch is None or (cast and scratch.dtype is None) else sites.removed(source, scratch.made)
+    if cast:
+        dtype = scratch.dtype if scratch is not None and dropped is not None else f"{target}.dtype"
+        result = f"{result}.to({dtype})"
+    built = _placed(source, write, target, result)
+    return built if isinstance(built, Refusal) or dropped is None else (dropped, *built)
+
+
+def _placed(source: Source, write: Write, target: str, result: str) -> tuple[Edit, ...] | Refusal:
+    """The statement with `result` for the call, and `target` bound to it."""
+    statement, call = write.statement, write.node
     lines = [f"{target} = {result}"]
     site = sites.site_of(source, statement)
     if isinstance(statement, ast.Expr) and statement.value is call:
@@ -54,8 +66,12 @@ def _build(source: Source, *, write: Write) -> tuple[Edit, ...] | Refusal:
         others = [t for t in statement.targets if not same(t, write.target)]
         if any(not is_place(t) for t in others):
             return _BURIED
+        if others and isinstance(write.target, ast.Name) and all(isinstance(t, ast.Name) for t in others):
+            return sites.replace(site, [" = ".join([*(_text(source, t) for t in others), *lines])])
         return sites.replace(site, [*lines, *(f"{_text(source, t)} = {target}" for t in others)])
     if isinstance(statement, ast.Return) and statement.value is call:
+        if isinstance(write.target, ast.Name) and names.is_local(source, statement, write.target.id):
+            return sites.replace(site, [f"return {result}"])
         return sites.replace(site, [*lines, f"return {target}"])
     return _BURIED
 
