@@ -253,7 +253,7 @@ BEST = {
         case("y = (\n    y.mul_(2)  # twice\n    .add_(1)\n)\n", nth=1),
         "y = (\n    y.mul(2)  # twice\n    .add(1)\n)\n",
     ),
-    "value kept": (case("z = y.relu_()\n"), "y = y.relu()\nz = y\n"),
+    "value kept": (case("z = y.relu_()\n"), "z = y = y.relu()\n"),
     "value kept, tensor dead": (
         case("def f(x):\n    y = g(x)\n    z = y.relu_()\n    return z\n"),
         "def f(x):\n    y = g(x)\n    z = y.relu()\n    return z\n",
@@ -272,7 +272,7 @@ BEST = {
     ),
     "read by the next round": (
         case("def f(y):\n    for _ in y:\n        z = y.relu_()\n"),
-        "def f(y):\n    for _ in y:\n        y = y.relu()\n        z = y\n",
+        "def f(y):\n    for _ in y:\n        z = y = y.relu()\n",
     ),
     "value returned": (case("def f(y):\n    return y.relu_()\n"), "def f(y):\n    return y.relu()\n"),
     "attribute returned": (
