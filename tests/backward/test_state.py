@@ -31,6 +31,11 @@ ARRAY = f"import numpy as np\nLOG = np.zeros(3)\ndef f(x):\n{BODY}    LOG[:] = y
 RESULT = f"import numpy as np\ndef f(x):\n{BODY}    return h * 2, y.detach().numpy()\n"
 PROGRAM = f"SEEN = []\ndef f(x):\n{BODY}    SEEN.append(y.sum().item())\n    return h.sum()\n"
 PROGRAM += "f(torch.randn(3, requires_grad=True)).backward()\n"
+ITERATED = f"NEXT = iter([1.0, 2.0, 3.0])\ndef f(x):\n{BODY}    return h * 2\n"
+GENERATED = "def powers():\n    n = 1.0\n    while True:\n        yield n\n        n *= 2\nNEXT = powers()\n"
+GENERATED += f"next(NEXT)\ndef f(x):\n{BODY}    return h * 2\n"
+CACHED = "import functools\n@functools.lru_cache(8)\ndef kept(n):\n    return torch.zeros(n)\n"
+CACHED += f"def f(x):\n{BODY}    return h * kept(3).numel()\n"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +58,21 @@ def test_other_values_left_behind_are_told(judge: Judge, text: str, call: Declar
     judgement = judge(text, "y = h * 2", "y = h * 3", call)
     assert judgement.verdict is Verdict.REJECTED, judgement
     assert named in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "new", "named"),
+    [
+        pytest.param(ITERATED, "next(NEXT); y = h * 2", "list_iterator with 2 left after", id="an iterator"),
+        pytest.param(GENERATED, "next(NEXT); y = h * 2", "`NEXT.gi_frame['n']` afterwards", id="a generator"),
+        pytest.param(CACHED, "kept(3)[0] = 1; y = h * 2", "`kept.cache[", id="what a function caches"),
+    ],
+)
+def test_what_moves_on_from_call_to_call_is_told(judge: Judge, text: str, new: str, named: str) -> None:
+    judgement = judge(text, "y = h * 2", new, CALL)
+    assert judgement.verdict is Verdict.REJECTED, judgement
+    assert named in judgement.reason
+    assert judge(text, "y = h * 2", "y = h.mul(2)", CALL).verdict is Verdict.EQUIVALENT
 
 
 @pytest.mark.parametrize("text", [GLOBAL, CLASS, DEFAULT, GIVEN])

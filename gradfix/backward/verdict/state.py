@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from gradfix.backward.protocol import Leaf, Raised, Run, Tensor
 from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, same_leaves
 from gradfix.backward.verdict.symptoms import symptom_of
-from gradfix.backward.worker.messages import AGAIN, ARGUMENT, GRADIENT, MORE, UNSHARED
+from gradfix.backward.worker.messages import AGAIN, ARGUMENT, FRAME, GRADIENT, MORE, UNSHARED
 
 
 def shared_names(*texts: str) -> tuple[str, ...]:
@@ -24,6 +24,16 @@ def shared_names(*texts: str) -> tuple[str, ...]:
             todo += table.get_children()
             found.update(symbol.get_name() for symbol in table.get_symbols() if symbol.is_global())
     return tuple(sorted(found))
+
+
+def bound_names(*texts: str) -> tuple[str, ...]:
+    """The names that each of these versions of a module gives a value at its top level, imports left out."""
+    kept: set[str] | None = None
+    for text in texts:
+        symbols = symtable.symtable(text, "<module>", "exec").get_symbols()
+        bound = {one.get_name() for one in symbols if one.is_assigned() and not one.is_imported()}
+        kept = bound if kept is None else kept & bound
+    return tuple(sorted(kept or ()))
 
 
 def same_state(before: Run, after: Run, agreement: Agreement, *, gradients: bool = True) -> None:
@@ -120,7 +130,7 @@ def _pairs(
     twice = all(told.get(AGAIN) == "" for told in (ones, others))
     for path in dict.fromkeys((*ones, *others)):
         by_both = path in ones and path in others
-        if path in volatile or ((partial or UNSHARED in path or path == AGAIN) and not by_both):
+        if path in volatile or ((partial or UNSHARED in path or FRAME in path or path == AGAIN) and not by_both):
             continue
         if path.endswith(AGAIN) and path != AGAIN and not twice:
             continue

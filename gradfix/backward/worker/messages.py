@@ -22,7 +22,8 @@ MORE = "…"  # among what a run left: there was more than is told
 ARGUMENT = "argument "  # with a number: the path to what was handed over
 GRADIENT = ".grad"  # ends the path to the gradient of a leaf
 AGAIN = " after a second call"  # ends the path to a value; alone, how that call ended: "" where it gave something
-UNSHARED = ".__closure__"  # in the path to a value: only those that both runs have count
+UNSHARED = ".__closure__"  # in the path to a value, as the next: only those that both runs have count
+FRAME = ".gi_frame"
 
 
 class ErrorMessage(TypedDict):

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from gradfix.backward.worker.messages import GRADIENT, MORE, UNSHARED, StateMessage
+from gradfix.backward.worker.moving import moving_parts
 from gradfix.backward.worker.tensors import Wire, plain
 
 _MOST = 2000  # values told of one run
@@ -165,6 +166,10 @@ class State:
             yield from ((f"{path}{{{number}}}", item) for number, item in enumerate(tensors))
         elif isinstance(value, functools.partial):
             yield from ((f"{path}.{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
+        elif (moving := moving_parts(value)) is not None:
+            self.found[path], parts = moving
+            yield from ((f"{path}{name}", item) for name, item in parts)
+            return
         if isinstance(value, types.MethodType):
             yield f"{path}.__self__", value.__self__
         elif isinstance(value, types.FunctionType):
