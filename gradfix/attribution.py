@@ -82,7 +82,8 @@ def settle(fixer: Fixer, judge: Judge, share: Share, *, proven: bool = False) ->
         if whole.verdict is Verdict.REJECTED:
             guilty = _guilty(fixer, judge, result, excluded)
         else:
-            many = len(result.applied) > EACH or whole.verdict is Verdict.UNCHECKED
+            nothing_ran = whole.verdict is Verdict.UNCHECKED and not whole.runs
+            many = len(result.applied) > EACH or nothing_ran
             result = _shared(share, result) if many else _each(fixer, judge, result, excluded, whole)
             guilty = [r for r in result.applied if r.judgement and not _stays(r.judgement.verdict, proven)]
             if not guilty:

@@ -85,6 +85,20 @@ def test_a_harmless_fix_beside_a_cure_is_equivalent() -> None:
     }
 
 
+@pytest.mark.parametrize("runs", [8, 0])
+def test_a_fix_without_an_oracle_keeps_the_others_from_no_verdict(runs: int) -> None:
+    world = World("cure1\nidle1\ncure2\n")
+
+    def judge(before: FixResult, after: FixResult) -> Judgement:
+        if "idle" in world.text(before):
+            return Judgement(Verdict.UNCHECKED, "no oracle", runs=runs)
+        return world.judge(before, after)
+
+    settled = settle(world.fixer, judge, lambda one, after: judge(NOTHING, after))
+    alone = [Verdict.FIXED, Verdict.UNCHECKED, Verdict.FIXED]
+    assert _verdicts(settled) == (alone if runs else [Verdict.UNCHECKED] * 3)
+
+
 def test_the_wrong_fix_alone_is_left_out_with_its_own_reason() -> None:
     world, settled = _settled("cure1\nbad\ncure2\n")
     assert world.text(settled.result) == "fine1\nbad\nfine2\n"

@@ -15,6 +15,7 @@ from typing import TypeAlias
 _DECLARATION = re.compile(r"#\s*gradfix:\s*verify\s+(?P<call>.+?)\s*$")
 _METHODS = ("backward",)
 _FUNCTIONS = ("gradcheck", "gradgradcheck")
+_TRANSFORMS = ("grad", "grad_and_value", "vjp", "jvp", "jacrev", "jacfwd", "hessian", "vmap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def reaches_backward(tree: ast.Module) -> bool:
     todo: list[ast.AST] = [tree]
     while todo:
         for call in _calls(todo.pop()):
-            if _last_name(call.func) in _FUNCTIONS or _is_autograd_grad(call.func):
+            if _last_name(call.func) in _FUNCTIONS or _is_gradient(call.func):
                 return True
             for function in (call.func, *_handed_over(call)):
                 name = _last_name(function)
@@ -152,8 +153,11 @@ def _last_name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _is_autograd_grad(node: ast.expr) -> bool:
-    """`torch.autograd.grad`, `autograd.grad`, or a bare `grad`."""
+def _is_gradient(node: ast.expr) -> bool:
+    """`torch.autograd.grad`, `autograd.grad`, a bare `grad`, or a transform of `torch.func`."""
     if isinstance(node, ast.Name):
         return node.id == "grad"
-    return isinstance(node, ast.Attribute) and node.attr == "grad" and _last_name(node.value) == "autograd"
+    if not isinstance(node, ast.Attribute):
+        return False
+    owner = _last_name(node.value)
+    return (node.attr == "grad" and owner == "autograd") or (node.attr in _TRANSFORMS and owner == "func")

@@ -41,6 +41,8 @@ FORBIDDEN = (  # what torch's message contains, the kind of conflict, whether th
     ("refer to a single memory location", "memory-overlap", False),
     ("nference tensor", "inference-tensor", False),
     ("functions with out=... arguments don't support", "out-argument", True),
+    ("vmap: inplace arithmetic", "vmap-written", False),
+    ("vmap: We do not support batching operators", "vmap-written", False),
 )
 FAILED = (  # the same of what a backward pass raises
     ("does not require grad and does not have a grad_fn", "disconnected"),

@@ -211,6 +211,30 @@ def test_without_a_checkpoint_a_changed_gradient_is_a_mistake(judge: Judge) -> N
     assert judge(text, "a.mul(2)", "a.detach().mul(2) + a - a.detach()", kinds=kinds).verdict is Verdict.REJECTED
 
 
+REENTRANT = """\
+from torch.utils.checkpoint import checkpoint
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+    def block(self, x):
+        h = self.a(x).sigmoid()
+        h += x
+        return self.b(h)
+    def forward(self, x):
+        return checkpoint(self.block, x, use_reentrant=True)
+"""
+
+
+@pytest.mark.parametrize("before", ["h = self.a(x).sigmoid()", "h = self.a(x)"])  # it fails, or works
+def test_parameters_that_only_a_reentrant_checkpoint_reaches_count(judge: Judge, before: str) -> None:
+    text, case = REENTRANT.replace("h = self.a(x).sigmoid()", before), DeclaredCall("Net()(randn(2, 3))")
+    assert judge(text, "h += x", "h = h + x", case).verdict in (Verdict.FIXED, Verdict.EQUIVALENT)
+    half = "h = h + x\n        g = h.detach()\n        return self.b(h) / 2 + self.b(g).detach() / 2"
+    judgement = judge(text, "h += x\n        return self.b(h)", half, case)
+    assert judgement.verdict is Verdict.REJECTED, judgement
+
+
 def test_checkpoint_is_bypassed_under_hooks(judge: Judge) -> None:
     text = CHECKPOINT.replace("a.mul_(2)", "a = a.mul(2)").replace(
         "checkpoint(f, x, use_reentrant=False).sum().backward()",
@@ -355,6 +379,23 @@ def test_several_errors_of_one_program_are_cured_together(judge: Judge) -> None:
     assert judgement.oracle == (
         "the original with leaves fed as `leaf * 1` + the original's autograd with a cotangent of ones"
     )
+
+
+def test_what_other_threads_compute_is_cured_as_well(judge: Judge) -> None:
+    text = """\
+from concurrent.futures import ThreadPoolExecutor
+net = torch.nn.Linear(3, 3)
+def work(x):
+    h = net(x).sigmoid()
+    h += 1
+    return (h * h).sum()
+with ThreadPoolExecutor(2) as pool:
+    losses = list(pool.map(work, torch.randn(4, 3)))
+sum(losses).backward()
+"""
+    judgement = judge(text, "h += 1", "h = h + 1")
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, HOOKS), judgement
+    assert judge(text, "h += 1", "h = h + 1; h = h.detach() / 2 + h / 2").verdict is Verdict.REJECTED
 
 
 def test_arguments_are_compared_with_the_oracle_run(judge: Judge) -> None:

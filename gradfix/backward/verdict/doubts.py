@@ -22,6 +22,7 @@ from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Request
 from gradfix.findings import HazardKind
 
+_HIDDEN = {HazardKind.SAVED_THEN_WRITTEN: Cure.HOOKS, HazardKind.GRADIENT_WRITTEN: Cure.COPIES}
 _NO_LEAF = "no oracle: the original differentiates a leaf that isn't one any more"
 
 
@@ -71,18 +72,19 @@ class Doubts:
         local.passes += 1
 
     def _hidden(self, first: Request, second: Request, before: Run, after: Run, difference: DiffersError) -> None:
-        """A checkpoint may have hidden that what it saved was overwritten.
+        """A checkpoint may have hidden that what it saved was overwritten, and a hook written to what others get.
 
-        Then the original's own differ from those of a run without it. Else raises `difference`.
+        Then the original's own differ from those of a run without that. Else raises `difference`.
         """
-        if HazardKind.SAVED_THEN_WRITTEN not in self._subject.kinds:
+        cure = next((cure for kind, cure in _HIDDEN.items() if kind in self._subject.kinds), None)
+        if cure is None:
             raise difference
-        reference = self._make(oracle.cured(first, [Cure.HOOKS]))
+        reference = self._make(oracle.cured(first, [cure]))
         try:
             same_passes(before.events, reference.events, self._evidence.agreement.fresh())
         except DiffersError:
             self._same_forward(before, after)
-            self._against(reference, Cure.HOOKS, after, second)
+            self._against(reference, cure, after, second)
             self._evidence.corrected += 1
             return
         raise difference

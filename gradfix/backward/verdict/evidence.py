@@ -6,12 +6,15 @@ import math
 import os
 from dataclasses import dataclass, field
 
+from gradfix.backward.protocol import Run
 from gradfix.backward.verdict.branches import one_sided
 from gradfix.backward.verdict.compare import Agreement
 from gradfix.backward.verdict.oracle import Failure
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Place, Request
 from gradfix.findings import HazardKind, Judgement, Shown, Verdict
+
+_AGAINST = {Cure.HOOKS: "a run without checkpoints", Cure.COPIES: "a run in which hooks get copies"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Evidence:
     uncured: list[str] = field(default_factory=list)  # symptoms that both showed, with varied inputs only
     same: int = 0  # pairs in which both ran alike
     constant: bool = False  # nothing that a call gave had a graph: what it gave was compared
+    valued: bool = False  # no backward followed what was cured: the values of the module were compared
     blank: int = 0  # pairs in which the loss wasn't finite
     corrected: int = 0  # pairs in which the original's own gradient was wrong
     moved: int = 0  # pairs in which what the original computed became a leaf, with the right gradient
@@ -101,6 +105,11 @@ class Evidence:
     def shown(self, conflicts: tuple[tuple[str, range], ...] = ()) -> Shown:
         """Which of the changed lines ran, and which never did."""
         return Shown(*self.counted, conflicts, self.executable.difference(*self.executed_after))
+
+    def count(self, before: Run, after: Run) -> None:
+        """What ran in two runs that were compared."""
+        ran, ran_after = self.counted
+        self.counted = ran | before.executed, ran_after | after.executed
 
     @property
     def compared(self) -> int:
@@ -159,9 +168,11 @@ def _fixed_reason(evidence: Evidence) -> str:
     if evidence.moved:
         return f"no leaf before; after, {_likeness(evidence)}"
     if not evidence.cured:
-        against = "a run without checkpoints" if Cure.HOOKS.value in evidence.oracles else "central differences"
+        against = next(
+            (told for cure, told in _AGAINST.items() if cure.value in evidence.oracles), "central differences"
+        )
         return f"wrong gradient without an error before; after, it agrees with {against} {_times(evidence)}"
-    likeness = _likeness(evidence)
+    likeness = f"the module holds the same values {_times(evidence)}" if evidence.valued else _likeness(evidence)
     if evidence.remaining:
         return f"its own conflict is gone, and apart from the ones that remain, {likeness}"
     return f'raised "{evidence.cures[0]}" before; after, {likeness}'

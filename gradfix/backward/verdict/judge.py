@@ -39,6 +39,7 @@ from gradfix.backward.verdict.repeats import repeat
 from gradfix.backward.verdict.state import shared_names
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.verdict.together import Together
+from gradfix.backward.verdict.valued import same_values
 from gradfix.backward.worker.requests import Plan, Request
 from gradfix.findings import Cost, HazardKind, Judgement, Shown, Verdict
 
@@ -191,8 +192,7 @@ class CaseJudge:
         except RoundingError as difference:
             self._compare_in_double(first, second, failure, difference, plain=plain)
         if evidence.compared > compared:
-            ran, ran_after = evidence.counted
-            evidence.counted = (ran | before.executed, ran_after | after.executed)
+            evidence.count(before, after)
         if evidence.proven > proven:
             evidence.failing.setdefault(before.executed, first)
 
@@ -272,11 +272,13 @@ class CaseJudge:
         propagated = before.ended is not None and before.ended.error is not None
         if evidence.prints and propagated and failure == failure_of(replace(before, events=())):
             same_output(before, after, prefix=True)
-        if len(after.events) <= failure.index:
-            add_once(evidence.unjudged, "no backward follows the error")
-            return
         try:
-            if doubtful:
+            if len(after.events) <= failure.index:
+                add_once(
+                    evidence.oracles, same_values(self._make, first, second, failure, local, prints=evidence.prints)
+                )
+                evidence.valued = True
+            elif doubtful:
                 self._doubts.before_failure(first, second, before, after, failure, local)
             else:
                 self._against_oracle(first, second, before, after, failure, local)
@@ -343,6 +345,8 @@ class CaseJudge:
         except NoOracleError as why:
             add_once(evidence.unjudged, str(why))
             return
+        self._count_lines(reference, result)
+        evidence.count(reference, result)
         add_once(evidence.oracles, name)
         self._evidence.agreement.merge(local)
         if not local.passes:

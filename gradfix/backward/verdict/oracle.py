@@ -1,7 +1,8 @@
 """Reference gradients for an original that raises: the ladder of oracles, first that applies.
 
 1. The original itself, run so that it doesn't raise: its saved tensors packed as clones, its leaves handed out as
-   `leaf * 1`, a cotangent of ones where torch asks for one, graphs kept for a second pass, expanded tensors copied.
+   `leaf * 1`, a cotangent of ones where torch asks for one, graphs kept for a second pass, expanded tensors copied; in
+   transforms of `torch.func` by autograd alone, in hooks with copies of gradients.
 2. Float64 central differences of the original's forward along fixed directions, when nothing in it stops gradients on
    purpose: a detach, no_grad, a custom Function, an inner `autograd.grad` or hard-coded float32 make differences
    differ from the gradient that is meant.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gradfix.backward.protocol import Event, Raised, Run
 from gradfix.backward.verdict.compare import DiffersError
@@ -29,6 +30,7 @@ CLOSE = 1e-6  # relative agreement asked of a directional derivative
 
 # Stops that a rewrite of a loss without any graph may undo: with them every run raises, so they weren't meant there.
 _DELIBERATE = frozenset({"detach", ".data", "no_grad"})
+_ELSEWHERE = (Cure.PLAINLY, Cure.COPIES)  # where its own cure doesn't reach: inside of transforms, and of hooks
 _HELD = _DELIBERATE | {NUMBERS}
 HELD = "float64 central differences with what is cut off held constant"
 
@@ -54,6 +56,7 @@ class Failure:
     index: int  # of the pass that raised, or would have come next
     error: Raised
     symptom: Symptom
+    passing: bool = field(default=False, compare=False)  # a pass raised it, and not what comes before one
 
 
 def failure_of(run: Run) -> Failure | None:
@@ -61,27 +64,34 @@ def failure_of(run: Run) -> Failure | None:
     for index, event in enumerate(run.events):
         symptom = None if event.error is None else symptom_of(event.error.message)
         if event.error is not None and symptom is not None:
-            return Failure(index, event.error, symptom)
+            return Failure(index, event.error, symptom, passing=True)
     error = None if run.ended is None else run.ended.error
     symptom = None if error is None else symptom_of(error.message)
     return None if error is None or symptom is None else Failure(len(run.events), error, symptom)
 
 
-def run_cured(make: Make, request: Request, failure: Failure) -> tuple[Run, str]:
+def run_cured(make: Make, request: Request, failure: Failure, *, valued: bool = False) -> tuple[Run, str]:
     """Run the original past `failure` under the cure of each error it meets. Returns the run and the oracle's name.
 
-    Raises `NoOracleError` when none of the cures helps.
+    Raises `NoOracleError` when none of the cures helps; where values are all that counts, the run needs no backward.
     """
     cures: list[Cure] = []
+    tried: set[Cure] = set()
     met: Failure | None = failure
     while met is not None and met.index <= failure.index:
-        cure = met.symptom.cure
-        if cure in cures or cure in (Cure.NONE, Cure.DIFFERENCES, Cure.LEAF):
+        elsewhere = reversed(_ELSEWHERE) if met.passing else _ELSEWHERE
+        cure = next((cure for cure in (met.symptom.cure, *elsewhere) if cure not in tried), Cure.NONE)
+        if cure in (Cure.NONE, Cure.DIFFERENCES, Cure.LEAF):
             raise NoOracleError(f"no oracle for {met.symptom.short!r}")
         cures.append(cure)
+        tried.add(cure)
         run = make(cured(request, cures))
-        met = failure_of(run)
-    if len(run.events) <= failure.index:
+        again = failure_of(run)
+        if again == met and cure is not Cure.HOOKS:  # which every cured run has
+            cures.pop()
+        met = again
+    ended = run.ended is not None and run.ended.error is None
+    if len(run.events) <= failure.index and not (valued and ended):
         why = "ends" if run.ended is None or run.ended.error is None else f"raises {run.ended.error}"
         raise NoOracleError(f"no oracle: with {cures[0].value} the original {why} before its backward")
     return run, " + ".join(cure.value for cure in cures)
@@ -104,11 +114,12 @@ def cured(request: Request, cures: Collection[Cure]) -> Request:
     """The run under these cures."""
     return replace(
         request,
-        lines=(),
         hooks=True,
         ones=Cure.ONES in cures,
         kept=Cure.KEPT in cures,
         apart=Cure.APART in cures,
+        plainly=Cure.PLAINLY in cures,
+        copies=Cure.COPIES in cures,
         plan=replace(request.plan, fresh_leaves=Cure.FRESH_LEAVES in cures),
     )
 

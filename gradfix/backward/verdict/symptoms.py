@@ -20,6 +20,8 @@ class Cure(Enum):
     ONES = "the original's autograd with a cotangent of ones"
     KEPT = "the original with its graphs kept"
     APART = "the original with expanded tensors copied"
+    PLAINLY = "the original with `torch.func` carried out by autograd alone"
+    COPIES = "the original with hooks given copies of gradients"
     LEAF = "the original with what it computes handed out as a leaf"
     DIFFERENCES = "float64 central differences"
     NONE = "none"
@@ -47,6 +49,8 @@ _KINDS = {
     "a no_grad view written": HazardKind.NO_GRAD_VIEW_WRITTEN,
     "out= with gradients": HazardKind.OUT_WRITTEN,
     "an expanded tensor written": HazardKind.EXPANDED_WRITTEN,
+    "an in-place write under vmap": HazardKind.VMAP_WRITTEN,
+    "a write by mask under vmap": HazardKind.VMAP_WRITTEN,
     "backward a second time": HazardKind.SECOND_BACKWARD,
     "an optimizer over a non-leaf": HazardKind.NON_LEAF_GRAD,
 }
@@ -69,10 +73,10 @@ SYMPTOMS = tuple(
         ("refer to a single memory location", "memory overlap in a write", Cure.NONE),
         ("Inplace update to inference tensor", "an inference tensor written", Cure.NONE),
         ("Inference tensors cannot be saved for backward", "an inference tensor saved", Cure.NONE),
-        ("vmap: inplace arithmetic", "an in-place write under vmap", Cure.NONE),
-        ("vmap: We do not support batching operators", "a write by mask under vmap", Cure.NONE),
-        ("data-dependent control flow", "data-dependent control flow under vmap", Cure.NONE),
-        ("would mutate a captured Tensor", "a captured tensor written", Cure.NONE),
+        ("vmap: inplace arithmetic", "an in-place write under vmap", Cure.PLAINLY),
+        ("vmap: We do not support batching operators", "a write by mask under vmap", Cure.PLAINLY),
+        ("data-dependent control flow", "data-dependent control flow under vmap", Cure.PLAINLY),
+        ("would mutate a captured Tensor", "a captured tensor written", Cure.PLAINLY),
         ("can't optimize a non-leaf Tensor", "an optimizer over a non-leaf", Cure.LEAF),
         ("backward through the graph a second time", "backward a second time", Cure.KEPT),
     )

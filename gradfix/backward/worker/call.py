@@ -125,22 +125,11 @@ def _modules_in(values: list[Any]) -> list[torch.nn.Module]:
 
 
 def _watch_parameters(module: torch.nn.Module, leaves: Leaves) -> None:
-    """Take a module's parameters into account as leaves; where leaves are fed as `leaf * 1`, the module holds that."""
+    """Take a module's parameters into account as leaves."""
     if leaves.plan.double:
         for parameter in module.parameters():
             if parameter.requires_grad and not leaves.is_tracked(parameter):
                 leaves.follow_parameter(parameter)
-    if not leaves.plan.fresh_leaves:
-        return
-    derived: dict[int, torch.Tensor] = {}
-    for part in module.modules():
-        for name, parameter in list(part._parameters.items()):
-            if parameter is not None and parameter.requires_grad:
-                del part._parameters[name]  # else only a parameter may be assigned there
-                if id(parameter) not in derived:
-                    derived[id(parameter)] = parameter * 1
-                    leaves.keep(derived[id(parameter)], parameter)
-                part.__dict__[name] = derived[id(parameter)]
 
 
 def left_behind(function: Any, given: list[torch.Tensor]) -> list[torch.Tensor]:

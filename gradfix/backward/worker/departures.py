@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gradfix.backward.worker.gradient_copies import copied_gradients
 from gradfix.backward.worker.held import Constants, Holding
 from gradfix.backward.worker.messages import GRAPH
+from gradfix.backward.worker.parameters import FedParameters
 from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.tensors import digest
+from gradfix.backward.worker.transforms import by_autograd
 from gradfix.backward.worker.vary import Departure, Leaves, has_graph
 from gradfix.tracer.hooks import saving
 from gradfix.tracer.trace import bypassed_checkpoint
@@ -38,32 +42,65 @@ def departures(request: Request, leaves: Leaves, constants: Constants) -> Iterat
     with contextlib.ExitStack() as stack:
         if request.seed:
             stack.enter_context(_shifted_seeds(10_007 * request.seed))
-        if request.hooks:
+        if request.hooks or request.unchecked:
             stack.enter_context(bypassed_checkpoint())
-            stack.enter_context(saving(lambda t: t.clone(), lambda t: t))
-        if request.apart:
-            stack.enter_context(_Apart())
-        if request.unchecked:
-            stack.enter_context(bypassed_checkpoint())
-            stack.enter_context(saving(lambda t: t, lambda t: t))
+        if request.plainly:
+            stack.enter_context(by_autograd(leaves))
+        if request.copies:
+            stack.enter_context(copied_gradients())
         if leaves.plan.double:
             stack.callback(torch.set_default_dtype, torch.get_default_dtype())
             torch.set_default_dtype(torch.float64)
             stack.enter_context(_noted_custom_functions(leaves))
             hook = torch.nn.modules.module.register_module_forward_pre_hook(_follow_parameters(leaves))
             stack.callback(hook.remove)
-        if leaves.plan.direction is not None and not leaves.plan.held:
-            stack.callback(torch._C._set_grad_enabled, True)
-            torch._C._set_grad_enabled(False)
-        if leaves.plan.departs:
-            stack.enter_context(Departure(leaves))
+        if request.departs:
+            stack.enter_context(_in_each_thread(lambda: _in_this_thread(request, leaves)))
+            stack.enter_context(_in_this_thread(request, leaves))
         if leaves.plan.held:
             stack.enter_context(Holding(constants, leaves, request.path, request.cuts))
+        yield
+
+
+@contextlib.contextmanager
+def _in_this_thread(request: Request, leaves: Leaves) -> Iterator[None]:
+    """What of it autograd keeps for each thread: hooks, modes, whether gradients are on."""
+    plan = leaves.plan
+    with contextlib.ExitStack() as stack:
+        if request.hooks:
+            stack.enter_context(saving(lambda t: t.clone(), lambda t: t))
+        if request.apart:
+            stack.enter_context(_Apart())
+        if request.unchecked:
+            stack.enter_context(saving(lambda t: t, lambda t: t))
+        if plan.direction is not None and not plan.held:
+            stack.callback(torch._C._set_grad_enabled, True)
+            torch._C._set_grad_enabled(False)
+        if plan.fresh_leaves:
+            stack.enter_context(FedParameters(leaves))  # below `Departure`, which looks at who calls
+        if plan.departs:
+            stack.enter_context(Departure(leaves))
         if request.graphs:
             stack.enter_context(_Graphs(request.path, frozenset(request.lines), leaves))
         if request.leaves:
             stack.enter_context(_MadeLeaves(request.leaves))
         yield
+
+
+@contextlib.contextmanager
+def _in_each_thread(entered: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+    """Have the threads that are started meanwhile run inside of what `entered` gives each."""
+    plain = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
+
+    def bootstrap(thread: threading.Thread) -> None:
+        with entered():
+            plain(thread)
+
+    threading.Thread._bootstrap_inner = bootstrap  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        threading.Thread._bootstrap_inner = plain  # type: ignore[attr-defined]
 
 
 class _Apart(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed

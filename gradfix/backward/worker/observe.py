@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -62,6 +62,7 @@ class Observer:
         self.finish: Callable[[], None] = lambda: None  # ends the run from inside
         self._report, self._leaves, self._subject, self._most = report, leaves, subject, most
         self._inside = False
+        self._pass: _Pass | None = None  # that is under way
 
     def install(self) -> None:
         """From now on every backward pass of this process is observed."""
@@ -81,7 +82,7 @@ class Observer:
 
     def gradients(self, roots: list[torch.Tensor], cotangents: list[torch.Tensor]) -> list[LeafMessage] | ErrorMessage:
         """What the leaves behind `roots` would receive, or what the pass raises. Nothing is accumulated."""
-        found = [node.variable for node in _accumulators(roots) if id(node.variable) not in self._leaves.ignored]
+        found = [node.variable for node in accumulators(roots) if id(node.variable) not in self._leaves.ignored]
         with self.paused():
             try:
                 given = _grad(roots, found, cotangents, retain_graph=True, allow_unused=True) if found else ()
@@ -98,6 +99,7 @@ class Observer:
             keywords["inputs"] = inputs
         args, keywords = self._keeping(args, keywords)
         if self._inside:
+            self._meet_nested(tensors, sys._getframe(1))
             return _backward(tensors, grad_tensors, *args, **keywords)
         if self._skips():
             self._leaves.fill_gradients()
@@ -166,6 +168,19 @@ class Observer:
             return result
         finally:
             self._inside = False
+            self._leaves.after_pass()
+
+    def _meet_nested(self, tensors: Any, caller: FrameType) -> None:
+        """Leaves that only a pass inside of the one under way reaches, as those of a reentrant checkpoint.
+
+        What the caller holds in its variables was detached to end that pass there.
+        """
+        if self._pass is None:
+            return
+        held = [item for value in caller.f_locals.values() for item in (value if type(value) is tuple else [value])]
+        ends = {id(item) for item in held if isinstance(item, torch.Tensor)} | self._leaves.ignored.keys()
+        roots = [root for root in _pair(tensors, None)[0] if isinstance(root, torch.Tensor)]
+        self._pass.meet(node for node in accumulators(roots) if id(node.variable) not in ends)
 
     def _measured(
         self, call: Callable[[Sequence[torch.Tensor | None]], Any], roots: list[torch.Tensor], given: list[Any]
@@ -188,18 +203,21 @@ class Observer:
         wanted: tuple[torch.Tensor, ...],
     ) -> tuple[Any, BaseException | None, list[tuple[torch.Tensor, str, torch.Tensor | None]]]:
         """The real pass. Returns its result, what it raised, and (leaf, its key before, what it received)."""
-        nodes = [] if wanted else [n for n in _accumulators(roots) if id(n.variable) not in self._leaves.ignored]
-        keys = [(leaf, wire.digest(leaf)) for leaf in (wanted or [node.variable for node in nodes])]
-        gradients: dict[int, torch.Tensor] = {}
-        handles = [node.register_prehook(_collector(gradients, id(node.variable))) for node in nodes]
+        own = _Pass()
+        keys, gradients = own.keys, own.gradients
+        if wanted:
+            keys += [(leaf, wire.digest(leaf)) for leaf in wanted]
+        else:
+            own.meet(node for node in accumulators(roots) if id(node.variable) not in self._leaves.ignored)
+            self._pass = own
         result, raised = None, None
         try:
             result = call(given)
         except Exception as error:
             raised = error
         finally:
-            for handle in handles:
-                handle.remove()
+            self._pass = None
+            own.end()
         if wanted and result is not None:
             gradients = {id(leaf): g for leaf, g in zip(wanted, result) if isinstance(g, torch.Tensor)}
         if self.directions:
@@ -250,6 +268,29 @@ def _pair(tensors: Any, cotangents: Any) -> tuple[list[torch.Tensor], list[torch
     return roots, [*given, *[None] * len(roots)][: len(roots)]
 
 
+class _Pass:
+    """What leaves receive in one pass."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[torch.Tensor, str]] = []  # the leaves and their keys before
+        self.gradients: dict[int, torch.Tensor] = {}  # by id of the leaf
+        self._handles: list[Any] = []
+
+    def meet(self, nodes: Iterable[Any]) -> None:
+        """Collect what these nodes accumulate, too."""
+        known = {id(leaf) for leaf, _ in self.keys}
+        for node in nodes:
+            leaf = node.variable
+            if id(leaf) not in known:
+                self.keys.append((leaf, wire.digest(leaf)))
+                self._handles.append(node.register_prehook(_collector(self.gradients, id(leaf))))
+
+    def end(self) -> None:
+        """Collect nothing more."""
+        for handle in self._handles:
+            handle.remove()
+
+
 def _collector(gradients: dict[int, torch.Tensor], leaf: int) -> Callable[[Any], None]:
     def collect(received: Any) -> None:
         if received[0] is not None:
@@ -260,7 +301,7 @@ def _collector(gradients: dict[int, torch.Tensor], leaf: int) -> Callable[[Any],
     return collect
 
 
-def _accumulators(roots: list[torch.Tensor]) -> Iterator[Any]:
+def accumulators(roots: Sequence[torch.Tensor]) -> Iterator[Any]:
     """The nodes that accumulate into leaves, each once, in the order of a walk from the roots."""
     todo: list[Any] = []
     for root in roots:

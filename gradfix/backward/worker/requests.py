@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-PROTOCOL = 9  # the two sides refuse to talk otherwise
+PROTOCOL = 10  # the two sides refuse to talk otherwise
 
 
 Place = tuple[int, int, int, int]  # first line and column, last ones; columns in bytes of UTF-8
@@ -66,6 +66,8 @@ class Request:
     ones: bool = False  # a cotangent of ones where torch would ask for one
     kept: bool = False  # every backward keeps its graph
     apart: bool = False  # what `expand` returns has memory of its own
+    plainly: bool = False  # the transforms of `torch.func` carried out by autograd alone
+    copies: bool = False  # hooks get copies of gradients
     directions: int = 0  # directional derivatives to report
     graphs: bool = False  # tell whether anything with a graph goes in or comes out in the watched lines
     cuts: tuple[Place, ...] = ()  # expressions whose results aren't held, although they cut a graph
@@ -74,6 +76,12 @@ class Request:
     measure: bool = False  # time and memory instead of what is computed
     trace: bool = False  # every conflict of the run; nothing that autograd forbids stops it
     further: tuple[Request, ...] = ()  # of the same file and text, made after this one in the same process
+
+    @property
+    def departs(self) -> bool:
+        """Whether torch is made to do anything else than in the plain run."""
+        own = self.hooks, self.apart, self.unchecked, self.graphs, self.leaves, self.plan.departs
+        return any(own)
 
     @property
     def tells_state(self) -> bool:

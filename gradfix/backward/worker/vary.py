@@ -53,6 +53,7 @@ class Leaves:
         self.detached: dict[int, torch.Tensor] = {}  # what `detach` returned, by id
         self.ignored: dict[int, torch.Tensor] = {}  # leaves of our own making that stand for nothing of the user's
         self.labels: dict[int, str] = {}  # names of leaves that no variable of the user holds, by id
+        self.after_pass: Callable[[], None] = lambda: None  # done when a backward pass is over
         self._ordinal: dict[int, int] = {}
         self._derived: list[tuple[torch.Tensor, torch.Tensor]] = []  # (what the user holds, the leaf behind it)
         self._scaled: dict[int, torch.Tensor] = {}
@@ -165,10 +166,10 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
         if hashable in _DETACHING and self._plan.double and not _called_from_inside(sys._getframe(1)):
             self._leaves.detached[id(result)] = result
         if hashable is torch.Tensor.requires_grad_ and isinstance(result, torch.Tensor) and result.requires_grad:
-            return self._new_leaf(result)
+            return result if _called_from_inside(sys._getframe(1)) else self._new_leaf(result)
         if _setter_name(function) == "requires_grad" and len(args) > 1 and args[1]:
             self._new_leaf(args[0])
-        if _getter_name(function) == "data" and self._plan.double:
+        if getter_name(function) == "data" and self._plan.double:
             self._data_views[id(result)] = result
         if self._plan.double:
             self._note_precision(function, result)
@@ -222,7 +223,7 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
 
     def _look_for_detached(self, function: Function, given: list[Any]) -> None:
         """A detached tensor stops a gradient where something is computed from its values."""
-        if _known(function) in _SHAPES_ONLY or _getter_name(function) in _SHAPES:
+        if _known(function) in _SHAPES_ONLY or getter_name(function) in _SHAPES:
             return
         if self._leaves.detached and _is_among(self._leaves.detached, given):
             self._leaves.stops.add("detach")
@@ -276,7 +277,8 @@ def _setter_name(function: Function) -> str | None:
     return getattr(getattr(function, "__self__", None), "__name__", None)
 
 
-def _getter_name(function: Function) -> str | None:
+def getter_name(function: Function) -> str | None:
+    """The attribute that the function reads, None for another function."""
     if getattr(function, "__name__", "") != "__get__":
         return None
     return getattr(getattr(function, "__self__", None), "__name__", None)

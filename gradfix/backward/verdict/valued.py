@@ -1,0 +1,34 @@
+"""Programs that compute gradients by transforms of `torch.func` and have no backward: values are compared instead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gradfix.backward.protocol import Tensor
+from gradfix.backward.verdict.compare import Agreement
+from gradfix.backward.verdict.doubts import same_as_reference
+from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, run_cured
+from gradfix.backward.verdict.state import bound_names
+from gradfix.backward.verdict.symptoms import Cure
+from gradfix.backward.worker.requests import Request
+
+
+def same_values(
+    make: Make, first: Request, second: Request, failure: Failure, local: Agreement, *, prints: bool
+) -> str:
+    """What the module holds and prints in the end is what the original's would be. Returns the oracle's name.
+
+    Raises `DiffersError`, and `NoOracleError` where no transform was cured: then no value is a gradient.
+    """
+    nothing = NoOracleError("no backward follows the error")
+    if first.call is not None or first.entry is not None:
+        raise nothing
+    names = bound_names(first.text, second.text)
+    one, other = (replace(request, shared=names) for request in (first, second))
+    reference, name = run_cured(make, one, failure, valued=True)
+    held = () if reference.ended is None else reference.ended.state.values()
+    if Cure.PLAINLY.value not in name or not any(isinstance(value, Tensor) for value in held):
+        raise nothing
+    same_as_reference(make, reference, name, make(other), other, local, prints=prints)
+    local.passes += 1
+    return name

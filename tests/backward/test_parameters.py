@@ -1,0 +1,95 @@
+"""Written parameters of programs: fed as a product with one, from one backward pass to the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import Judge
+
+from gradfix.findings import Verdict
+
+torch = pytest.importorskip("torch")
+FED = "the original with leaves fed as `leaf * 1`"
+TRAINING = """\
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.randn(3))
+        self.head = torch.nn.Linear(3, 2)
+    def forward(self, x):
+        self.w.clamp_(min=0.1)
+        return self.head(x * self.w)
+torch.manual_seed(0)
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+for _ in range(2):
+    optimizer.zero_grad()
+    net(torch.randn(4, 3)).pow(2).sum().backward()
+    optimizer.step()
+    print(net.w.grad)
+"""
+WRITE = "self.w.clamp_(min=0.1)\n        return self.head(x * self.w)"
+
+
+@pytest.mark.parametrize(
+    ("text", "new", "verdict"),
+    [
+        (TRAINING, "w = self.w.clamp(min=0.1)\n        return self.head(x * w)", Verdict.FIXED),
+        (TRAINING, "w = self.w.clamp(min=0.2)\n        return self.head(x * w)", Verdict.REJECTED),
+        (
+            TRAINING,
+            "with torch.no_grad(): self.w.clamp_(min=0.1)\n        return self.head(x * self.w)",
+            Verdict.REJECTED,  # what is clamped away has a gradient
+        ),
+        (
+            TRAINING.replace(".sum().backward()", ".sum().add(net.w.sum()).backward()"),
+            "w = self.w.clamp(min=0.1)\n        return self.head(x * w)",
+            Verdict.REJECTED,  # what reads it afterwards misses the write
+        ),
+    ],
+)
+def test_a_program_that_writes_a_parameter_of_its_own(judge: Judge, text: str, new: str, verdict: Verdict) -> None:
+    judgement = judge(text, WRITE, new)
+    assert judgement.verdict is verdict, judgement
+    assert verdict is Verdict.REJECTED or judgement.oracle == FED
+
+
+def _entered() -> Any:
+    from gradfix.backward.worker.parameters import FedParameters
+    from gradfix.backward.worker.requests import Plan
+    from gradfix.backward.worker.vary import Leaves
+
+    leaves = Leaves(Plan())
+    return FedParameters(leaves), leaves
+
+
+def test_a_write_shows_until_the_pass_and_reaches_the_leaf_as_a_gradient() -> None:
+    parameter = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    mode, leaves = _entered()
+    with mode:
+        view = parameter[1:]
+        view *= 3
+        parameter += 1
+        assert parameter.tolist() == [2.0, 7.0]
+        assert type(parameter) is torch.nn.Parameter
+        (parameter * parameter).sum().backward()
+        leaves.after_pass()
+        assert parameter.tolist() == [1.0, 2.0]
+    assert parameter.grad.tolist() == [4.0, 42.0]
+
+
+def test_steps_and_copies_of_parameters_stay_what_they_are() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    mode, _ = _entered()
+    with mode:
+        seen = parameter * 1
+        with torch.no_grad():
+            parameter -= 0.5
+        parameter.data.mul_(3)
+        parameter.detach()[0] = 2
+        assert parameter.is_leaf
+        assert (parameter * 1).tolist() == [2.0, 1.5]
+        torch.nn.init.zeros_(parameter)
+    assert seen.tolist() == [1.0, 1.0]
+    assert parameter.tolist() == [0.0, 0.0]
