@@ -134,6 +134,9 @@ class Callee(Protocol):
     def may_sever(self) -> bool:
         """False where it surely ends no graph by copying values, as far as its text tells."""
 
+    def may_switch(self) -> bool:
+        """False where it surely switches no gradients on or off, as far as its text tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
@@ -143,6 +146,7 @@ class FunctionSummary:
     file: str
     parameters: tuple[Parameter, ...]
     variants: tuple[Effects, ...]  # the last one holds for any arguments
+    switching: bool = False  # of gradients, as far as its text tells
 
     def effects(self, given: Given) -> Effects | None:
         """The variant for exactly these constants, else the one for all."""
@@ -159,6 +163,10 @@ class FunctionSummary:
             any(memory.behind.severed for memory in variant.memories) or _severs(variant.returned)
             for variant in self.variants
         )
+
+    def may_switch(self) -> bool:
+        """Whether something in it switches gradients."""
+        return self.switching
 
 
 class Described(ABC):
@@ -334,6 +342,12 @@ class Imports:
         found = self.find(name)
         called = list(map(found.method, ("forward", "__call__"))) if isinstance(found, Described) else [found]
         return any(one is not None and one.may_sever() for one in called)
+
+    def switches(self, name: str) -> bool:
+        """Whether the name stands for a context manager or decorator that may switch gradients, as its text tells."""
+        found = self.find(name)
+        called = list(map(found.method, ("__enter__", "__call__"))) if isinstance(found, Described) else [found]
+        return any(one is not None and one.may_switch() for one in called)
 
     def knows(self, names: Sequence[str]) -> bool:
         """Whether one of these names, imported here, is of the project."""

@@ -35,6 +35,7 @@ MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 _FLAGS = 3  # switches of a function that its summary tells apart
 _LISTS = 2  # parameters that may be lists
 
+_CALLED = frozenset({"__call__", "__enter__"})
 _PLAIN = frozenset({"__init__", "__call__", "__repr__", "__str__"})
 
 Run = Callable[[Imports], "tuple[Machine, State]"]  # the interpreter, after it has run the top level
@@ -66,6 +67,10 @@ class OpenFunction:
         """False where its text ends no graph."""
         return self.module.spellings.may_sever(self.name.partition(".")[0])
 
+    def may_switch(self) -> bool:
+        """False where its text switches no gradients on or off."""
+        return self.module.spellings.may_switch(self.name.partition(".")[0])
+
     def closed(self) -> FunctionSummary:
         """The same as a value."""
         defaults = usual(self.parameters)
@@ -75,7 +80,8 @@ class OpenFunction:
         lists = [place for place, p in enumerate(self.parameters) if not p.has_default][:_LISTS]
         sets += [tuple(sorted((*defaults, (place, "list", None)))) for place in lists]
         found = (self.effects(given) for given in (*sets, ()))
-        return FunctionSummary(self.name, self.file, self.parameters, tuple(e for e in found if e is not None))
+        variants = tuple(e for e in found if e is not None)
+        return FunctionSummary(self.name, self.file, self.parameters, variants, self.may_switch())
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,7 @@ class OpenClass(Described):
         """The same as a value."""
         own = [s.name for s in self.node.body if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))]
         names = dict.fromkeys(["apply", "forward", *own])
-        methods = (self.method(name) for name in names if not name.startswith("__") or name == "__call__")
+        methods = (self.method(name) for name in names if not name.startswith("__") or name in _CALLED)
         known = tuple(m.closed() for m in methods if isinstance(m, OpenFunction))
         return ClassSummary(self.name, self.bases, self.is_module(), known, self.is_plain())
 

@@ -138,8 +138,8 @@ def _play(
     if rest is not None and rest.arg in values:
         state.variables[frame, rest.arg] = values[rest.arg]
     state.grad, state.off_at = Tracked.YES, None
-    if function.no_grad:
-        state.grad, state.off_at = Tracked.NO, info.node
+    if function.grad is not None:
+        state.grad, state.off_at = function.grad, info.node
     with m.inside(Scope(info.qualname, (frame, *function.frames), info)):
         result = m.run_body(state, info)
     return None if m.exhausted else Played(memories, nodes, m, state, result)

@@ -31,7 +31,7 @@ class Defined:
         made = self.decorated.get(info) or self.closed.get(info)
         if made is None:
             return Function(info, (MODULE,), receiver)
-        return Function(made.info, made.frames, receiver, made.defaults, made.no_grad)
+        return Function(made.info, made.frames, receiver, made.defaults, made.grad)
 
     def static(self, state: State, info: ClassInfo, name: str) -> Value | None:
         """What the body of a class, or of a base, holds under a name."""

@@ -18,6 +18,11 @@ def grad_mode(value: Value) -> Tracked | None:
     return Tracked.YES if argument == "True" else Tracked.NO
 
 
+def inside(mode: Tracked | None, outside: Tracked) -> Tracked:
+    """The grad mode in what runs under `mode`; what may switch it leaves gradients off that are off."""
+    return outside if mode is None or (mode is Tracked.MAYBE and outside is Tracked.NO) else mode
+
+
 def autocast(value: Value) -> bool | None:
     """Whether a context manager turns autocast on; None when it is another one."""
     known = isinstance(value, Symbol) and value.name.startswith("torch.autocast(")

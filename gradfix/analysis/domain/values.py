@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import count
 
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.summaries import Described
 from gradfix.analysis.text.names import BodyNames, body_names, stands_for_others
 from gradfix.analysis.text.parameters import named_of
@@ -240,7 +241,7 @@ class Function:
     frames: tuple[int, ...]
     receiver: Value | None = None
     defaults: tuple[tuple[str, Value], ...] = ()
-    no_grad: bool = False  # decorated so
+    grad: Tracked | None = None  # the grad mode that its decorators run it in; None: that of the caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -335,12 +335,12 @@ def call_function(
     receiver = [callee.receiver] if callee.receiver is not None and not isinstance(info.node, ast.Lambda) else []
     bind_parameters(m, state, info, frame, [*receiver, *args], keywords, callee)
     grad, off_at = state.grad, state.off_at
-    if callee.no_grad:
-        state.grad, state.off_at = Tracked.NO, info.node
+    if callee.grad is not None:
+        state.grad, state.off_at = grad_modes.inside(callee.grad, grad), info.node
     scope = Scope(info.qualname, (frame, *callee.frames), info)
     with m.called(at, info), m.inside(scope):
         result = m.run_body(state, info)
-    if callee.no_grad:  # else what the function has switched stays switched
+    if callee.grad is not None:  # else what the function has switched stays switched
         state.grad, state.off_at = grad, off_at
     return result
 

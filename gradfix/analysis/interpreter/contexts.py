@@ -9,7 +9,9 @@ from gradfix.analysis.domain.flow import Flow
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, Instance, Suspended, Value
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import bindings
+from gradfix.analysis.interpreter.definitions import SWITCHES, may_switch
 
 
 def run(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
@@ -27,6 +29,10 @@ def _enter(m: Machine, state: State, node: ast.With | ast.AsyncWith, index: int)
         flow = _around(m, state, node, index, value)
     else:
         mode, casts = grad_modes.grad_mode(value), grad_modes.autocast(value)
+        if mode is None and isinstance(call := item.context_expr, ast.Call) and may_switch(m, state, call.func):
+            mode = grad_modes.inside(Tracked.MAYBE, state.grad)
+        if isinstance(value, Instance) and value.info is not None and value.info.derives_from(*SWITCHES):
+            mode = Tracked.NO
         if mode is not None:
             state.grad, state.off_at = mode, node
         if casts is not None:

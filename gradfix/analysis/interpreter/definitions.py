@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import (
@@ -18,8 +19,11 @@ from gradfix.analysis.domain.values import (
     Symbol,
     Value,
 )
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter.expressions import defaults, evaluate
 from gradfix.analysis.operators import transforms
+
+SWITCHES = ("torch.no_grad", "torch.inference_mode")
 
 
 def switch_among(m: Machine, state: State, decorators: list[ast.expr]) -> ast.expr | None:
@@ -27,9 +31,17 @@ def switch_among(m: Machine, state: State, decorators: list[ast.expr]) -> ast.ex
     for decorator in decorators:
         bare = decorator.func if isinstance(decorator, ast.Call) else decorator
         value = evaluate(m, state, bare) if isinstance(bare, (ast.Name, ast.Attribute)) else None
-        if isinstance(value, Symbol) and value.name in ("torch.no_grad", "torch.inference_mode"):
+        if isinstance(value, Symbol) and (value.name in SWITCHES or grad_modes.grad_mode(value) is Tracked.NO):
             return decorator
     return None
+
+
+def may_switch(m: Machine, state: State, function: ast.expr) -> bool:
+    """Whether a decorator or context manager is one of another file of the project that may switch gradients."""
+    if m.imports is None or not isinstance(function, (ast.Name, ast.Attribute)):
+        return False
+    value = evaluate(m, state, function)
+    return isinstance(value, Symbol) and not value.name.startswith("torch.") and m.imports.switches(value.name)
 
 
 def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Value:
@@ -75,7 +87,10 @@ def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
     off = switch_among(m, state, decorators)
     if off is not None:
         m.notes.switches[id(info.node)] = off
-    return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), off is not None)
+    mode = None if off is None else Tracked.NO
+    if off is None and any(may_switch(m, state, d.func if isinstance(d, ast.Call) else d) for d in decorators):
+        mode = Tracked.MAYBE
+    return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), mode)
 
 
 def qualified(m: Machine, name: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 
+from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.flow import Flow, join_all
 from gradfix.analysis.domain.machine import DEPTH, Each, Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Number, Suspended, Value
-from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import bindings
 from gradfix.analysis.interpreter.calls import bind_parameters
 
@@ -27,8 +27,8 @@ def run(m: Machine, state: State, suspended: Suspended, each: Each) -> None:
     receiver = [] if callee.receiver is None else [callee.receiver]
     bind_parameters(m, state, info, frame, [*receiver, *suspended.args], dict(suspended.keywords), callee)
     before = state.grad, state.off_at
-    if callee.no_grad:
-        state.grad, state.off_at = Tracked.NO, info.node
+    if callee.grad is not None:
+        state.grad, state.off_at = grad_modes.inside(callee.grad, state.grad), info.node
     here = m.whereabouts()
 
     def handle(current: State, value: Value) -> None:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import replace
 
+from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.graph import in_order
 from gradfix.analysis.domain.machine import Machine, Scope
@@ -120,8 +121,9 @@ def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo 
     missing = _argument_maker(m, state, info, forward=is_module and getattr(info.node, "name", "") == "forward")
     calls.bind_parameters(m, state, info, frame, receiver, {}, closed, missing)
     custom = owner is not None and owner.derives_from(*calls.CUSTOM_FUNCTIONS)
-    if closed.no_grad or custom:  # the methods of an autograd Function run with gradients off
+    if custom:  # the methods of an autograd Function run with gradients off
         state.grad = Tracked.NO
+    state.grad = grad_modes.inside(closed.grad, state.grad)
     m.calls.append(info)
     try:
         with m.inside(Scope(info.qualname, (frame, *frames), info)):

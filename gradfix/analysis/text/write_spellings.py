@@ -1,4 +1,4 @@
-"""Which names of a module surely write to no argument, or end no graph, told from its text before it is parsed."""
+"""Which names of a module surely write to no argument, end no graph, or switch no gradients: told from its text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ _DEFINITION = re.compile(r"^(?:async[ \t]+def|def|class)[ \t]+(\w+)|^@", re.MULT
 _WRITE = re.compile(r"\w_\(|[-+*/%@&|^]=|\]\s*(?:,[^=\n]*)?=(?!=)|inplace|\bout\s*=|[(,]\s*True\b")
 # What ends a graph though it is hardly meant to.
 _CUT = re.compile(r"\.(?:item|tolist|numpy)\(|\.data\b|\bfloat\(|[tT]ensor\(|\b(?:from_numpy|Variable|Parameter)\(")
+_SWITCH = re.compile(r"\b(?:no_grad|inference_mode|set_grad_enabled|enable_grad)\b")
 _CALLED = re.compile(r"(\w+)[ \t]*\(")
 
 
@@ -32,6 +33,10 @@ class Spellings:
     def may_sever(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it ends a graph; of other names nothing is known."""
         return self._may(_CUT, name)
+
+    def may_switch(self, name: str) -> bool:
+        """False where the text defines `name` and nothing in it switches gradients; of other names nothing is known."""
+        return self._may(_SWITCH, name)
 
     def _may(self, spelling: re.Pattern[str], name: str) -> bool:
         def spells(one: str) -> bool:
