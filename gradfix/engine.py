@@ -32,6 +32,7 @@ from gradfix.passes import Bred, Option, Passes
 from gradfix.policy import CLONE, Policy
 from gradfix.results import Result, Status
 from gradfix.rewrite.text.line_breaks import broken
+from gradfix.rewrite.text.shadows import shadowed
 from gradfix.source import Source, Span
 from gradfix.suppress import suppressions
 
@@ -202,6 +203,7 @@ def _option(source: Source, finding: Finding, policy: Policy) -> Result:
         if rewrite.last_resort and any(fix.applicability is Applicability.SAFE for fix in fixes):
             continue
         built = _HARMLESS if finding.hazard is None and rewrite.form == CLONE else rewrite.build(source)
+        built = built if isinstance(built, Refusal) else shadowed(source, built) or built
         if isinstance(built, Refusal):
             refusal = refusal or built
         else:

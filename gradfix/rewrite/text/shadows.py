@@ -1,0 +1,66 @@
+"""Whether the names of imports that a rewrite uses mean those imports at its place: `torch` may be a local variable."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from gradfix.analysis.text.names import imports_of
+from gradfix.edits import Edit
+from gradfix.findings import Refusal, RefusalKind
+from gradfix.rewrite.text import names
+from gradfix.source import Source
+
+_NAME = re.compile(r"(?<![.\w])[^\W\d]\w*")
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_Lines = tuple[int, float]  # the first and the last in which a name has another meaning
+
+
+def shadowed(source: Source, edits: Sequence[Edit]) -> Refusal | None:
+    """Why `edits` can't be made where a name they put there stands for something else than what is imported."""
+    others = _other_meanings(source.text, names.tree_of(source))
+    if not others:
+        return None
+    for edit in edits:
+        line = source.position(edit.span.start).line
+        put = set(_NAME.findall(edit.text)) - set(_NAME.findall(edit.span.text(source.text)))
+        for name in sorted(put & others.keys()):
+            if any(first <= line <= last for first, last in others[name]):
+                return Refusal(
+                    RefusalKind.SCOPE,
+                    f"`{name}`, which the new form needs, stands for something else in this place",
+                    f"give the other one another name than `{name}`",
+                )
+    return None
+
+
+@lru_cache(maxsize=1)
+def _other_meanings(text: str, tree: ast.Module) -> dict[str, list[_Lines]]:
+    """The names of imports at the top that are bound to something else as well, with the lines where they are."""
+    imported = {
+        local for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)) for local, _ in imports_of(node)
+    }
+    found: dict[str, list[_Lines]] = {}
+    waiting: list[tuple[ast.AST, _Lines]] = [(tree, (0, float("inf")))]
+    while waiting:
+        node, lines = waiting.pop()
+        inner = (node.lineno, node.end_lineno or node.lineno) if isinstance(node, _FUNCTIONS) else lines
+        for name in _bound(node):
+            if name in imported:
+                found.setdefault(name, []).append(inner)
+        waiting += [(child, inner) for child in ast.iter_child_nodes(node)]
+    return found
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """The names that a node binds by itself, but for imports."""
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, _FUNCTIONS):
+        arguments = node.args
+        every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+        yield from (argument.arg for argument in every if argument is not None)
+    elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
+        yield node.name

@@ -1,0 +1,36 @@
+"""Names of imports that a form needs, where they mean something else: another form, or none."""
+
+from __future__ import annotations
+
+import pytest
+from programs import assert_cured, fixed
+
+torch = pytest.importorskip("torch")
+
+HEAD = "import torch\nx = torch.randn(3, requires_grad=True)\n"
+END = "show(loss)\nloss.backward()\n"
+INDEX_PUT = "y = y.index_put((torch.tensor(0),), y.new_tensor(10))"
+
+SHADOWED = {
+    "a variable of the function": "def f(x):\n    y = x.exp()\n    y[0] = 10\n"
+    "    for torch in range(2):\n        pass\n    return y.sum()\n\n\nloss = f(x)\n",
+    "a variable of the module": "y = x.exp()\ntorch = None\ny[0] = 10\nloss = y.sum()\n",
+    "an error": "y = x.exp()\ny[0] = 10\nloss = y.sum()\n"
+    "try:\n    raise ValueError\nexcept ValueError as torch:\n    pass\n",
+}
+
+
+@pytest.mark.parametrize("name", SHADOWED)
+def test_a_name_that_means_something_else_isnt_used(name: str) -> None:
+    text = HEAD + SHADOWED[name] + END
+    assert "y = y.clone()\n" in assert_cured(text, "inplace operation", "x")
+
+
+def test_a_variable_of_another_function_is_none_here() -> None:
+    text = HEAD + "def f(torch):\n    return torch + 1\n\n\ny = x.exp()\ny[0] = 10\nloss = y.sum()\n" + END
+    assert INDEX_PUT in assert_cured(text, "inplace operation", "x").splitlines()
+
+
+def test_an_update_stays_where_no_grad_has_no_name() -> None:
+    text = HEAD + ("x.sum().backward()\n\n\ndef step(torch):\n    global x\n    x -= torch * x.grad\n\n\nstep(0.1)\n")
+    assert fixed(text) == text
