@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lending import Lender
 
-from gradfix.backward.cases import DeclaredCall
+from gradfix.backward.cases import DeclaredCall, Program
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
 from gradfix.backward.protocol import Ended, Event, Run, run_of
@@ -203,6 +203,22 @@ def test_pairs_share_three_processes_once_that_was_shown_to_give_the_same(
     assert "8 pairs of runs" in judgement.reason
     assert [len(request.further) for request in made if request.further] == [6, 6, 6]
     assert len(made) < 16
+
+
+def test_differences_share_processes_though_their_runs_end_where_gradients_are_off(
+    project: tuple[Path, Checker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, checker = project
+    start, cut = "import torch\nx = torch.randn(3, requires_grad=True)\n", "torch.tensor(float((x.exp() * x).sum()))"
+    before, after = (f"{start}loss = {loss}\nloss.backward()\n" for loss in (cut, "(x.exp() * x).sum()"))
+    made: list[Request] = []
+    run = checker._run
+    monkeypatch.setattr(checker, "_run", lambda request: (made.append(request), run(request))[1])
+    kinds = frozenset({HazardKind.DISCONNECTED})
+    judgement = checker.judge(folder / "cut.py", before, after, Program(), frozenset({3}), frozenset({3}), kinds=kinds)
+    assert judgement.verdict is Verdict.FIXED, judgement
+    grouped = [request for request in made if request.further]
+    assert sum(1 + len(request.further) for request in grouped) > len(made)
 
 
 def test_a_proof_that_time_cuts_short_takes_back_no_rejection(

@@ -128,9 +128,11 @@ class Once:
         }
 
     def _finish(self) -> None:
-        if not self._last:
-            raise _Enough
-        self.end(None, stopped=True)
+        """End the run here. What it leaves is looked at here, too, whether or not its process goes on."""
+        if self._last:
+            self.end(None, stopped=True)
+        self._observer.outcome = self._observer.outcome or self._outcome(None)
+        raise _Enough
 
     def _execute(self, code: types.CodeType) -> None:
         request = self._request
