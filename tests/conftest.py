@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if other := os.environ.get("GRADFIX_TEST_PYTHON"):
     os.environ["VIRTUAL_ENV"] = str(Path(other).absolute().parent.parent)
     Checker.__init__.__kwdefaults__["python"] = other
+
+
+def pytest_collection_finish() -> None:
+    """Keep Python's collector from going through thousands of collected tests, and torch, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

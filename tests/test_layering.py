@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,8 @@ THIRD_PARTY = {
 }
 LAZY = {"unidiff"}  # only inside functions
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 CALLS = {
     "print": {"backward.worker"},
     "open": {"files", "config", "cache", "backward", "tracer"},
@@ -80,16 +83,26 @@ CALLS = {
 }
 
 
-def _modules() -> Iterator[tuple[str, ast.Module]]:
+def _modules() -> Iterator[tuple[str, Path]]:
     for folder, prefix in ((PACKAGE, ""), (ROOT / "codemods", "codemods.")):
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             name = prefix + ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            yield name.rstrip(".") or "__init__", ast.parse(path.read_text(encoding="utf-8"))
+            yield name.rstrip(".") or "__init__", path
 
 
 MODULES = dict(_modules())
 PARAMETERS = [pytest.param(name, id=name) for name in MODULES]
+
+
+@functools.cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _imported(module: str) -> tuple[tuple[str, int], ...]:
+    return tuple(_imports(_tree(module)))
 
 
 def _imports(tree: ast.AST, *, top_level: bool = False) -> Iterator[tuple[str, int]]:
@@ -103,7 +116,7 @@ def _imports(tree: ast.AST, *, top_level: bool = False) -> Iterator[tuple[str, i
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
-        elif not (top_level and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
+        elif not isinstance(node, ast.expr) and not (top_level and isinstance(node, FUNCTIONS)):
             yield from _imports(node, top_level=top_level)
 
 
@@ -124,7 +137,7 @@ def test_every_module_has_its_layer() -> None:
 
 @pytest.mark.parametrize("module", PARAMETERS)
 def test_imports_go_down_only(module: str) -> None:
-    for name, line in _imports(MODULES[module]):
+    for name, line in _imported(module):
         package, _, own = name.partition(".")
         layer, imported = _layer(module), _layer(own)
         if package != "gradfix" or layer is None or imported is None:
@@ -134,13 +147,9 @@ def test_imports_go_down_only(module: str) -> None:
 
 def _sources(module: str) -> set[str]:
     """The modules that `module` imports, at its top or inside functions."""
-    named = {name.removeprefix("gradfix.") for name, _ in _imports(MODULES[module])}
-    return {name for name in MODULES if name != module and (name in named or any(_is_of(name, n) for n in named))}
-
-
-def _is_of(module: str, name: str) -> bool:
-    """Whether `name` is something that `module` itself defines: `rewrite.names.fresh` of `rewrite.names`."""
-    return name.rpartition(".")[0] == module and name not in MODULES
+    named = {name.removeprefix("gradfix.") for name, _ in _imported(module)}
+    modules = {name if name in MODULES else name.rpartition(".")[0] for name in named}  # of what one defines: that one
+    return (modules & MODULES.keys()) - {module}
 
 
 def test_no_circle_of_modules() -> None:
@@ -151,29 +160,30 @@ def test_no_circle_of_modules() -> None:
 
 def test_type_checkers_see_no_cycle_that_runs_lack() -> None:
     """What is imported for types alone may name any layer, but never `codemods`, which has two names."""
-    for module, tree in MODULES.items():
-        names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    for module in MODULES:
+        names = [node.module or "" for node in ast.walk(_tree(module)) if isinstance(node, ast.ImportFrom)]
         assert not any(name.startswith(("gradfix.codemods", "codemods")) for name in names), module
 
 
 @pytest.mark.parametrize("module", PARAMETERS)
 def test_third_party_packages_stay_in_their_places(module: str) -> None:
-    for name, line in _imports(MODULES[module]):
+    for name, line in _imported(module):
         package = name.split(".")[0]
         if package in THIRD_PARTY:
             assert _allowed(module, THIRD_PARTY[package]), f"line {line}: {module} imports {package}"
-    for name, line in _imports(MODULES[module], top_level=True):
+    for name, line in _imports(_tree(module), top_level=True):
         assert name.split(".")[0] not in LAZY, f"line {line}: {module} imports {name} when it is imported itself"
 
 
 @pytest.mark.parametrize("module", PARAMETERS)
 def test_printing_opening_and_starting_stay_in_their_places(module: str) -> None:
-    for node in ast.walk(MODULES[module]):
+    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "open"):
             assert _allowed(module, CALLS[node.func.id]), f"line {node.lineno}: {module} calls {node.func.id}"
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout", "sys.stderr", "sys.stdin"):
-            assert _allowed(module, {"terminal", "cli", "backward"}), f"line {node.lineno}: {module}"
-    for name, line in _imports(MODULES[module]):
+        if isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr", "stdin"):
+            allowed = ast.unparse(node.value) != "sys" or _allowed(module, {"terminal", "cli", "backward"})
+            assert allowed, f"line {node.lineno}: {module}"
+    for name, line in _imported(module):
         assert name.split(".")[0] != "subprocess" or _allowed(module, CALLS["subprocess"]), f"line {line}: {module}"
         assert name.split(".")[0] != "difflib", f"line {line}: {module} imports difflib"
 
@@ -183,7 +193,7 @@ def test_the_workers_need_nothing_but_python_and_torch() -> None:
     workers = [name for name in MODULES if name.startswith(("backward.worker", "tracer."))]
     assert workers
     for module in workers:
-        for name, line in _imports(MODULES[module]):
+        for name, line in _imported(module):
             own = name.startswith(("gradfix.backward.worker.", "gradfix.tracer."))
             assert own or name.split(".")[0] != "gradfix", f"line {line}: {module} imports {name}"
 
@@ -194,8 +204,7 @@ def test_what_runs_in_the_users_interpreter_suits_an_old_one() -> None:
     for module in MODULES:
         if not _allowed(module, {"backward.worker", "tracer"}):
             continue
-        path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
-        path = path if path.exists() else path.with_suffix("") / "__init__.py"
+        path = MODULES[module]
         tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

@@ -38,8 +38,9 @@ def _hazards(facts: ModuleFacts) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_hazard_is_lost(path: Path) -> None:
     source, tree = _parsed(path.read_bytes().decode("utf-8-sig"))
-    chosen, every = analyse_tree(source, tree), analyse_tree(source, tree, every_function(tree))
-    assert _hazards(chosen) == _hazards(every)
+    chosen, every = candidates(tree), every_function(tree)
+    if chosen != every:  # else both would be the same analysis
+        assert _hazards(analyse_tree(source, tree, chosen)) == _hazards(analyse_tree(source, tree, every))
 
 
 def _worth(program: str) -> set[str]:

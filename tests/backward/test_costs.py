@@ -1,16 +1,29 @@
-"""The cost of a fix is that of the same work before and after."""
+"""The cost of a fix is that of the same work before and after. One pair of runs is enough to come to it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from conftest import Judge
+from conftest import Judge, judged_by
+from lending import Lender
 
 from gradfix.backward.cases import DeclaredCall
+from gradfix.backward.limits import Limits
 from gradfix.findings import Verdict
+
+pytest.importorskip("torch")
 
 MIB = 1 << 20
 LARGEST = 1 << 40
 LARGE = "x = torch.randn(4_000_000, requires_grad=True)\nh = x * 2\nh[0] = 0\n(h * h).sum().backward()\n"
+
+
+@pytest.fixture(scope="module")
+def judge(lender: Lender, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+    folder = tmp_path_factory.mktemp("project")
+    with lender.checker(cwd=folder, limits=Limits(case=0.0)) as checker:
+        yield judged_by(checker, folder)
 
 
 def test_the_memory_of_a_copy_is_seen(judge: Judge) -> None:

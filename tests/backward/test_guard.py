@@ -21,6 +21,7 @@ from gradfix.findings import Judgement, Verdict
 TEXT = "x = torch.randn(3, requires_grad=True)\nh = x.exp()\nh[0] = 1\nh.sum().backward()\n"
 CURE = ("h[0] = 1", "h = h.clone(); h[0] = 1")
 NOTHING: frozenset[int] = frozenset()
+ONE = Limits(case=0.0)  # pair of runs: enough for what is no matter of the verdict
 
 
 def fixed(checker: Checker, folder: Path, first: str = "") -> Judgement:
@@ -47,7 +48,7 @@ def test_without_any_wall_nothing_runs(tmp_path: Path) -> None:
 
 def test_trust_runs_it_anyway(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    with Checker(without=("landlock", "namespaces"), trust=True) as checker:
+    with Checker(without=("landlock", "namespaces"), trust=True, limits=ONE) as checker:
         assert fixed(checker, tmp_path).verdict is Verdict.FIXED
 
 
@@ -72,7 +73,7 @@ def test_start_up_files_of_the_environment_run_behind_the_walls(tmp_path: Path) 
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     packages = next((tmp_path / "venv" / "lib").glob("python3*/site-packages"))
     (packages / "early.pth").write_text(f"import os; open({str(witness)!r}, 'w')\n")
-    with Checker(python=str(tmp_path / "venv" / "bin" / "python")) as checker:
+    with Checker(python=str(tmp_path / "venv" / "bin" / "python"), limits=ONE) as checker:
         fixed(checker, tmp_path)
     assert not witness.exists()
 
@@ -92,7 +93,7 @@ def test_modules_on_the_python_path_run_behind_the_walls(tmp_path: Path, monkeyp
     witness = tmp_path / "ran"
     (tmp_path / "json.py").write_text(f"open({str(witness)!r}, 'w')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with Checker() as checker:
+    with Checker(limits=ONE) as checker:
         fixed(checker, tmp_path)
     assert not witness.exists()
 
@@ -121,7 +122,7 @@ def test_a_program_sees_its_neighbours_and_its_data(tmp_path: Path) -> None:
     """)
     os.environ["SECRET"] = "1"
     try:
-        with Checker(cwd=cwd) as checker:
+        with Checker(cwd=cwd, limits=ONE) as checker:
             judgement = fixed(checker, project, first)
     finally:
         del os.environ["SECRET"]
@@ -137,7 +138,7 @@ def test_relative_paths_are_meant_from_where_the_user_stands(tmp_path: Path, mon
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["src", *filter(None, sys.path)]))
-    with Checker(python="./python") as checker:
+    with Checker(python="./python", limits=ONE) as checker:
         assert fixed(checker, tmp_path, "import found\n").verdict is Verdict.FIXED
 
 
@@ -145,7 +146,7 @@ def test_the_rewritten_text_is_what_runs_and_what_tracebacks_show(lender: Lender
     pytest.importorskip("torch")
     (tmp_path / "program.py").write_text("raise SystemExit('the file on disk')\n")
     first = "import inspect\ndef f():\n    return 1\nassert 'return 1' in inspect.getsource(f)\n"
-    with lender.checker(tmp_path) as checker:
+    with lender.checker(tmp_path, ONE) as checker:
         assert fixed(checker, tmp_path, first).verdict is Verdict.FIXED
     assert (tmp_path / "program.py").read_text() == "raise SystemExit('the file on disk')\n"
 
@@ -154,7 +155,7 @@ def test_nothing_is_left_after_a_check(tmp_path: Path, monkeypatch: pytest.Monke
     pytest.importorskip("torch")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for without in ((), ("namespaces",)):
-        with Checker(without=without, cwd=tmp_path) as checker:
+        with Checker(without=without, cwd=tmp_path, limits=ONE) as checker:
             fixed(checker, tmp_path)
             assert _servers(tmp_path)
         assert not _servers(tmp_path)
@@ -191,7 +192,7 @@ def test_an_interrupted_check_leaves_no_process(tmp_path: Path, number: signal.S
 def test_a_dead_server_costs_one_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with Checker(cwd=tmp_path) as checker:
+    with Checker(cwd=tmp_path, limits=ONE) as checker:
         assert fixed(checker, tmp_path).verdict is Verdict.FIXED
         os.kill(max(_servers(tmp_path)), signal.SIGKILL)
         judgement = fixed(checker, tmp_path)
@@ -212,9 +213,9 @@ def test_the_budget_is_kept(lender: Lender, tmp_path: Path) -> None:
         assert checker._budget.left > -8.0
 
 
-def test_all_verdicts_of_a_checker_come_from_one_server(tmp_path: Path) -> None:
+def test_all_verdicts_of_a_checker_come_from_one_server(lender: Lender, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    with Checker(cwd=tmp_path) as checker:
+    with lender.checker(tmp_path, ONE) as checker:
         assert fixed(checker, tmp_path).verdict is Verdict.FIXED
         first = checker._server
         assert fixed(checker, tmp_path).verdict is Verdict.FIXED

@@ -42,16 +42,34 @@ def start(without: tuple[str, ...], cwd: Path) -> Checker:
 
 
 @pytest.fixture(scope="module", params=WALLS)
-def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
-    with start(request.param, tmp_path_factory.mktemp("cwd")) as checker:
-        yield checker
+def guarded(request: pytest.FixtureRequest, checkers: dict[tuple[str, ...], Checker], cwd: Path) -> Checker:
+    return _checker(checkers, request.param, cwd)
 
 
 @pytest.fixture(scope="module")
-def walled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
+def walled(checkers: dict[tuple[str, ...], Checker], cwd: Path) -> Checker:
     """Every wall there is: the bounds are the same behind each."""
-    with start((), tmp_path_factory.mktemp("cwd")) as checker:
-        yield checker
+    return _checker(checkers, (), cwd)
+
+
+@pytest.fixture(scope="module")
+def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cwd")
+
+
+@pytest.fixture(scope="module")
+def checkers() -> Iterator[dict[tuple[str, ...], Checker]]:
+    """One for each choice of walls, by those that are left out."""
+    started: dict[tuple[str, ...], Checker] = {}
+    yield started
+    for checker in started.values():
+        checker.close()
+
+
+def _checker(checkers: dict[tuple[str, ...], Checker], without: tuple[str, ...], cwd: Path) -> Checker:
+    if without not in checkers:
+        checkers[without] = start(without, cwd)
+    return checkers[without]
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ TEXT = "import torch\nx = torch.randn(3, requires_grad=True)\ny = x.exp()\ny[0] 
 RIGHT = TEXT.replace("y[0]", "y = y.clone(); y[0]")
 WRONG = RIGHT.replace("= 10", "= 11")
 LINE = frozenset({4})
+ONE = Limits(case=0.0)  # pair of runs: the verdict is no matter here
 
 
 def verdict(after: str, checker: Checker, text: str = TEXT) -> Judgement:
@@ -41,7 +42,7 @@ def children() -> set[str]:
 
 def test_outcomes_keep_their_order_and_each_thread_has_its_server() -> None:
     before = children()
-    with Pool("", trust=False, limits=Limits(), jobs=2) as pool:
+    with Pool("", trust=False, limits=ONE, jobs=2) as pool:
         texts = [RIGHT, WRONG, RIGHT, WRONG]
         verdicts = [judgement.verdict for judgement in pool.each(verdict, texts)]
         assert pool.walls
@@ -64,7 +65,7 @@ def test_an_interrupt_ends_what_is_under_way() -> None:
             raise KeyboardInterrupt
         return verdict(text, checker, endless)
 
-    with pytest.raises(KeyboardInterrupt), Pool("", trust=False, limits=Limits(), jobs=2) as pool:
+    with pytest.raises(KeyboardInterrupt), Pool("", trust=False, limits=ONE, jobs=2) as pool:
         list(pool.each(work, ["interrupt", endless]))
     assert time.monotonic() - interrupted[0] < Limits().seconds
     assert children() == before
@@ -80,7 +81,7 @@ def test_the_budget_is_one_for_all() -> None:
 
 @pytest.mark.usefixtures("lent")
 def test_the_evidence_of_a_rejected_fix_is_kept() -> None:
-    with Pool("", trust=False, limits=Limits(), keep=True) as pool:
+    with Pool("", trust=False, limits=ONE, keep=True) as pool:
         right, wrong = pool.each(verdict, [RIGHT, WRONG])
         kept = pool.kept
     assert not any("kept" in note for note in right.notes)
@@ -98,7 +99,7 @@ def test_the_evidence_of_a_rejected_fix_is_kept() -> None:
 
 @pytest.mark.usefixtures("lent")
 def test_where_nothing_is_rejected_nothing_is_left() -> None:
-    with Pool("", trust=False, limits=Limits(), keep=True) as pool:
+    with Pool("", trust=False, limits=ONE, keep=True) as pool:
         folder = pool._kept
         list(pool.each(verdict, [RIGHT]))
         assert pool.kept is None
