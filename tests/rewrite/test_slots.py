@@ -211,7 +211,7 @@ def test_with_type_hints_the_list_has_a_name_of_its_own() -> None:
     text = f"import torch\n\n\ndef f(x: torch.Tensor, w):\n    h = torch.zeros(6)\n{LOOP}    return h.sum()\n"
     made, _ = fixed(text, engine.Policy())
     assert "    h_list = list(torch.zeros(6))\n" in made
-    assert "    h = torch.stack(h_list)\n    return h.sum()\n" in made
+    assert "    return torch.stack(h_list).sum()\n" in made
 
 
 def test_an_index_with_an_effect_is_evaluated_once() -> None:
@@ -221,3 +221,49 @@ def test_an_index_with_an_effect_is_evaluated_once() -> None:
     )
     made, _ = fixed(text, engine.Policy(severity=Severity.INFO))
     assert made.count("indices.pop()") == 1
+
+
+CALLED = (
+    "import torch\n\n\ndef f(x, w, n):\n    h = torch.zeros(n)\n" + LOOP.replace("6", "n") + "    return h.sum()\n\n\n"
+)
+CALLED += "x = torch.rand(6, requires_grad=True)\nf(x, x[0], 6).backward()\n"
+
+
+def test_the_sizes_of_all_calls_tell_whether_there_are_slots() -> None:
+    made, _ = fixed(CALLED, engine.Policy())
+    assert "    h = list(torch.zeros(n))\n" in made
+    assert "    return torch.stack(h).sum()\n" in made
+    made, _ = fixed(CALLED + "print(f(x, x[0], 0))\n", engine.Policy())
+    assert "    h = torch.stack(h_list) if h_list else h\n    return h.sum()\n" in made
+
+
+BEHIND = {  # what stands behind the loop, before and after
+    "returned": ("return h", "return torch.stack(h)"),
+    "used in what is returned": ("return (h * w).sum()", "return (torch.stack(h) * w).sum()"),
+    "used twice": ("return h * h", "h = torch.stack(h)\n    return h * h"),
+    "used behind what may write": ("return (print(), h)[1]", "h = torch.stack(h)\n    return (print(), h)[1]"),
+    "used later": ("return lambda: h", None),
+    "used in a comprehension": ("return [h for _ in x]", "h = torch.stack(h)\n    return [h for _ in x]"),
+    "not used": ("return w", "return w"),
+    "used below": ("w = w * 2\n    return h", "h = torch.stack(h)\n    w = w * 2\n    return h"),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_the_stack_stands_where_it_is_used(name: str) -> None:
+    before, after = BEHIND[name]
+    head = f"import torch\n\n\ndef f(x, w):\n    h = torch.zeros(6)\n{LOOP}"
+    made, _ = fixed(f"{head}    {before}\n", engine.Policy(severity=Severity.INFO))
+    if after is None:
+        assert "h = list(" not in made
+    else:
+        assert made == f"{head}    {after}\n".replace("torch.zeros(6)", "list(torch.zeros(6))").replace(
+            "w * h[t - 1].sin() + x[t]", "(w * h[t - 1].sin() + x[t]).to(h[t]).reshape(())"
+        )
+
+
+def test_a_buffer_that_the_next_round_reads_is_stacked() -> None:
+    text = "import torch\n\n\ndef f(x, w):\n    for k in range(2):\n        if k:\n            w = w + h.sum()\n"
+    text += "        h = torch.zeros(6)\n" + "".join(f"    {line}\n" for line in LOOP.splitlines()) + "    return w\n"
+    made, _ = fixed(text, engine.Policy(severity=Severity.INFO))
+    assert "        h = torch.stack(h_list)\n    return w\n" in made

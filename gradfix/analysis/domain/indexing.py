@@ -206,6 +206,13 @@ def _constant(node: ast.expr | None) -> int | None:
     return None
 
 
+def joined_shape(a: Shape | None, b: Shape | None) -> Shape | None:
+    """What holds of a shape that is `a` or `b`."""
+    if a is None or b is None or len(a) != len(b):
+        return None
+    return tuple(m if m == n else None for m, n in zip(a, b, strict=True))
+
+
 def broadcast(shapes: list[Shape | None]) -> Shape | None:
     """Shape of an elementwise operation; None when it can't be told."""
     if any(shape is None for shape in shapes) or not shapes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
 from gradfix.analysis.domain.graph import Node, Passage
+from gradfix.analysis.domain.indexing import joined_shape
 from gradfix.analysis.domain.values import Storage
 from gradfix.analysis.facts import (
     ConditionKind,
@@ -229,17 +230,12 @@ class CutRecord:
 
 def join_facts(a: TensorFacts, b: TensorFacts) -> TensorFacts:
     """What holds of a tensor in both passages."""
-    shape = a.shape
-    if a.shape != b.shape:
-        shape = None
-        if a.shape is not None and b.shape is not None and len(a.shape) == len(b.shape):
-            shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
     return TensorFacts(
         tracked=a.tracked if a.tracked is b.tracked else Tracked.MAYBE,
         leaf=a.leaf and b.leaf,
         dtype=a.dtype if a.dtype == b.dtype else None,
         floating=a.floating and b.floating,
-        shape=shape,
+        shape=joined_shape(a.shape, b.shape),
         expanded=a.expanded or b.expanded,
         transposed=a.transposed or b.transposed,
         plain=a.plain and b.plain,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gradfix.analysis.domain.graph import Node, Save, Visit, phi
+from gradfix.analysis.domain.indexing import joined_shape
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.values import (
     NO_FLOWS,
@@ -260,15 +261,12 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
     """A tensor that is one of two."""
     storages = tuple(dict.fromkeys((*a.storages, *b.storages)))[:MAX_STORAGES]
     is_same_part = a.lineage == b.lineage
-    shape: tuple[int | None, ...] | None = None
-    if a.shape is not None and b.shape is not None and len(a.shape) == len(b.shape):
-        shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
     return Tensor(
         storages,
         known=a.known and b.known,
         dtype=a.dtype if a.dtype == b.dtype else None,
         floating=a.floating and b.floating,
-        shape=shape,
+        shape=joined_shape(a.shape, b.shape),
         view=a.view if a.view is b.view else ViewKind.MAYBE,
         path=a.path if a.path == b.path else (),
         detached=a.detached and b.detached,

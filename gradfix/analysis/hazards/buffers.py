@@ -155,11 +155,19 @@ class _Finder:
             writes=tuple(written),
             reads=tuple(reads),
             reads_metadata=metadata,
-            has_slots=coverage.has_slots(self._parents, bindings, made, loop, name, axes),
+            has_slots=coverage.has_slots(self._parents, bindings, made, loop, name, axes)
+            or self._has_sizes(made, axes),
             filling=coverage.filling(self._parents, bindings, made, loop, axes, written, bool(reads), metadata),
             refusal=refusal,
             created=coverage.made_for(self._parents, bindings, made, loop, name),
         )
+
+    def _has_sizes(self, made: coverage.Creation | None, axes: tuple[int, ...]) -> bool:
+        """Whether every call of the function that was followed made the buffer with slots along all axes."""
+        shape = None if made is None else self._m.notes.sizes.get(id(made.call))
+        if shape is None or not axes or not all(-len(shape) <= axis < len(shape) for axis in axes):
+            return False
+        return all((shape[axis] or 0) > 0 for axis in axes)
 
     def _shape(self, use: _Use, write: Write) -> tuple[int | None, ...] | None:
         """Of the buffer; a write to `D[i][j]` knows that of `D[i]`."""

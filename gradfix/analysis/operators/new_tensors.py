@@ -31,6 +31,7 @@ def made(
     `like` is the tensor whose method it is.
     """
     result = factories.make(state, name, args, keywords, node, like)
+    m.notes.add_size(node, result.shape)
     if m.moves_defaults and "dtype" not in keywords:
         result.dtype = None
     if m.maps and like is not None and name != "new_tensor":

@@ -120,7 +120,7 @@ class _Collector:
         whole = self._stacked(values)
         if not self._buffer.has_slots:
             whole = f"{whole} if {values} else {self._name}"
-        end = sealed(self._source, self._filling.loop, self._name, whole)
+        end = sealed(self._source, self._filling.loop, self._name, whole, self._spelling)
         if end is None:
             return None
         opened = f"{values} = []"
@@ -130,7 +130,7 @@ class _Collector:
             start = Edit(self._source.span_of(made), opened)
         span = self._source.span_of(self._written.write.statement)
         unit = Unit(span, lambda render: self._append(values, render))
-        return (start, *Rendering(self._source, [unit]).edits(), end)
+        return (start, *Rendering(self._source, [unit]).edits(), *end)
 
     def _append(self, values: str, render: Rendering) -> str:
         if self._fit != OWN_MEMORY:

@@ -11,6 +11,8 @@ from gradfix.rewrite.text.expressions import is_effectless
 from gradfix.rewrite.text.spans import after_block
 from gradfix.source import Source
 
+_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.JoinedStr)  # read late, or often
+
 
 def made_as_list(buffer: FilledBuffer, spelling: Spelling) -> ast.Assign | None:
     """The statement that makes the buffer, where the buffer can be a list of its slots from there on."""
@@ -31,14 +33,27 @@ def is_annotated(source: Source, statement: ast.stmt) -> bool:
     )
 
 
-def sealed(source: Source, loop: ast.stmt, name: str, whole: str) -> Edit | None:
-    """The edit that gives `name` the value `whole` behind `loop`, or returns it where `name` is returned there.
+def sealed(source: Source, loop: ast.stmt, name: str, whole: str, spelling: Spelling) -> tuple[Edit, ...] | None:
+    """The edits that give `name` the value `whole` behind `loop`, or put `whole` where the statement there returns it.
 
-    None when another statement stands on the last line of the loop.
+    None when another statement stands on the last line of the loop; no edits where nobody reads `name` any more.
     """
+    if names.is_dead_after(source, loop, name):
+        return ()
     following = names.statement_after(source, loop)
     if isinstance(following, ast.Return) and sites.site_of(source, following).is_alone:
-        returned = following.value
-        if isinstance(returned, ast.Name) and returned.id == name:
-            return Edit(source.span_of(returned), whole)
-    return after_block(source, loop, f"{name} = {whole}")
+        place = _only_mention(following, name, spelling)
+        if place is not None and (place is following.value or " if " not in whole):
+            return (Edit(source.span_of(place), whole),)
+    behind = after_block(source, loop, f"{name} = {whole}")
+    return None if behind is None else (behind,)
+
+
+def _only_mention(statement: ast.Return, name: str, spelling: Spelling) -> ast.Name | None:
+    """Where `name` is read, once, in what is returned, while nothing else there changes what it is made of."""
+    if statement.value is None or not is_effectless(statement.value, spelling):
+        return None
+    if any(isinstance(node, _SCOPES) for node in ast.walk(statement.value)):
+        return None
+    found = [node for node in ast.walk(statement.value) if isinstance(node, ast.Name) and node.id == name]
+    return found[0] if len(found) == 1 else None

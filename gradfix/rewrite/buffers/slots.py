@@ -146,13 +146,13 @@ def _build(source: Source, *, buffer: FilledBuffer, spelling: Spelling, plain: b
     units = builder.units()
     if isinstance(units, Refusal):
         return units
-    end = sealed(source, buffer.loop, buffer.name.id, builder.whole())
+    end = sealed(source, buffer.loop, buffer.name.id, builder.whole(), spelling)
     if end is None:
         return Refusal(
             RefusalKind.SPELLING, "the loop shares its last line with another statement", "put it on lines of its own"
         )
     inside = (edit for edit in Rendering(source, units).edits() if edit.text != edit.span.text(source.text))
-    edits = (builder.open(), *inside, end)
+    edits = (builder.open(), *inside, *end)
     text = " ".join(edit.text for edit in edits)
     return (*edits, *names.import_torch(source, spelling, text))
 

@@ -120,7 +120,7 @@ def is_dead_after(source: Source, statement: ast.stmt, name: str) -> bool:
         return False
     end = (statement.end_lineno or 0, statement.end_col_offset or 0)
     for node in ast.walk(_scope_of(_tree(source.text), statement)):
-        if isinstance(node, _LOOPS) and _spans(node, statement):
+        if isinstance(node, _LOOPS) and _spans(node, statement) and _starts_before(node, statement):
             return False  # the next round may read it
         if isinstance(node, ast.Name) and node.id == name and (node.lineno, node.col_offset) >= end:
             return False
