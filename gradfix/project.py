@@ -97,7 +97,7 @@ class _Unopened:
 
     def may_write(self, name: str) -> bool:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""
-        return self._spellings.may_write(name) and self._module.may_write(name)
+        return self._spellings.may_write(name.partition(".")[0]) and self._module.may_write(name)
 
     def imports(self, modules: Modules) -> Imports:
         """What its imports lead to."""

@@ -169,6 +169,15 @@ class FunctionSummary:
         return self.switching
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an object has from its constructor under one name."""
+
+    kind: str  # "parameter", "buffer", or a class of torch.nn by its bare name
+    arguments: int = 0  # of the constructor of that class, by position
+    keywords: tuple[tuple[str, bool, Constant], ...] = ()  # (name, whether it is a constant, which)
+
+
 class Described(ABC):
     """A class of another file."""
 
@@ -186,6 +195,14 @@ class Described(ABC):
     def method(self, name: str) -> Callee | None:
         """A method by name."""
 
+    @abstractmethod
+    def needs(self, name: str) -> frozenset[str]:
+        """What a method asks its object for, itself or by methods of the class; with others it does something else."""
+
+    @abstractmethod
+    def holds(self, name: str) -> Held | None:
+        """What its objects have under that name, wherever the class says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassSummary(Described):
@@ -196,6 +213,16 @@ class ClassSummary(Described):
     of_modules: bool  # derives from `torch.nn.Module`
     methods: tuple[FunctionSummary, ...]
     plain: bool = False  # no bases, no operators of its own
+    needed: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by method: the attributes that it asks its object for
+    held: tuple[tuple[str, Held], ...] = ()
+
+    def holds(self, name: str) -> Held | None:
+        """What its objects have under that name."""
+        return dict(self.held).get(name)
+
+    def needs(self, name: str) -> frozenset[str]:
+        """What a method asks its object for."""
+        return frozenset(dict(self.needed).get(name, ()))
 
     def is_plain(self) -> bool:
         """Whether its objects do nothing but what its methods say."""
@@ -264,7 +291,7 @@ class ModuleSummary:
 
     def may_write(self, name: str) -> bool:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""
-        found = self.find(name)
+        found = self.find(name.partition(".")[0])
         if isinstance(found, ClassSummary):
             return any(e.written for m in found.methods for e in m.variants)
         return not isinstance(found, FunctionSummary) or any(e.written for e in found.variants)
@@ -377,7 +404,7 @@ class Imports:
             return None
         module, rest = split
         first, _, more = rest.partition(".")
-        if writers and not module.may_write(first):
+        if writers and not module.may_write(rest):
             return None
         found = module.find(first)
         inner = module.imports(self.modules)

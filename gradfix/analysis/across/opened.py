@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from gradfix.analysis.across import effects
+from gradfix.analysis.across.held import held_by
 from gradfix.analysis.across.rounds import Rounds
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
@@ -20,6 +21,7 @@ from gradfix.analysis.summaries import (
     Found,
     FunctionSummary,
     Given,
+    Held,
     Imports,
     Modules,
     ModuleSummary,
@@ -27,6 +29,7 @@ from gradfix.analysis.summaries import (
     usual,
 )
 from gradfix.analysis.text.names import imports_of
+from gradfix.analysis.text.nodes import nodes_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.parameters import defaults_of, named_of
 from gradfix.analysis.text.write_spellings import Spellings
@@ -61,7 +64,7 @@ class OpenFunction:
 
     def may_write(self) -> bool:
         """False where it surely writes to no argument, as far as its text tells."""
-        return self.module.may_write(self.name.partition(".")[0])
+        return self.module.may_write(self.name)
 
     def may_sever(self) -> bool:
         """False where its text ends no graph."""
@@ -119,13 +122,39 @@ class OpenClass(Described):
         found = self._own(name, set())
         return None if found is None or _is_read(found) else self._opened(found, name)
 
+    def needs(self, name: str) -> frozenset[str]:
+        """What a method asks its object for, itself or by methods of the class."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            method = self._own(todo.pop(), set())
+            asked = frozenset[str]() if method is None else _asked_of_object(method)
+            todo += asked - found
+            found |= asked
+        return frozenset(found)
+
+    def holds(self, name: str) -> Held | None:
+        """What its objects have under that name, wherever the class says so."""
+        return self._held().get(name)
+
+    def _held(self) -> dict[str, Held]:
+        if self.name not in self.module.held:
+            found: dict[str, Held] = {}
+            for base in self._parents({self.name}):
+                found.update(base._held())
+            self.module.held[self.name] = {**found, **held_by(self.node, self.module.qualified)}
+        return self.module.held[self.name]
+
     def closed(self) -> ClassSummary:
         """The same as a value."""
         own = [s.name for s in self.node.body if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))]
         names = dict.fromkeys(["apply", "forward", *own])
         methods = (self.method(name) for name in names if not name.startswith("__") or name in _CALLED)
         known = tuple(m.closed() for m in methods if isinstance(m, OpenFunction))
-        return ClassSummary(self.name, self.bases, self.is_module(), known, self.is_plain())
+        short = [method.name.rpartition(".")[2] for method in known]
+        needed = tuple((name, tuple(sorted(self.needs(name)))) for name in short)
+        held = tuple(sorted(self._held().items()))
+        return ClassSummary(self.name, self.bases, self.is_module(), known, self.is_plain(), needed, held)
 
     def _opened(self, node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> OpenFunction:
         marks = {ast.unparse(decorator) for decorator in node.decorator_list}
@@ -155,6 +184,15 @@ class OpenClass(Described):
         return any(isinstance(other, Described) and other.is_module() for other in others)
 
 
+def _asked_of_object(node: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
+    first = next(iter((*node.args.posonlyargs, *node.args.args)), None)
+    return frozenset(
+        one.attr
+        for one in nodes_of(node)
+        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and first and one.value.id == first.arg
+    )
+
+
 def _is_read(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether it is a property: called where its name is read."""
     return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
@@ -176,6 +214,7 @@ class OpenModule:
     rounds: Rounds
     index: dict[str, Definition] = field(default_factory=dict)  # a qualified name: imported
     star_names: list[str] = field(default_factory=list)
+    held: dict[str, dict[str, Held]] = field(default_factory=dict)  # by class
     _started: tuple[Machine, State] | None = None
     _writing: ParameterWrites | None = None
     _own: Imports | None = None
@@ -215,7 +254,7 @@ class OpenModule:
 
     def may_write(self, name: str) -> bool:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""
-        if isinstance(self.index.get(name, ""), str):
+        if isinstance(self.index.get(name.partition(".")[0], ""), str):
             return True
         if self._writing is None:
             self._writing = ParameterWrites(self.tree)

@@ -277,7 +277,7 @@ class Layer:
         """True when a call of either keeps the same for backward."""
         alike = (self.name, self.inplace, self.settings, self.chance, bool(self.weights))
         same = (other.name, other.inplace, other.settings, other.chance, bool(other.weights))
-        return self.made_by is other.made_by or alike == same
+        return (self.made_by is other.made_by is not None) or alike == same
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -40,7 +40,15 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, losses
 from gradfix.analysis.hazards.reads import read
-from gradfix.analysis.interpreter import callbacks, classes, container_methods, foreign, library_calls, module_methods
+from gradfix.analysis.interpreter import (
+    callbacks,
+    classes,
+    container_methods,
+    foreign,
+    inherited,
+    library_calls,
+    module_methods,
+)
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import (
     arrays,
@@ -190,6 +198,7 @@ def _method_elsewhere(
 ) -> Value | None:
     """Call a method of an object whose class stands in another file; None where that isn't known."""
     found = receiver.foreign.method(name) if receiver.foreign is not None else None
+    found = found or inherited.method(m, receiver, name)
     return None if found is None else foreign.call(m, state, found, args, keywords, at)
 
 
@@ -274,7 +283,7 @@ def _method(
         return call_value(m, state, layer, args, keywords, at)
     if isinstance(receiver, Optimizer):
         return _optimizer_method(m, state, receiver, callee.name, args, at)
-    if isinstance(receiver, Instance) and receiver.foreign is not None:
+    if isinstance(receiver, Instance):
         made = _method_elsewhere(m, state, receiver, callee.name, args, keywords, at)
         if made is not None:
             return made

@@ -38,7 +38,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.hazards import batches, cuts, handed
 from gradfix.analysis.hazards.reads import read
-from gradfix.analysis.interpreter import bindings, calls, comprehensions, protocols
+from gradfix.analysis.interpreter import bindings, calls, comprehensions, inherited, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects, operators
 from gradfix.analysis.text.parameters import defaults_of
@@ -114,7 +114,8 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
         base = look_up(m, state, node.value.id)  # asking for a shape reads no values
     else:
         base = _owner(m, state, node.value)
-    value = objects.attribute(m, state, base, node.attr, node)
+    elsewhere = inherited.attribute(m, state, base, node.attr) if isinstance(base, Instance) else None
+    value = objects.attribute(m, state, base, node.attr, node) if elsewhere is None else elsewhere
     if state.log and isinstance(value, Tensor):
         read(m, state, value, node, m.spelling(node))
         return handed.renewed(m, state, value, node)

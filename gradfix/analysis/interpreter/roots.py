@@ -27,7 +27,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
 from gradfix.analysis.hazards import losses, sinks
-from gradfix.analysis.interpreter import calls
+from gradfix.analysis.interpreter import calls, inherited
 from gradfix.analysis.interpreter.arguments import Arguments
 from gradfix.analysis.interpreter.statements import run_block
 from gradfix.analysis.text import names, refusals
@@ -114,11 +114,11 @@ def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo 
             m.defined.covered |= m.defined.idle[owner]  # making the object has run it, without a hazard
             _leave(m, state, NONE, [made], proven=False)
             return
-    is_module = owner is not None and owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING)
+    is_forward = owner is not None and getattr(info.node, "name", "") == "forward" and _is_module(m, owner)
     frame = m.new_frame()
     closed = m.defined.closed.get(info) or m.defined.bound(info, None)
     receiver: list[Value] = [] if made is None else [made]
-    missing = _argument_maker(m, state, info, forward=is_module and getattr(info.node, "name", "") == "forward")
+    missing = _argument_maker(m, state, info, forward=is_forward)
     calls.bind_parameters(m, state, info, frame, receiver, {}, closed, missing)
     custom = owner is not None and owner.derives_from(*calls.CUSTOM_FUNCTIONS)
     if custom:  # the methods of an autograd Function run with gradients off
@@ -132,12 +132,18 @@ def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo 
             result = m.run_body(state, info)
             m.yield_to = None
             sinks.reach(m, state, given, certain=False, total=False)
-            proven = is_module and getattr(info.node, "name", "") == "forward"
-            _leave(m, state, result, receiver, proven=proven)
+            _leave(m, state, result, receiver, proven=is_forward)
             if state.grad is not Tracked.NO:
-                losses.returned(m, state, _tensors(state, result, 4), info, forward=proven)
+                losses.returned(m, state, _tensors(state, result, 4), info, forward=is_forward)
     finally:
         m.calls.pop()
+
+
+def _is_module(m: Machine, owner: ClassInfo) -> bool:
+    """Whether it derives from `torch.nn.Module`, by classes of other files of the project, too."""
+    if owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING):
+        return True
+    return any(found.is_module() for found in inherited.bases(m, owner))
 
 
 def is_static(info: FunctionInfo) -> bool:

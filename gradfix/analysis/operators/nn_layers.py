@@ -28,7 +28,7 @@ _INPLACE_PLACE = {
 }
 
 
-def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:
+def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, node: ast.AST | None) -> Value:
     """Build a module of torch.nn."""
     if name in ("Sequential", "ModuleList", "ModuleDict"):
         parts: list[Value] = []

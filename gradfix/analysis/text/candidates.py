@@ -13,6 +13,7 @@ import builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from gradfix import torch_ops
 from gradfix.analysis.summaries import Imports
 from gradfix.analysis.text.survey import FUNCTIONS, Scope, Survey, is_awaited, survey
 
@@ -55,9 +56,17 @@ def every_function(tree: ast.Module) -> Candidates:
 def _count_imported(found: Survey, imports: Imports) -> None:
     """Count the writes of functions and layers that stand in other files of the project."""
     known: dict[str, str] = {}
+    heirs = _heirs(found)
+    own = {node.name for scope in found.scopes if isinstance(node := scope.node, FUNCTIONS)} if heirs else set()
     for scope in found.scopes:
         spelled = [(name, found.imported[name]) for name in scope.names if name in found.imported]
         spelled += [(name, f"{found.imported[a]}.{name}") for a, name in scope.members if a in found.imported]
+        spelled += [
+            (name, f"{base}.{name}")
+            for base in heirs.get(scope.owner or "", ())
+            for name in scope.called_attributes - own
+            if torch_ops.method(name) is None
+        ]
         for local, name in spelled:
             if name not in known:
                 known[name] = "" if name.startswith("torch.") else imports.writes(name)
@@ -69,6 +78,19 @@ def _count_imported(found: Survey, imports: Imports) -> None:
                 scope.in_place_layer = True
         if not scope.backward and is_awaited(getattr(scope.node, "name", "")):
             scope.backward = any(imports.severs(name) for _, name in spelled if not name.startswith("torch."))
+
+
+def _heirs(found: Survey) -> dict[str, list[str]]:
+    """The classes of the file that derive from imported ones, with the qualified names of these."""
+    heirs: dict[str, list[str]] = {}
+    for scope in found.scopes:
+        node = scope.node
+        for base in node.bases if isinstance(node, ast.ClassDef) else ():
+            first, _, rest = ast.unparse(base).partition(".")
+            name = f"{found.imported[first]}.{rest}".rstrip(".") if first in found.imported else "torch."
+            if isinstance(node, ast.ClassDef) and not name.startswith("torch."):
+                heirs.setdefault(node.name, []).append(name)
+    return heirs
 
 
 def _chosen(scopes: Iterable[Scope]) -> Candidates:

@@ -20,6 +20,7 @@ _SAME = frozenset({"zip", "enumerate", "reversed", "list", "tuple", "iter"})
 _SHARING = frozenset(
     {"to", "float", "double", "half", "type", "type_as", "cuda", "cpu", "contiguous", "items", "values"}
 )
+_CALLED_AS = frozenset({"forward", "__call__", "apply"})  # the methods that run where an object or class is called
 _STEPS = 3  # names that stand for a parameter through other names
 
 
@@ -31,10 +32,22 @@ class ParameterWrites:
         self._known: dict[str, bool] = {}
 
     def may_write(self, name: str) -> bool:
-        """Whether a function may write to an argument, or objects of a class may when they are called."""
+        """Whether a function or method may write to an argument, or objects of a class may when they are called."""
         if name not in self._known:
-            self._known[name] = self._class_may(name) or leads(name, self._writes_itself, self._handed_on)
+            owner, _, method = name.partition(".")
+            if method and method not in _CALLED_AS:
+                self._known[name] = self._method_may(owner, method)
+            else:
+                self._known[name] = self._class_may(owner) or leads(owner, self._writes_itself, self._handed_on)
         return self._known[name]
+
+    def _method_may(self, owner: str, name: str) -> bool:
+        """Of a method that its class has from another one nothing is known."""
+        body = self._classes[owner].body if owner in self._classes else []
+        method = next((s for s in body if isinstance(s, _FUNCTIONS) and s.name == name), None)
+        if method is None or _writes(method, skip=1):
+            return True
+        return any(leads(other, self._writes_itself, self._handed_on) for other in _handed_on(method))
 
     def _writes_itself(self, name: str) -> bool:
         return name in self._functions and _writes(self._functions[name], skip=0)
