@@ -25,6 +25,7 @@ LAYERS = (
     ("suppress", "files", "passes"),
     ("analysis.backward_facts", "analysis.cut_kinds", "analysis.updates", "analysis.view_facts"),
     ("analysis.graph_ends",),
+    ("analysis.effects",),
     ("analysis.summaries",),
     ("analysis.facts",),
     ("analysis.severities", "analysis.text"),

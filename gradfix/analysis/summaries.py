@@ -1,8 +1,7 @@
-"""What other files know of a module: what its functions do to their arguments, as autograd sees it.
+"""What other files know of a module: its functions with their effects, its classes, what its names stand for.
 
 Frozen values of numbers, strings and tuples only: they pickle, `dataclasses.asdict` makes JSON of them, and equal ones
-have equal digests. A function is summarised by its parameters and, for one or several sets of constants among them, by
-what happens when the others are tensors: first the writes, then what is kept for backward, then the result.
+have equal digests.
 """
 
 from __future__ import annotations
@@ -14,100 +13,11 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Protocol
 
-from gradfix.analysis.graph_ends import NOTHING, Behind
-
-Constant = bool | int | float | str | None
-# (parameter, name of the type, value) of arguments that are constants, and of those that are lists of tensors.
-Given = tuple[tuple[int, str, Constant], ...]
-LISTS = frozenset({"list", "tuple", "dict"})  # the types of which no value is told
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of a function; a `default` of `...` in the source, or a computed one, isn't constant."""
-
-    name: str
-    by_position: bool = True
-    by_name: bool = True
-    has_default: bool = False
-    is_constant: bool = False  # the default is the constant `default`
-    default: Constant = None
-    gathers: bool = False  # `*rest`
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An argument is written in place."""
-
-    parameter: int
-    line: int
-    text: str  # of the statement, on one line
-    certain: bool  # whenever the function is called
-    through_view: bool = False  # a part of it
-    gradients_off: bool = False
-    behind: Behind = NOTHING  # of what it holds then
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Backward keeps an argument, or (`memory` is negative) what the function returns."""
-
-    memory: int
-    op: str
-    line: int
-    certain: bool
-    when: tuple[int, ...] | None = None  # parameters of which one has to require grad; None: always
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """What stands behind a tensor after the call."""
-
-    parameters: tuple[tuple[int, bool], ...] = ()  # (which, True: on every way)
-    kept: tuple[tuple[int, bool], ...] = ()  # places in `Effects.kept` that backward passes
-    own: str = "no"  # a value of `Tracked`: leaves of the function's own, as the weights of a module
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Memory the function made, or holds, and hands out."""
-
-    graph: Graph | None
-    outside: bool = False  # somebody else holds it, too
-    behind: Behind = NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """What a function returns; fields beside `kind` say more of some kinds."""
-
-    kind: str  # "tensor", "number", "array", "constant", "tuple", "list", "dict", "one of", "unknown"
-    memories: tuple[int, ...] = ()  # of a tensor: parameters, and ~n for the n-th memory; several: one of them
-    view: str = "none"  # a value of `ViewKind`
-    detached: bool = False
-    dtype: str | None = None
-    floating: bool = False
-    type: str | None = None  # of a number
-    value: Constant = None  # of a constant
-    items: tuple[Returned, ...] = ()
-    keys: tuple[str, ...] = ()  # of a dict
-    behind: Behind = NOTHING  # of a number, an array, a detached tensor
+from gradfix.analysis.effects import Constant, Effects, Given, Parameter, Returned, usual
 
 
 def _severs(returned: Returned) -> bool:
     return bool(returned.behind.severed) or any(map(_severs, returned.items))
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """What a call does where the arguments in `given` are those constants."""
-
-    given: Given = ()
-    written: tuple[Written, ...] = ()
-    graphs: tuple[tuple[int, Graph | None], ...] = ()  # of arguments that are written: what stands behind them then
-    kept: tuple[Kept, ...] = ()
-    memories: tuple[Memory, ...] = ()
-    returned: Returned = Returned("unknown")
 
 
 class Callee(Protocol):
@@ -317,11 +227,6 @@ class Modules(Protocol):
 
     def get(self, name: str, /) -> Module | None:
         """The module of that name; None for what isn't of the project."""
-
-
-def usual(parameters: Sequence[Parameter]) -> Given:
-    """The constants of a call that leaves every default alone."""
-    return tuple((i, type(p.default).__name__, p.default) for i, p in enumerate(parameters) if p.is_constant)
 
 
 _MOST = 16  # names followed from module to module

@@ -12,8 +12,8 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Origin, Storage
+from gradfix.analysis.effects import Effects, Given, Graph, Kept, Memory, Parameter, Written
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.summaries import Effects, Given, Graph, Kept, Memory, Parameter, Written
 
 _MOST_KEPT = 12
 _MOST_ALONE = 2  # parameters of which each is tried as the only one that requires grad

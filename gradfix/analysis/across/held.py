@@ -6,7 +6,8 @@ import ast
 from collections.abc import Callable
 
 from gradfix import torch_ops
-from gradfix.analysis.summaries import Constant, Held
+from gradfix.analysis.effects import Constant
+from gradfix.analysis.summaries import Held
 from gradfix.analysis.text.objects_attributes import assignments, registrations
 
 _PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})

@@ -11,22 +11,18 @@ from gradfix.analysis.across.held import held_by
 from gradfix.analysis.across.rounds import Rounds
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
+from gradfix.analysis.effects import Constant, Effects, Given, Parameter, usual
 from gradfix.analysis.summaries import (
     Callee,
     ClassSummary,
-    Constant,
     Described,
-    Effects,
     Export,
     Found,
     FunctionSummary,
-    Given,
     Held,
     Imports,
     Modules,
     ModuleSummary,
-    Parameter,
-    usual,
 )
 from gradfix.analysis.text.names import imports_of
 from gradfix.analysis.text.nodes import nodes_of

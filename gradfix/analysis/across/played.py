@@ -15,10 +15,10 @@ from gradfix.analysis.domain.machine import Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Class, Const, Function, Instance, Origin, Storage, Tensor, Value
+from gradfix.analysis.effects import LISTS, Given, Parameter
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import calls, roots
 from gradfix.analysis.operators import custom_functions, objects
-from gradfix.analysis.summaries import LISTS, Given, Parameter
 from gradfix.analysis.text.names import other_uses
 from gradfix.analysis.text.parameters import annotations_of
 from gradfix.analysis.text.targets import VIEW_ATTRIBUTES

@@ -8,11 +8,11 @@ from gradfix.analysis.domain.graph import Node, NodeKind, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import CutRecord
 from gradfix.analysis.domain.values import Array, Const, Container, Flows, Number, Storage, Tensor, Value, options
+from gradfix.analysis.effects import Returned
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph_ends import Behind, Severed
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.outcome.cut_facts import head
-from gradfix.analysis.summaries import Returned
 
 _MOST_ITEMS = 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from gradfix.analysis.summaries import Effects
+from gradfix.analysis.effects import Effects
 
 _MOST = 4  # rounds; what hasn't settled by then stays unknown
 

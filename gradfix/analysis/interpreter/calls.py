@@ -196,9 +196,8 @@ def _method_elsewhere(
     keywords: dict[str, Value],
     at: ast.Call,
 ) -> Value | None:
-    """Call a method of an object whose class stands in another file; None where that isn't known."""
-    found = receiver.foreign.method(name) if receiver.foreign is not None else None
-    found = found or inherited.method(m, receiver, name)
+    """Call a method of an object whose class, or a base of it, stands in another file; None for what isn't known."""
+    found = inherited.method(m, receiver, name)
     return None if found is None else foreign.call(m, state, found, args, keywords, at)
 
 
@@ -284,8 +283,7 @@ def _method(
     if isinstance(receiver, Optimizer):
         return _optimizer_method(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Instance):
-        made = _method_elsewhere(m, state, receiver, callee.name, args, keywords, at)
-        if made is not None:
+        if (made := _method_elsewhere(m, state, receiver, callee.name, args, keywords, at)) is not None:
             return made
     if isinstance(receiver, (Instance, Layer)):
         return module_methods.call(m, state, receiver, callee.name, args, at)

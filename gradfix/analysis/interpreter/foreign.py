@@ -26,25 +26,14 @@ from gradfix.analysis.domain.values import (
     tensor_of,
     tensors,
 )
+from gradfix.analysis.effects import LISTS, Constant, Effects, Given, Graph, Kept, Memory, Parameter, Returned, Written
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.graph_ends import Behind
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.interpreter.concerned import is_concerned, is_differentiated
-from gradfix.analysis.summaries import (
-    LISTS,
-    Callee,
-    Constant,
-    Effects,
-    Given,
-    Graph,
-    Kept,
-    Memory,
-    Parameter,
-    Returned,
-    Written,
-)
+from gradfix.analysis.summaries import Callee
 from gradfix.torch_ops import ViewKind
 
 

@@ -1,4 +1,4 @@
-"""What objects of this file have from bases that stand in other files of the project."""
+"""What objects have from classes that stand in other files of the project: their own, or bases of it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ def method(m: Machine, owner: Instance, name: str) -> Callee | None:
 
     It doesn't where the object has something of its own in the place of what the method asks for.
     """
+    if owner.foreign is not None:
+        return owner.foreign.method(name)
     for base in bases(m, owner.info):
         found = base.method(name)
         if found is not None:
