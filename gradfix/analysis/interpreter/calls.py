@@ -282,9 +282,9 @@ def _method(
         return call_value(m, state, layer, args, keywords, at)
     if isinstance(receiver, Optimizer):
         return _optimizer_method(m, state, receiver, callee.name, args, at)
-    if isinstance(receiver, Instance):
-        if (made := _method_elsewhere(m, state, receiver, callee.name, args, keywords, at)) is not None:
-            return made
+    is_object = isinstance(receiver, Instance)
+    if is_object and (made := _method_elsewhere(m, state, receiver, callee.name, args, keywords, at)) is not None:
+        return made
     if isinstance(receiver, (Instance, Layer)):
         return module_methods.call(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Array) and (kept := arrays.method(m, state, receiver, callee.name, at)) is not None:
