@@ -187,20 +187,6 @@ def _imported(
     return made
 
 
-def _method_elsewhere(
-    m: Machine,
-    state: State,
-    receiver: Instance,
-    name: str,
-    args: Sequence[Value],
-    keywords: dict[str, Value],
-    at: ast.Call,
-) -> Value | None:
-    """Call a method of an object whose class, or a base of it, stands in another file; None for what isn't known."""
-    found = inherited.method(m, receiver, name)
-    return None if found is None else foreign.call(m, state, found, args, keywords, at)
-
-
 def _call_one_of(
     m: Machine, state: State, callee: Choice, args: Sequence[Value], keywords: dict[str, Value], at: ast.Call
 ) -> Value:
@@ -232,7 +218,8 @@ def _call_instance(
     if layer is not None:
         return call_value(m, state, layer, args, keywords, at)
     for name in ("forward", "__call__"):
-        if (made := _method_elsewhere(m, state, callee, name, args, keywords, at)) is not None:
+        elsewhere = inherited.method(m, callee, name)
+        if elsewhere is not None and (made := foreign.call(m, state, elsewhere, args, keywords, at)) is not None:
             return made
     return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True)
 
@@ -282,8 +269,8 @@ def _method(
         return call_value(m, state, layer, args, keywords, at)
     if isinstance(receiver, Optimizer):
         return _optimizer_method(m, state, receiver, callee.name, args, at)
-    is_object = isinstance(receiver, Instance)
-    if is_object and (made := _method_elsewhere(m, state, receiver, callee.name, args, keywords, at)) is not None:
+    elsewhere = inherited.method(m, receiver, callee.name) if isinstance(receiver, Instance) else None
+    if elsewhere is not None and (made := foreign.call(m, state, elsewhere, args, keywords, at)) is not None:
         return made
     if isinstance(receiver, (Instance, Layer)):
         return module_methods.call(m, state, receiver, callee.name, args, at)
