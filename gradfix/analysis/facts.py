@@ -204,6 +204,9 @@ class ConditionalFill:
     severity: Severity
     hazards: tuple[Hazard, ...]
     sources: tuple[str, ...]  # names in scope at the branch that hold tracked tensors the writes read
+    flat_tests: tuple[
+        ast.expr, ...
+    ] = ()  # what the branch asks, without `and`, `or` and `not`, where it has no dimensions
 
 
 @dataclass(frozen=True, slots=True)

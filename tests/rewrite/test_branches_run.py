@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 from build import branch, tensor, value
+from programs import fixed
 
 from gradfix import edits
 from gradfix.analysis.facts import ConditionKind, IndexKind, TensorFacts, Tracked
@@ -93,3 +95,49 @@ def test_both_forms_agree_with_the_branch(test: str, body: str, known: bool) -> 
             assert equal(gradient, new_gradient), f"{point} {gradient} {new_gradient} {after}"
         else:
             assert not new_gradient.any(), f"{point} {after}"
+
+
+CALLED = """import torch
+
+
+def f(x, y):
+    out = torch.zeros(2)
+    if x > y and not x > 2:
+        out[0] = x * 2
+    return out.sum()
+
+
+x = torch.tensor(0.5, requires_grad=True)
+f(x, torch.tensor(1.0)).backward()
+"""
+
+
+def test_tests_whose_shapes_every_call_tells_arent_reshaped() -> None:
+    assert "torch.where((x > y) & (~(x > 2)), x * 2, out[0])" in fixed(CALLED)
+    other = CALLED + "f(x, torch.ones(1)).backward()\n"
+    assert ".reshape(())" in fixed(other)
+
+
+def test_an_anchor_names_no_other_buffer_of_the_branch() -> None:
+    text = """import torch
+
+
+def f(x, v):
+    a, b = torch.zeros(2), torch.zeros(2)
+    if x[0] > 0:
+        if v[0] > 0:
+            a[0] = x[0]
+            b[0] = v[0] * x[1]
+    return a.sum() + b.sum()
+
+
+x = torch.tensor([-0.5, 1.0], requires_grad=True)
+v = torch.tensor([-0.5, 1.0], requires_grad=True)
+f(x, v).backward()
+"""
+    made = fixed(text)
+    assert "dtype=torch.bool), x.sum() + v.sum(), a)\n" in made
+    names: dict[str, Any] = {}
+    exec(compile(made, "program.py", "exec"), names)
+    assert not names["x"].grad.any()
+    assert not names["v"].grad.any()

@@ -65,7 +65,7 @@ class Notes:
     branch_names: dict[int, dict[str, ast.Name]] = field(default_factory=dict)  # that an `if` binds, by its id
     layer_modes: dict[int, set[bool]] = field(default_factory=dict)  # of calls of layers: whether those work in place
     operands: dict[int, Operands] = field(default_factory=dict)  # by id of the call or operator
-    sizes: dict[int, Shape | None] = field(default_factory=dict)  # of what a call makes, by its id
+    sizes: dict[int, Shape | None] = field(default_factory=dict)  # of what a call makes or a test asks, by its id
     doubtful: set[int] = field(default_factory=set)  # operands that may be something else than a tensor
 
     # Of memory.
@@ -83,10 +83,10 @@ class Notes:
         self.alarms += 1
         record.add_hazard(note, passage, certain)
 
-    def add_size(self, call: ast.AST, shape: Shape | None) -> None:
-        """Remember the shape of what `call` makes anew; sizes that differ between its passages are None."""
-        known = self.sizes.get(id(call), shape)
-        self.sizes[id(call)] = shape if known == shape else joined_shape(known, shape)
+    def add_size(self, node: ast.AST, shape: Shape | None) -> None:
+        """Remember the shape of what `node` stands for; sizes that differ between its passages are None."""
+        known = self.sizes.get(id(node), shape)
+        self.sizes[id(node)] = shape if known == shape else joined_shape(known, shape)
 
     def add_operand(self, at: ast.AST, expression: ast.expr, value: Value) -> None:
         """Remember which memory `expression`, an operand of `at` or `at` itself, stands for."""

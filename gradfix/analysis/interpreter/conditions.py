@@ -40,6 +40,7 @@ def test(m: Machine, state: State, node: ast.expr) -> tuple[bool | None, Conditi
         truth, kind = test(m, state, node.operand)
         return (None if truth is None else not truth), kind
     value = evaluate(m, state, node)
+    m.notes.add_size(node, value.shape if isinstance(value, Tensor) else None)
     return python_values.truth(value), _kind(value)
 
 
@@ -211,9 +212,22 @@ def _holder(m: Machine, state: State, storage: Storage) -> tuple[ast.expr, Tenso
     return None
 
 
+def _written_root(node: ast.AST) -> ast.Name | None:
+    """`y` of `y[0]`, where that is assigned."""
+    if not isinstance(node, ast.Subscript) or not isinstance(node.ctx, ast.Store):
+        return None
+    root: ast.expr = node
+    while isinstance(root, ast.Subscript):
+        root = root.value
+    return root if isinstance(root, ast.Name) else None
+
+
 def _sources(m: Machine, state: State, branch: ast.If | ast.While) -> tuple[str, ...]:
     names: list[str] = []
+    written = {id(root) for node in ast.walk(branch) if (root := _written_root(node)) is not None}
     for node in ast.walk(branch):
+        if id(node) in written:
+            continue  # another buffer, which is filled of the same
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in names:
             value = state.variables.get((m.scope.frames[0], node.id))
             if isinstance(value, Tensor) and value.known and tracked(state, value) is not Tracked.NO:

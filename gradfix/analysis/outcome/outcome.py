@@ -255,6 +255,9 @@ def _fill(m: Machine, record: FillRecord, writes: tuple[Write, ...], ordinals: O
         severity=Severity.WARNING,
         hazards=(hazard,),
         sources=record.sources,
+        flat_tests=tuple(
+            node for node in ast.walk(record.branch) if isinstance(node, ast.expr) and m.notes.sizes.get(id(node)) == ()
+        ),
     )
 
 

@@ -40,6 +40,8 @@ def as_mask(source: Source, fill: ConditionalFill, test: ast.expr, spelling: Spe
 
 def has_one_element(fill: ConditionalFill, test: ast.expr) -> bool:
     """Proven to have no dimensions, so that `torch.where` gives its operands none."""
+    if any(test is flat for flat in fill.flat_tests):
+        return True
     if isinstance(test, ast.Compare):
         return all(_is_scalar(fill, operand) for operand in (test.left, *test.comparators))
     if isinstance(test, ast.BoolOp):
