@@ -22,6 +22,7 @@ _FITTED = "dtype and shape of what is put in aren't known, so each slot is fitte
 _STATEMENTS = "the author's own statements and names stay, where the expert wrote the function anew"
 LONGER = {
     "multi_view_write/halves_by_chunk": "the base is made of its parts again, where the expert did without it",
+    "view_write/transposed": "the base is cloned in a line of its own, before its view is taken",
     "view_write/row_base_read_later": "the base is cloned in a line of its own, before its row is taken",
     "augmented_assignment/argument_of_a_helper": _STATEMENTS,
     "index_assignment/columns_after_sigmoid": "the shape of the value isn't known; the expert takes the columns apart",
@@ -37,6 +38,8 @@ LONGER = {
     "masked_assignment/log_above_one": "the mask is used twice, so it gets a name",
     "out_argument/product": "the result is cast to the dtype of the buffer, which isn't known to be its own",
     "recurrent_buffer/advantages_from_the_end": _FITTED,
+    "recurrent_buffer/energy_of_the_slot_written": "of a value of unknown shape, a slot is made and written",
+    "recurrent_buffer/last_dimension": _FITTED,
     "recurrent_buffer/running_product": _FITTED,
     "recurrent_buffer/two_steps_back": _FITTED,
     "recurrent_buffer/warping_table": _FITTED,
