@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lending import Lender
 
-from gradfix.backward.cases import DeclaredCall, Program
+from gradfix.backward.cases import Case, DeclaredCall, Program
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
 from gradfix.backward.protocol import Ended, Event, Run, run_of
@@ -205,17 +205,35 @@ def test_pairs_share_three_processes_once_that_was_shown_to_give_the_same(
     assert len(made) < 16
 
 
-def test_differences_share_processes_though_their_runs_end_where_gradients_are_off(
-    project: tuple[Path, Checker], monkeypatch: pytest.MonkeyPatch
+CUT, CONNECTED = "torch.tensor(float((x.exp() * x).sum()))", "(x.exp() * x).sum()"
+STOPPED = "import torch\nx = torch.randn(3, requires_grad=True)\nloss = LOSS\nloss.backward()\n"
+MODULE = """\
+import torch
+class Net(torch.nn.Linear):
+    def forward(self, x):
+        x = super().forward(x)
+        return LOSS
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "case"),
+    [
+        pytest.param(STOPPED, Program(), id="ends where gradients are off"),
+        pytest.param(MODULE, DeclaredCall("Net(3, 3)(randn(3))"), id="holds other tensors each time"),
+    ],
+)
+def test_differences_share_processes(
+    text: str, case: Case, project: tuple[Path, Checker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, checker = project
-    start, cut = "import torch\nx = torch.randn(3, requires_grad=True)\n", "torch.tensor(float((x.exp() * x).sum()))"
-    before, after = (f"{start}loss = {loss}\nloss.backward()\n" for loss in (cut, "(x.exp() * x).sum()"))
+    before, after = (text.replace("LOSS", loss) for loss in (CUT, CONNECTED))
+    line = frozenset({1 + text.partition("LOSS")[0].count("\n")})
     made: list[Request] = []
     run = checker._run
     monkeypatch.setattr(checker, "_run", lambda request: (made.append(request), run(request))[1])
     kinds = frozenset({HazardKind.DISCONNECTED})
-    judgement = checker.judge(folder / "cut.py", before, after, Program(), frozenset({3}), frozenset({3}), kinds=kinds)
+    judgement = checker.judge(folder / "cut.py", before, after, case, line, line, kinds=kinds)
     assert judgement.verdict is Verdict.FIXED, judgement
     grouped = [request for request in made if request.further]
     assert sum(1 + len(request.further) for request in grouped) > len(made)

@@ -70,7 +70,7 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
     observer.outcome = {
         "arguments": [observer.wire.tensor(tensor) for tensor in given],
         "results": [observer.wire.tensor(tensor) for tensor in outputs],
-        "state": state.found,
+        "state": {path: told for path, told in state.found.items() if request.tells_state or path not in state.tensors},
         "gradients": {},
         "passes": observer.events,
         "rng": rng_state(),
