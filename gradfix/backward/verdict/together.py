@@ -55,9 +55,14 @@ class Together:
         """What was asked for since `ahead` decided: from now on, groups that were compared count."""
         self._shown = frozenset(self._compared)
 
+    @property
+    def counts(self) -> bool:
+        """Whether something that was asked for since `ahead` may have come from a process that other runs share."""
+        return self._worth and bool(self._shown)
+
     def alone(self) -> bool:
         """Ask for processes of their own from now on; whether that makes a difference to what was asked."""
-        before, self._worth = self._worth and bool(self._shown), False
+        before, self._worth = self.counts, False
         return before
 
 
