@@ -182,6 +182,7 @@ WRONG = [
     pytest.param(SEED_2B, "y[0] = 10", "y.clone()[0] = 10", id="clone of nobody"),
     pytest.param(SEED_2B, "y[0] = 10", "y = y.clone(); y[0] = 10.001", id="another constant"),
     pytest.param(LEAF, "x[0] = 10", "x.data[0] = 10", id="data write, other gradient"),
+    pytest.param(LEAF, "x[0] = 10", "x = [x].clone()", id="raises where the original did, for another reason"),
     pytest.param(LEAF, "x[0] = 10", "x = x.detach().clone().requires_grad_(); x.data[0] = 10", id="new leaf"),
     pytest.param(SEED_3, BRANCH, WHERE.replace(">", "<"), id="wrong branch"),
     pytest.param(SEED_3, BRANCH, "y = y.index_put((torch.tensor(0),), x[0])\n", id="condition dropped"),

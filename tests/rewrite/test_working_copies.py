@@ -297,6 +297,42 @@ def test_a_parameter_of_a_layer_gets_one_where_the_function_spells_what_reads_it
     assert run(made).error is None
 
 
+OF_SEVERAL = (
+    "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        one = nn.Parameter(torch.ones(3) * 2)\n        self.scales = {}\n\n"
+    "    def forward(self, x):\n        {}\n        return {}\n\n\n"
+    "net = Net()\nnet(torch.ones(3)).sum().backward()\nshow(*(p.grad for p in net.parameters()))\n"
+)
+LISTED = "nn.ParameterList([one, nn.Parameter(torch.ones(3))])"
+NAMED = 'nn.ParameterDict({"a": one, "b": nn.Parameter(torch.ones(3))})'
+
+
+@pytest.mark.parametrize(
+    ("held", "write", "read", "copy"),
+    [
+        (
+            LISTED,
+            "self.scales[0].pow_(2)",
+            "x * self.scales[0] + self.scales[1]",
+            "scales_copy = self.scales[0].pow(2)",
+        ),
+        (NAMED, 'self.scales["a"][0] = 4', 'x * self.scales["a"]', 'copy = self.scales["a"].clone()'),
+        (NAMED, 'self.scales["a"] *= 2', "x * sum(self.scales.values())", None),
+        (LISTED, "self.scales[0] *= 2", "x * self.scales[-2]", None),
+    ],
+)
+def test_of_several_parameters_the_one_that_is_written_gets_a_local_copy(
+    held: str, write: str, read: str, copy: str | None
+) -> None:
+    text = NET + OF_SEVERAL.format(held, write, read)
+    made = fixed(text, Applicability.UNSAFE)
+    if copy is None:
+        assert made == text
+    else:
+        assert copy in made
+        assert run(made).error is None
+
+
 def test_a_write_after_backward_may_be_an_update_and_asks() -> None:
     text = (
         HEAD + LEAF + "loss = (x * x).sum()\ng = torch.autograd.grad(loss, x)[0]\nx.sub_(0.1 * g)\n"

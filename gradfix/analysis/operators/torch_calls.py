@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
-from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import (
     DEVICE,
     NONE,
@@ -20,6 +20,7 @@ from gradfix.analysis.domain.values import (
     Symbol,
     Tensor,
     Value,
+    is_whole,
     tensor_of,
     tensors,
 )
@@ -46,6 +47,7 @@ Keywords = Mapping[str, Value]
 _GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
 _KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "DoubleTensor"})  # given a tensor
 _TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
+_WRITTEN_OUT = 8  # items of a list that are told apart
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
 
 
@@ -242,6 +244,8 @@ def _unlike_its_row(
         return UNKNOWN
     if name == "size" and (asked := _size(state, receiver, args)) is not None:
         return asked
+    if name == "tolist" and is_whole(receiver.dtype) and receiver.shape:
+        return _numbers(state, receiver, receiver.shape)
     if name in ("item", "tolist", "__float__"):
         return Number(None, True, receiver, cuts.number(m, state, name, (receiver,), node))
     if name in _TO_NUMBER:
@@ -249,6 +253,16 @@ def _unlike_its_row(
     if name == "numpy" and (receiver.known or cuts.flows_of(state, receiver)):
         return arrays.of_tensor(m, state, receiver)
     return new_tensors.made(m, state, name, args, keywords, node, receiver) if factories.is_new(name) else None
+
+
+def _numbers(state: State, source: Tensor, shape: tuple[int | None, ...]) -> Value:
+    """What `tolist()` of a tensor of integers gives: lists of its shape."""
+    if not shape:
+        return Number("bool" if source.dtype == "bool" else "int", True, source)
+    item = _numbers(state, source, shape[1:])
+    size = shape[0]
+    written_out = size is not None and size <= _WRITTEN_OUT
+    return state.container("list", Items((item,) * size if size is not None and written_out else (item,), written_out))
 
 
 def _size(state: State, receiver: Tensor, args: Sequence[Value]) -> Value | None:

@@ -58,6 +58,13 @@ def no_new_end(before: Run, after: Run, failure: Failure | None, *, silent: bool
         no_other_error(before, after)
 
 
+def no_line_of_its_own(after: Run, changed: frozenset[int]) -> None:
+    """Raises `DiffersError` where a line that the rewrite made raises; what others raise may be in the original, too."""
+    error = None if after.ended is None else after.ended.error
+    if error is not None and error.line in changed:
+        raise DiffersError(f"raises {error} (line {error.line})")
+
+
 def _in_time(before: Run, after: Run, failure: Failure | None) -> None:
     """Whether running out of time speaks against the rewritten text: it has more to do where the original raised."""
     if failure is not None:

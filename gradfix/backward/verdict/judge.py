@@ -26,6 +26,7 @@ from gradfix.backward.verdict.differing import Differing
 from gradfix.backward.verdict.doubts import Doubts, same_as_reference
 from gradfix.backward.verdict.endings import (
     UncheckedError,
+    no_line_of_its_own,
     no_new_end,
     no_other_error,
     obstacle_of,
@@ -272,6 +273,7 @@ class CaseJudge:
         propagated = before.ended is not None and before.ended.error is not None
         if evidence.prints and propagated and failure == failure_of(replace(before, events=())):
             same_output(before, after, prefix=True)
+        no_line_of_its_own(after, self._subject.changed_after)
         try:
             if len(after.events) <= failure.index:
                 add_once(

@@ -44,10 +44,10 @@ def path_to(tree: ast.Module, wanted: ast.expr) -> tuple[ast.AST, ...]:
 
 
 def mentions_of(scope: ast.AST, path: str) -> Iterator[Mention]:
-    """Every mention of a name or of a dotted path in `scope`, in the functions nested in it too, in order."""
-    dotted = "." in path
+    """Every mention of a name, a dotted path or an item of it in `scope` and the functions nested there, in order."""
+    kind = ast.Subscript if path.endswith("]") else ast.Attribute if "." in path else ast.Name
     for node, around in _walk(scope, ()):
-        if isinstance(node, ast.Attribute if dotted else ast.Name) and _spelled(node) == path:
+        if isinstance(node, kind) and _spelled(node) == path:
             assert isinstance(node, ast.expr)
             yield Mention(node, around)
 
@@ -114,4 +114,6 @@ def _place(node: ast.AST) -> tuple[int, int, int, int]:
 def _spelled(node: ast.AST) -> str:
     if isinstance(node, ast.Name):
         return node.id
+    if isinstance(node, ast.Subscript):
+        return f"{_spelled(node.value)}[{ast.unparse(node.slice)}]"
     return f"{_spelled(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else "?"

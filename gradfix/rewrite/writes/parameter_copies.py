@@ -1,8 +1,9 @@
-"""The verb `copy_parameter`: a function that writes to `self.weight` works on a local copy of it."""
+"""The verb `copy_parameter`: a function that writes to `self.weight` works on a local copy of that parameter."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write
@@ -32,26 +33,35 @@ _UNREAD = Refusal(
 
 
 def copy_parameter(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
-    """Clone the attribute into a local name that the function uses from then on; None for anything but an attribute.
+    """Clone the parameter into a local name that the function uses from then on.
 
-    Unsafe: an update that should last may be meant, which belongs behind backward, under `torch.no_grad()`.
+    None for anything but an attribute, or a constant item of one. Unsafe: an update that should last may be meant,
+    which belongs behind backward, under `torch.no_grad()`.
     """
-    root = _base(write.target)
-    if not isinstance(root, ast.Attribute) or not isinstance(root.value, ast.Name):
+    leaf = _leaf(write)
+    held = leaf.value if isinstance(leaf, ast.Subscript) else leaf
+    if leaf is None or not isinstance(held, ast.Attribute) or not isinstance(held.value, ast.Name):
         return None
-    if not any(hazard.kind in OF_LEAVES for hazard in write.hazards):
-        return None
-    path = ast.unparse(root)
-    build = partial(_build, path=path, attribute=root.attr, write=write, spelling=spelling)
+    path = ast.unparse(leaf)
+    build = partial(_build, path=path, held=held, write=write, spelling=spelling)
     return Rewrite(f"Work on a local copy of `{path}`", Applicability.UNSAFE, build, "local-copy")
 
 
+def _leaf(write: Write) -> ast.expr | None:
+    """The part of the target that is the leaf: `self.w` of `self.w[0]`, `self.ws[0]` of `self.ws[0][1].mul_(2)`."""
+    told = {hazard.storage for hazard in write.hazards if hazard.kind in OF_LEAVES}
+    return next((part for part in _parts(write.target) if ast.unparse(part) in told), None)
+
+
 def _build(
-    source: Source, *, path: str, attribute: str, write: Write, spelling: Spelling
+    source: Source, *, path: str, held: ast.Attribute, write: Write, spelling: Spelling
 ) -> tuple[Edit, ...] | Refusal:
     scope = names.scope_of(source, write.statement)
     if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return _KEPT
+    leaf = ast.parse(path, mode="eval").body
+    if isinstance(leaf, ast.Subscript) and not _are_told_apart(scope, ast.unparse(held), leaf):
+        return _UNREAD
     mentions = []
     for mention in mentions_of(scope, path):
         parent = mention.around[0]
@@ -69,12 +79,26 @@ def _build(
     first = next((s for s in scope.body if any(s in m.around for m in mentions)), None)
     if first is None:
         return _KEPT
-    name = names.fresh(source, f"{attribute}_copy", f"local_{attribute}")
-    if any(source.span_of(mention.node).text(source.text) != path for mention in mentions):
+    name = names.fresh(source, f"{held.attr}_copy", f"local_{held.attr}")
+    texts = {source.span_of(mention.node).text(source.text) for mention in mentions}
+    if len(texts) > 1:
         return _KEPT
+    path = texts.pop()
     if (made := copied_by(source, write, spelling, first, path, name)) is not None:
         return (*made, *_renamed(source, [m for m in mentions if m.statement() is not first], name))
     return _cloned_before(source, first, path, name, _renamed(source, mentions, name))
+
+
+def _are_told_apart(scope: ast.AST, path: str, leaf: ast.Subscript) -> bool:
+    """Whether every item that the function takes of a container is named by a key that only equals itself."""
+    keys = [
+        around.slice
+        if isinstance(around := mention.around[0], ast.Subscript) and around.value is mention.node
+        else None
+        for mention in mentions_of(scope, path)
+    ]
+    values = [key.value if isinstance(key, ast.Constant) else None for key in (leaf.slice, *keys)]
+    return all(type(value) is str for value in values) or all(type(value) is int for value in values)
 
 
 def _renamed(source: Source, mentions: list[Mention], name: str) -> list[Edit]:
@@ -109,13 +133,16 @@ def _only_writes(statement: ast.stmt, parameter: ast.expr) -> bool:
         targets = [statement.target]
     else:
         targets = [statement.value] if isinstance(statement, ast.Expr) else []
-    return any(same(_base(target), parameter) for target in targets)
+    return any(same(part, parameter) for target in targets for part in _parts(target))
 
 
-def _base(target: ast.expr) -> ast.expr:
-    """`w` of `w[0]`, `w.clamp_(0)` and `w[0].mul_(2)`."""
-    root = root_of(target)
-    return _base(root.value) if isinstance(root, ast.Subscript) else root
+def _parts(target: ast.expr) -> Iterator[ast.expr]:
+    """`w[0]` and `w` of `w[0]` and of `w[0].mul_(2)`."""
+    part = root_of(target)
+    yield part
+    while isinstance(part, ast.Subscript):
+        part = root_of(part.value)
+        yield part
 
 
 def _is_read_unseen(scope: ast.FunctionDef | ast.AsyncFunctionDef, owner: str, source: Source) -> bool:
