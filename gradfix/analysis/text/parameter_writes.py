@@ -42,12 +42,19 @@ class ParameterWrites:
         return self._known[name]
 
     def _method_may(self, owner: str, name: str) -> bool:
-        """Of a method that its class has from another one nothing is known."""
+        """Whether a method may write, itself or by others of its object; of inherited ones nothing is known."""
         body = self._classes[owner].body if owner in self._classes else []
-        method = next((s for s in body if isinstance(s, _FUNCTIONS) and s.name == name), None)
-        if method is None or _writes(method, skip=1):
-            return True
-        return any(leads(other, self._writes_itself, self._handed_on) for other in _handed_on(method))
+        methods = {f"self.{s.name}": s for s in body if isinstance(s, _FUNCTIONS)}
+
+        def writes(at: str) -> bool:
+            if at.startswith("self."):
+                return at not in methods or _writes(methods[at], skip=1)
+            return self._writes_itself(at)
+
+        def handed_on(at: str) -> frozenset[str]:
+            return _handed_on(methods[at], frozenset(methods)) if at in methods else self._handed_on(at)
+
+        return leads(f"self.{name}", writes, handed_on)
 
     def _writes_itself(self, name: str) -> bool:
         return name in self._functions and _writes(self._functions[name], skip=0)

@@ -59,7 +59,7 @@ def no_new_end(before: Run, after: Run, failure: Failure | None, *, silent: bool
 
 
 def no_line_of_its_own(after: Run, changed: frozenset[int]) -> None:
-    """Raises `DiffersError` where a line that the rewrite made raises; what others raise may be in the original, too."""
+    """Raises `DiffersError` where a line of the rewrite raises; what others raise may be in the original, too."""
     error = None if after.ended is None else after.ended.error
     if error is not None and error.line in changed:
         raise DiffersError(f"raises {error} (line {error.line})")

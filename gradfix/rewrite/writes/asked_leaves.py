@@ -119,12 +119,17 @@ def _hands(call: ast.Call) -> bool:
 
 
 def _computes(call: ast.Call) -> bool:
-    """Functions of torch and methods of tensors hand nothing on; an optimizer is asked about by itself."""
+    """Functions of torch and methods of tensors hand nothing on; an optimizer is asked about by itself.
+
+    A class does: `nn.ParameterDict({"a": x})`.
+    """
     if takes_leaves(call.func):
         return True
     if isinstance(call.func, ast.Name):
         return call.func.id in ("print", "len", "float", "int", "sum", "max", "min", "isinstance", "type", "id")
     called = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    if called[:1].isupper():
+        return False
     return torch_ops.method(called) is not None or ast.unparse(call.func).startswith(("torch.", "F.", "nn."))
 
 

@@ -183,6 +183,8 @@ def _check(mention: Mention, name: str) -> None:
         raise _CannotError(f"`{name}.{parent.attr}` works on the memory of the leaf itself")
     if any(isinstance(node, ast.JoinedStr) for node in mention.around):
         raise _CannotError(f"`{name}` stands in an f-string")
+    if any(isinstance(node, ast.Call) and _registers(node.func) for node in mention.around):
+        raise _CannotError(f"`{name}` is registered as a parameter, which its copy can't be")
     if isinstance(parent, ast.Delete):
         raise _CannotError(f"`{name}` is deleted")
     quiet = any(
@@ -191,6 +193,11 @@ def _check(mention: Mention, name: str) -> None:
     )
     if quiet and (isinstance(mention.statement(), (ast.AugAssign, ast.Expr)) or not isinstance(parent, ast.Call)):
         raise _CannotError(f"`{name}` is updated under `no_grad` as well")
+
+
+def _registers(function: ast.expr) -> bool:
+    """`nn.ParameterList`, `nn.ParameterDict`, `self.register_parameter`."""
+    return ast.unparse(function).rsplit(".", 1)[-1] in ("ParameterList", "ParameterDict", "register_parameter")
 
 
 def _start(name: str, scope: ast.AST, made: ast.stmt, block: list[ast.stmt], mentions: tuple[Mention, ...]) -> ast.stmt:
