@@ -21,12 +21,17 @@ WRONG = {
     "augmented item": "y = x.exp()\na = y.detach().numpy()\na[0] += 2\ny.sum().backward()\n",
     "view": "y = x.exp()\na = y.detach().numpy().reshape(3, 1)\nb = a[1:]\nb[:] = 5\ny.sum().backward()\n",
     "fill": "y = x.exp()\ny.data.numpy().fill(7)\ny.sum().backward()\n",
+    "out": "y = x.exp()\na = y.detach().numpy()\nnp.clip(a, 1.2, 1.3, out=a)\ny.sum().backward()\n",
+    "copyto": "y = x.exp()\nnp.copyto(y.detach().numpy(), 3.0)\ny.sum().backward()\n",
+    "method of a function": "y = x.exp()\na = y.detach().numpy()\nnp.add.at(a, [0], 1.0)\ny.sum().backward()\n",
     "from_numpy": "a = np.ones(3, dtype=np.float32)\ny = x * torch.from_numpy(a)\na[0] = 5\ny.sum().backward()\n",
     "as_tensor": "a = np.full(3, 2, dtype='float32')\ny = x * torch.as_tensor(a)\na[0] = 5\ny.sum().backward()\n",
     "in a function": "def wipe(t):\n    t.detach().numpy()[:] = 0\n"
     "def f(x):\n    y = x.sigmoid()\n    wipe(y)\n    return y\nf(x).sum().backward()\n",
 }
 RIGHT = {
+    "out of its own": "y = x.exp()\nb = np.empty(3)\nnp.clip(y.detach().numpy(), 0, 1, out=b)\ny.sum().backward()\n",
+    "put elsewhere": "y = x.exp()\nb = np.zeros(3)\nnp.copyto(b, y.detach().numpy())\ny.sum().backward()\n",
     "copy": "y = x.exp()\na = y.detach().numpy().copy()\na[0] = 0.0\ny.sum().backward()\n",
     "computed": "y = x.exp()\na = y.detach().numpy() * 2\na[0] = 0.0\ny.sum().backward()\n",
     "before the save": "a = np.ones(3, dtype='float32')\na[0] = 5\n(x * torch.from_numpy(a)).sum().backward()\n",

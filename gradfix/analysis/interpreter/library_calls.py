@@ -47,6 +47,8 @@ def _numpy(call: NamedCall) -> Value:
     short = call.name.rpartition(".")[2]
     behind = cuts.through(call.m, call.state, short, call.args)
     computed = cuts.array(call.m, behind)
+    if (filled := arrays.filled(call.m, call.state, short, call.args, call.keywords, call.at)) is not None:
+        return filled
     return arrays.fresh(call.state, short, behind, call.at) or (computed if behind else PLAIN)
 
 

@@ -19,6 +19,7 @@ _MAKERS = frozenset(
     "zeros ones empty full array arange linspace eye zeros_like ones_like empty_like full_like copy".split()
 )
 _WRITING = frozenset({"fill", "sort", "put", "partition", "itemset"})
+_FILLING = frozenset("copyto put place putmask fill_diagonal put_along_axis shuffle at".split())  # their first argument
 _VIEWING = frozenset({"reshape", "ravel", "view", "transpose", "squeeze", "swapaxes"})
 _SHARING = frozenset({"from_numpy", "as_tensor", "asarray"})
 
@@ -60,6 +61,20 @@ def store(
     """A write to the array, or to `items` of it."""
     if array.memory is not None:
         write(m, state, Site(WriteForm.ARRAY, m.statement, target, items, expression), array.memory, value)
+
+
+def filled(
+    m: Machine, state: State, name: str, args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
+) -> Array | None:
+    """The array that `numpy.name(…)` writes to: `a` of `np.copyto(a, v)`, `np.add.at(a, i, v)`, `np.clip(…, out=a)`."""
+    given = [(keywords.get("out"), keyword.value) for keyword in at.keywords if keyword.arg == "out"]
+    if name in _FILLING:
+        given += list(zip(args[:1], at.args[:1], strict=False))
+    for value, expression in given:
+        if isinstance(value, Array) and value.memory is not None:
+            store(m, state, value, (), expression, None, None)
+            return value
+    return None
 
 
 def method(m: Machine, state: State, receiver: Array, name: str, at: ast.Call) -> Array | None:
