@@ -60,6 +60,14 @@ def test_what_agrees_the_first_time_counts_from_then_on() -> None:
     assert len(make.made) == 1 + 3 + 1
 
 
+def test_what_is_no_number_agrees_with_itself() -> None:
+    make = Maker(float("nan"), float("nan"))
+    together = Together(make, 0.1)
+    asked(together)
+    asked(together)
+    assert len(make.made) == 1 + 3 + 1
+
+
 def test_what_differs_is_asked_of_processes_of_their_own() -> None:
     make = Maker(1.0, 2.0)
     together = Together(make, 0.1)
