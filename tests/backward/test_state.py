@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from conftest import Judge
 
@@ -58,6 +60,92 @@ def test_other_values_left_behind_are_told(judge: Judge, text: str, call: Declar
     judgement = judge(text, "y = h * 2", "y = h * 3", call)
     assert judgement.verdict is Verdict.REJECTED, judgement
     assert named in judgement.reason
+
+
+STANDING = {
+    "contextvars.ContextVar('v', default=1.0)": ("V.set(V.get() + {})", "`V.get()`"),
+    "threading.local()": ("V.n = getattr(V, 'n', 0) + {}", "`V.n`"),
+}
+
+
+@pytest.mark.parametrize("made", STANDING)
+def test_what_stands_for_something_else_is_followed(judge: Judge, made: str) -> None:
+    step, named = STANDING[made]
+    text = f"import contextvars, threading\nV = {made}\n"
+    text += f"def f(x):\n{BODY}    {step.format(1)}\n    return h * 2\n"
+    judgement = judge(text, "y = h * 2", f"y = h * 2; {step.format(1)}", CALL)
+    assert judgement.verdict is Verdict.REJECTED, judgement
+    assert judgement.reason.startswith(f"{named} afterwards is ")
+
+
+def test_a_weak_reference_stands_for_what_is_alive() -> None:
+    pytest.importorskip("torch")
+    from gradfix.backward.worker.moving import moving_parts
+
+    kept = {1, 2}
+    reference = weakref.ref(kept)
+    assert moving_parts(reference) == ("ReferenceType", [("()", kept)])
+    del kept
+    assert moving_parts(reference) == ("ReferenceType", [("()", None)])
+
+
+@pytest.mark.parametrize(
+    "switched",
+    ["torch.use_deterministic_algorithms(True)", "torch.autograd.set_detect_anomaly(True)"],
+)
+def test_switches_of_torch_that_are_left_count(judge: Judge, switched: str) -> None:
+    judgement = judge(GLOBAL, "y = h * 2", f"y = h * 2; {switched}", CALL)
+    assert judgement.verdict is Verdict.REJECTED, judgement
+
+
+def test_another_parameter_with_the_same_values_is_another(judge: Judge) -> None:
+    text = (
+        "class Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.w = torch.nn.Parameter(torch.ones(3))\n"
+        "    def forward(self, x):\n        h = x.exp()\n        y = h * self.w\n        return y * 2\n"
+    )
+    new = "y = h * self.w; self.w = torch.nn.Parameter(self.w.detach().clone())"
+    judgement = judge(text, "y = h * self.w", new, DeclaredCall("Net()(randn(3))"))
+    assert judgement.verdict is Verdict.REJECTED, judgement
+    assert judgement.reason == "`self.w as an object` afterwards is nothing before, another one after"
+
+
+LAST_STEP = """\
+net = torch.nn.Linear(3, 1)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+h = net(torch.randn(2, 3)).sigmoid()
+h *= 2
+(h * h).sum().backward()
+optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        (
+            "optimizer.step()",
+            "optimizer.step(); optimizer.param_groups[0]['lr'] = 0.2",
+            "`optimizer.param_groups[0]['lr']",
+        ),
+        ("h *= 2\n(h * h).sum().backward()\noptimizer.step()", "h = h * 2\n(h * h).sum().backward()", "`net."),
+        ("optimizer.step()", "optimizer.step(); net.eval()", "`net.training` afterwards is True before, False after"),
+    ],
+)
+def test_what_a_program_has_trained_counts_in_the_end(judge: Judge, old: str, new: str, named: str) -> None:
+    text = LAST_STEP if "h *= 2" in old else LAST_STEP.replace("h *= 2", "h = h * 2")
+    judgement = judge(text, old, new)
+    assert judgement.verdict is Verdict.REJECTED, judgement
+    assert named in judgement.reason
+    assert judge(LAST_STEP, "h *= 2", "h = h * 2").verdict is Verdict.FIXED
+
+
+def test_an_object_that_takes_its_time_is_left_alone(judge: Judge) -> None:
+    text = (
+        "import time\nclass Slow:\n    def __getattribute__(self, name):\n        time.sleep(5)\n        return 1\n"
+        f"SLOW = Slow()\ndef f(x):\n    slow = SLOW\n{BODY}    return y\n"
+    )
+    assert judge(text, "y = h * 2", "y = h.mul(2)", CALL).verdict is Verdict.EQUIVALENT
 
 
 @pytest.mark.parametrize(

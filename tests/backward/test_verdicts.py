@@ -477,3 +477,15 @@ def test_calls_that_make_no_sense_are_unchecked(judge: Judge, call: str, reason:
     judgement = judge(FUNCTION, "y[0] = 1", "y = y.clone(); y[0] = 1", DeclaredCall(call))
     assert judgement.verdict is Verdict.UNCHECKED
     assert judgement.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [("2", Verdict.FIXED), ("1.99999", Verdict.REJECTED)])
+def test_a_gradient_equal_up_to_rounding_must_be_closer_in_float64(judge: Judge, factor: str, verdict: Verdict) -> None:
+    text = (
+        "def f(x, w):\n    h = x.exp()\n    h += 1\n    rows = (h @ w).sigmoid().sum(0)\n"
+        "    return 1e6 + rows.sum() * 2\n"
+    )
+    new = f"h = h + 1\n    rows = sum((one @ w).sigmoid() for one in h)\n    return 1e6 + rows.sum() * {factor}"
+    old = text[text.index("h += 1") :].removesuffix("\n")
+    judgement = judge(text, old, new, DeclaredCall("f(randn(9, 5), randn(5, 5))"))
+    assert judgement.verdict is verdict, judgement

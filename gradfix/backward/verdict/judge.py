@@ -23,6 +23,7 @@ from gradfix.backward.verdict.conflicts import Lines, Told, came_to_its_end, non
 from gradfix.backward.verdict.constants import as_returned, without_graphs
 from gradfix.backward.verdict.costs import cost
 from gradfix.backward.verdict.differing import Differing
+from gradfix.backward.verdict.doubled import same_in_double
 from gradfix.backward.verdict.doubts import Doubts, same_as_reference
 from gradfix.backward.verdict.endings import (
     UncheckedError,
@@ -37,7 +38,7 @@ from gradfix.backward.verdict.endings import (
 from gradfix.backward.verdict.evidence import Evidence, Subject, add_once, conclude, judged
 from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, failure_of
 from gradfix.backward.verdict.repeats import repeat
-from gradfix.backward.verdict.state import shared_names
+from gradfix.backward.verdict.state import bound_names, shared_names
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.verdict.together import Together
 from gradfix.backward.verdict.valued import same_values
@@ -63,6 +64,7 @@ class CaseJudge:
         self._evidence = Evidence()
         self._lines = Lines.of(subject)
         self._shared = shared_names(subject.before, subject.after)
+        self._bound = bound_names(subject.before, subject.after)
         self._pairs = Together(make, 0.0)
         self._in_time = True  # no pair was left out
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
@@ -116,20 +118,21 @@ class CaseJudge:
         self._pairs.ahead(before, after, *([cured] if cured else []))
 
     def _confirm(self) -> None:
-        """Losses that agree up to rounding only must agree better in float64: a small mistake hides in a large sum."""
+        """What agrees up to rounding only must agree better in float64: a small mistake hides in a large number."""
         evidence, subject = self._evidence, self._subject
-        if not evidence.agreement.forward or evidence.agreement.slack > 1.0:
+        if evidence.agreement.slack > 1.0:
             return
-        request = self._request(subject.before, subject.way.seed, _ONE, frozenset())
-        request = replace(request, plan=replace(request.plan, double=True))
+        first = self._request(subject.before, subject.way.seed, _ONE, frozenset())
+        first = replace(first, plan=replace(first.plan, double=True))
+        second = replace(first, text=subject.after)
         try:
-            before, after = (
-                oracle.forward(self._make, replace(request, text=t)) for t in (subject.before, subject.after)
-            )
+            if evidence.agreement.forward:
+                before, after = (oracle.forward(self._make, request) for request in (first, second))
+                same_roots(before.events[0], after.events[0], Agreement(slack=CONFIRMED))
+            if evidence.agreement.relative and not evidence.corrected + evidence.moved:
+                same_in_double(self._make, first, second, Agreement(slack=CONFIRMED))
         except NoOracleError:
             evidence.notes.append("equal up to rounding, which float64 can't confirm: it doesn't run in float64")
-            return
-        same_roots(before.events[0], after.events[0], Agreement(slack=CONFIRMED))
 
     def _cost(self) -> Cost | None:
         subject = self._subject
@@ -162,6 +165,7 @@ class CaseJudge:
             seed=seed,
             plan=plan,
             shared=self._shared,
+            bound=self._bound,
         )
 
     def _pair(self, seed: int, plan: Plan, *, plain: bool) -> None:

@@ -61,6 +61,7 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
     state = State(observer.wire if request.tells_state else None)
     state.modes()
     state.walk(roots(), known=leaves.handed_out())
+    state.replaced(held.state)
     state.walk([("the result", result)], known=returned)
     own, stand_ins = observer.events > before, leaves.hidden()
     left = {path: tensor for path, tensor in state.new(held.state).items() if id(tensor) not in stand_ins}

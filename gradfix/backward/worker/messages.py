@@ -21,6 +21,7 @@ ASTRAY = "another way through the code"
 MORE = "…"  # among what a run left: there was more than is told
 ARGUMENT = "argument "  # with a number: the path to what was handed over
 GRADIENT = ".grad"  # ends the path to the gradient of a leaf
+IDENTITY = " as an object"  # ends the path to a leaf that was put in the place of another
 AGAIN = " after a second call"  # ends the path to a value; alone, how that call ended: "" where it gave something
 UNSHARED = ".__closure__"  # in the path to a value, as the next: only those that both runs have count
 FRAME = ".gi_frame"

@@ -1,15 +1,19 @@
-"""What moves on from call to call and shows no attributes: iterators, generators, and caches of functions.
+"""What moves on from call to call and shows no attributes: iterators, generators, caches of functions, and what stands
+for something else.
 
 They are told by what they hold, as the garbage collector sees it, and how much an iterator has left.
 """
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import gc
 import operator
+import threading
 import types
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gradfix.backward.worker.messages import FRAME
@@ -17,6 +21,11 @@ from gradfix.backward.worker.messages import FRAME
 Parts = list[tuple[str, Any]]  # what follows in the path, and the value
 _CACHE = type(functools.lru_cache(len))
 _LINK = "_lru_list_elem"  # stands for key and result where the size is bounded: the cache itself holds those
+_STANDS_FOR: dict[type, Callable[[Any], Parts]] = {
+    contextvars.ContextVar: lambda value: [(".get()", value.get(None))],
+    threading.local: lambda value: [(f".{name}", item) for name, item in vars(value).items()],
+    weakref.ref: lambda value: [("()", value())],
+}
 
 
 def moving_parts(value: Any) -> tuple[str, Parts] | None:
@@ -26,6 +35,8 @@ def moving_parts(value: Any) -> tuple[str, Parts] | None:
         frame = value.gi_frame
         parts = [] if frame is None else [(f"{FRAME}[{name!r}]", item) for name, item in frame.f_locals.items()]
         return ("a finished generator" if frame is None else "a generator"), parts
+    if kind in _STANDS_FOR:
+        return kind.__name__, _STANDS_FOR[kind](value)
     if kind is _CACHE:
         return f"a cache of {value.cache_info().currsize}", _numbered(".cache", _cached(value))
     if issubclass(kind, Iterator) and kind.__module__ in ("builtins", "itertools"):

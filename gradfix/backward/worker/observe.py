@@ -20,6 +20,7 @@ import torch
 from gradfix.backward.worker import tensors as wire
 from gradfix.backward.worker.limits import peak, resident
 from gradfix.backward.worker.messages import ErrorMessage, EventMessage, LeafMessage, OutcomeMessage, Said
+from gradfix.backward.worker.results import answers_itself
 from gradfix.backward.worker.vary import Leaves
 
 _MOST_NODES = 500_000
@@ -337,7 +338,7 @@ def names(frame: FrameType | None, leaves: Leaves) -> dict[int, list[str]]:
         ours = str(frame.f_globals.get("__name__")).startswith("gradfix.backward.")
         if not ours and not code.startswith(_TORCH_FOLDER):
             for name, value in list(frame.f_locals.items()):
-                if not name.startswith("__"):
+                if not name.startswith("__") and not answers_itself(value):
                     with contextlib.suppress(Exception):  # what an object says it is may be anything, or raise
                         _name(name, value, hidden, found, depth=2)
         frame = frame.f_back

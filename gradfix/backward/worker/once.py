@@ -20,7 +20,7 @@ from gradfix.backward.worker.messages import EndedMessage, OutcomeMessage, Said
 from gradfix.backward.worker.modules import run_program
 from gradfix.backward.worker.observe import Observer
 from gradfix.backward.worker.requests import Request
-from gradfix.backward.worker.state import State, gradients_in, module_at, shared_by
+from gradfix.backward.worker.state import State, gradients_in, module_at, shared_by, trained_in
 from gradfix.backward.worker.vary import Leaves
 from gradfix.tracer.trace import Tracer
 
@@ -117,7 +117,9 @@ class Once:
         if module is not None:
             state.modes()
             with contextlib.suppress(Exception):
-                state.walk([*shared_by(module, request.shared), *gradients_in(module)], self._leaves.handed_out())
+                trained = trained_in(module, request.bound) if is_program else []
+                roots = [*shared_by(module, request.shared), *trained, *gradients_in(module)]
+                state.walk(roots, self._leaves.handed_out())
         return {
             "arguments": [],
             "results": [],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-PROTOCOL = 10  # the two sides refuse to talk otherwise
+PROTOCOL = 11  # the two sides refuse to talk otherwise
 
 
 Place = tuple[int, int, int, int]  # first line and column, last ones; columns in bytes of UTF-8
@@ -61,6 +61,7 @@ class Request:
     plan: Plan = field(default_factory=Plan)
     shared: tuple[str, ...] = ()  # names of the module whose values functions use: told at the end
     skipped: int = 0  # backward passes that come first and aren't carried out: leaves get zeros
+    bound: tuple[str, ...] = ()  # names that a program binds: of those the modules and optimizers are told
     left: tuple[str, ...] = ()  # expressions that lead to what a call leaves: driven backward with what it gives
     hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
     ones: bool = False  # a cotangent of ones where torch would ask for one

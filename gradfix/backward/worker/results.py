@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import sys
 from collections.abc import AsyncIterable, Iterator
 from typing import Any
 
 import torch
 
+STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {
+    "torch",
+    "builtins",
+    "gradfix",
+}  # whose classes they are
 MOST_ITEMS = 64  # taken of a generator
 
 
@@ -41,9 +47,9 @@ def tensors_of(value: Any) -> list[torch.Tensor]:
 
 def parts(value: Any, depth: int = 4) -> list[Any]:
     """Tensors, numbers and texts in a result: nested sequences, mappings, and objects with fields."""
-    if isinstance(value, (torch.Tensor, bool, int, float, complex, str)):
+    if issubclass(type(value), (torch.Tensor, bool, int, float, complex, str)):
         return [value]
-    if depth == 0 or isinstance(value, torch.nn.Module):
+    if depth == 0 or answers_itself(value) or isinstance(value, torch.nn.Module):
         return []
     if isinstance(value, dict):
         items = list(value.values())
@@ -52,3 +58,9 @@ def parts(value: Any, depth: int = 4) -> list[Any]:
     else:
         items = list(getattr(value, "__dict__", {}).values())
     return [part for item in items for part in parts(item, depth - 1)]
+
+
+def answers_itself(value: Any) -> bool:
+    """Whether an object of the user's own decides what reading any attribute of it gives: it may take its time."""
+    deciding = (one for one in type(value).__mro__ if "__getattribute__" in vars(one))
+    return any(str(one.__module__).partition(".")[0] not in STANDARD for one in deciding)

@@ -24,8 +24,9 @@ from typing import Any
 
 import torch
 
-from gradfix.backward.worker.messages import GRADIENT, MORE, UNSHARED, StateMessage
+from gradfix.backward.worker.messages import GRADIENT, IDENTITY, MORE, UNSHARED, StateMessage
 from gradfix.backward.worker.moving import moving_parts
+from gradfix.backward.worker.results import STANDARD, answers_itself
 from gradfix.backward.worker.tensors import Wire, plain
 
 _MOST = 2000  # values told of one run
@@ -34,7 +35,6 @@ _MANY = 64  # plain items of a container, beyond which it is told as one
 _MOST_ITEMS = 100_000  # … if it has no more
 _MOST_BYTES = 16 * 1024 * 1024  # of tensors that are read; of those beyond, only type and shape are told
 _PLAIN = (bool, int, str, bytes, complex, type(None))
-_STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {"torch", "builtins", "gradfix"}
 _OPEN = (
     torch.optim.Optimizer,
     torch.optim.lr_scheduler.LRScheduler,
@@ -86,6 +86,9 @@ class State:
         """Tell what torch does by default from now on."""
         self.found["torch.is_grad_enabled()"] = str(torch.is_grad_enabled())
         self.found["torch.get_default_dtype()"] = str(torch.get_default_dtype())
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        self.found["torch.are_deterministic_algorithms_enabled()"] = str(deterministic)
+        self.found["torch.is_anomaly_enabled()"] = str(torch.is_anomaly_enabled())
 
     def new(self, old: State) -> dict[str, torch.Tensor]:
         """Tensors with a graph that weren't met before, or were written to since, each once."""
@@ -93,10 +96,19 @@ class State:
         unmet = (path for key, path in met.items() if old._versions.get(key) != self._versions[key])
         return {path: self.graphs[path] for path in sorted(unmet, key=list(self.graphs).index)}
 
+    def replaced(self, old: State) -> None:
+        """Tell leaves that aren't those which stood there before: who holds those holds others now."""
+        for path, leaf in self.leaves.items():
+            if old.leaves.get(path, leaf) is not leaf:
+                self.found[path + IDENTITY] = "another one"
+
     def _told(self, path: str, value: Any) -> list[Root]:
         """What a value leads to. Objects of the user's own may refuse to be looked at, or to be walked."""
         if len(self.found) >= _MOST:
             self._left_out = True
+            return []
+        if answers_itself(value):
+            self.found[path] = type(value).__qualname__
             return []
         with contextlib.suppress(Exception):
             return self._tell(path, value)
@@ -197,6 +209,13 @@ def shared_by(module: types.ModuleType, names: Iterable[str]) -> list[Root]:
     return roots
 
 
+def trained_in(module: types.ModuleType, names: Iterable[str]) -> list[Root]:
+    """The values of these names that a program is about: modules, optimizers and what steps with those."""
+    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    found = ((name, vars(module).get(name)) for name in names)
+    return [(name, value) for name, value in found if issubclass(type(value), kinds)]
+
+
 def gradients_in(module: types.ModuleType) -> list[Root]:
     """What leaves that the module holds under plain names have come to."""
     leaves = ((n, v) for n, v in list(vars(module).items()) if issubclass(type(v), torch.Tensor) and v.is_leaf)
@@ -260,7 +279,7 @@ def _is_closed(kind: type) -> bool:
 
 
 def _is_standard(module: object) -> bool:
-    return str(module).partition(".")[0] in _STANDARD
+    return str(module).partition(".")[0] in STANDARD
 
 
 def _is_array(value: Any) -> bool:
