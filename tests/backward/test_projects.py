@@ -104,3 +104,21 @@ def test_what_a_program_reaches_through_others_counts(tmp_path: Path) -> None:
     assert programs.importing("/p/layers/base.py") == ("/p/train.py",)
     assert programs.importing("/p/layers/__init__.py") == ("/p/train.py",)
     assert programs.importing("/p/other.py") == ()
+
+
+@pytest.mark.parametrize("case", [Program(), DeclaredCall("squash(randn(3))")])
+def test_what_is_left_in_other_modules_counts(tmp_path: Path, case: Program | DeclaredCall) -> None:
+    (tmp_path / "seen.py").write_text("LAST = []\n\n\nclass Most:\n    value = 0.0\n")
+    helper = HELPER.replace("import torch\n", "import torch\nimport seen\n").replace(
+        "    return y", "    seen.LAST.append(y.sum().item())\n    return y"
+    )
+    text = helper + "if __name__ == '__main__':\n    squash(torch.randn(3, requires_grad=True)).sum().backward()\n"
+    right = text.replace("    y[0]", "    y = y.clone()\n    y[0]")
+    wrong = right.replace("    return y", "    seen.Most.value = 1.0\n    return y")
+    with Checker(cwd=tmp_path) as checker:
+        told = [
+            checker.judge(tmp_path / "helper.py", text, after, case, frozenset({7}), frozenset({7, 8, 10}))
+            for after in (right, wrong)
+        ]
+    assert [one.verdict for one in told] == [Verdict.FIXED, Verdict.REJECTED], told
+    assert told[1].reason == "`seen.Most.value` afterwards is 0 before, 1 after"

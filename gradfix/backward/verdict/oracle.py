@@ -154,7 +154,7 @@ def differences(
     Raises `DiffersError` when gradient and differences disagree, `NoOracleError` when differences don't apply.
     """
     if failure is not None:
-        again = failure_of(make(replace(_double(before), skipped=0, backwards=failure.index + 1)))
+        again = failure_of(make(replace(_double(before), skipped=0, left=(), backwards=failure.index + 1)))
         if again is None or (again.symptom, again.index) != (failure.symptom, failure.index):
             raise NoOracleError("no oracle: in float64 the original takes another way")
     event = _claimed(make(_claiming(after)))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from gradfix.backward.worker.afterwards import Afterwards, Held, cotangents
+from gradfix.backward.worker.elsewhere import left_elsewhere
 from gradfix.backward.worker.messages import ARGUMENT
 from gradfix.backward.worker.modules import imported
 from gradfix.backward.worker.observe import Observer
@@ -35,8 +36,11 @@ class CallError(ValueError):
     """The declared call makes no sense; the message says what and quotes it."""
 
 
-def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, observer: Observer) -> None:
-    """Import the file, make the `call`, note what it left and gave, run backward over what it returns."""
+def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, observer: Observer, known: int) -> None:
+    """Import the file, make the `call`, note what it left and gave, run backward over what it returns.
+
+    `known` is how many modules had been imported before the run.
+    """
     module = imported(request.path, code, request.cwd)
     torch.manual_seed(request.seed)
     if request.recorded is None:
@@ -50,7 +54,8 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
         _watch_parameters(one, leaves)
 
     def roots() -> list[Root]:
-        return [*shared_by(module, request.shared), _callee(function), *_holders(args, keywords)]
+        own = shared_by(module, request.shared)
+        return [*own, _callee(function), *_holders(args, keywords), *left_elsewhere(module, known)]
 
     held = Held.by(roots, given)
     leaves.name(held.state.leaves | held.state.graphs)

@@ -21,6 +21,7 @@ import torch
 from gradfix.backward.worker.modules import package_of
 
 _PLACES = tuple(folder + os.sep for folder in (os.path.dirname(os.path.dirname(torch.__file__)), *getsitepackages()))
+_OF_PYTHON = (os.path.dirname(os.__file__) + os.sep,)
 _MOST = 3_000  # modules told of one run
 _tried: set[str] = set()
 _learned: set[str] = set()  # packages, by their first names
@@ -38,6 +39,11 @@ def met(path: str, known: int) -> list[str]:
     others = [name for name in reversed(new) if _first(name) != own and name not in _tried]
     files = ((name, getattr(sys.modules[name], "__file__", None)) for name in others)
     return [name for name, file in files if isinstance(file, str) and file.startswith(_PLACES)][:_MOST]
+
+
+def is_installed(file: str) -> bool:
+    """Whether a file belongs to Python or to an installed package."""
+    return file.startswith(_PLACES + _OF_PYTHON)
 
 
 def learn(names: Iterable[str]) -> bool:

@@ -14,6 +14,7 @@ from gradfix.backward.worker import call as worker_call
 from gradfix.backward.worker import installed as worker_installed
 from gradfix.backward.worker import tensors as worker_tensors
 from gradfix.backward.worker.departures import departures, seed
+from gradfix.backward.worker.elsewhere import left_elsewhere
 from gradfix.backward.worker.held import Constants
 from gradfix.backward.worker.lines import Lines
 from gradfix.backward.worker.messages import EndedMessage, OutcomeMessage, Said
@@ -118,7 +119,12 @@ class Once:
             state.modes()
             with contextlib.suppress(Exception):
                 trained = trained_in(module, request.bound) if is_program else []
-                roots = [*shared_by(module, request.shared), *trained, *gradients_in(module)]
+                roots = [
+                    *shared_by(module, request.shared),
+                    *trained,
+                    *gradients_in(module),
+                    *left_elsewhere(module, self._known),
+                ]
                 state.walk(roots, self._leaves.handed_out())
         return {
             "arguments": [],
@@ -139,7 +145,7 @@ class Once:
     def _execute(self, code: types.CodeType) -> None:
         request = self._request
         if request.call is not None:
-            worker_call.execute(request, request.call, code, self._leaves, self._observer)
+            worker_call.execute(request, request.call, code, self._leaves, self._observer, self._known)
             return
         entry, text = request.entry, request.text
         if entry is not None:
