@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from gradfix.analysis.domain.graph import leaf
@@ -108,3 +108,14 @@ def _twin(state: State, storage: Storage) -> Storage:
         copied.tracked = node.tracked
     state.nodes[twin] = copied
     return twin
+
+
+def of_named_tuple(state: State, receiver: Instance, name: str, keywords: Mapping[str, Value]) -> Value:
+    """`p._asdict()`, and `p._replace(h=…)`: another one that holds the same but for what is given."""
+    if name == "_asdict":
+        slots = dict(state.slots(receiver))
+        return state.container("dict", Items(tuple(slots.values()), True, tuple(slots)))
+    made = shallow_copy(state, receiver)
+    if isinstance(made, Instance):
+        state.attributes_of(made).update(keywords)
+    return made

@@ -38,6 +38,7 @@ def outside(state: State, name: str, origin: Origin = Origin.OUTSIDE, *, known: 
 def part_of(state: State, base: Tensor, name: str) -> Tensor:
     """Something that an object nobody knows holds; without a graph, where a call with gradients off gave the object."""
     held = outside(state, name)
+    held.holders = base.holders
     if base.module_call and tracked(state, base) is Tracked.NO:
         held.module_call = True
         clear_graph(state, held)
@@ -183,6 +184,7 @@ def view_of(
         transposed=transposed or (base.transposed and op not in _ORDERING),
         device=base.device,
         made_by=at,
+        holders=base.holders,
         split_by=base.split_by or (at if kind is ViewKind.MULTI else None),
         choice=object() if kind is ViewKind.MAYBE else base.choice,
         flows=base.flows,

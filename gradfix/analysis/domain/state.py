@@ -30,6 +30,7 @@ from gradfix.analysis.domain.values import (
     Unknown,
     Value,
     options,
+    tensors,
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.torch_ops import ViewKind
@@ -324,6 +325,16 @@ def _number(value: Const | Number) -> str | None:
     return type(value.value).__name__ if isinstance(value.value, (bool, int, float)) else None
 
 
+def any_item(state: State, items: Items) -> Value | None:
+    """Any of several items, with the writes that each of them missed."""
+    found = items.element()
+    if isinstance(found, Tensor) and all(found is not value for value in items.values):
+        missed = frozenset[Visit]().union(*(state.missed(t) for value in items.values for t in tensors(value)))
+        if missed:
+            state.late[found] = missed
+    return found
+
+
 def held_in(state: State, value: Value) -> list[tuple[str, Value]]:
     """What one gets at through `value`, with the end of its name: items, attributes, what a call was given before."""
     if isinstance(value, Container) and (items := state.items.get(value)):
@@ -334,4 +345,6 @@ def held_in(state: State, value: Value) -> list[tuple[str, Value]]:
         return [("", value.receiver)]
     if isinstance(value, Partial):
         return [("", item) for item in (value.callee, *value.args, *dict(value.keywords).values())]
+    if isinstance(value, Tensor):
+        return [("", item) for item in value.holders]
     return []

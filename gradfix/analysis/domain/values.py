@@ -84,6 +84,7 @@ class Tensor:
     choice: object = None  # which of several memories is meant; equal choices mean the same
     part: tuple[int, int] | None = None  # of one split into several views: which split, and which of its parts
     module_call: bool = False  # the result of a call the analysis couldn't follow
+    holders: tuple[Tensor, ...] = ()  # what that call was given, and may have given back, whole or in part
     flows: Flows = NO_FLOWS  # cuts between the graph and this object; those of its memory are in the state
     lineage: tuple[object, ...] = ()  # which part of its memory: the base, and each view on the way to this one
     born: int = 0  # on the clock that writes are stamped with too

@@ -16,8 +16,13 @@ from gradfix.analysis.text.nodes import every_node
 from gradfix.findings import Place
 
 
-def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth: int = 3) -> None:
-    """Note that `value` is read as `name`: writes whose rewrite would leave it with old values learn of it."""
+def read(
+    m: Machine, state: State, value: Value, node: ast.AST, name: str, depth: int = 3, *, certain: bool = True
+) -> None:
+    """Note that `value` is read as `name`: writes whose rewrite would leave it with old values learn of it.
+
+    What an unknown call gave may be what it was given, which isn't `certain`.
+    """
     if state.quiet or not state.log:
         return
     place: Place | None = None
@@ -31,11 +36,12 @@ def read(m: Machine, state: State, value: Value, node: ast.AST, name: str, depth
                 holder = name if m.scope.qualname == record.function else f"the caller's {name}"
                 place = place or m.place(node, f"`{name}` is read here")
                 replay = (state.given.get(tensor) or {}).get(visit.key)
-                record.add_obstacle(Obstacle(kind, holder, place, replay=replay))
-    if depth and value.__class__ in _HOLDING:
+                record.add_obstacle(Obstacle(kind, holder, place, certain, replay))
+    if depth and value.__class__ in _READ:
+        certain = certain and not isinstance(value, Tensor)
         for suffix, item in held_in(state, value):
             if item.__class__ in _READ:
-                read(m, state, item, node, name + suffix, depth - 1)
+                read(m, state, item, node, name + suffix, depth - 1, certain=certain)
 
 
 def read_late(m: Machine, state: State, value: Value, target: ast.Subscript) -> None:

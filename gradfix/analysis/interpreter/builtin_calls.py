@@ -163,6 +163,9 @@ def _reduction(call: NamedCall) -> Value:
     if call.keywords.get("key", NONE) != NONE:
         _call_for_each(call, call.keywords["key"], values)
     operands = [value for value in values if tensors(value)]
+    holding = [value for value in values if isinstance(value, (Container, Instance))]
+    if not operands and holding:
+        return _one_of_holders(call, holding)
     if not operands:
         of_data = any(isinstance(v, Number) and v.of_data for v in values)
         return Number(None, of_data, flows=cuts.among_numbers(m, state, name, values))
@@ -171,6 +174,17 @@ def _reduction(call: NamedCall) -> Value:
         result = operators.arithmetic(m, state, "+", result, other, call.at) if name == "sum" else merge(result, other)
     if name == "sum":
         result = operators.arithmetic(m, state, "+", result, Const(0), call.at)
+    return result
+
+
+def _one_of_holders(call: NamedCall, holding: Sequence[Value]) -> Value:
+    """`max(d.items(), key=…)` is one of them, `sum(lists, [])` has all that they hold."""
+    if call.name == "sum":
+        items = tuple(item for value in holding for item in call.iterated(value).values)
+        return call.state.container("list", Items(items, False))
+    result = holding[0]
+    for other in holding[1:]:
+        result = merge(result, other)
     return result
 
 

@@ -6,8 +6,9 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from gradfix.analysis.domain import grad_modes
+from gradfix.analysis.domain import grad_modes, learned
 from gradfix.analysis.domain.annotations import counted, promised
+from gradfix.analysis.domain.given_back import given_back
 from gradfix.analysis.domain.graph import assumed, operation
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import DEPTH, Machine, Scope
@@ -272,6 +273,8 @@ def _method(
     elsewhere = inherited.method(m, receiver, callee.name) if isinstance(receiver, Instance) else None
     if elsewhere is not None and (made := foreign.call(m, state, elsewhere, args, keywords, at)) is not None:
         return made
+    if isinstance(receiver, Instance) and callee.name in ("_replace", "_asdict"):
+        return learned.of_named_tuple(state, receiver, callee.name, keywords)
     if isinstance(receiver, (Instance, Layer)):
         return module_methods.call(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Array) and (kept := arrays.method(m, state, receiver, callee.name, at)) is not None:
@@ -307,7 +310,7 @@ def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *
             save(state, graph, tensor, label, at, Tracked.MAYBE, result=False)
     storage = Storage(Origin.OUTSIDE)
     state.nodes[storage] = graph
-    result = Tensor((storage,), known=False, made_by=at, module_call=True)
+    result = Tensor((storage,), known=False, made_by=at, module_call=True, holders=given_back(state, args, at))
     if graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(m.spelling(at.func)):
         result.known = True
         save(state, graph, result, m.spelling(at.func), at, Tracked.MAYBE, result=True)

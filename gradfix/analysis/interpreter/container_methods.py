@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.state import Items, State, at_most_twice
+from gradfix.analysis.domain.state import Items, State, any_item, at_most_twice
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Value
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter import module_methods
@@ -165,7 +165,7 @@ def _get(call: _Call) -> Value:
 
 
 def _any_item(call: _Call) -> Value:
-    element = call.items.element()
+    element = any_item(call.state, call.items)
     return UNKNOWN if element is None else element
 
 
@@ -188,7 +188,7 @@ _METHODS: Mapping[str, Callable[[_Call], Value]] = {
     "popleft": _pop,
     "popitem": _pop_any,
     "clear": _clear,
-    "get": _get,
+    **dict.fromkeys(("get", "__getitem__"), _get),
     "setdefault": _setdefault,
     **dict.fromkeys(
         ("parameters", "named_parameters", "to", "train", "eval", "children", "modules", "requires_grad_"), _of_modules

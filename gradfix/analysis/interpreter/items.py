@@ -20,7 +20,7 @@ from gradfix.analysis.domain.indexing import (
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import graph_node, part_of, result_tensor, save, view_of
 from gradfix.analysis.domain.records import join_index
-from gradfix.analysis.domain.state import Items, State, at_most_twice, merge
+from gradfix.analysis.domain.state import Items, State, any_item, at_most_twice, merge
 from gradfix.analysis.domain.values import (
     UNKNOWN,
     WHOLE_ARGUMENT,
@@ -160,7 +160,9 @@ def _memo_item(state: State, base: Tensor, node: ast.Subscript) -> Value:
     slots = state.attributes_of(base)
     if key not in slots:
         own = part_of(state, base, ast.unparse(node))
-        slots[key] = Tensor((own.storage, *base.storages), known=False, view=ViewKind.MAYBE, choice=object())
+        item = Tensor((own.storage, *base.storages), known=False, view=ViewKind.MAYBE, choice=object())
+        item.holders = base.holders
+        slots[key] = item
     return slots[key]
 
 
@@ -190,7 +192,7 @@ def _container_item(m: Machine, state: State, base: Container, node: ast.Subscri
         if missed := state.missed(last):
             state.late[one] = missed
         return one
-    element = held.element()
+    element = any_item(state, held)
     return UNKNOWN if element is None else element
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gradfix.analysis.domain import learned
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import outside
-from gradfix.analysis.domain.state import Items, State
+from gradfix.analysis.domain.state import Items, State, any_item
 from gradfix.analysis.domain.values import PLAIN, Class, Instance, Number, Partial, Tensor, Value, tensors
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.interpreter import builtin_calls, classes, iterators, itertools_calls
@@ -95,6 +95,15 @@ def _gather(call: NamedCall) -> Value:
     return call.state.container("list", Items(tuple(call.args), True))
 
 
+def _chosen(call: NamedCall) -> Value | None:
+    """`random.choice(hs)`: one of them."""
+    return any_item(call.state, call.iterated(call.first))
+
+
+def _some(call: NamedCall) -> Value:
+    return call.state.container("list", Items(call.iterated(call.first).values, False))
+
+
 def _partial(call: NamedCall) -> Value | None:
     return Partial(call.args[0], tuple(call.args[1:]), tuple(call.keywords.items())) if call.args else None
 
@@ -128,6 +137,8 @@ _FUNCTIONS: Mapping[str, Callable[[NamedCall], Value | None]] = {
     **dict.fromkeys(("types.SimpleNamespace", "argparse.Namespace"), _namespace),
     **dict.fromkeys(("dataclasses.replace", "copy.replace"), _replaced),
     "functools.reduce": _reduce,
+    "random.choice": _chosen,
+    **dict.fromkeys(("random.sample", "random.choices"), _some),
     "functools.partial": _partial,
     **{f"asyncio.{name}": _as_given for name in ("run", "wait_for", "create_task", "ensure_future", "shield")},
     "asyncio.gather": _gather,

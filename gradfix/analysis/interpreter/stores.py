@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
-from gradfix.analysis.domain.indexing import is_key
+from gradfix.analysis.domain.indexing import constant_bounds, is_key
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.python_values import number_type
@@ -118,7 +118,10 @@ def save_written_index(m: Machine, state: State, items: tuple[IndexItem, ...], f
 def store_item(m: Machine, state: State, container: Container, index: ast.expr, value: Value) -> None:
     """`container[index] = value` of a list or dict."""
     held = state.items.get(container) or Items((), False)
-    key = UNKNOWN if isinstance(index, ast.Slice) else m.look(state, index)
+    if isinstance(index, ast.Slice):
+        _store_slice(state, container, held, index, value)
+        return
+    key = m.look(state, index)
     position = held.position(key)
     if position is not None:
         values = list(held.values)
@@ -132,6 +135,19 @@ def store_item(m: Machine, state: State, container: Container, index: ast.expr, 
         state.items[container] = Items((*held.values, value), False)
     else:
         state.items[container] = Items(at_most_twice((*held.values, value)), False)
+
+
+def _store_slice(state: State, container: Container, held: Items, index: ast.Slice, value: Value) -> None:
+    """`items[a:b] = others`: the items of another list take the place of some."""
+    given = state.items.get(value) if isinstance(value, Container) else None
+    bounds = constant_bounds(index)
+    if given is None or not (held.exact and given.exact) or bounds is None:
+        others = (UNKNOWN,) if given is None else given.values
+        state.items[container] = Items(at_most_twice((*held.values, *others)), False)
+        return
+    values = list(held.values)
+    values[bounds] = list(given.values)
+    state.items[container] = Items(tuple(values), True)
 
 
 def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor) -> None:

@@ -204,7 +204,7 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return Method(base, name)
     if info is not None and (held := m.defined.static(state, info, name)) is not None:
         return held
-    if name in COUNTING:
+    if name in COUNTING or (name in ("_replace", "_asdict") and slots):
         return Method(base, name)
     if name in ("parameters", "modules", "children", "buffers", "named_parameters", "train", "eval", "to", "training"):
         return Number("bool") if name == "training" else Method(base, name)

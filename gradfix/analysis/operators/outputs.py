@@ -76,7 +76,9 @@ def output_tensor(
     operands = [t for group in groups.values() for t in group]
     bases = [t for name in output.view_of for t in groups.get(name, ())]
     dtype = result_dtype(output, operands, arguments)
-    if operands and short_name(op) in CONVERSIONS and op.name.startswith("Tensor."):
+    if short_name(op) == "einsum" and len(operands) == 1:  # `"ij->ji"`, `"ii->i"`
+        bases, view = operands, ViewKind.MAYBE
+    elif operands and short_name(op) in CONVERSIONS and op.name.startswith("Tensor."):
         bases = operands[:1]
         dtype, view = _converted(operands[0], CONVERSIONS[short_name(op)])
     else:
