@@ -123,7 +123,7 @@ FORMS = (
         "`torch.where` for a branch",
         "GF201",
         "y = torch.zeros(4)\nif x[0] > 0.5:\n    y[0] = x[0] * 2\nreturn y",
-        "y = torch.select_scatter(y, torch.where((x[0] > 0.5).reshape(()), x[0] * 2, y[0]), 0, 0)",
+        "y = torch.select_scatter(y, torch.where(x[0] > 0.5, x[0] * 2, y[0]), 0, 0)",
     ),
     Form(
         "the branch stays, a `torch.where` connects",
