@@ -55,6 +55,41 @@ def test_a_program_that_writes_a_parameter_of_its_own(judge: Judge, text: str, n
     assert verdict is Verdict.REJECTED or judgement.oracle == FED
 
 
+MADE = """\
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.randn(3))
+        self.w[0] = 2
+    def forward(self, x):
+        return x * self.w
+torch.manual_seed(0)
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+for _ in range(2):
+    net(torch.randn(4, 3)).pow(2).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict"),
+    [
+        ("self.w[0] = 2", "with torch.no_grad(): self.w[0] = 2", Verdict.FIXED),
+        ("self.w[0] = 2", "with torch.no_grad(): self.w[0] = 3", Verdict.REJECTED),
+        ("self.w[0].fill_(2)", "with torch.no_grad(): self.w[0].fill_(2)", Verdict.FIXED),
+        ("self.w[0] = 2", "self.w[0].clone().fill_(2)", Verdict.REJECTED),
+    ],
+)
+def test_first_values_of_a_parameter_are_no_part_of_the_graph(
+    judge: Judge, old: str, new: str, verdict: Verdict
+) -> None:
+    judgement = judge(MADE.replace("self.w[0] = 2", old), old, new)
+    assert judgement.verdict is verdict, judgement
+    assert verdict is Verdict.REJECTED or judgement.oracle == FED
+
+
 def _entered() -> Any:
     from gradfix.backward.worker.parameters import FedParameters
     from gradfix.backward.worker.requests import Plan

@@ -3,18 +3,24 @@
 Modules hold their parameters and optimizers step them, so nothing else can be handed out. Instead every call of torch
 is given the result, from the first use of the parameter to the next backward pass: what is written to it shows until
 then, and the gradient arrives at the parameter. Where nothing was written, code without gradients sees the parameter.
+
+What `__init__` and the like write are the first values of the parameter: it is written itself, with gradients off.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from gradfix.backward.worker.vary import Leaves, getter_name
+from gradfix.backward.worker.vary import Leaves, getter_name, users_frame
 
 _OF_THE_LEAF = frozenset(  # what is asked of the parameter itself, or done to it whatever it holds
     "__set__ __hash__ __len__ __deepcopy__ __reduce_ex__ backward grad register_hook retain_grad size dim numel stride "
@@ -22,6 +28,8 @@ _OF_THE_LEAF = frozenset(  # what is asked of the parameter itself, or done to i
     "storage_offset untyped_storage share_memory_".split()
 )
 _VALUES = {None, *"data T mT H mH real imag".split()}  # attributes that give what is held, and no attribute
+_FIRST = re.compile(r"__init__|_?(reset|init|initiali[sz]e)_(parameters|weights|params)")
+_WRITE = re.compile(r"__setitem__|__i[a-z]+__|[a-z]\w*_")
 _UNMADE = torch.nn.parameter.UninitializedTensorMixin
 
 
@@ -55,6 +63,9 @@ class FedParameters(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs a
             return function(*args, **keywords)
         if name in _OF_THE_LEAF or attribute not in _VALUES or _initialises(function):
             return function(*args, **keywords)
+        if _gives_first_values(sys._getframe(1)):
+            with torch.no_grad() if _is_write_of_leaf(name, args) else contextlib.nullcontext():
+                return function(*args, **keywords)
         result = function(*_mapped(args, self._in_place_of), **_mapped(keywords, self._in_place_of))
         return _mapped(result, self._parameter) if self._fed else result
 
@@ -83,6 +94,19 @@ class FedParameters(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs a
 
 def _initialises(function: Callable[..., Any]) -> bool:
     return bool(getattr(function, "__module__", None) == torch.nn.init.__name__)
+
+
+def _gives_first_values(frame: FrameType) -> bool:
+    """Whether the user's function that calls torch is one that makes parameters."""
+    caller = users_frame(frame)
+    return caller is not None and _FIRST.fullmatch(caller.f_code.co_name) is not None
+
+
+def _is_write_of_leaf(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether a function of that name writes to a leaf, or to a view of one."""
+    if _WRITE.fullmatch(name) is None or not args or not isinstance(args[0], torch.Tensor):
+        return False
+    return bool(args[0].is_leaf or (args[0]._base is not None and args[0]._base.is_leaf))
 
 
 def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -284,9 +284,21 @@ def getter_name(function: Function) -> str | None:
     return getattr(getattr(function, "__self__", None), "__name__", None)
 
 
+def users_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's code, from `frame` outwards."""
+    while frame is not None and _is_inside(frame):
+        frame = frame.f_back
+    return frame
+
+
 def _called_from_inside(frame: FrameType | None) -> bool:
     while frame is not None and os.path.basename(frame.f_code.co_filename) in _TRANSPARENT:
         frame = frame.f_back
-    if frame is None or str(frame.f_globals.get("__name__")).startswith("gradfix.backward."):
+    return frame is None or _is_inside(frame)
+
+
+def _is_inside(frame: FrameType) -> bool:
+    """Whether it is code of torch or of the check."""
+    if str(frame.f_globals.get("__name__")).startswith("gradfix.backward."):
         return True
     return frame.f_code.co_filename.startswith(_TORCH_FOLDER)
