@@ -25,6 +25,7 @@ LEFT = {
     "of a dtype given": "y = torch.empty_like(x, dtype=torch.float64)\ntorch.mul(x, w, out=y)\nreturn y",
     "asked for its size": "y = torch.empty_like(x)\nn = y.numel()\ntorch.mul(x, w, out=y)\nreturn y / n",
     "like what is bound anew": "y = torch.empty_like(x)\nx = x.double()\ntorch.mul(x, w, out=y)\nreturn y",
+    "like what is deleted": "y = torch.empty_like(x)\nz = x * 2\ndel x\ntorch.mul(z, w, out=y)\nreturn y",
     "seen by a function": "y = torch.empty_like(x)\ng = lambda: y\ntorch.mul(x, w, out=y)\nreturn y + g()",
     "with a remark": "y = torch.empty_like(x)  # for the product\ntorch.mul(x, w, out=y)\nreturn y",
     "made with a value read": "y = torch.empty_like(x)\ny = torch.zeros_like(y)\ntorch.mul(x, w, out=y)\nreturn y",

@@ -138,6 +138,10 @@ UPDATES = {
         "with torch.no_grad():\n    x -= 0.1 * x.grad\nw -= w.grad\n",
         "with torch.no_grad():\n    x -= 0.1 * x.grad\n    w -= w.grad\n",
     ),
+    "behind a block that is indented otherwise": (
+        "with torch.no_grad():\n  x -= 0.1 * x.grad\nw -= w.grad\n",
+        "with torch.no_grad():\n  x -= 0.1 * x.grad\n  w -= w.grad\n",
+    ),
     "apart": (
         "x -= 0.1 * x.grad\nprint(w)\nw -= w.grad\n",
         "with torch.no_grad():\n    x -= 0.1 * x.grad\nprint(w)\nwith torch.no_grad():\n    w -= w.grad\n",
@@ -163,6 +167,15 @@ def test_updates_that_stand_together_share_a_block(name: str) -> None:
     assert fixed(made) == made
     if "ignore" not in before:
         assert run(made).error is None
+
+
+def test_many_updates_take_little_time_each() -> None:
+    leaves = [f"w{number}" for number in range(120)]
+    made = "".join(f"{leaf} = torch.ones(3, requires_grad=True)\n" for leaf in leaves)
+    updates = [f"{leaf} -= {leaf}.grad\n" for leaf in leaves]
+    after = fixed(HEAD + made + f"sum([{', '.join(leaves)}]).sum().backward()\n" + "".join(updates))
+    assert all(f"\n    {update}" in after for update in updates)
+    assert 1 < after.count("no_grad") < 5
 
 
 def test_what_is_normalised_after_a_step_is_an_update_though_computed_from_the_leaf() -> None:

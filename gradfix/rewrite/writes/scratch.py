@@ -68,5 +68,5 @@ def _mentions(statement: ast.stmt, name: str) -> bool:
 
 def _binds(statement: ast.stmt, name: ast.expr) -> bool:
     assert isinstance(name, ast.Name)
-    stored = (node for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-    return any(node.id == name.id for node in stored)
+    bound = (node for node in ast.walk(statement) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load))
+    return any(node.id == name.id for node in bound)

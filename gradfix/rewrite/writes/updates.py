@@ -21,6 +21,7 @@ OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
 _INITIAL = re.compile(r"_?(reset|init|initiali[sz]e)_(parameters|weights|params)")
 _BACKWARD = ("backward", "autograd.grad")
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_TOGETHER = 50  # statements of a block, counted from its start, among which updates are sought that share a `with`
 
 
 def update_quietly(source: Source, write: Write, spelling: Spelling, writes: Sequence[Write] = ()) -> Rewrite | None:
@@ -134,10 +135,11 @@ def _build(source: Source, *, write: Write, spelling: Spelling, writes: Sequence
     block = names.block_around(source, write.statement)
     run = _run(source, block, write, {(w.statement.lineno, w.statement.col_offset): w for w in writes})
     first = site_of(source, run[0])
-    unit = "\t" if first.separator.endswith("\t") else "    "
     head = f"with {names.torch_name(spelling, 'no_grad')}():"
     before = next((s for s, following in pairwise(block) if following is run[0]), None)
-    opened = "" if before is not None and _is_block_of(before, head) else head + first.separator
+    joined = None if before is None else _unit_of(source, before, head)
+    unit = joined or ("\t" if first.separator.endswith("\t") else "    ")
+    opened = "" if joined else head + first.separator
     moved = [_indented(source, statement, unit) for statement in run[1:]]
     start = first.span.start
     return (Edit(Span(start, start), opened + unit), *moved, *names.import_torch(source, spelling, opened))
@@ -149,14 +151,17 @@ def _run(
     """The statement of `write` with the updates like it on the lines before and behind it."""
     places = [(statement.lineno, statement.col_offset) for statement in block]
     first = last = places.index((write.statement.lineno, write.statement.col_offset))
+    lowest = first - first % _TOGETHER
+    highest = min(lowest + _TOGETHER, len(block)) - 1
+    meant = _is_meant(write)
 
     def joins(number: int) -> bool:
         other = by_place.get(places[number])
-        return other is not None and _is_alike(source, other, write)
+        return other is not None and _is_alike(source, other, meant=meant)
 
-    while first and _follows(block[first - 1], block[first]) and joins(first - 1):
+    while first > lowest and _follows(block[first - 1], block[first]) and joins(first - 1):
         first -= 1
-    while last + 1 < len(block) and _follows(block[last], block[last + 1]) and joins(last + 1):
+    while last < highest and _follows(block[last], block[last + 1]) and joins(last + 1):
         last += 1
     return list(block[first : last + 1])
 
@@ -165,15 +170,15 @@ def _follows(statement: ast.stmt, following: ast.stmt) -> bool:
     return following.lineno == (statement.end_lineno or 0) + 1
 
 
-def _is_alike(source: Source, other: Write, write: Write) -> bool:
+def _is_alike(source: Source, other: Write, *, meant: bool) -> bool:
     """Whether `other` would be put under `torch.no_grad()` for the same reason, and nothing tells gradfix otherwise."""
-    if not any(hazard.kind in OF_LEAVES for hazard in other.hazards) or _is_meant(other) != _is_meant(write):
+    if not any(hazard.kind in OF_LEAVES for hazard in other.hazards) or _is_meant(other) != meant:
         return False
     line = source.line_text(source.position(source.span_of(other.statement).end).line)
     return (
         "gradfix" not in line
         and _may_be_indented(source, other.statement)
-        and (_is_meant(other) or follows_backward(source, other))
+        and (meant or follows_backward(source, other))
     )
 
 
@@ -181,11 +186,14 @@ def _may_be_indented(source: Source, statement: ast.stmt) -> bool:
     return isinstance(statement, (ast.Expr, ast.Assign, ast.AugAssign)) and site_of(source, statement).is_alone
 
 
-def _is_block_of(statement: ast.stmt, head: str) -> bool:
-    """Whether it is a block of that head, with a body on lines of its own."""
+def _unit_of(source: Source, statement: ast.stmt, head: str) -> str | None:
+    """By how much the body of a block of that head is indented; None for another statement, or a body on its line."""
     if not isinstance(statement, ast.With) or statement.body[0].lineno == statement.lineno:
-        return False
-    return [f"with {ast.unparse(item)}:" for item in statement.items] == [head]
+        return None
+    if [f"with {ast.unparse(item)}:" for item in statement.items] != [head]:
+        return None
+    outer, inner = (site_of(source, one).separator for one in (statement, statement.body[0]))
+    return inner.removeprefix(outer)
 
 
 def _indented(source: Source, statement: ast.stmt, unit: str) -> Edit:
