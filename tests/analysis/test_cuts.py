@@ -130,6 +130,29 @@ def test_of_several_decorators_the_one_that_turns_gradients_off_is_shown(order: 
     assert (HEAD + body)[shown.start : shown.end] == "torch.no_grad()"
 
 
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        ("@torch.no_grad()\n", True),
+        ("@torch.inference_mode(False)\n", False),
+        ("@torch.enable_grad()\n@torch.no_grad()\n", True),
+        ("@torch.no_grad()\n@torch.enable_grad()\n", False),
+        ("@torch.set_grad_enabled(True)\n@torch.no_grad()\n", True),
+        ("quiet = lambda f: torch.no_grad()(f)\n@quiet\n", True),
+        ("def quiet(f):\n    return torch.no_grad(f)\n@quiet\n", True),
+    ],
+)
+def test_the_innermost_decorator_decides_whether_gradients_are_on(made: str, found: bool) -> None:
+    assert bool(cuts(f"{made}def f(x):\n    return net(x)\nf(data).sum().backward()\n")) is found
+
+
+@pytest.mark.parametrize("switch", ["@torch.enable_grad()", "@torch.enable_grad", "@torch.set_grad_enabled(True)"])
+def test_a_function_under_a_decorator_has_gradients_where_its_caller_has_none(switch: str) -> None:
+    body = f"{switch}\ndef f(x):\n    return net(x).sum()\nwith torch.no_grad():\n    loss = f(data)\nloss.backward()\n"
+    assert not cuts(body)
+    assert cuts(body.replace(switch, ""))
+
+
 TRAINED = """\
 scale = nn.Parameter(torch.tensor(0.5))
 optimizer = torch.optim.SGD([scale, *net.parameters()], lr=0.1)

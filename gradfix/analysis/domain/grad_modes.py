@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from gradfix.analysis.domain.values import Symbol, Value
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gradfix.analysis.domain.values import Function, Symbol, Value
 from gradfix.analysis.facts import Tracked
+
+MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
+_BARE = {"torch.no_grad": Tracked.NO, "torch.inference_mode": Tracked.NO, "torch.enable_grad": Tracked.YES}
 
 
 def grad_mode(value: Value) -> Tracked | None:
@@ -16,6 +22,20 @@ def grad_mode(value: Value) -> Tracked | None:
     if argument not in ("True", "False"):
         return Tracked.MAYBE
     return Tracked.YES if argument == "True" else Tracked.NO
+
+
+def mode_under(decorator: Value) -> Tracked | None:
+    """The grad mode of a function under it: `@torch.no_grad()`, and bare `@torch.no_grad`."""
+    bare = _BARE.get(decorator.name) if isinstance(decorator, Symbol) else None
+    return grad_mode(decorator) if bare is None else bare
+
+
+def under(callee: Value, args: Sequence[Value]) -> Value | None:
+    """The function of this file that `torch.no_grad()(f)` gives; None for another call."""
+    mode = mode_under(callee)
+    if mode is None or len(args) != 1 or not isinstance(function := args[0], Function):
+        return None
+    return function if function.grad is not None else replace(function, grad=mode)
 
 
 def inside(mode: Tracked | None, outside: Tracked) -> Tracked:

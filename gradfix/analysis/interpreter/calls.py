@@ -127,6 +127,8 @@ def call_value(
 ) -> Value:
     """Call any value."""
     if isinstance(callee, Symbol):
+        if (made := grad_modes.under(callee, args)) is not None:
+            return made
         if (made := spellings.called(m, state, callee.name, args, keywords, at)) is not None:
             return made
         if (made := transforms.called(m, state, callee.name, args, keywords, at)) is not None:

@@ -11,7 +11,9 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, Instance, Suspended, Value
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import bindings
-from gradfix.analysis.interpreter.definitions import SWITCHES, may_switch
+from gradfix.analysis.interpreter.definitions import may_switch
+
+_SWITCHES = ("torch.no_grad", "torch.inference_mode")
 
 
 def run(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
@@ -31,7 +33,7 @@ def _enter(m: Machine, state: State, node: ast.With | ast.AsyncWith, index: int)
         mode, casts = grad_modes.grad_mode(value), grad_modes.autocast(value)
         if mode is None and isinstance(call := item.context_expr, ast.Call) and may_switch(m, state, call.func):
             mode = grad_modes.inside(Tracked.MAYBE, state.grad)
-        if isinstance(value, Instance) and value.info is not None and value.info.derives_from(*SWITCHES):
+        if isinstance(value, Instance) and value.info is not None and value.info.derives_from(*_SWITCHES):
             mode = Tracked.NO
         if mode is not None:
             state.grad, state.off_at = mode, node

@@ -23,16 +23,17 @@ from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter.expressions import defaults, evaluate
 from gradfix.analysis.operators import transforms
 
-SWITCHES = ("torch.no_grad", "torch.inference_mode")
 
-
-def switch_among(m: Machine, state: State, decorators: list[ast.expr]) -> ast.expr | None:
-    """The one that turns gradients off: `@torch.no_grad()`, `@torch.inference_mode()`, their bare forms and aliases."""
-    for decorator in decorators:
+def switch_among(m: Machine, state: State, decorators: list[ast.expr]) -> tuple[ast.expr, Tracked] | None:
+    """The innermost that sets the grad mode, and what it sets: `@torch.no_grad()`, `@torch.enable_grad`, aliases."""
+    for decorator in reversed(decorators):
         bare = decorator.func if isinstance(decorator, ast.Call) else decorator
         value = evaluate(m, state, bare) if isinstance(bare, (ast.Name, ast.Attribute)) else None
-        if isinstance(value, Symbol) and (value.name in SWITCHES or grad_modes.grad_mode(value) is Tracked.NO):
-            return decorator
+        if bare is not decorator and isinstance(value, Symbol) and value.name in grad_modes.MODES:
+            value = evaluate(m, state, decorator)
+        mode = None if value is None else grad_modes.mode_under(value)
+        if mode is not None:
+            return decorator, mode
     return None
 
 
@@ -84,11 +85,10 @@ def _decorated(m: Machine, state: State, made: Function, decorators: list[ast.ex
 
 def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
     decorators = [] if isinstance(info.node, ast.Lambda) else info.node.decorator_list
-    off = switch_among(m, state, decorators)
-    if off is not None:
-        m.notes.switches[id(info.node)] = off
-    mode = None if off is None else Tracked.NO
-    if off is None and any(may_switch(m, state, d.func if isinstance(d, ast.Call) else d) for d in decorators):
+    switch, mode = switch_among(m, state, decorators) or (None, None)
+    if switch is not None and mode is Tracked.NO:
+        m.notes.switches[id(info.node)] = switch
+    if switch is None and any(may_switch(m, state, d.func if isinstance(d, ast.Call) else d) for d in decorators):
         mode = Tracked.MAYBE
     return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), mode)
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
 from gradfix.analysis.domain.state import Items, State
@@ -44,7 +45,6 @@ from gradfix.analysis.operators.write_calls import write_call
 from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_flag, method
 
 Keywords = Mapping[str, Value]
-_GRAD_MODES = frozenset({"torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled"})
 _KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "DoubleTensor"})  # given a tensor
 _TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
 _WRITTEN_OUT = 8  # items of a list that are told apart
@@ -68,7 +68,7 @@ def _mode_or_object(
     """What a call makes that is no result of an operator: modes, factories, parameters, optimizers, layers."""
     if short == "autocast":
         return Symbol(f"torch.autocast({keywords.get('enabled', Const(True)) != Const(False)})")
-    if name in _GRAD_MODES:
+    if name in grad_modes.MODES:
         return Symbol(f"{name}({_mode(name, args, keywords)})")
     if factories.is_factory(short) and name == f"torch.{short}" and not factories.draws(short, args, keywords):
         if short in _KEEPS_GRAPH and args and (source := tensor_of(args[0])) is not None:
