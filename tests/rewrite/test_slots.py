@@ -223,6 +223,23 @@ def test_an_index_with_an_effect_is_evaluated_once() -> None:
     assert made.count("indices.pop()") == 1
 
 
+PARTS = {  # of a slot, written by a subscript behind the one that names it
+    "added to": "h[t] = v[0] * h[t - 1]\n        h[t][1] += x[t, 1]",
+    "assigned": "h[t] = v[0] * h[t - 1]\n        h[t][1] = x[t, 1]",
+    "a slice": "h[t] = v[0] * h[t - 1]\n        h[t][1:][0] = x[t, 1]",
+    "in all writes": "h[t][1:] = v[0, 1:] * h[t - 1][1:]",
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_write_to_a_part_of_a_slot_is_none_to_the_slot(name: str) -> None:
+    head = "import torch\n\n\ndef f(x, w, v):\n    h = torch.ones(4, 3)\n    for t in range(1, 4):\n        "
+    text = f"{head}{PARTS[name]}\n    return h\n"
+    made, codes = fixed(text, engine.Policy())
+    assert codes
+    compare(text, made, "float32")
+
+
 CALLED = (
     "import torch\n\n\ndef f(x, w, n):\n    h = torch.zeros(n)\n" + LOOP.replace("6", "n") + "    return h.sum()\n\n\n"
 )

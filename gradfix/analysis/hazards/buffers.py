@@ -82,6 +82,16 @@ class _Use:
     record: WriteRecord | None  # of a write
 
 
+def _written_access(use: _Use, chain: Chain, axes: tuple[int, ...]) -> SlotAccess:
+    """The slot that a write names. Raises `_Refused` where it writes to a part of the slot by another subscript."""
+    access = access_of(chain, axes)
+    if access.node is not use.subscripts[-1]:
+        raise _Refused(
+            f"`{ast.unparse(use.subscripts[-1])}` is written, a part of the slot `{ast.unparse(access.node)}`"
+        )
+    return access
+
+
 class _Finder:
     """The tree with what the machine wrote down about it."""
 
@@ -138,7 +148,7 @@ class _Finder:
             if not axes:
                 raise _Refused(f"the writes to `{name}` don't name their slots by ints along one dimension")
             pairs = zip(facts, chains, strict=True)
-            written = [SlotWrite(write, access_of(chain, axes)) for (_, write), chain in pairs]
+            written = [SlotWrite(write, _written_access(use, chain, axes)) for (use, write), chain in pairs]
             others = [use for use in uses if use.record is None and not self._is_metadata(use)]
             reads = [access_of(self._chain(use, rank), axes) for use in others]
         except _Refused as error:
