@@ -240,6 +240,13 @@ def test_a_write_to_a_part_of_a_slot_is_none_to_the_slot(name: str) -> None:
     compare(text, made, "float32")
 
 
+@pytest.mark.parametrize("part", ["h[t][:2] = x[t, :2]", "h[t][0] = v[0, 0] * t"])
+def test_a_part_of_a_slot_is_no_slot_where_each_round_writes_one(part: str) -> None:
+    text = f"import torch\n\n\ndef f(x, w, v):\n    h = torch.zeros(4, 3)\n    for t in range(4):\n        {part}\n"
+    made, _ = fixed(text + "    return h\n", engine.Policy(severity=Severity.INFO))
+    compare(text + "    return h\n", made, "float32")
+
+
 CALLED = (
     "import torch\n\n\ndef f(x, w, n):\n    h = torch.zeros(n)\n" + LOOP.replace("6", "n") + "    return h.sum()\n\n\n"
 )

@@ -152,7 +152,7 @@ class _Finder:
             others = [use for use in uses if use.record is None and not self._is_metadata(use)]
             reads = [access_of(self._chain(use, rank), axes) for use in others]
         except _Refused as error:
-            refusal = str(error)
+            refusal, axes = str(error), ()
             written = [SlotWrite(write, SlotAccess(use.name, ())) for use, write in facts]
         metadata = any(use.record is None and self._is_metadata(use) for use in uses)
         made = coverage.creation(self._parents, bindings, loop, name)
