@@ -14,6 +14,9 @@ INDEX_PUT = "y = y.index_put((torch.tensor(0),), y.new_tensor(10))"
 SHADOWED = {
     "a variable of the function": "def f(x):\n    y = x.exp()\n    y[0] = 10\n"
     "    for torch in range(2):\n        pass\n    return y.sum()\n\n\nloss = f(x)\n",
+    "a function": "def f(x):\n    def torch(value):\n        return value * 2\n"
+    "    y = x.exp()\n    y[0] = torch(5)\n    return y.sum()\n\n\nloss = f(x)\n",
+    "a class": "y = x.exp()\ny[0] = 10\nloss = y.sum()\nclass torch:\n    pass\n",
     "a variable of the module": "y = x.exp()\ntorch = None\ny[0] = 10\nloss = y.sum()\n",
     "an error": "y = x.exp()\ny[0] = 10\nloss = y.sum()\n"
     "try:\n    raise ValueError\nexcept ValueError as torch:\n    pass\n",
@@ -28,6 +31,11 @@ def test_a_name_that_means_something_else_isnt_used(name: str) -> None:
 
 def test_a_variable_of_another_function_is_none_here() -> None:
     text = HEAD + "def f(torch):\n    return torch + 1\n\n\ny = x.exp()\ny[0] = 10\nloss = y.sum()\n" + END
+    assert INDEX_PUT in assert_cured(text, "inplace operation", "x").splitlines()
+
+
+def test_a_method_has_no_name_of_its_own() -> None:
+    text = HEAD + "class C:\n    def torch(self):\n        pass\n\n\ny = x.exp()\ny[0] = 10\nloss = y.sum()\n" + END
     assert INDEX_PUT in assert_cured(text, "inplace operation", "x").splitlines()
 
 

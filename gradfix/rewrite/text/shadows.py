@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -15,6 +16,7 @@ from gradfix.source import Source
 
 _NAME = re.compile(r"(?<![.\w])[^\W\d]\w*")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _Lines = tuple[int, float]  # the first and the last in which a name has another meaning
 
 
@@ -25,8 +27,8 @@ def shadowed(source: Source, edits: Sequence[Edit]) -> Refusal | None:
         return None
     for edit in edits:
         line = source.position(edit.span.start).line
-        put = set(_NAME.findall(edit.text)) - set(_NAME.findall(edit.span.text(source.text)))
-        for name in sorted(put & others.keys()):
+        put = Counter(_NAME.findall(edit.text)) - Counter(_NAME.findall(edit.span.text(source.text)))
+        for name in sorted(put.keys() & others.keys()):
             if any(first <= line <= last for first, last in others[name]):
                 return Refusal(
                     RefusalKind.SCOPE,
@@ -64,3 +66,5 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield from (argument.arg for argument in every if argument is not None)
     elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
         yield node.name
+    if not isinstance(node, ast.ClassDef):  # its methods have no names but as its attributes
+        yield from (child.name for child in ast.iter_child_nodes(node) if isinstance(child, _DEFINITIONS))
