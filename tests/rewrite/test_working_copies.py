@@ -30,6 +30,10 @@ PROGRAMS = {
         "x_copy = x.clone()",
     ),
     "bound anew later": ("x[0] = 0\nx = x * 2\nx[1] = 3.0\nloss = x.sum()\n", "x = x_copy * 2"),
+    "given back by what writes it": (
+        "a = x * 2\nx = F.silu(x, inplace=True)\nloss = (a * x).sum()\n",
+        "x_copy = F.silu(x_copy, inplace=True)",
+    ),
     "an alias read later": ("keep = x\nx.clamp_(min=0)\nloss = (keep * 2).sum()\nshow(keep)\n", "keep = x_copy"),
     "read by a function defined before": (
         "def g():\n    return x * 2\n\n\nx[0] = 1.0\nloss = g().sum()\n",

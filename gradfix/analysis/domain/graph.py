@@ -153,7 +153,8 @@ class Passed:
                 if user.kind is NodeKind.PHI:
                     if through is None:
                         through = set() if via is None else self._above(via)
-                    led = () if _is_over(write, user.branch) else (i for i in user.inputs if id(i) in through)
+                    over = user.branch is None or _is_over(write, user.branch)
+                    led = () if over else (i for i in user.inputs if id(i) in through)
                     inputs = tuple(led) or user.inputs
                     open_inputs[id(user)] = open_inputs.get(id(user), len(inputs)) - (node in inputs)
                     if open_inputs[id(user)]:

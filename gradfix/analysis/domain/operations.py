@@ -17,6 +17,11 @@ _FLAT = frozenset("view reshape flatten unflatten unsqueeze squeeze contiguous d
 _OTHER_NUMBERS = frozenset({"view", "real", "imag", "view_as_real", "view_as_complex"})  # or may be
 _RANK = {Tracked.NO: 0, Tracked.MAYBE: 1, Tracked.YES: 2}
 
+# measured on torch 2.13
+_VIEW_OR_ITSELF = frozenset(
+    "flatten contiguous real atleast_1d atleast_2d atleast_3d conj resolve_conj positive".split()
+)
+
 
 def strongest(levels: Sequence[Tracked]) -> Tracked:
     """YES if any is, else MAYBE if any is."""
@@ -210,6 +215,11 @@ def _leaf_of_its_own(state: State, base: Tensor) -> Storage:
         graph.tracked = level
     state.nodes[key] = graph
     return key
+
+
+def is_surely_view(tensor: Tensor) -> bool:
+    """False for what is the tensor itself where there is nothing to change, as `flatten` of one dimension gives it."""
+    return tensor.is_view and last_op(tensor) not in _VIEW_OR_ITSELF
 
 
 def last_op(tensor: Tensor) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from gradfix.analysis.domain.graph import tracked_of
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import last_op, strongest
+from gradfix.analysis.domain.operations import is_surely_view, last_op, strongest
 from gradfix.analysis.domain.records import HazardNote
 from gradfix.analysis.domain.state import Stamp, State
 from gradfix.analysis.domain.values import Tensor
@@ -29,6 +29,7 @@ def used(m: Machine, state: State, operands: Iterable[Tensor]) -> None:
         if kind is None or level is Tracked.NO:
             continue
         certain = level is Tracked.YES and state.grad is Tracked.YES and len(tensor.storages) == 1
+        certain = certain and (tensor.view is ViewKind.MULTI or is_surely_view(tensor))
         note = HazardNote(kind, last_op(tensor), tensor.made_by, split=tensor.split_by, of_base=True)
         for storage in tensor.storages:
             stamp = state.log.get(storage)

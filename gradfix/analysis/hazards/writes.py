@@ -9,7 +9,7 @@ from dataclasses import replace
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.graph import Node, NodeKind, Visit, operation, phi
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import last_op, strongest, tracked
+from gradfix.analysis.domain.operations import is_surely_view, last_op, strongest, tracked
 from gradfix.analysis.domain.records import HazardNote, Overwriting, WriteRecord
 from gradfix.analysis.domain.state import Stamp, State
 from gradfix.analysis.domain.values import Storage, Tensor, Value, is_whole, now, tensors
@@ -88,13 +88,14 @@ def _immediate_hazards(
     if tensor.silent or not tensor.known:
         return
     certain_storage = len(tensor.storages) == 1 and state.grad is Tracked.YES
+    certain_view = certain_storage and is_surely_view(tensor)
     given = strongest([tracked(state, t) for t in operands])
     for storage in tensor.storages if tensor.no_grad_view else tensor.graph_keys:
         node = state.nodes.get(storage)
         if node is None:
             if tensor.no_grad_view and given is Tracked.YES and tensor.view in (ViewKind.VIEW, ViewKind.MULTI):
                 note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
-                m.notes.add_hazard(record, note, m.passage(), certain_storage)
+                m.notes.add_hazard(record, note, m.passage(), certain_view)
             continue
         certain = certain_storage and node.tracked is Tracked.YES
         if node.kind is NodeKind.PHI and (leaf := next((i for i in node.inputs if _is_leaf(i)), None)) is not None:
@@ -107,7 +108,7 @@ def _immediate_hazards(
             m.notes.add_hazard(record, note, m.passage(), certain)
         elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
             note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
-            m.notes.add_hazard(record, note, m.passage(), certain)
+            m.notes.add_hazard(record, note, m.passage(), certain and certain_view)
 
 
 def _is_leaf(node: Node | None) -> bool:

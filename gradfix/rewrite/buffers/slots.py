@@ -81,7 +81,13 @@ def _refusal(source: Source, buffer: FilledBuffer, spelling: Spelling) -> Refusa
 
 
 def _may_lose_graph(buffer: FilledBuffer) -> bool:
-    """Whether numbers may take the place of every slot of a buffer that has a graph: it keeps that, the slots don't."""
+    """Whether a buffer that has a graph may keep it where the slots don't.
+
+    Numbers in the place of every slot have none; and where every slot is another one, what the buffer was made of gets
+    no gradient instead of zeros, which is no matter only for what fails.
+    """
+    if not any(written.write.hazards for written in buffer.writes) and not buffer.reads:
+        return any(written.write.tensor.tracked is not Tracked.NO for written in buffer.writes)
     return any(
         written.write.tensor.tracked is not Tracked.NO
         and (written.write.written.tensor is None or written.write.written.tensor.tracked is Tracked.NO)

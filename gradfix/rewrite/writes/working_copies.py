@@ -146,17 +146,22 @@ def _renamed(name: str, scope: ast.AST, made: ast.stmt, block: list[ast.stmt]) -
 
 
 def _gives_back(statement: ast.Assign, name: str) -> bool:
-    """`x = x.neg_()`, `x = torch.neg_(x)`: what is assigned is the tensor itself, written in place."""
+    """`x = x.neg_()`, `x = F.silu(x, inplace=True)`: what is assigned is the tensor itself, written in place."""
     value = statement.value
     while isinstance(value, ast.Call):
         called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
-        if not called.endswith("_") or called.endswith("__"):
+        if (not called.endswith("_") or called.endswith("__")) and not _has_flag(value):
             return False
         first = value.args[0] if value.args else None
         if isinstance(first, ast.Name) and first.id == name and len(statement.targets) == 1:
             return True
         value = value.func.value if isinstance(value.func, ast.Attribute) else value.func
     return isinstance(value, ast.Name) and value.id == name and len(statement.targets) == 1
+
+
+def _has_flag(call: ast.Call) -> bool:
+    flags = (keyword.value for keyword in call.keywords if keyword.arg == "inplace")
+    return any(isinstance(flag, ast.Constant) and flag.value is True for flag in flags)
 
 
 def _asks_leaf(mention: Mention) -> bool:
