@@ -97,7 +97,8 @@ RUNNING = {
 }
 DOUBTFUL = {
     "flatten of one dimension is the tensor itself": (
-        "s = x * 2\nwith torch.no_grad():\n    row = s.flatten()\nc = row\nrow[0] = x.sum() + c.mean()\nc.sum().backward()"
+        "s = x * 2\nwith torch.no_grad():\n    row = s.flatten()\nc = row\nrow[0] = x.sum() + c.mean()\n"
+        "c.sum().backward()"
     ),
     "what dropout may hand through is kept by what follows": (
         "u = torch.randn(3)\nh = nn.Dropout(0.3)(u)\nh *= x\nu.add_(torch.atan2(u, h))\nh.abs().sum().backward()"
