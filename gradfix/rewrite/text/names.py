@@ -164,11 +164,13 @@ def statement_after(source: Source, statement: ast.stmt) -> ast.stmt | None:
 
 def block_around(source: Source, statement: ast.stmt) -> list[ast.stmt]:
     """The statements of the block that has one at the place of `statement`."""
-    place = (statement.lineno, statement.col_offset)
-    for block in _blocks(_tree(source.text)):
-        if any((here.lineno, here.col_offset) == place for here in block):
-            return block
-    return []
+    return _blocks_by_place(_tree(source.text)).get((statement.lineno, statement.col_offset), [])
+
+
+@lru_cache(maxsize=1)
+def _blocks_by_place(tree: ast.Module) -> dict[tuple[int, int], list[ast.stmt]]:
+    """The block of each statement, by where that begins."""
+    return {(here.lineno, here.col_offset): block for block in _blocks(tree) for here in block}
 
 
 def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:

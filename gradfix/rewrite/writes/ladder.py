@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from enum import Enum
+from functools import lru_cache
 
 from gradfix.analysis.domain.indexing import indexed_shape
 from gradfix.analysis.facts import IndexItem, IndexKind, Spelling, ValueKind, Write, WriteForm
@@ -78,6 +79,7 @@ def may_scatter(write: Write, spelling: Spelling) -> bool:
     return not speaks_of_complex(spelling.text) or not may_be_complex(write.tensor.dtype)
 
 
+@lru_cache(maxsize=1)
 def _speaks_of_scripts(text: str) -> bool:
     """TorchScript has no `new_tensor`, and takes indices as a list."""
     return _SCRIPT.search(text) is not None
