@@ -76,8 +76,8 @@ def output_tensor(
     operands = [t for group in groups.values() for t in group]
     bases = [t for name in output.view_of for t in groups.get(name, ())]
     dtype = result_dtype(output, operands, arguments)
-    if short_name(op) == "einsum" and len(operands) == 1:  # `"ij->ji"`, `"ii->i"`
-        bases, view = operands, ViewKind.MAYBE
+    if short_name(op) == "einsum" and len(operands) == 1:
+        bases, view = operands, _rearranged(state, arguments)
     elif operands and short_name(op) in CONVERSIONS and op.name.startswith("Tensor."):
         bases = operands[:1]
         dtype, view = _converted(operands[0], CONVERSIONS[short_name(op)])
@@ -87,6 +87,18 @@ def output_tensor(
     if view is not ViewKind.NONE and bases:
         return _view_of_bases(state, op, bases, view, arguments, at, shape=shape, dtype=dtype)
     return _over_new_memory(state, op, output, node, arguments, operands, at, shape=shape, dtype=dtype)
+
+
+def _rearranged(state: State, arguments: Arguments) -> ViewKind:
+    """Whether `einsum` of one tensor shows its memory: where every letter is left (`"ii->i"`), else it sums."""
+    given = arguments.get("args")
+    items = state.items.get(given) if isinstance(given, Container) else None
+    equation = items.values[0] if items is not None and items.exact and items.values else None
+    if not isinstance(equation, Const) or not isinstance(equation.value, str):
+        return ViewKind.MAYBE
+    letters, arrow, kept = equation.value.replace(" ", "").partition("->")
+    lost = set(letters) - set(kept) if arrow else {one for one in letters if letters.count(one) > 1 and one != "."}
+    return ViewKind.NONE if lost else ViewKind.MAYBE
 
 
 def _kind_of_view(
