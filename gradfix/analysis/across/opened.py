@@ -26,6 +26,7 @@ from gradfix.analysis.summaries import (
 )
 from gradfix.analysis.text.names import imports_of
 from gradfix.analysis.text.nodes import nodes_of
+from gradfix.analysis.text.objects_attributes import given_names
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.parameters import defaults_of, named_of
 from gradfix.analysis.text.write_spellings import Spellings
@@ -111,27 +112,51 @@ class OpenClass(Described):
         return not (self.node.bases or self.node.keywords or self.node.decorator_list) and own <= _PLAIN
 
     def method(self, name: str) -> Callee | None:
-        """The method of that name, inherited from classes of the same module included."""
+        """The method of that name, inherited ones included."""
         if name == "apply" and any(base.endswith("autograd.Function") for base in self.bases):
             forward = self._own("forward", set())
             return None if forward is None else self._opened(forward, name)
         found = self._own(name, set())
-        return None if found is None or _is_read(found) else self._opened(found, name)
+        if found is None:
+            return next((m for base in self._elsewhere() if (m := base.method(name)) is not None), None)
+        return None if _is_read(found) else self._opened(found, name)
 
     def needs(self, name: str) -> frozenset[str]:
         """What a method asks its object for, itself or by methods of the class."""
         found: set[str] = set()
         todo = [name]
         while todo:
-            method = self._own(todo.pop(), set())
-            asked = frozenset[str]() if method is None else _asked_of_object(method)
+            asked_for = todo.pop()
+            method = self._own(asked_for, set())
+            if method is None:
+                asked = frozenset[str]().union(*(base.needs(asked_for) for base in self._elsewhere()))
+            else:
+                asked = _asked_of_object(method)
             todo += asked - found
             found |= asked
         return frozenset(found)
 
     def holds(self, name: str) -> Held | None:
         """What its objects have under that name, wherever the class says so."""
-        return self._held().get(name)
+        own = self._held().get(name)
+        if own is not None or name in given_names(self.node):
+            return own
+        return next((held for base in self._elsewhere() if (held := base.holds(name)) is not None), None)
+
+    def _elsewhere(self) -> Iterator[Described]:
+        """The classes of other modules that it derives from; none while they are asked, or bases may go in a circle."""
+        if self.name in self.module.asked:
+            return
+        self.module.asked.add(self.name)
+        try:
+            for base in self.bases:
+                found = self.module.own.find(base) if "." in base and not base.startswith("torch.") else None
+                if isinstance(found, Described):
+                    yield found
+            for parent in self._parents({self.name}):
+                yield from parent._elsewhere()
+        finally:
+            self.module.asked.discard(self.name)
 
     def _held(self) -> dict[str, Held]:
         if self.name not in self.module.held:
@@ -146,11 +171,18 @@ class OpenClass(Described):
         own = [s.name for s in self.node.body if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))]
         names = dict.fromkeys(["apply", "forward", *own])
         methods = (self.method(name) for name in names if not name.startswith("__") or name in _CALLED)
-        known = tuple(m.closed() for m in methods if isinstance(m, OpenFunction))
-        short = [method.name.rpartition(".")[2] for method in known]
-        needed = tuple((name, tuple(sorted(self.needs(name)))) for name in short)
-        held = tuple(sorted(self._held().items()))
-        return ClassSummary(self.name, self.bases, self.is_module(), known, self.is_plain(), needed, held)
+        known = {m.name.rpartition(".")[2]: m.closed() for m in methods if isinstance(m, OpenFunction)}
+        held = self._held()
+        for base in self._elsewhere():
+            other = base.closed() if isinstance(base, OpenClass) else base
+            if isinstance(other, ClassSummary):
+                known = {**{m.name.rpartition(".")[2]: m for m in other.methods}, **known}
+                held = {**{name: one for name, one in other.held if name not in given_names(self.node)}, **held}
+        needed = tuple((name, tuple(sorted(self.needs(name)))) for name in known)
+        every = tuple(known.values())
+        return ClassSummary(
+            self.name, self.bases, self.is_module(), every, self.is_plain(), needed, tuple(sorted(held.items()))
+        )
 
     def _opened(self, node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> OpenFunction:
         marks = {ast.unparse(decorator) for decorator in node.decorator_list}
@@ -211,6 +243,7 @@ class OpenModule:
     index: dict[str, Definition] = field(default_factory=dict)  # a qualified name: imported
     star_names: list[str] = field(default_factory=list)
     held: dict[str, dict[str, Held]] = field(default_factory=dict)  # by class
+    asked: set[str] = field(default_factory=set)  # classes whose bases in other modules are being asked
     _started: tuple[Machine, State] | None = None
     _writing: ParameterWrites | None = None
     _own: Imports | None = None
