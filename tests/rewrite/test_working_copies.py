@@ -396,6 +396,43 @@ def test_who_asks_a_leaf_under_another_name_would_get_the_copy(name: str) -> Non
     assert "x_copy" in fixed(text, Applicability.UNSAFE)
 
 
+GAIN = (
+    "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        self.gain = nn.Parameter(torch.ones(3))\n\n    def forward(self, t):\n"
+    "        {first}return t * self.gain\n\n\n"
+)
+LET_GO = {
+    "a module of the file": (GAIN.format(first="") + "net = Net()\nx[0] = 1\nloss = net(x).sum()\n", "net.gain"),
+    "a function of the file": (
+        "w = torch.ones(3, requires_grad=True)\nboth = [w]\n\n\ndef f(t):\n    s = t.exp()\n    return s * 2\n\n\n"
+        "x[0] = 1\nloss = (f(x) * both[0]).sum()\n",
+        "both[0]",
+    ),
+}
+KEEPING = {
+    "by a module": GAIN.format(first="self.seen = t\n        ") + "net = Net()\nx[0] = 1\nloss = net(x).sum()\n",
+    "by a hook": GAIN.format(first="")
+    + "net, seen = Net(), []\nnet.register_forward_hook(lambda m, given, out: seen.append(given[0]))\n"
+    + "x[0] = 1\nloss = net(x).sum()\n",
+    "by who gives it back": "def f(t):\n    return t\n\n\nx[0] = 1\ny = f(x)\nloss = y.sum()\n",
+}
+
+
+@pytest.mark.parametrize("name", LET_GO)
+def test_who_only_computes_with_a_leaf_may_get_the_copy(name: str) -> None:
+    body, asked = LET_GO[name]
+    text = assert_cured(
+        HEAD + LEAF + body + f"show(loss)\nloss.backward()\nprint({asked}.grad)\n", "leaf Variable", "x"
+    )
+    assert "x_copy" in text
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_who_keeps_a_leaf_gets_the_leaf(name: str) -> None:
+    text = HEAD + LEAF + KEEPING[name] + "loss.backward()\nshow(seen[0].grad)\n"
+    assert fixed(text) == text
+
+
 @pytest.mark.parametrize("way", ["return x", "yield x"])
 def test_who_calls_gets_the_leaf(way: str) -> None:
     text = HEAD + f"def make():\n    x = torch.zeros(3, requires_grad=True)\n    x[0] = 1\n    {way}\n"

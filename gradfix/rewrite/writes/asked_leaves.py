@@ -20,6 +20,7 @@ OWN = frozenset(  # what is asked of the leaf itself
 )
 _TELLING = OWN - {"requires_grad", "grad_fn", "zero_grad"}  # a copy answers otherwise
 _OPTIMIZERS = frozenset({"SGD", "Adam", "AdamW", "LBFGS", "RMSprop"})
+_CALLS = 3
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 _DISPLAYS = (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Starred, ast.keyword, ast.IfExp, ast.BoolOp, ast.NamedExpr)
 _HANDING = frozenset("list tuple dict set zip enumerate reversed iter sorted filter next".split())
@@ -56,7 +57,7 @@ def _is_asked(source: Source, leaf: ast.expr) -> bool:
     if scope is None or name is None:
         return False
     mentions = [m for m in mentions_of(scope, name) if not _is_another(m, scope, name)]
-    handed = [m for m in mentions if _is_handed_on(m)]
+    handed = [m for m in mentions if _is_handed_on(m) and not _is_let_go(tree, m, _CALLS)]
     if not handed:
         return False
     own = {id(mention.node) for mention in mentions}
@@ -80,6 +81,78 @@ def _is_another(mention: Mention, scope: ast.AST, name: str) -> bool:
 def _is_handed_on(mention: Mention) -> bool:
     """Whether the tensor itself, not what is computed from it, gets into other hands."""
     return isinstance(mention.node.ctx, ast.Load) and _holder(mention) is not None  # type: ignore[attr-defined]
+
+
+def _is_let_go(tree: ast.Module, mention: Mention, left: int) -> bool:
+    """Whether the hands are those of a function or module of the file that only computes with the tensor.
+
+    It keeps it nowhere, and asks it for nothing that a leaf has. `left`: how many calls deep that is looked at.
+    """
+    holder = _holder(mention)
+    if not isinstance(holder, ast.Call) or not left or not any(mention.node is one for one in _arguments(holder)):
+        return False
+    called = _called(tree, holder.func)
+    return called is not None and not any(
+        _asks(inner) or (_is_handed_on(inner) and not _is_let_go(tree, inner, left - 1))
+        for name in _parameters(called)
+        for inner in mentions_of(called, name)
+    )
+
+
+def _asks(mention: Mention) -> bool:
+    parent = mention.around[0]
+    calls = [node for node in mention.around if isinstance(node, ast.Call)]
+    differentiates = any(ast.unparse(call.func).endswith(("autograd.grad", "backward")) for call in calls)
+    is_asked = isinstance(parent, ast.Attribute) and parent.attr in OWN
+    return is_asked or differentiates or any(takes_leaves(call.func) for call in calls)
+
+
+def _arguments(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
+
+
+def _called(tree: ast.Module, function: ast.expr) -> ast.FunctionDef | None:
+    """The function of the file that a name calls, or the `forward` of the class whose only object it is."""
+    if not isinstance(function, ast.Name) or any(
+        isinstance(node, ast.Attribute) and "_hook" in node.attr for node in ast.walk(tree)
+    ):
+        return None
+    bound = [node for node in ast.walk(tree) if _binds(node, function.id)]
+    if len(bound) != 1:
+        return None
+    (made,) = bound
+    if isinstance(made, ast.FunctionDef):
+        return made if made in tree.body and not made.decorator_list else None
+    value = made.value if isinstance(made, ast.Assign) else None
+    called = value.func if isinstance(value, ast.Call) else None
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_named(called, node.name)]
+    methods = [node for one in classes for node in one.body if isinstance(node, ast.FunctionDef)]
+    forwards = [node for node in methods if node.name == "forward" and not node.decorator_list]
+    is_plain = len(classes) == len(forwards) == 1 and all(node.name != "__call__" for node in methods)
+    return forwards[0] if is_plain else None
+
+
+def _binds(node: ast.AST, name: str) -> bool:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return node.name == name
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return any((alias.asname or alias.name.partition(".")[0]) in (name, "*") for alias in node.names)
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and _is_named(node.targets[0], name):
+        return True
+    if isinstance(node, ast.arg):
+        return node.arg == name
+    targets = (node.target,) if isinstance(node, (ast.For, ast.AsyncFor, ast.AugAssign, ast.NamedExpr)) else ()
+    return any(_is_named(inner, name) for target in targets for inner in ast.walk(target))
+
+
+def _is_named(node: ast.AST | None, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def _parameters(function: ast.FunctionDef) -> list[str]:
+    arguments = function.args
+    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+    return [one.arg for one in every if one is not None and one.arg != "self"]
 
 
 def _outlives(mention: Mention) -> bool:
