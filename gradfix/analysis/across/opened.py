@@ -24,9 +24,9 @@ from gradfix.analysis.summaries import (
     Modules,
     ModuleSummary,
 )
+from gradfix.analysis.text.class_attributes import given_names
 from gradfix.analysis.text.names import imports_of
 from gradfix.analysis.text.nodes import nodes_of
-from gradfix.analysis.text.objects_attributes import given_names
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.parameters import defaults_of, named_of
 from gradfix.analysis.text.write_spellings import Spellings

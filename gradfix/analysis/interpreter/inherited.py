@@ -9,7 +9,7 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, ClassInfo, Const, Instance, Method, Origin, Storage, Tensor, Value
 from gradfix.analysis.operators import nn_layers, objects
 from gradfix.analysis.summaries import Callee, Described, Held
-from gradfix.analysis.text.objects_attributes import given_names
+from gradfix.analysis.text.class_attributes import given_names
 
 
 def bases(m: Machine, info: ClassInfo | None) -> Iterator[Described]:

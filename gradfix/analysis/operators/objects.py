@@ -34,6 +34,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, gradients
 from gradfix.analysis.operators import hooks
+from gradfix.analysis.text.class_attributes import REGISTERING
 from gradfix.torch_ops import ViewKind, method, module
 
 # Attributes and methods that tell of a tensor without reading its values: an old object answers the same.
@@ -46,8 +47,6 @@ QUIET_METHODS = frozenset(
 )
 # Methods that give numbers, whatever kind of tensor or operator an object is: `operator.size(-1)`.
 COUNTING = frozenset("size dim numel ndimension nelement".split())
-# What a module is told to hold.
-REGISTERING = frozenset({"add_module", "register_module", "register_buffer", "register_parameter"})
 # What people call the object that holds the settings: numbers, names and switches, no tensors.
 _SETTINGS = re.compile(r"(^|[._])(config|cfg|conf|hparams|args|opts?|settings)$")
 # Parameters of the layers of torch.nn.

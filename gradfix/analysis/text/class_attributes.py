@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from gradfix.analysis.text.nodes import every_node
 
-_REGISTERING = frozenset({"add_module", "register_module", "register_buffer", "register_parameter"})
+# What a module is told to hold.
+REGISTERING = frozenset({"add_module", "register_module", "register_buffer", "register_parameter"})
 
 
 @lru_cache(maxsize=256)
@@ -19,7 +20,8 @@ def given_names(node: ast.ClassDef) -> frozenset[str]:
     body = {
         target.id
         for statement in node.body
-        for target in (statement.targets if isinstance(statement, ast.Assign) else ())
+        if isinstance(statement, ast.Assign) or (isinstance(statement, ast.AnnAssign) and statement.value is not None)
+        for target in (statement.targets if isinstance(statement, ast.Assign) else [statement.target])
         if isinstance(target, ast.Name)
     }
     return frozenset(inside | registered | body)
@@ -37,7 +39,7 @@ def assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
 def registrations(node: ast.ClassDef) -> Iterator[tuple[str, str, ast.expr | None]]:
     """Calls as `self.register_buffer("steps", value)`: method, name and value."""
     for one in every_node(node):
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _REGISTERING:
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in REGISTERING:
             values = {keyword.arg: keyword.value for keyword in one.keywords}
             name = one.args[0] if one.args else values.get("name")
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
