@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gradfix import files, registry, run
+from gradfix import registry
 from gradfix.analysis.analyse import analyse
+from gradfix.command_line import run
+from gradfix.engine.policy import Policy
+from gradfix.engine.prefilter import mentions_torch
 from gradfix.errors import FileProblem
-from gradfix.policy import Policy
-from gradfix.prefilter import mentions_torch
-from gradfix.proof import Loaded, Rules
+from gradfix.project import files
+from gradfix.proof.proof import Loaded, Rules
 from gradfix.source import Source
 
 ROUNDS = 3

@@ -15,9 +15,10 @@ from collections.abc import Callable
 
 import torch
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
+from gradfix.engine import engine
+from gradfix.engine.policy import Policy
 from gradfix.findings import Severity
-from gradfix.policy import Policy
 from gradfix.source import Source
 
 PROGRAMS = {

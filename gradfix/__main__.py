@@ -1,6 +1,6 @@
 """`python -m gradfix`, and the console script."""
 
-from gradfix.cli import main
+from gradfix.command_line.cli import main
 
 if __name__ == "__main__":
     main()

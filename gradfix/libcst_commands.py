@@ -10,11 +10,12 @@ import argparse
 import libcst as cst
 from libcst.codemod import CodemodCommand, CodemodContext, SkipFile
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
 from gradfix.codemod import Codemod
+from gradfix.engine import engine
+from gradfix.engine.policy import Policy
 from gradfix.errors import FileProblem
 from gradfix.findings import Applicability
-from gradfix.policy import Policy
 from gradfix.source import Source
 
 

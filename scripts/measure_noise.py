@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradfix.prefilter import mentions_torch
+from gradfix.engine.prefilter import mentions_torch
 
 CHECK = (sys.executable, "-m", "gradfix", "check", "--isolated", "--output-format", "json")
 ROOT = Path(__file__).resolve().parent.parent

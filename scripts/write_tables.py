@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradfix import pages, registry
+from gradfix import registry
+from gradfix.report import pages
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradfix import cli
+from gradfix.command_line import cli
 
 
 @dataclass(frozen=True, slots=True)

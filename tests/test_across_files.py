@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
 from gradfix.analysis.analyse import summarise
 from gradfix.analysis.summaries import Imports, ModuleSummary
-from gradfix.files import read
+from gradfix.engine import engine
 from gradfix.findings import Applicability, Finding, RefusalKind, Severity
-from gradfix.project import Project
+from gradfix.project.files import read
+from gradfix.project.others import Project
 from gradfix.source import Source
 
 torch = pytest.importorskip("torch")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from gradfix import edits as edit_sets
 from gradfix.analysis.facts import ModuleFacts
-from gradfix.attribution import EACH, NOTHING, Settled, combined, settle, smallest
 from gradfix.codemod import Codemod
-from gradfix.engine import FixResult, Policy, fix
+from gradfix.engine.engine import FixResult, Policy, fix
 from gradfix.findings import Finding, Hazard, HazardKind, Identity, Judgement, Place, Shown, Verdict
+from gradfix.proof.attribution import EACH, NOTHING, Settled, combined, settle, smallest
 from gradfix.results import Result
 from gradfix.source import Source, Span
 

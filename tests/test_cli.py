@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from unidiff import PatchSet
 
-from gradfix import cli, terminal
+from gradfix.command_line import cli, terminal
 
 BROKEN = "import torch\n\nx = torch.ones(3, requires_grad=True)\ny = x.exp()\ny[0] = 10\ny.sum().backward()\n"
 FINE = "import torch\n\nx = torch.ones(3, requires_grad=True)\n(x * 2).sum().backward()\n"
@@ -36,7 +36,7 @@ class Cli:
     def __call__(self, *arguments: str, stdin: bytes | None = None) -> Done:
         if stdin is not None:
             self._patch.setattr(terminal, "read_stdin", lambda: stdin)
-            self._patch.setattr("gradfix.session.read_stdin", lambda: stdin)
+            self._patch.setattr("gradfix.command_line.session.read_stdin", lambda: stdin)
         code = cli.run(list(arguments))
         return Done(code, *self._capture.readouterr())
 
@@ -225,7 +225,7 @@ def test_other_bad_paths(gradfix: Cli) -> None:
 
 
 def test_a_file_changed_meanwhile_is_not_overwritten(gradfix: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradfix import run
+    from gradfix.command_line import run
 
     path = gradfix.write("a.py", BROKEN)
     gradfix.write("b.py", BROKEN)
@@ -244,7 +244,7 @@ def test_a_file_changed_meanwhile_is_not_overwritten(gradfix: Cli, monkeypatch: 
 
 
 def test_a_bug_in_one_file_does_not_stop_the_others(gradfix: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradfix import engine
+    from gradfix.engine import engine
 
     gradfix.write("a.py", "import torch\nhere = 1\n")
     gradfix.write("b.py", BROKEN)
@@ -256,7 +256,7 @@ def test_a_bug_in_one_file_does_not_stop_the_others(gradfix: Cli, monkeypatch: p
         return check(source, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "check_source", trip)
-    monkeypatch.setattr("gradfix.prefilter.worth_parsing", lambda *given: True)
+    monkeypatch.setattr("gradfix.engine.prefilter.worth_parsing", lambda *given: True)
     done = gradfix("check", "-v", ".")
     assert done.code == 2
     assert "error: a.py: internal error, please report it: AssertionError: tripped" in done.err
@@ -385,7 +385,7 @@ def test_rule_prints_pages(gradfix: Cli) -> None:
 
 
 def test_interrupted_apply_writes_nothing(gradfix: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradfix import run
+    from gradfix.command_line import run
 
     path = gradfix.write("a.py", BROKEN)
 
@@ -400,7 +400,7 @@ def test_interrupted_apply_writes_nothing(gradfix: Cli, monkeypatch: pytest.Monk
 
 LOADED = """
 import sys
-from gradfix import cli
+from gradfix.command_line import cli
 code = cli.run({arguments!r})
 heavy = ("libcst", "torch", "unidiff", "gradfix.analysis", "gradfix.backward", "gradfix.rewrite.writes.calls")
 print("loaded", code, *[name for name in heavy if name in sys.modules], file=sys.stderr)
@@ -426,7 +426,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(
 ) -> None:
     gradfix.write("fine.py", FINE)
     gradfix.write("broken.py", BROKEN)
-    root = Path(cli.__file__).resolve().parent.parent
+    root = Path(cli.__file__).resolve().parents[2]
     script = f"import sys; sys.path.insert(0, {str(root)!r})\n" + LOADED.format(arguments=arguments)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=gradfix.folder, check=True

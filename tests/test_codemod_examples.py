@@ -8,9 +8,11 @@ from collections.abc import Callable
 import pytest
 from recorded_losses import recorded
 
-from gradfix import edits, engine, pages, registry
+from gradfix import edits, registry
 from gradfix.codemod import Codemod
+from gradfix.engine import engine
 from gradfix.findings import Applicability, Severity
+from gradfix.report import pages
 from gradfix.source import Source
 
 torch = pytest.importorskip("torch")

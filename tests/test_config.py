@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradfix import config
-from gradfix.config import Config, DeclaredCall, load, loader
 from gradfix.errors import ConfigError
+from gradfix.project import config
+from gradfix.project.config import Config, DeclaredCall, load, loader
 
 FULL = """
 select = ["GF1", "masked-assignment"]

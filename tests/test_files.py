@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gradfix import files
 from gradfix.errors import FileChanged, FileProblem
-from gradfix.files import discover, read, write
+from gradfix.project import files
+from gradfix.project.files import discover, read, write
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
 links = pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from recorded_losses import recorded
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
 from gradfix.codemod import Codemod
+from gradfix.engine import engine
 from gradfix.findings import Applicability, Severity
 from gradfix.source import Source
 

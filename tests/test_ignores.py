@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradfix.files import discover
-from gradfix.ignores import Ignores
+from gradfix.project.files import discover
+from gradfix.project.ignores import Ignores
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 modest = settings(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gradfix.interpreter import find_python, torch_version
+from gradfix.project.interpreter import find_python, torch_version
 
 
 def make(folder: Path) -> Path:

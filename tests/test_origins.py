@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gradfix import edits as edit_sets
 from gradfix.edits import Edit
-from gradfix.origins import Origins
+from gradfix.engine.origins import Origins
 from gradfix.source import Span
 
 TEXT = "abcdefghijklmnopqrst"

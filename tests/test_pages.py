@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from fakes import replacing
 
-from gradfix import pages, registry
+from gradfix import registry
 from gradfix.codemod import HEADINGS, Codemod
 from gradfix.findings import Applicability
+from gradfix.report import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILTIN = registry.builtin()

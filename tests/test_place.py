@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fakes import replacing
 
-from gradfix.engine import check_source
+from gradfix.command_line.place import Place, covers, place_of
+from gradfix.engine.engine import check_source
 from gradfix.errors import UsageError
-from gradfix.place import Place, covers, place_of
 from gradfix.source import Source
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradfix.prefilter import mentions_torch, worth_parsing
+from gradfix.engine.prefilter import mentions_torch, worth_parsing
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fakes import refusing, replacing
 
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
-from gradfix.engine import Policy, check_source, fix, results
+from gradfix.engine.engine import Policy, check_source, fix, results
 from gradfix.errors import FileProblem
 from gradfix.findings import (
     Applicability,

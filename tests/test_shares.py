@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gradfix.attribution import combined
 from gradfix.findings import HazardKind, Judgement, Shown, Verdict
-from gradfix.shares import Own, share
+from gradfix.proof.attribution import combined
+from gradfix.proof.shares import Own, share
 
 SAVED = HazardKind.SAVED_THEN_WRITTEN
 LOSS = HazardKind.NON_SCALAR_BACKWARD

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradfix.engine.suppress import Suppressions, suppressions
 from gradfix.source import Source, Span
-from gradfix.suppress import Suppressions, suppressions
 
 CODE, NAME = "GF101", "augmented-assignment"
 

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradfix import edits as edit_sets
-from gradfix import engine, registry
+from gradfix import registry
 from gradfix.edits import Edit
+from gradfix.engine import engine
+from gradfix.engine.taken import Spoken, Taken
 from gradfix.findings import Applicability, Severity
 from gradfix.source import Source, Span
-from gradfix.taken import Spoken, Taken
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 4)), max_size=12))

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from gradfix.command_line.terminal import Screen
 from gradfix.report.paint import Paint
-from gradfix.terminal import Screen
 
 SCREEN = Screen(Paint(), Paint())
 

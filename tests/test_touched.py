@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gradfix.edits import Edit, apply, normalise
 from gradfix.errors import EditError
+from gradfix.proof.touched import touched
 from gradfix.source import Source, Span
-from gradfix.touched import touched
 
 TEXT = "one\ntwo\nthree\nfour\nif five:\n  body\n"
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from gradfix.backward.cases import reaches_backward
-from gradfix.modules import files_run, folder_of, root_of
+from gradfix.project.imports import files_run, folder_of, root_of
 
 MOST = 2  # programs that one file is judged by
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gradfix import engine, registry
+from gradfix import registry
 from gradfix.analysis.analyse import analyse
 from gradfix.analysis.facts import Cut
+from gradfix.engine import engine
 from gradfix.source import Source
 
 HEAD = """\

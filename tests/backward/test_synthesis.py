@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 from lending import Lender
 
-from gradfix import registry, run
+from gradfix import registry
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
 from gradfix.backward.synthesis import Calls
@@ -25,9 +25,10 @@ from gradfix.backward.worker.synthesis.clues import Clue
 from gradfix.backward.worker.synthesis.guesses import Context, guesses
 from gradfix.backward.worker.synthesis.repairs import Failure
 from gradfix.backward.worker.synthesis.values import Argument, Call, Fields, Plain, Several, Stage, Tensor
-from gradfix.engine import Policy
+from gradfix.command_line import run
+from gradfix.engine.engine import Policy
 from gradfix.findings import Applicability, HazardKind, Judgement, Severity, Verdict
-from gradfix.proof import Loaded, Plan, Rules
+from gradfix.proof.proof import Loaded, Plan, Rules
 from gradfix.source import Source
 
 PATH = Path("/nowhere/library.py")

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
 from gradfix.backward.cases import Case, DeclaredCall, Program
+from gradfix.engine import engine
 from gradfix.findings import Applicability, HazardKind, Severity
+from gradfix.proof.touched import lines_of, places_of
 from gradfix.source import Source
-from gradfix.touched import lines_of, places_of
 
 from .catalogue import Around, Mutant
 

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import pytest
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
+from gradfix.engine import engine
 from gradfix.source import Source
 
 torch = pytest.importorskip("torch")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
+from gradfix.engine import engine
 from gradfix.findings import Applicability, Severity
 from gradfix.source import Source
 

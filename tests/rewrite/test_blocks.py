@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 from filled import compared, valid
 
-from gradfix import engine
+from gradfix.engine import engine
 from gradfix.findings import Severity
 
 FACTORIES = (  # of the shape of the argument x, (4, 3)

@@ -10,7 +10,8 @@ from collections import Counter
 
 import pytest
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
+from gradfix.engine import engine
 from gradfix.findings import Applicability
 from gradfix.source import Source
 

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
 from gradfix.edits import Edit
+from gradfix.engine import engine
 from gradfix.findings import Applicability
 from gradfix.rewrite.text.line_breaks import broken
 from gradfix.source import Source, Span

@@ -8,8 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gradfix import edits, engine, registry  # noqa: E402
-from gradfix.policy import Policy  # noqa: E402
+from gradfix import edits, registry  # noqa: E402
+from gradfix.engine import engine  # noqa: E402
+from gradfix.engine.policy import Policy  # noqa: E402
 from gradfix.source import Source  # noqa: E402
 
 CODEMODS = tuple(registry.load())

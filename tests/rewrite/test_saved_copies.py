@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from programs import assert_cured, fixed
 
-from gradfix import engine, registry
+from gradfix import registry
+from gradfix.engine import engine
 from gradfix.findings import Applicability
 from gradfix.source import Source
 

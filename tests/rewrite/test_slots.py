@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from filled import compare, compared, fixed, valid
 
-from gradfix import engine, registry
+from gradfix import registry
+from gradfix.engine import engine
+from gradfix.engine.policy import Policy
 from gradfix.findings import Applicability, Severity
-from gradfix.policy import Policy
 from gradfix.source import Source
 
 BUFFERS = ("GF202", "GF203")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from programs import assert_cured, fixed
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
+from gradfix.engine import engine
 from gradfix.findings import Severity
 from gradfix.source import Source
 

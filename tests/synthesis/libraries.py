@@ -18,13 +18,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from gradfix import engine, prefilter, registry
+from gradfix import registry
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
+from gradfix.engine import engine, prefilter
 from gradfix.errors import FileProblem
 from gradfix.findings import Finding
+from gradfix.proof.touched import lines_of
 from gradfix.source import Source
-from gradfix.touched import lines_of
 
 CODEMODS = registry.builtin()
 

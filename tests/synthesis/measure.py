@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradfix import registry, run
+from gradfix import registry
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
 from gradfix.backward.synthesis import Calls
-from gradfix.engine import Policy
+from gradfix.command_line import run
+from gradfix.engine.engine import Policy
 from gradfix.findings import Applicability, Severity, Verdict
-from gradfix.proof import Loaded, Plan, Proof, Rules
+from gradfix.proof.proof import Loaded, Plan, Proof, Rules
 from gradfix.results import Result
 from gradfix.source import Source
 from tests.labelled_corpus import FAILING, load

@@ -18,15 +18,16 @@ import torch
 from mutants.measure import Planted, measured
 from mutants.subjects import Subject
 
-from gradfix import edits, registry, run
+from gradfix import edits, registry
 from gradfix.backward.cases import DeclaredCall
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
-from gradfix.engine import Policy
+from gradfix.command_line import run
+from gradfix.engine.engine import Policy
 from gradfix.findings import Applicability, HazardKind, Severity
-from gradfix.proof import Loaded, Plan, Proof, Rules
+from gradfix.proof.proof import Loaded, Plan, Proof, Rules
+from gradfix.proof.touched import lines_of, places_of
 from gradfix.source import Source
-from gradfix.touched import lines_of, places_of
 from tests.synthesis.measure import texts
 
 RULES = Rules(registry.builtin(), Policy(Severity.WARNING, Applicability.UNSAFE))

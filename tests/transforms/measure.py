@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
+from gradfix.engine import engine
 from gradfix.findings import Applicability
 from gradfix.source import Source
 

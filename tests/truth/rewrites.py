@@ -11,8 +11,9 @@ from typing import TypeGuard
 
 import torch
 
-from gradfix import edits, engine, registry
+from gradfix import edits, registry
 from gradfix.codemod import Codemod
+from gradfix.engine import engine
 from gradfix.findings import Applicability, Severity
 from gradfix.source import Source
 

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gradfix.engine import Policy  # noqa: E402
+from gradfix.engine.engine import Policy  # noqa: E402
 from gradfix.findings import Severity  # noqa: E402
 from truth import judge, rewrites  # noqa: E402
 from truth.grammar import Program  # noqa: E402

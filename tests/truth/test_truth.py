@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gradfix.engine import Policy  # noqa: E402
+from gradfix.engine.engine import Policy  # noqa: E402
 from gradfix.findings import Severity  # noqa: E402
 from truth import grammar, judge, rewrites, running, shrink  # noqa: E402
 from truth.grammar import Program  # noqa: E402

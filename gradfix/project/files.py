@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
-from gradfix.config import DEFAULT_EXCLUDE, DEFAULT_INCLUDE
 from gradfix.errors import FileChanged, FileProblem
-from gradfix.ignores import Ignores
+from gradfix.project.config import DEFAULT_EXCLUDE, DEFAULT_INCLUDE
+from gradfix.project.ignores import Ignores
 from gradfix.source import Source
 
 

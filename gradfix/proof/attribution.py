@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from gradfix.engine import FixResult
+from gradfix.engine.engine import FixResult
 from gradfix.findings import Declined, Exclusion, HazardKind, Identity, Judgement, Verdict
 from gradfix.results import Result
 

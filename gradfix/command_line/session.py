@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradfix import config as config_files
-from gradfix import files, registry, torch_tables
-from gradfix.config import Config
-from gradfix.config import DeclaredCall as DeclaredTable
+from gradfix import registry, torch_tables
+from gradfix.command_line.run import Input
+from gradfix.command_line.terminal import Screen, read_stdin
+from gradfix.engine.policy import Policy
 from gradfix.errors import FileProblem, UsageError
 from gradfix.findings import Applicability, Severity
-from gradfix.policy import Policy
-from gradfix.project import Project
-from gradfix.proof import Loaded, Rules
-from gradfix.run import Input
+from gradfix.project import config as config_files
+from gradfix.project import files
+from gradfix.project.config import Config
+from gradfix.project.config import DeclaredCall as DeclaredTable
+from gradfix.project.others import Project
+from gradfix.proof.proof import Loaded, Rules
 from gradfix.source import Source
-from gradfix.terminal import Screen, read_stdin
 
 if TYPE_CHECKING:
     from gradfix.backward.cases import Case
@@ -96,7 +97,7 @@ class Session:
 
     def python(self) -> str:
         """The interpreter that has the user's torch. Raises `UsageError` for one that isn't there."""
-        from gradfix.interpreter import find_python
+        from gradfix.project.interpreter import find_python
 
         given = self.options.python
         if given is not None and shutil.which(given) is None:
@@ -118,7 +119,7 @@ class Session:
     def _meant(self, relative: str) -> list[DeclaredTable]:
         if not self.config.verify:
             return []
-        from gradfix.ignores import Ignores
+        from gradfix.project.ignores import Ignores
 
         return [one for one in self.config.verify if Ignores.of([one.file]).says(relative, folder=False)]
 
@@ -218,7 +219,7 @@ def _consented(options: Options, config: Config, screen: Screen) -> tuple[Path, 
 
 def _installed_torch(options: Options, config: Config) -> str | None:
     """The release of torch in the interpreter that the check would run; None where that isn't easily seen."""
-    from gradfix.interpreter import find_python, torch_version
+    from gradfix.project.interpreter import find_python, torch_version
 
     return torch_version(find_python(options.python, config.python, Path.cwd()))
 

@@ -12,7 +12,7 @@ from gradfix.analysis.analyse import opened
 from gradfix.analysis.summaries import Found, Imports, Module, Modules, ModuleSummary
 from gradfix.analysis.text.write_spellings import Spellings
 from gradfix.errors import FileProblem
-from gradfix.modules import INSTALLED, file_of, name_of, root_of
+from gradfix.project.imports import INSTALLED, file_of, name_of, root_of
 from gradfix.source import Source
 
 

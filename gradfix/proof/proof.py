@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradfix import attribution, engine
 from gradfix import edits as edit_sets
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
-from gradfix.engine import FixResult
-from gradfix.files import Stamp
+from gradfix.engine import engine
+from gradfix.engine.engine import FixResult
+from gradfix.engine.policy import Policy
 from gradfix.findings import Exclusion, Hazard, HazardKind, Identity, Judgement, Severity, Verdict
-from gradfix.policy import Policy
+from gradfix.project.files import Stamp
+from gradfix.proof import attribution
+from gradfix.proof.shares import Own, share
+from gradfix.proof.touched import lines_of, places_of, touched
 from gradfix.results import Result
-from gradfix.shares import Own, share
 from gradfix.source import Source, Span
-from gradfix.touched import lines_of, places_of, touched
 
 if TYPE_CHECKING:
     from gradfix.analysis.summaries import Imports
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gradfix.backward.checker import Checker
     from gradfix.backward.synthesis import Calls
     from gradfix.backward.worker.requests import Place
-    from gradfix.project import Project
+    from gradfix.project.others import Project
 
 NO_CASE = "nothing in this file reaches backward, and no call is declared"
 DECLARE = (

@@ -9,13 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from gradfix import attribution, engine, files, prefilter, syntax
 from gradfix import edits as edit_sets
+from gradfix import syntax
 from gradfix.edits import Edit
-from gradfix.engine import FixResult
+from gradfix.engine import engine, prefilter
+from gradfix.engine.engine import FixResult
 from gradfix.errors import FileProblem
 from gradfix.findings import Refusal, RefusalKind, Verdict
-from gradfix.proof import Loaded, Plan, Proof, Rules
+from gradfix.project import files
+from gradfix.proof import attribution
+from gradfix.proof.proof import Loaded, Plan, Proof, Rules
 from gradfix.results import FileResult, Result
 
 if TYPE_CHECKING:

@@ -16,6 +16,10 @@ from gradfix.analysis.summaries import Imports
 from gradfix.codemod import Codemod
 from gradfix.collector import paused
 from gradfix.edits import Edit
+from gradfix.engine.origins import Origins
+from gradfix.engine.passes import Bred, Option, Passes
+from gradfix.engine.policy import CLONE, Policy
+from gradfix.engine.suppress import suppressions
 from gradfix.errors import FileProblem
 from gradfix.findings import (
     Applicability,
@@ -27,14 +31,10 @@ from gradfix.findings import (
     RefusalKind,
     Severity,
 )
-from gradfix.origins import Origins
-from gradfix.passes import Bred, Option, Passes
-from gradfix.policy import CLONE, Policy
 from gradfix.results import Result, Status
 from gradfix.rewrite.text.line_breaks import broken
 from gradfix.rewrite.text.shadows import shadowed
 from gradfix.source import Source, Span
-from gradfix.suppress import suppressions
 
 MAX_PASSES = 100
 RETURNS = 3  # how often a finding may come back after its fix

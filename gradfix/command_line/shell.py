@@ -9,21 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradfix.command_line.session import Session, open_session
 from gradfix.errors import FileProblem, UsageError
 from gradfix.findings import Severity
 from gradfix.report.paint import Paint
 from gradfix.results import FileResult, Result, Status
-from gradfix.session import Session, open_session
 
 if TYPE_CHECKING:
-    from gradfix.proof import Plan
+    from gradfix.proof.proof import Plan
 
 LISTED = 20  # files named before their code runs; more are counted
 
 
 def check(given: Mapping[str, object]) -> int:
     """`gradfix check`: findings on stdout, the summary on stderr."""
-    from gradfix import run
+    from gradfix.command_line import run
     from gradfix.report import summary
 
     session = open_session(given)
@@ -36,7 +36,7 @@ def check(given: Mapping[str, object]) -> int:
 
 def apply(given: Mapping[str, object]) -> int:
     """`gradfix apply` and `gradfix diff`: the fixed files or the patch, what became of each finding, the summary."""
-    from gradfix import run
+    from gradfix.command_line import run
     from gradfix.report import summary
 
     session = open_session(given)
@@ -65,8 +65,8 @@ def apply(given: Mapping[str, object]) -> int:
 
 def quickfix(given: Mapping[str, object]) -> int:
     """`gradfix quickfix`: the fixes at one place as JSON, or the best of them as a patch."""
-    from gradfix import run
-    from gradfix.place import covers, place_of
+    from gradfix.command_line import run
+    from gradfix.command_line.place import covers, place_of
     from gradfix.report.quickfix import quickfix_json
 
     session = open_session({"severity": "info", **{key: value for key, value in given.items() if value is not None}})
@@ -86,8 +86,9 @@ def quickfix(given: Mapping[str, object]) -> int:
 
 def rule(given: Mapping[str, object]) -> int:
     """`gradfix rule`: the page of one codemod, or of all."""
-    from gradfix import pages, registry
-    from gradfix.terminal import Screen
+    from gradfix import registry
+    from gradfix.command_line.terminal import Screen
+    from gradfix.report import pages
 
     codemods = registry.load(Path(str(folder)) for folder in _sequence(given["codemods"]))
     code = given["code"]
@@ -103,7 +104,7 @@ def rule(given: Mapping[str, object]) -> int:
 
 def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Sequence[Plan]) -> Iterator[FileResult]:
     """The results of the plans, after the backward check unless it is off."""
-    from gradfix import run
+    from gradfix.command_line import run
 
     options, screen = session.options, session.screen
     busy = [one for one in plans if one.fixed.applied]
@@ -126,7 +127,7 @@ def _announce(session: Session, runs: Sequence[Plan], python: str) -> None:
     """What is going to be executed, before it is."""
     if not runs:
         return
-    from gradfix.run import names_of
+    from gradfix.command_line.run import names_of
 
     lines = [f"  {plan.loaded.path}: {', '.join(names_of(plan))}" for plan in runs[:LISTED]]
     if len(runs) > LISTED:

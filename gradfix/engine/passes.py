@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from gradfix import edits as edit_sets
 from gradfix import syntax
 from gradfix.edits import Edit
+from gradfix.engine.origins import Origins
+from gradfix.engine.policy import Policy
+from gradfix.engine.taken import Spoken, Taken
 from gradfix.errors import EditError, FileProblem
 from gradfix.findings import Applicability, Declined, Exclusion, Finding, Fix, Identity, Refusal, RefusalKind
-from gradfix.origins import Origins
-from gradfix.policy import Policy
 from gradfix.results import Result, Status
 from gradfix.source import Source, Span
-from gradfix.taken import Spoken, Taken
 
 FRUITLESS = 7  # passes in which the findings in a text that fixes made may fail to get fewer
 _REJECTED = Refusal(RefusalKind.REJECTED, "its fix was rejected by the backward check")

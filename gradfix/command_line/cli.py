@@ -142,7 +142,7 @@ def apply(**given: object) -> int:
 
     PATH is a file, a folder, or `-` for stdin (the fixed text goes to stdout).
     """
-    from gradfix.shell import apply as work
+    from gradfix.command_line.shell import apply as work
 
     return work(given)
 
@@ -152,7 +152,7 @@ def apply(**given: object) -> int:
 @_STATIC
 def check(**given: object) -> int:
     """Report what breaks backward. Executes nothing, writes nothing."""
-    from gradfix.shell import check as work
+    from gradfix.command_line.shell import check as work
 
     return work(given)
 
@@ -162,7 +162,7 @@ def check(**given: object) -> int:
 @_STATIC
 def diff(**given: object) -> int:
     """Print the patch that `apply --no-verify` would write. Executes nothing, writes nothing."""
-    from gradfix.shell import apply as work
+    from gradfix.command_line.shell import apply as work
 
     return work({**given, "dry": True, "no_verify": True})
 
@@ -178,7 +178,7 @@ def quickfix(**given: object) -> int:
 
     For an unsaved buffer on stdin: `gradfix quickfix -:LINE --stdin-filename FILE`.
     """
-    from gradfix.shell import quickfix as work
+    from gradfix.command_line.shell import quickfix as work
 
     return work(given)
 
@@ -190,6 +190,6 @@ def quickfix(**given: object) -> int:
 @click.option("--codemods", multiple=True, metavar="DIR", help="Load your own codemods: runs the code in DIR.")
 def rule(**given: object) -> int:
     """The page of a codemod, by code or name."""
-    from gradfix.shell import rule as work
+    from gradfix.command_line.shell import rule as work
 
     return work(given)

@@ -1,0 +1,1 @@
+"""The outside: options, one invocation's wiring, the terminal, and exit codes."""
