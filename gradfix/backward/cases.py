@@ -95,13 +95,18 @@ def declared_in(text: str) -> tuple[str, ...]:
 def reaches_backward(tree: ast.Module) -> bool:
     """Whether running the file runs a backward pass: at top level, or in functions it calls by name or hands over.
 
-    What is handed over (`optimizer.step(closure)`) counts as called, and methods as functions.
+    What is handed over (`optimizer.step(closure)`) or stands in a display (`for case in (first, second)`) counts as
+    called, and methods as functions.
     """
     bodies = _bodies(tree)
     reached: set[str] = set()
     todo: list[ast.AST] = [tree]
     while todo:
-        for call in _calls(todo.pop()):
+        node = todo.pop()
+        for named in _named(node) - reached:
+            reached.add(named)
+            todo += bodies.get(named, ())
+        for call in _calls(node):
             if _last_name(call.func) in _FUNCTIONS or _is_gradient(call.func):
                 return True
             for function in (call.func, *_handed_over(call)):
@@ -133,7 +138,19 @@ def _bodies(tree: ast.Module) -> dict[str, list[ast.AST]]:
 
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:
-    """Calls that running this node makes by itself: not those in the bodies of functions it only defines."""
+    """Calls that running this node makes by itself."""
+    return (one for one in _run(node) if isinstance(one, ast.Call))
+
+
+def _named(node: ast.AST) -> set[str]:
+    """Names in displays (`[f, g]`, `{"a": f}`) that running this node makes."""
+    displays = (one for one in _run(node) if isinstance(one, (ast.Tuple, ast.List, ast.Set, ast.Dict)))
+    items = (item for one in displays for item in (one.values if isinstance(one, ast.Dict) else one.elts))
+    return {item.id for item in items if isinstance(item, ast.Name)}
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """What is run with this node: not the bodies of functions it only defines."""
     todo: list[ast.AST] = [node]
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         todo = list(node.body)
@@ -142,8 +159,7 @@ def _calls(node: ast.AST) -> Iterator[ast.Call]:
         if isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef)):
             todo += current.decorator_list
             continue
-        if isinstance(current, ast.Call):
-            yield current
+        yield current
         todo.extend(ast.iter_child_nodes(current))
 
 

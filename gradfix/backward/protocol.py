@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -165,6 +165,7 @@ class Run:
     errors: str
     found: Found | None = None  # of a search
     further: tuple[Run, ...] = ()  # what came of those that followed in the same process
+    caught: tuple[tuple[int, Raised], ...] = ()  # what came by in the file outside of a pass, after so many passes
 
     @property
     def executed(self) -> frozenset[int]:
@@ -224,9 +225,18 @@ def _run_of(said: list[Said], use: UseMessage) -> Run:
             output=str(use["output"]),
             errors=str(use["errors"]),
             found=found[-1] if found else None,
+            caught=tuple(_caught(said)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(f"the run reported what makes no sense ({error!r})") from None
+
+
+def _caught(said: list[Said]) -> Iterator[tuple[int, Raised]]:
+    passes = 0
+    for message in said:
+        passes += "event" in message
+        if "caught" in message:
+            yield passes, Raised(**message["caught"])
 
 
 def _found(message: FoundMessage) -> Found:

@@ -15,7 +15,7 @@ from gradfix.backward.protocol import Conflict, Run
 from gradfix.backward.verdict.compare import DiffersError
 from gradfix.backward.verdict.endings import UncheckedError, still_raises
 from gradfix.backward.verdict.evidence import Subject
-from gradfix.backward.verdict.oracle import Failure
+from gradfix.backward.verdict.failures import Failure
 from gradfix.findings import HazardKind
 from gradfix.source import Source
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gradfix.backward.protocol import Ended
-from gradfix.backward.verdict.oracle import Failure, Make
+from gradfix.backward.verdict.failures import Failure
+from gradfix.backward.verdict.oracle import Make
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Request
 from gradfix.findings import Cost

@@ -9,7 +9,8 @@ from gradfix.backward.verdict import oracle
 from gradfix.backward.verdict.compare import Agreement, DiffersError, same_roots
 from gradfix.backward.verdict.endings import same_arguments, same_output
 from gradfix.backward.verdict.evidence import Subject
-from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError
+from gradfix.backward.verdict.failures import Failure
+from gradfix.backward.verdict.oracle import Make, NoOracleError
 from gradfix.backward.verdict.state import left_by_both
 from gradfix.backward.verdict.together import Together
 from gradfix.backward.worker.requests import Request

@@ -17,7 +17,8 @@ from gradfix.backward.verdict.endings import (
     same_output,
 )
 from gradfix.backward.verdict.evidence import Evidence, Subject, add_once
-from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError
+from gradfix.backward.verdict.failures import Failure
+from gradfix.backward.verdict.oracle import Make, NoOracleError
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Request
 from gradfix.findings import HazardKind
@@ -62,7 +63,7 @@ class Doubts:
         """
         own_leaf = ends_in_leaf_of_its_own(before, after)
         if not own_leaf or first.plan.scale == 1.0:  # else the original's own leaf is scaled, too
-            for one, other in zip(before.events[: failure.index + 1], after.events, strict=False):
+            for one, other in zip(before.events[: failure.passes], after.events, strict=False):
                 same_roots(one, other, local)
         if own_leaf:
             name = self._differing.with_cuts_held(first, second, before, after, _NO_LEAF)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from gradfix.backward.protocol import Raised, Run
 from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, match_leaves, same_print
-from gradfix.backward.verdict.oracle import Failure, failure_of
+from gradfix.backward.verdict.failures import Failure, failure_of
 from gradfix.backward.verdict.state import same_state
 from gradfix.backward.verdict.symptoms import symptom_of
+
+NO_BACKWARD = "no backward ran"
 
 
 class UncheckedError(Exception):
@@ -26,7 +28,7 @@ def obstacle_of(run: Run, *, call: bool) -> str | None:
         return None
     if run.ended is None and run.killed is None:
         return f"the original {_departure(run)} before any backward"
-    return "the call returns nothing differentiable" if call else "no backward ran"
+    return "the call returns nothing differentiable" if call else NO_BACKWARD
 
 
 def _departure(run: Run) -> str:
@@ -39,13 +41,14 @@ def still_raises(failure: Failure) -> str:
     return f"still raises {failure.error}{line}"
 
 
-def no_new_end(before: Run, after: Run, failure: Failure | None, *, silent: bool) -> None:
-    """The rewritten text ends no worse than the original, which raised `failure`. Raises `DiffersError`.
+def no_new_end(before: Run, after: Run, failure: Failure | None, again: Failure | None, *, silent: bool) -> None:
+    """The rewritten text, which raised `again`, ends no worse than the original, which raised `failure`.
+
+    Raises `DiffersError` where it does.
 
     Where the hazard is `silent`, what the original raised may come of it: of a gradient that is None, or of a test for
     one. Raises `UncheckedError` where only time decides.
     """
-    again = failure_of(after)
     if again is not None and failure is None:
         raise DiffersError(still_raises(again).removeprefix("still "))
     if after.killed == "time" and before.killed is None:
@@ -58,11 +61,15 @@ def no_new_end(before: Run, after: Run, failure: Failure | None, *, silent: bool
         no_other_error(before, after)
 
 
-def no_line_of_its_own(after: Run, changed: frozenset[int]) -> None:
-    """Raises `DiffersError` where a line of the rewrite raises; what others raise may be in the original, too."""
+def no_error_of_its_own(before: Run, after: Run, changed: frozenset[int]) -> None:
+    """Raises `DiffersError` where a line of the rewrite raises, or a program that came to its end no longer does.
+
+    What other lines raise may be in the original, too, where that didn't get so far.
+    """
     error = None if after.ended is None else after.ended.error
-    if error is not None and error.line in changed:
-        raise DiffersError(f"raises {error} (line {error.line})")
+    ended = before.ended is not None and before.ended.error is None
+    if error is not None and (error.line in changed or ended):
+        raise DiffersError(f"raises {error}" + ("" if error.line is None else f" (line {error.line})"))
 
 
 def _in_time(before: Run, after: Run, failure: Failure | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gradfix.backward.protocol import Run
 from gradfix.backward.verdict.branches import one_sided
 from gradfix.backward.verdict.compare import Agreement
-from gradfix.backward.verdict.oracle import Failure
+from gradfix.backward.verdict.failures import Failure
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Place, Request
 from gradfix.findings import HazardKind, Judgement, Shown, Verdict

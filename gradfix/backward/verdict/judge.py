@@ -26,17 +26,20 @@ from gradfix.backward.verdict.differing import Differing
 from gradfix.backward.verdict.doubled import same_in_double
 from gradfix.backward.verdict.doubts import Doubts, same_as_reference
 from gradfix.backward.verdict.endings import (
+    NO_BACKWARD,
     UncheckedError,
-    no_line_of_its_own,
+    no_error_of_its_own,
     no_new_end,
     no_other_error,
     obstacle_of,
     same_count,
     same_end,
     same_output,
+    still_raises,
 )
 from gradfix.backward.verdict.evidence import Evidence, Subject, add_once, conclude, judged
-from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, failure_of
+from gradfix.backward.verdict.failures import Failure, apart, are_lost
+from gradfix.backward.verdict.oracle import Make, NoOracleError
 from gradfix.backward.verdict.repeats import repeat
 from gradfix.backward.verdict.state import bound_names, shared_names
 from gradfix.backward.verdict.symptoms import Cure
@@ -130,7 +133,7 @@ class CaseJudge:
                 before, after = (oracle.forward(self._make, request) for request in (first, second))
                 same_roots(before.events[0], after.events[0], Agreement(slack=CONFIRMED))
             if evidence.agreement.relative and not evidence.corrected + evidence.moved:
-                same_in_double(self._make, first, second, Agreement(slack=CONFIRMED))
+                same_in_double(self._make, first, second, Agreement(slack=CONFIRMED), self._failures)
         except NoOracleError:
             evidence.notes.append("equal up to rounding, which float64 can't confirm: it doesn't run in float64")
 
@@ -183,10 +186,15 @@ class CaseJudge:
             repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
         after = self._pairs(second)
         self._count_lines(before, after)
+        has_passes = bool(before.events)
         if HazardKind.DISCONNECTED not in subject.kinds:
             before, after = as_returned(before, after)
-        failure = failure_of(before)
-        no_new_end(before, after, failure, silent=subject.silent)
+        failure, again = self._failures(before, after)
+        no_new_end(before, after, failure, again, silent=subject.silent)
+        if obstacle is None and not has_passes and failure is None:
+            obstacle = NO_BACKWARD
+            if plain:
+                raise UncheckedError(obstacle)
         compared, proven = evidence.compared, evidence.proven
         if obstacle is not None:
             return
@@ -202,13 +210,18 @@ class CaseJudge:
             evidence.failing.setdefault(before.executed, first)
 
     def _compare(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
-        failure = failure_of(before)
+        failure, again = self._failures(before, after)
         if failure is None:
             self._both_ran(first, second, before, after)
-        elif failure_of(after) is None:
+        elif again is None:
             self._original_failed(first, second, before, after, failure)
         else:
-            self._both_failed(first, second, before, after, plain=plain)
+            self._both_failed(first, second, before, after, failure, again, plain=plain)
+
+    def _failures(self, before: Run, after: Run) -> tuple[Failure | None, Failure | None]:
+        """How each text failed, but for what both meet."""
+        origins = {} if self._lines is None else self._lines.origins
+        return apart(before, after, origins, self._subject.kinds, entry=self._subject.way.entry is not None)
 
     def _compare_in_double(
         self, first: Request, second: Request, failure: Failure | None, difference: RoundingError, *, plain: bool
@@ -216,10 +229,10 @@ class CaseJudge:
         """Where rounding may be all there is of a gradient, more digits tell. Raises `difference` where none do."""
         first, second = (replace(r, plan=replace(r.plan, double=True), lines=()) for r in (first, second))
         before, after = self._make(first), self._make(second)
-        again = failure_of(before)
+        again, left = self._failures(before, after)
         if (again and (again.symptom, again.index)) != (failure and (failure.symptom, failure.index)):
             raise difference
-        no_new_end(before, after, again, silent=self._subject.silent)
+        no_new_end(before, after, again, left, silent=self._subject.silent)
         self._evidence.agreement.cancels = True
         self._compare(first, second, before, after, plain=plain)
         self._evidence.agreement.cancels = False
@@ -272,12 +285,11 @@ class CaseJudge:
         evidence = self._evidence
         local = evidence.agreement.fresh()
         doubtful = self._earlier_in_doubt(before, after, failure, local)
-        if len(after.events) <= failure.index < len(before.events):
+        if failure.passing and len(after.events) <= failure.index:
             raise DiffersError(f"the backward pass at line {before.events[failure.index].line} is never reached")
-        propagated = before.ended is not None and before.ended.error is not None
-        if evidence.prints and propagated and failure == failure_of(replace(before, events=())):
+        if evidence.prints and not doubtful and failure.ends(before):
             same_output(before, after, prefix=True)
-        no_line_of_its_own(after, self._subject.changed_after)
+        no_error_of_its_own(before, after, self._subject.changed_after)
         try:
             if len(after.events) <= failure.index:
                 add_once(
@@ -301,7 +313,7 @@ class CaseJudge:
     def _earlier_in_doubt(self, before: Run, after: Run, failure: Failure, local: Agreement) -> bool:
         """Whether gradients of passes before the one that fails differ, and need not be right in the original."""
         try:
-            same_passes(before.events[: failure.index + 1], after.events, local)
+            same_passes(before.events[: failure.passes], after.events, local)
         except DiffersError:
             if not (self._subject.silent and failure.index):
                 raise
@@ -319,23 +331,35 @@ class CaseJudge:
             local.passes += 1
             return
         if failure.symptom.cure is Cure.LEAF:
-            reference, name = oracle.run_with_leaves(self._make, first, after), Cure.LEAF.value
+            past = oracle.Cured(oracle.run_with_leaves(self._make, first, after), (Cure.LEAF,))
         else:
-            reference, name = oracle.run_cured(self._pairs, first, failure)
-        same_as_reference(self._make, reference, name, after, second, local, prints=evidence.prints)
+            past = oracle.run_cured(self._pairs, first, failure)
+            if are_lost(failure.besides, past.run):  # what the program meets in any case is cured, too
+                second = oracle.cured(second, past.cures)
+                after = self._make(second)
+        same_as_reference(self._make, past.run, past.name, after, second, local, prints=evidence.prints)
         if any(local.gained.values()):
             if failure.index:
                 raise NoOracleError("no oracle for the gradient of a leaf that had none")
             self._differences(first, second, failure, before, after)
-        add_once(evidence.oracles, name)
+        add_once(evidence.oracles, past.name)
 
-    def _both_failed(self, first: Request, second: Request, before: Run, after: Run, *, plain: bool) -> None:
+    def _both_failed(
+        self,
+        first: Request,
+        second: Request,
+        before: Run,
+        after: Run,
+        failure: Failure,
+        again: Failure,
+        *,
+        plain: bool,
+    ) -> None:
         """Both raise: conflicts tell whether the rewrite's own is among them, and cures what both compute."""
-        evidence, failure, again = self._evidence, failure_of(before), failure_of(after)
-        assert failure is not None
-        assert again is not None
-        local = evidence.agreement.fresh()
-        same_passes(before.events[: failure.index + 1], after.events[: again.index + 1], local)
+        evidence, local = self._evidence, self._evidence.agreement.fresh()
+        if not again.passing and again.error.line in self._subject.changed_after and again.symptom != failure.symptom:
+            raise DiffersError(still_raises(again).removeprefix("still "))
+        same_passes(before.events[: failure.passes], after.events[: again.passes], local)
         known = self._compared_conflicts(first, second, failure, again)
         if plain:
             evidence.remaining = tuple(other.told(self._subject.path) for other in known.others)
@@ -343,17 +367,16 @@ class CaseJudge:
             add_once(evidence.uncured, again.symptom.short)
             return
         try:
-            reference, name = oracle.run_cured(self._pairs, first, failure)
-            result, _ = oracle.run_cured(self._make, second, again)
-            same_as_reference(
-                self._make, reference, name, result, replace(second, hooks=True), local, prints=evidence.prints
-            )
+            past = oracle.run_cured(self._pairs, first, failure)
+            reference, result = past.run, oracle.run_cured(self._make, second, again).run
+            hooked = replace(second, hooks=True)
+            same_as_reference(self._make, reference, past.name, result, hooked, local, prints=evidence.prints)
         except NoOracleError as why:
             add_once(evidence.unjudged, str(why))
             return
         self._count_lines(reference, result)
         evidence.count(reference, result)
-        add_once(evidence.oracles, name)
+        add_once(evidence.oracles, past.name)
         self._evidence.agreement.merge(local)
         if not local.passes:
             evidence.blank += 1

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from gradfix.backward.protocol import Event, Raised, Run
+from gradfix.backward.protocol import Event, Run
 from gradfix.backward.verdict.compare import DiffersError
-from gradfix.backward.verdict.symptoms import Cure, Symptom, symptom_of
+from gradfix.backward.verdict.failures import Failure, failure_of
+from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.messages import NARROW, NUMBERS, PLACELESS
 from gradfix.backward.worker.requests import Place, Request
 
@@ -50,43 +51,38 @@ class PlacelessError(NoOracleError):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """The first autograd error of a run."""
+class Cured:
+    """A run of the original past its error."""
 
-    index: int  # of the pass that raised, or would have come next
-    error: Raised
-    symptom: Symptom
-    passing: bool = field(default=False, compare=False)  # a pass raised it, and not what comes before one
+    run: Run
+    cures: tuple[Cure, ...]
 
-
-def failure_of(run: Run) -> Failure | None:
-    """The first autograd error a run met, caught by the user's code or not."""
-    for index, event in enumerate(run.events):
-        symptom = None if event.error is None else symptom_of(event.error.message)
-        if event.error is not None and symptom is not None:
-            return Failure(index, event.error, symptom, passing=True)
-    error = None if run.ended is None else run.ended.error
-    symptom = None if error is None else symptom_of(error.message)
-    return None if error is None or symptom is None else Failure(len(run.events), error, symptom)
+    @property
+    def name(self) -> str:
+        """The oracle's name."""
+        return " + ".join(cure.value for cure in self.cures)
 
 
-def run_cured(make: Make, request: Request, failure: Failure, *, valued: bool = False) -> tuple[Run, str]:
-    """Run the original past `failure` under the cure of each error it meets. Returns the run and the oracle's name.
+def run_cured(make: Make, request: Request, failure: Failure, *, valued: bool = False) -> Cured:
+    """Run the original past `failure` under the cure of each error it meets, and past later ones where those have one.
 
     Raises `NoOracleError` when none of the cures helps; where values are all that counts, the run needs no backward.
     """
     cures: list[Cure] = []
     tried: set[Cure] = set()
     met: Failure | None = failure
-    while met is not None and met.index <= failure.index:
-        elsewhere = reversed(_ELSEWHERE) if met.passing else _ELSEWHERE
+    while met is not None:
+        late = met.index > failure.index
+        elsewhere = () if late else _ELSEWHERE[::-1] if met.passing else _ELSEWHERE
         cure = next((cure for cure in (met.symptom.cure, *elsewhere) if cure not in tried), Cure.NONE)
         if cure in (Cure.NONE, Cure.DIFFERENCES, Cure.LEAF):
+            if late:
+                break
             raise NoOracleError(f"no oracle for {met.symptom.short!r}")
         cures.append(cure)
         tried.add(cure)
         run = make(cured(request, cures))
-        again = failure_of(run)
+        again = failure_of(run, failure.besides)
         if again == met and cure is not Cure.HOOKS:  # which every cured run has
             cures.pop()
         met = again
@@ -94,7 +90,7 @@ def run_cured(make: Make, request: Request, failure: Failure, *, valued: bool = 
     if len(run.events) <= failure.index and not (valued and ended):
         why = "ends" if run.ended is None or run.ended.error is None else f"raises {run.ended.error}"
         raise NoOracleError(f"no oracle: with {cures[0].value} the original {why} before its backward")
-    return run, " + ".join(cure.value for cure in cures)
+    return Cured(run, tuple(cures))
 
 
 def run_with_leaves(make: Make, request: Request, after: Run) -> Run:
@@ -154,7 +150,8 @@ def differences(
     Raises `DiffersError` when gradient and differences disagree, `NoOracleError` when differences don't apply.
     """
     if failure is not None:
-        again = failure_of(make(replace(_double(before), skipped=0, left=(), backwards=failure.index + 1)))
+        passing = replace(_double(before), skipped=0, left=(), backwards=failure.index + 1)
+        again = failure_of(make(passing), failure.besides)
         if again is None or (again.symptom, again.index) != (failure.symptom, failure.index):
             raise NoOracleError("no oracle: in float64 the original takes another way")
     event = _claimed(make(_claiming(after)))

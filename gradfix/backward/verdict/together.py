@@ -74,7 +74,7 @@ def _came_to_its_end(request: Request, run: Run) -> bool:
 def _observed(run: Run) -> tuple[object, ...]:
     """What the check goes by."""
     ended = None if run.ended is None else replace(run.ended, seconds=0.0, memory=0)
-    return run.events, ended, run.output
+    return run.events, run.caught, ended, run.output
 
 
 def _are_alike(one: tuple[object, ...], other: tuple[object, ...]) -> bool:

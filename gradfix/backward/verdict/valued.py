@@ -7,7 +7,8 @@ from dataclasses import replace
 from gradfix.backward.protocol import Tensor
 from gradfix.backward.verdict.compare import Agreement
 from gradfix.backward.verdict.doubts import same_as_reference
-from gradfix.backward.verdict.oracle import Failure, Make, NoOracleError, run_cured
+from gradfix.backward.verdict.failures import Failure
+from gradfix.backward.verdict.oracle import Make, NoOracleError, run_cured
 from gradfix.backward.verdict.state import bound_names
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Request
@@ -25,10 +26,10 @@ def same_values(
         raise nothing
     names = bound_names(first.text, second.text)
     one, other = (replace(request, shared=names) for request in (first, second))
-    reference, name = run_cured(make, one, failure, valued=True)
-    held = () if reference.ended is None else reference.ended.state.values()
-    if Cure.PLAINLY.value not in name or not any(isinstance(value, Tensor) for value in held):
+    past = run_cured(make, one, failure, valued=True)
+    held = () if past.run.ended is None else past.run.ended.state.values()
+    if Cure.PLAINLY not in past.cures or not any(isinstance(value, Tensor) for value in held):
         raise nothing
-    same_as_reference(make, reference, name, make(other), other, local, prints=prints)
+    same_as_reference(make, past.run, past.name, make(other), other, local, prints=prints)
     local.passes += 1
-    return name
+    return past.name

@@ -1,19 +1,26 @@
-"""Which of the asked lines ran: a local tracer on the functions that hold them, nothing on any other."""
+"""Which of the asked lines ran, and what errors came by: a local tracer on the functions of the files in question."""
 
 from __future__ import annotations
 
 import dis
 import sys
 import threading
+from collections.abc import Callable, Collection
 from types import CodeType, FrameType
 from typing import Any
+
+Meet = Callable[[BaseException, FrameType], None]
 
 
 class Lines:
     """Executed and executable lines of one file, among those asked for (1-based)."""
 
-    def __init__(self, path: str, asked: frozenset[int]) -> None:
+    def __init__(
+        self, path: str, asked: frozenset[int], errors: Collection[str] = (), meet: Meet | None = None
+    ) -> None:
+        """`meet` is told each error that comes by in one of the files `errors`, with the frame, the innermost first."""
         self._path, self._asked = path, asked
+        self._errors, self._meet = frozenset(errors), meet
         self._codes: set[CodeType] = set()
         self.executable: set[int] = set()
         self.executed: set[int] = set()
@@ -30,7 +37,7 @@ class Lines:
 
     def start(self) -> None:
         """Begin to watch; a run that asks for nothing is not traced at all."""
-        if self.executable:
+        if self.executable or self._meet is not None:
             threading.settrace(self._enter)
             sys.settrace(self._enter)
 
@@ -40,11 +47,18 @@ class Lines:
         threading.settrace(None)
 
     def _enter(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if frame.f_code.co_filename == self._path and frame.f_code in self._codes:
+        file = frame.f_code.co_filename
+        if file == self._path and frame.f_code in self._codes:
+            return self._step
+        if self._meet is not None and file in self._errors:
+            frame.f_trace_lines = False
             return self._step
         return None
 
     def _step(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "line" and frame.f_lineno in self._asked:
-            self.executed.add(frame.f_lineno)
+        if event == "line":
+            if frame.f_lineno in self._asked:
+                self.executed.add(frame.f_lineno)
+        elif event == "exception" and self._meet is not None:
+            self._meet(arg[1], frame)
         return self._step

@@ -139,6 +139,7 @@ class Said(TypedDict, total=False):
     begun: bool
     event: EventMessage
     found: FoundMessage
+    caught: ErrorMessage  # came by in the user's code, outside of a pass
     ended: EndedMessage
     refused: str
 

@@ -25,6 +25,7 @@ from gradfix.backward.worker.vary import Leaves
 
 _MOST_NODES = 500_000
 _MOST_NAMES = 5_000
+_MOST_ERRORS = 64  # told of those that came by
 _backward, _grad = torch.autograd.backward, torch.autograd.grad
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 
@@ -48,7 +49,8 @@ class Clock:
 class Observer:
     """Replaces torch's two entry points and reports each outermost call of them."""
 
-    def __init__(self, report: Callable[[Said], None], leaves: Leaves, *, subject: str, most: int) -> None:
+    def __init__(self, report: Callable[[Said], None], leaves: Leaves, *, subject: str, file: str, most: int) -> None:
+        """Passes are told with lines of `subject`, the program, errors with those of the `file` that is judged."""
         self.wire = wire.Wire()
         self.events = 0
         self.directions = 0  # > 0: report derivatives along so many directions
@@ -62,13 +64,25 @@ class Observer:
         self.outcome: OutcomeMessage | None = None  # of a call, once it returned
         self.finish: Callable[[], None] = lambda: None  # ends the run from inside
         self._report, self._leaves, self._subject, self._most = report, leaves, subject, most
+        self._file = file
         self._inside = False
         self._pass: _Pass | None = None  # that is under way
+        self._met: BaseException | None = None  # the last error that came by, or that a pass raised
+        self._errors = 0
 
     def install(self) -> None:
         """From now on every backward pass of this process is observed."""
         torch.autograd.backward = self._observed_backward
         torch.autograd.grad = self._observed_grad
+
+    def meet(self, error: BaseException, frame: FrameType) -> None:
+        """Tell an error that comes by in a frame of the user's code, once, and not if a pass raised it."""
+        if self._inside or error is self._met or not isinstance(error, (RuntimeError, ValueError)):
+            return
+        self._met, self._errors = error, self._errors + 1
+        if self._errors <= _MOST_ERRORS:
+            line = frame.f_lineno if frame.f_code.co_filename == self._file else None
+            self._report({"caught": {**wire.error(error, self._file), "line": line}})
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -165,6 +179,7 @@ class Observer:
             if self.events >= self._most:
                 self.finish()
             if raised is not None:
+                self._met = raised
                 raise raised
             return result
         finally:

@@ -42,7 +42,9 @@ class Once:
         self._request, self._report, self._known, self._last = request, report, known, last
         self._leaves, self._constants = Leaves(request.plan), constants
         subject = request.entry or request.path
-        self._observer = observer = Observer(report, self._leaves, subject=subject, most=request.backwards)
+        self._observer = observer = Observer(
+            report, self._leaves, subject=subject, file=request.path, most=request.backwards
+        )
         observer.directions = request.directions
         observer.forward_only = request.plan.direction is not None
         observer.skipped = request.skipped
@@ -50,7 +52,8 @@ class Once:
         observer.kept = request.kept
         observer.quiet = request.measure
         observer.finish = self._finish
-        self._lines = Lines(request.path, frozenset(request.lines))
+        meet = observer.meet if request.tells_errors else None
+        self._lines = Lines(request.path, frozenset(request.lines), {request.path, subject}, meet)
         observer.executed = self._lines.executed
         self._tracer = Tracer(roots=(request.path,), within=request.path, go_on=True) if request.trace else None
         self._ended = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-PROTOCOL = 11  # the two sides refuse to talk otherwise
+PROTOCOL = 12  # the two sides refuse to talk otherwise
 
 
 Place = tuple[int, int, int, int]  # first line and column, last ones; columns in bytes of UTF-8
@@ -83,6 +83,11 @@ class Request:
         """Whether torch is made to do anything else than in the plain run."""
         own = self.hooks, self.apart, self.unchecked, self.graphs, self.leaves, self.plan.departs
         return any(own)
+
+    @property
+    def tells_errors(self) -> bool:
+        """Whether the run tells errors that come by in the user's code: not where it is measured or moved."""
+        return not (self.measure or self.trace or self.plan.direction is not None)
 
     @property
     def tells_state(self) -> bool:
