@@ -73,8 +73,7 @@ def run_cured(make: Make, request: Request, failure: Failure, *, valued: bool = 
     met: Failure | None = failure
     while met is not None:
         late = met.index > failure.index
-        elsewhere = () if late else _ELSEWHERE[::-1] if met.passing else _ELSEWHERE
-        cure = next((cure for cure in (met.symptom.cure, *elsewhere) if cure not in tried), Cure.NONE)
+        cure = next((cure for cure in _cures(met, late=late) if cure not in tried), Cure.NONE)
         if cure in (Cure.NONE, Cure.DIFFERENCES, Cure.LEAF):
             if late:
                 break
@@ -91,6 +90,15 @@ def run_cured(make: Make, request: Request, failure: Failure, *, valued: bool = 
         why = "ends" if run.ended is None or run.ended.error is None else f"raises {run.ended.error}"
         raise NoOracleError(f"no oracle: with {cures[0].value} the original {why} before its backward")
     return Cured(run, tuple(cures))
+
+
+def _cures(met: Failure, *, late: bool) -> tuple[Cure, ...]:
+    """What may help with an error, first the likeliest; with a `late` one nothing is tried that isn't its own."""
+    own = met.symptom.cure
+    if late:
+        return (own,)
+    update = (Cure.UPDATES,) if own is Cure.FRESH_LEAVES and met.index else ()  # there is a gradient to step along
+    return (*update, own, *(reversed(_ELSEWHERE) if met.passing else _ELSEWHERE))
 
 
 def run_with_leaves(make: Make, request: Request, after: Run) -> Run:
@@ -116,6 +124,7 @@ def cured(request: Request, cures: Collection[Cure]) -> Request:
         apart=Cure.APART in cures,
         plainly=Cure.PLAINLY in cures,
         copies=Cure.COPIES in cures,
+        updates=Cure.UPDATES in cures,
         plan=replace(request.plan, fresh_leaves=Cure.FRESH_LEAVES in cures),
     )
 

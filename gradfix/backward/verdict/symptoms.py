@@ -17,6 +17,7 @@ class Cure(Enum):
 
     HOOKS = "clone-packing saved-tensor hooks"
     FRESH_LEAVES = "the original with leaves fed as `leaf * 1`"
+    UPDATES = "the original with updates of leaves made without gradients"
     ONES = "the original's autograd with a cotangent of ones"
     KEPT = "the original with its graphs kept"
     APART = "the original with expanded tensors copied"

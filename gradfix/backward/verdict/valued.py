@@ -1,4 +1,4 @@
-"""Programs that compute gradients by transforms of `torch.func` and have no backward: values are compared instead."""
+"""Programs that compute gradients by transforms of `torch.func`, or end with a step along one: values are compared."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from gradfix.backward.verdict.state import bound_names
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Request
 
+_MADE = {Cure.PLAINLY, Cure.UPDATES}  # what gradients come from, or what is made of them
+
 
 def same_values(
     make: Make, first: Request, second: Request, failure: Failure, local: Agreement, *, prints: bool
 ) -> str:
     """What the module holds and prints in the end is what the original's would be. Returns the oracle's name.
 
-    Raises `DiffersError`, and `NoOracleError` where no transform was cured: then no value is a gradient.
+    Raises `DiffersError`, and `NoOracleError` where neither was cured: then no value comes from a gradient.
     """
     nothing = NoOracleError("no backward follows the error")
-    if first.call is not None or first.entry is not None:
+    if first.entry is not None:
         raise nothing
-    names = bound_names(first.text, second.text)
+    names = first.shared if first.call is not None else bound_names(first.text, second.text)
     one, other = (replace(request, shared=names) for request in (first, second))
     past = run_cured(make, one, failure, valued=True)
-    held = () if past.run.ended is None else past.run.ended.state.values()
-    if Cure.PLAINLY not in past.cures or not any(isinstance(value, Tensor) for value in held):
+    ended = past.run.ended
+    held = () if ended is None else (*ended.state.values(), *ended.results, *ended.arguments)
+    if not _MADE & set(past.cures) or not any(isinstance(value, Tensor) for value in held):
         raise nothing
     same_as_reference(make, past.run, past.name, make(other), other, local, prints=prints)
     local.passes += 1

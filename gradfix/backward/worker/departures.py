@@ -20,6 +20,7 @@ from gradfix.backward.worker.parameters import FedParameters
 from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.tensors import digest
 from gradfix.backward.worker.transforms import by_autograd
+from gradfix.backward.worker.updates import Updates
 from gradfix.backward.worker.vary import Departure, Leaves, has_graph
 from gradfix.tracer.hooks import saving
 from gradfix.tracer.trace import bypassed_checkpoint
@@ -78,6 +79,8 @@ def _in_this_thread(request: Request, leaves: Leaves) -> Iterator[None]:
             torch._C._set_grad_enabled(False)
         if plan.fresh_leaves:
             stack.enter_context(FedParameters(leaves))  # below `Departure`, which looks at who calls
+        if request.updates:
+            stack.enter_context(Updates())
         if plan.departs:
             stack.enter_context(Departure(leaves))
         if request.graphs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-PROTOCOL = 12  # the two sides refuse to talk otherwise
+PROTOCOL = 13  # the two sides refuse to talk otherwise
 
 
 Place = tuple[int, int, int, int]  # first line and column, last ones; columns in bytes of UTF-8
@@ -69,6 +69,7 @@ class Request:
     apart: bool = False  # what `expand` returns has memory of its own
     plainly: bool = False  # the transforms of `torch.func` carried out by autograd alone
     copies: bool = False  # hooks get copies of gradients
+    updates: bool = False  # steps of leaves along their gradients are made without gradients
     directions: int = 0  # directional derivatives to report
     graphs: bool = False  # tell whether anything with a graph goes in or comes out in the watched lines
     cuts: tuple[Place, ...] = ()  # expressions whose results aren't held, although they cut a graph
@@ -81,7 +82,7 @@ class Request:
     @property
     def departs(self) -> bool:
         """Whether torch is made to do anything else than in the plain run."""
-        own = self.hooks, self.apart, self.unchecked, self.graphs, self.leaves, self.plan.departs
+        own = self.hooks, self.apart, self.updates, self.unchecked, self.graphs, self.leaves, self.plan.departs
         return any(own)
 
     @property
