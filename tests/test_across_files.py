@@ -185,3 +185,26 @@ def test_installed_packages_are_not_read(tmp_path: Path) -> None:
     assert imports.find("mine.fill") is not None
     assert imports.find("theirs.fill") is None
     assert imports.find("torch.fill") is None
+
+
+def test_modules_that_star_import_each_other_are_asked_once() -> None:
+    """Ten in circles: every way through them would be 9 ** 10 questions."""
+
+    class Counted(dict[str, ModuleSummary]):
+        asked = 0
+
+        def get(self, name: str, default: object = None) -> ModuleSummary | None:  # type: ignore[override]
+            self.asked += 1
+            return super().get(name)
+
+    names = [f"m{i}" for i in range(10)]
+    modules = Counted(
+        {name: ModuleSummary(name, stars=tuple(other for other in names if other != name)) for name in names}
+    )
+    modules["m9"] = summarise(Source.from_text("m9.py", "def swish(x):\n    x[0] = 1\n    return x\n"), "m9", {})
+    imports = Imports(modules, "program")
+    assert imports.find("m0.missing") is None
+    assert not imports.writes("m0.missing")
+    assert imports.find("m0.swish") is not None
+    assert imports.writes("m0.swish") == "function"
+    assert modules.asked < 1000

@@ -229,9 +229,6 @@ class Modules(Protocol):
         """The module of that name; None for what isn't of the project."""
 
 
-_MOST = 16  # names followed from module to module
-
-
 @dataclass(frozen=True, slots=True)
 class Imports:
     """What the imports of one file lead to."""
@@ -252,13 +249,13 @@ class Imports:
     def find(self, name: str) -> Callee | Described | None:
         """What a qualified name stands for; those that begin with dots are relative to the file."""
         if name not in self._known:
-            traced = self._trace(name, _MOST)
+            traced = self._trace(name)
             self._known[name] = None if traced is None or isinstance(traced[1], Export) else traced[1]
         return self._known[name]
 
     def writes(self, name: str) -> str:
         """What the name stands for, "function" or "class", where calling it may write to an argument; "" elsewhere."""
-        traced = self._trace(name, _MOST, writers=True)
+        traced = self._trace(name, writers=True)
         if traced is None or traced[1] is None:
             return ""
         found = traced[1]
@@ -303,23 +300,25 @@ class Imports:
                 return module, ".".join(parts[length:])
         return None
 
-    def _trace(self, name: str, left: int, *, writers: bool = False) -> tuple[Module, Found | None, str] | None:
-        split = self._split(self.absolute(name))
-        if split is None or not split[1] or not left:
-            return None
-        module, rest = split
-        first, _, more = rest.partition(".")
-        if writers and not module.may_write(rest):
-            return None
-        found = module.find(first)
-        inner = module.imports(self.modules)
-        if isinstance(found, Export):
-            return inner._trace(f"{found.target}.{more}".rstrip("."), left - 1, writers=writers)
-        if found is None:
-            traces = (
-                inner._trace(f"{inner.absolute(star)}.{rest}", left - 1, writers=writers) for star in module.stars
-            )
-            return next((trace for trace in traces if trace is not None), None)
-        if more:
-            return None if not isinstance(found, Described) else (module, found.method(more), first)
-        return module, found, first
+    def _trace(self, name: str, *, writers: bool = False) -> tuple[Module, Found | None, str] | None:
+        """The module that defines a name, what it is there, and under which name; modules may import in circles."""
+        asked, seen = [(self, name)], set[str]()
+        while asked:
+            imports, name = asked.pop()
+            absolute = imports.absolute(name)
+            split = None if absolute in seen else self._split(absolute)
+            seen.add(absolute)
+            if split is None or not split[1] or (writers and not split[0].may_write(split[1])):
+                continue
+            module, rest = split
+            first, _, more = rest.partition(".")
+            found, inner = module.find(first), module.imports(self.modules)
+            if isinstance(found, Export):
+                asked.append((inner, f"{found.target}.{more}".rstrip(".")))
+            elif found is None:
+                asked += [(inner, f"{inner.absolute(star)}.{rest}") for star in reversed(module.stars)]
+            elif not more:
+                return module, found, first
+            elif isinstance(found, Described):
+                return module, found.method(more), first
+        return None
