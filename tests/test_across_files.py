@@ -22,6 +22,7 @@ from gradfix.analysis.analyse import summarise
 from gradfix.analysis.summaries import Imports, ModuleSummary
 from gradfix.engine import engine
 from gradfix.findings import Applicability, Finding, RefusalKind, Severity
+from gradfix.project import others
 from gradfix.project.files import read
 from gradfix.project.others import Project
 from gradfix.source import Source
@@ -138,6 +139,26 @@ def test_the_message_names_the_other_file() -> None:
         "`add_noise_(h)` overwrites `h` (`x += torch.randn_like(x)` in helpers.py, line 5), "
         "which `exp` (line 6) saved for backward"
     )
+
+
+def test_modules_that_have_no_such_name_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that takes over the names of many modules is asked for one of them."""
+    package = tmp_path / "pkg"
+    package.mkdir()
+    stars = "".join(f"from .m{i} import *\n" for i in range(20))
+    (package / "__init__.py").write_text(stars)
+    for i in range(20):
+        (package / f"m{i}.py").write_text("def other(x):\n    return refill(x)\n\n\ndef refill_all(x):\n    return x\n")
+    (package / "m7.py").write_text("def ﬁll(x):\n    x.add_(1)\n")  # Python reads the ligature as two letters
+    (tmp_path / "program.py").write_text(
+        "import torch\nfrom pkg import fill\n\n\ndef f(x):\n    h = x.exp()\n    fill(h)\n    return h\n"
+    )
+    parsed: list[str] = []
+    parse = others.syntax.parse
+    monkeypatch.setattr(others.syntax, "parse", lambda source: parsed.append(Path(source.path).stem) or parse(source))
+    _, found = findings(tmp_path / "program.py", tmp_path)
+    assert [finding.code for finding in found] == ["GF103"]
+    assert sorted(set(parsed)) == ["__init__", "m7"]
 
 
 def summary(folder: Path, name: str) -> ModuleSummary:

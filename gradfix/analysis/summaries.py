@@ -229,6 +229,9 @@ class Modules(Protocol):
         """The module of that name; None for what isn't of the project."""
 
 
+Traced = tuple[Module, Found | None, str] | None  # the module, what it has, the first part of its name there
+
+
 @dataclass(frozen=True, slots=True)
 class Imports:
     """What the imports of one file lead to."""
@@ -239,6 +242,7 @@ class Imports:
     follows_all: bool = False  # True: each call is played; False: those alone that its caller is concerned with
     writers: set[str] = field(default_factory=set, compare=False, repr=False)  # names of functions that write
     layers: set[str] = field(default_factory=set, compare=False, repr=False)  # and classes whose objects do
+    traces: dict[tuple[str, bool], Traced] = field(default_factory=dict, compare=False, repr=False)  # of all files
     _known: dict[str, Callee | Described | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -300,8 +304,15 @@ class Imports:
                 return module, ".".join(parts[length:])
         return None
 
-    def _trace(self, name: str, *, writers: bool = False) -> tuple[Module, Found | None, str] | None:
-        """The module that defines a name, what it is there, and under which name; modules may import in circles."""
+    def _trace(self, name: str, *, writers: bool = False) -> Traced:
+        """The module that defines a name, what it is there, and under which name; sought once for all files."""
+        key = self.absolute(name), writers
+        if key not in self.traces:
+            self.traces[key] = self._sought(name, writers=writers)
+        return self.traces[key]
+
+    def _sought(self, name: str, *, writers: bool) -> Traced:
+        """The same, from module to module; they may import in circles."""
         asked, seen = [(self, name)], set[str]()
         while asked:
             imports, name = asked.pop()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from functools import cached_property
+from unicodedata import normalize
 
 from gradfix import syntax
 from gradfix.analysis.across.rounds import Rounds
 from gradfix.analysis.analyse import opened
-from gradfix.analysis.summaries import Found, Imports, Module, Modules, ModuleSummary
+from gradfix.analysis.summaries import Found, Imports, Module, Modules, ModuleSummary, Traced
 from gradfix.analysis.text.write_spellings import Spellings
 from gradfix.errors import FileProblem
 from gradfix.project.imports import INSTALLED, file_of, name_of, root_of
 from gradfix.source import Source
+
+_STAR = re.compile(r"import[\s\\]*\*")
 
 
 class Project:
@@ -31,7 +35,8 @@ class Project:
         root = root_of(path)
         name, is_package = name_of(path, root)
         only = name.partition(".")[0] if os.path.basename(root) in INSTALLED else None
-        return Imports(self._below(root, only), name, is_package)
+        below = self._below(root, only)
+        return Imports(below, name, is_package, traces=below.traces)
 
     def _below(self, root: str, only: str | None) -> _Rooted:
         if (root, only) not in self._rooted:
@@ -48,6 +53,7 @@ class _Rooted:
         self._read, self._root, self._only, self._others = read, root, only, others
         self._opened: dict[str, Module | None] = {}
         self._rounds = Rounds()
+        self.traces: dict[tuple[str, bool], Traced] = {}  # where names lead that were asked for before
 
     def get(self, name: str) -> Module | None:
         """The module of that dotted name."""
@@ -79,29 +85,47 @@ class _Rooted:
 
 
 class _Unopened:
-    """A module that is parsed once its text doesn't tell what is asked."""
+    """A module that is parsed once its text doesn't tell what is asked: mostly that it has no such name."""
 
     def __init__(self, source: Source, name: str, is_package: bool, around: _Rooted, rounds: Rounds) -> None:
         self.name, self.is_package = name, is_package
         self._source, self._around, self._rounds = source, around, rounds
-        self._spellings = Spellings(source.text)
 
     @property
     def stars(self) -> tuple[str, ...]:
         """The modules whose names it takes over with `import *`."""
-        return self._module.stars
+        return self._module.stars if _STAR.search(self._source.text) else ()
 
     def find(self, name: str) -> Found | None:
         """What a name of the module stands for."""
-        return self._module.find(name)
+        return self._module.find(name) if self._spells(name) else None
 
     def may_write(self, name: str) -> bool:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""
-        return self._spellings.may_write(name.partition(".")[0]) and self._module.may_write(name)
+        first = name.partition(".")[0]
+        return not self._spells(first) or (self._spellings.may_write(first) and self._module.may_write(name))
 
     def imports(self, modules: Modules) -> Imports:
         """What its imports lead to."""
-        return self._module.imports(modules)
+        return self._imports
+
+    def _spells(self, name: str) -> bool:
+        """Whether the name stands in the text: what the module defines or imports does."""
+        return name in self._identifiers and re.search(rf"\b{name}\b", self._identifiers) is not None
+
+    @cached_property
+    def _imports(self) -> Imports:
+        return Imports(self._around, self.name, self.is_package, follows_all=True)
+
+    @cached_property
+    def _identifiers(self) -> str:
+        """The text, with the identifiers in it spelled as Python knows them."""
+        text = self._source.text
+        return text if text.isascii() else normalize("NFKC", text)
+
+    @cached_property
+    def _spellings(self) -> Spellings:
+        return Spellings(self._source.text)
 
     @cached_property
     def _module(self) -> Module:

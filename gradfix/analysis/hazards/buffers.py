@@ -241,11 +241,13 @@ class _Finder:
         storages = dict.fromkeys(storage for record in own for storage in record.storages)
         inside = {id(node) for node in ast.walk(loop)}
         functions = {record.function for record in own}
-        for record in (record for storage in storages for record in self._writers[storage]):
-            if any(record is mine for mine in own):
-                continue
-            if id(record.node) in inside or record.function not in functions:
-                raise _Refused(f"`{ast.unparse(record.node)[:48]}` writes to the memory of `{name}`, too")
+        others = {id(record): record for storage in storages for record in self._writers[storage]}
+        for mine in own:
+            others.pop(id(mine), None)
+        meddling = [r.node for r in others.values() if id(r.node) in inside or r.function not in functions]
+        if meddling:
+            first = min(meddling, key=lambda node: self._m.source.span_of(node))
+            raise _Refused(f"`{ast.unparse(first)[:48]}` writes to the memory of `{name}`, too")
 
     def _is_metadata(self, use: _Use) -> bool:
         return not use.subscripts and gives_metadata(self._parents, use.name)
