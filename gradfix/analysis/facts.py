@@ -170,6 +170,7 @@ class Write:
     views: WrittenViews = NO_VIEWS
     splits: tuple[ast.expr, ...] = ()  # what split the base into the views in question; empty where one is unknown
     leaves: tuple[ast.expr, ...] = ()  # the expressions that make what is written a leaf; empty where one is unknown
+    of_module: bool = False  # what is written is a parameter of a module, or may be one of several
     makers: tuple[ast.Call, ...] = ()  # constructors of modules whose writes, in place, nobody outside of them sees
     saved_by_known: bool = True  # by operations of torch, which neither write to their operands nor hand them on
     may_be_number: bool = False  # in some passages no tensor yet: `total` of `total += v`, from 0.0 on

@@ -114,6 +114,44 @@ def test_a_write_shows_until_the_pass_and_reaches_the_leaf_as_a_gradient() -> No
     assert parameter.grad.tolist() == [4.0, 42.0]
 
 
+def test_what_a_module_holds_is_written_itself_until_it_is_used() -> None:
+    mode, leaves = _entered()
+    with mode:
+        net = torch.nn.Linear(2, 1)
+        net.weight[0, 1].fill_(2)
+        net.weight[0, 0] = 1
+        net.bias.zero_()
+        loss = net(torch.ones(2)).sum()
+        net.bias += 5  # read by the call: part of the graph until the pass is over
+        (loss * net.bias.sum()).backward()
+        leaves.after_pass()
+        for parameter in net.parameters():
+            parameter -= 0.1 * parameter.grad
+    assert torch.allclose(net.weight, torch.tensor([[0.5, 1.5]]))  # 5 is the gradient of both
+    assert torch.allclose(net.bias, torch.tensor([-0.8]))  # 5 + 3
+    assert net.weight.is_leaf
+    assert not torch.nn.modules.module._global_parameter_registration_hooks
+
+
+UPDATED = """\
+torch.manual_seed(0)
+net = torch.nn.Linear(3, 1)
+for _ in range(3):
+    loss = (net(torch.ones(2, 3)) - 1).pow(2).sum()
+    net.zero_grad()
+    loss.backward()
+    for p in net.parameters():
+        p -= 0.1 * p.grad
+"""
+
+
+def test_updates_between_passes_last(judge: Judge) -> None:
+    old = "    for p in net.parameters():\n        p -= 0.1 * p.grad"
+    new = "    with torch.no_grad():\n        for p in net.parameters():\n            p -= 0.1 * p.grad"
+    judgement = judge(UPDATED, old, new)
+    assert judgement.verdict is Verdict.FIXED, judgement
+
+
 def test_steps_and_copies_of_parameters_stay_what_they_are() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     mode, _ = _entered()

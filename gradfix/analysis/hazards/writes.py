@@ -45,10 +45,11 @@ def write(
     if m.maps:
         places = [m.look(state, item.node) for item in site.index if not isinstance(item.node, ast.Slice)]
         batches.written(m, state, record, tensor, [*places, *(() if value is None else (value,))])
+    raises = False
     if state.grad is not Tracked.NO and not whole and site.form is not WriteForm.OUT:
         stale.used(m, state, [tensor, *operands])
-        _immediate_hazards(m, state, record, tensor, operands)
-    node = None if whole else _written_node(state, tensor, operands, site, graph)
+        raises = _immediate_hazards(m, state, record, tensor, operands)
+    node = None if whole or raises else _written_node(state, tensor, operands, site, graph)
     if value is not None:
         _carry_cuts(m, state, site, tensor, value)
     certain = tensor.known and not m.uncertain_loop
@@ -84,12 +85,14 @@ _IDEMPOTENT = frozenset("clamp_ clamp_min_ clamp_max_ clip_ zero_ fill_ relu_ ab
 
 def _immediate_hazards(
     m: Machine, state: State, record: WriteRecord, tensor: Tensor, operands: Sequence[Tensor]
-) -> None:
+) -> bool:
+    """Note what torch raises at the write itself; whether it does if this is a leaf, which then stays one."""
     if tensor.silent or not tensor.known:
-        return
+        return False
     certain_storage = len(tensor.storages) == 1 and state.grad is Tracked.YES
     certain_view = certain_storage and is_surely_view(tensor)
     given = strongest([tracked(state, t) for t in operands])
+    of_leaf = False
     for storage in tensor.storages if tensor.no_grad_view else tensor.graph_keys:
         node = state.nodes.get(storage)
         if node is None:
@@ -103,12 +106,14 @@ def _immediate_hazards(
         if node.kind is NodeKind.LEAF:
             kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
             m.notes.add_hazard(record, HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
+            of_leaf = state.nodes.get(storage) is node and len(tensor.storages) == 1 and given is Tracked.NO
         elif tensor.view is ViewKind.MULTI:
             note = HazardNote(HazardKind.MULTI_VIEW_WRITTEN, last_op(tensor), tensor.made_by, split=tensor.split_by)
             m.notes.add_hazard(record, note, m.passage(), certain)
         elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
             note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
             m.notes.add_hazard(record, note, m.passage(), certain and certain_view)
+    return of_leaf
 
 
 def _is_leaf(node: Node | None) -> bool:

@@ -12,10 +12,22 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import clear_graph, facts_of, tracked
 from gradfix.analysis.domain.records import FillRecord
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import Choice, Const, Number, Storage, Tensor, Value, tensor_of, tensors
+from gradfix.analysis.domain.values import (
+    UNKNOWN,
+    Choice,
+    Const,
+    Number,
+    Storage,
+    Symbol,
+    Tensor,
+    Value,
+    tensor_of,
+    tensors,
+)
 from gradfix.analysis.facts import ConditionKind, Tracked, ValueFacts
 from gradfix.analysis.interpreter import bindings, predicates
 from gradfix.analysis.interpreter.expressions import evaluate, look_up
+from gradfix.analysis.operators import nn_layers
 from gradfix.analysis.text.targets import base_of
 
 _GRADIENTS_ON = ("torch.is_grad_enabled", "is_grad_enabled")
@@ -51,7 +63,13 @@ def _kind(value: Value) -> ConditionKind:
 
 
 def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
-    """Use `x is None`, `x is not None` and `not x.requires_grad` behind the test, also where a function asks for it."""
+    """Use `x is None`, `x is not None` and `not x.requires_grad` behind the test, also where a function asks for it.
+
+    Behind `isinstance(x, nn.Linear)`, what nothing is known of is a module with parameters.
+    """
+    if positive and isinstance(node, ast.Call) and (name := _asked_for_layer(m, state, node)) is not None:
+        bindings.bind(m, state, name, nn_layers.some_layer(state))
+        return
     if isinstance(node, ast.Call) and (asked := predicates.asked(m, state, node)) is not None:
         if not isinstance(asked, ast.Call):
             narrow(m, state, asked, positive=positive)
@@ -76,6 +94,21 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
         left = tuple(o for o in value.options if (isinstance(o, Const) and o.value is None) == is_none)
         if left:
             bindings.bind(m, state, node.left, left[0] if len(left) == 1 else Choice(left))
+
+
+def _asked_for_layer(m: Machine, state: State, call: ast.Call) -> ast.Name | None:
+    """The name of which `isinstance(name, nn.Linear)` asks, or the same of several such layers, if nothing is known."""
+    if not (isinstance(call.func, ast.Name) and call.func.id == "isinstance" and len(call.args) == 2):
+        return None
+    asked, kinds = call.args
+    parts = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
+    if not isinstance(asked, ast.Name) or not all(isinstance(part, (ast.Name, ast.Attribute)) for part in parts):
+        return None
+    known = look_up(m, state, asked.id)
+    if known != UNKNOWN and not (isinstance(known, Tensor) and not known.known):
+        return None
+    found = [m.look(state, part) for part in parts]
+    return asked if all(isinstance(v, Symbol) and nn_layers.has_weight(v.name) for v in found) else None
 
 
 def _without_grad(m: Machine, state: State, node: ast.expr) -> None:

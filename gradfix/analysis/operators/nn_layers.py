@@ -58,6 +58,17 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
     return made_layer
 
 
+def has_weight(name: str) -> bool:
+    """Whether every module of a class of torch.nn, by its qualified name, has parameters."""
+    known = module(name.rsplit(".", 1)[-1]) if name.startswith("torch.nn.") else None
+    return known is not None and (known.learns == "yes" or "Norm" in name)
+
+
+def some_layer(state: State) -> Layer:
+    """A module of which no more is known than that it has parameters; who calls may have switched gradients off."""
+    return Layer("Module", weights=_weights(state, "module", "maybe"))
+
+
 def _settings(
     state: State, known: NnModule | None, args: Sequence[Value], keywords: Keywords
 ) -> Mapping[str, str] | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import BackwardRecord, FillRecord, HazardNote, WriteRecord
-from gradfix.analysis.domain.values import Storage
+from gradfix.analysis.domain.values import Origin, Storage
 from gradfix.analysis.facts import (
     BackwardCall,
     ConditionalFill,
@@ -81,6 +81,7 @@ def fact_of_write(
         obstacles=_obstacles(m, record),
         holder=_holder(record.target) if record.of_tensor else None,
         leaves=_places(ordered, _OF_LEAVES, "leaf"),
+        of_module=bool(record.storages) and all(storage.origin is Origin.PARAMETER for storage in record.storages),
         named_view=record.named_view,
         views=_views(record, steadiness),
         expansions=_places(ordered, (HazardKind.EXPANDED_WRITTEN,), "save"),

@@ -4,7 +4,9 @@ Modules hold their parameters and optimizers step them, so nothing else can be h
 is given the result, from the first use of the parameter to the next backward pass: what is written to it shows until
 then, and the gradient arrives at the parameter. Where nothing was written, code without gradients sees the parameter.
 
-What `__init__` and the like write are the first values of the parameter: it is written itself, with gradients off.
+What `__init__` and the like write are the first values of the parameter. What is written to one of a module before
+anything is computed with it, at first or since the last backward pass, are its first values, too, or an update of them.
+Then the parameter itself is written, with gradients off.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _OF_THE_LEAF = frozenset(  # what is asked of the parameter itself, or done to i
     "storage_offset untyped_storage share_memory_".split()
 )
 _VALUES = {None, *"data T mT H mH real imag".split()}  # attributes that give what is held, and no attribute
-_FIRST = re.compile(r"__init__|_?(reset|init|initiali[sz]e)_(parameters|weights|params)")
+# Functions that make parameters; the same in `gradfix.rewrite.writes.first_values`.
+INITIAL = re.compile(r"__init__|(\w*_)?(re)?(init|initiali[sz]e|reset)(_\w*)?")
+_VIEWING = frozenset("__getitem__ select narrow view reshape flatten t transpose permute diagonal unsqueeze".split())
 _WRITE = re.compile(r"__setitem__|__i[a-z]+__|[a-z]\w*_")
 _UNMADE = torch.nn.parameter.UninitializedTensorMixin
 
@@ -50,7 +54,38 @@ class FedParameters(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs a
     def __init__(self, leaves: Leaves) -> None:
         super().__init__()
         self._fed: dict[int, _Fed] = {}  # by id of the parameter
-        leaves.after_pass = self._fed.clear
+        self._held: dict[int, torch.Tensor] = {}  # what modules hold, by id
+        self._unused: set[int] = set()  # the ids of those that nothing was computed with since the last pass
+        self._watching = contextlib.ExitStack()
+        leaves.after_pass = self._after_pass
+
+    def __enter__(self) -> FedParameters:
+        """Watch what modules are given and when they are called, too."""
+        watched = torch.nn.modules.module
+        for handle in (
+            watched.register_module_parameter_registration_hook(self._note_held),
+            watched.register_module_forward_pre_hook(self._note_call),
+        ):
+            self._watching.callback(handle.remove)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        """Leave both."""
+        super().__exit__(*details)
+        self._watching.close()
+
+    def _note_held(self, module: torch.nn.Module, name: str, parameter: torch.Tensor | None) -> None:
+        if parameter is not None and id(parameter) not in self._fed:
+            self._held[id(parameter)] = parameter
+            self._unused.add(id(parameter))
+
+    def _note_call(self, module: torch.nn.Module, args: Any) -> None:
+        self._unused.difference_update(map(id, module.parameters()))
+
+    def _after_pass(self) -> None:
+        self._fed.clear()
+        self._unused.update(self._held)
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -63,8 +98,11 @@ class FedParameters(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs a
             return function(*args, **keywords)
         if name in _OF_THE_LEAF or attribute not in _VALUES or _initialises(function):
             return function(*args, **keywords)
-        if _gives_first_values(sys._getframe(1)):
-            with torch.no_grad() if _is_write_of_leaf(name, args) else contextlib.nullcontext():
+        if (name in _VIEWING or attribute is not None) and args and id(args[0]) in self._unused:
+            return function(*args, **keywords)  # a part of it, which may be written by itself
+        written = _leaf_written(name, args)
+        if _gives_first_values(sys._getframe(1)) or (id(written) in self._unused and not _have_graphs(args[1:])):
+            with contextlib.nullcontext() if written is None else torch.no_grad():
                 return function(*args, **keywords)
         result = function(*_mapped(args, self._in_place_of), **_mapped(keywords, self._in_place_of))
         return _mapped(result, self._parameter) if self._fed else result
@@ -82,6 +120,7 @@ class FedParameters(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs a
             return known.result
         if not torch.is_grad_enabled():
             return value
+        self._unused.discard(id(value))
         if known is None or known.version != value._version:
             known = self._fed[id(value)] = _Fed(value, value._version, value * 1)
         return known.result
@@ -99,14 +138,20 @@ def _initialises(function: Callable[..., Any]) -> bool:
 def _gives_first_values(frame: FrameType) -> bool:
     """Whether the user's function that calls torch is one that makes parameters."""
     caller = users_frame(frame)
-    return caller is not None and _FIRST.fullmatch(caller.f_code.co_name) is not None
+    return caller is not None and INITIAL.fullmatch(caller.f_code.co_name) is not None
 
 
-def _is_write_of_leaf(name: str, args: tuple[Any, ...]) -> bool:
-    """Whether a function of that name writes to a leaf, or to a view of one."""
+def _have_graphs(args: tuple[Any, ...]) -> bool:
+    return any(isinstance(arg, torch.Tensor) and arg.grad_fn is not None for arg in args)
+
+
+def _leaf_written(name: str, args: tuple[Any, ...]) -> torch.Tensor | None:
+    """The leaf that a function of that name writes to, itself or by a view of it."""
     if _WRITE.fullmatch(name) is None or not args or not isinstance(args[0], torch.Tensor):
-        return False
-    return bool(args[0].is_leaf or (args[0]._base is not None and args[0]._base.is_leaf))
+        return None
+    with torch._C.DisableTorchFunction():
+        base: torch.Tensor = args[0] if args[0]._base is None else args[0]._base
+        return base if base.is_leaf else None
 
 
 def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -53,6 +53,12 @@ def import_torch(source: Source, spelling: Spelling, text: str) -> tuple[Edit, .
     """The edit that adds `import torch`, where `text` names it and the module doesn't import it yet."""
     if spelling.torch is not None or spelling.import_line is None or "torch." not in text:
         return ()
+    beside = next((s for s in _tree(source.text).body if _imports_of_torch(s)), None)
+    if beside is not None:
+        start = source.span_of(beside).start
+        separator = "; " if source.text[source.line_span(beside.lineno).start : start].strip() else None
+        newline = separator or source.newline_at(beside.lineno) or source.newline
+        return (Edit(Span(start, start), f"import torch{newline}"),)
     if spelling.import_line == 0:
         return (_import_on_top(source),)
     end = source.line_span(spelling.import_line).end
@@ -60,6 +66,15 @@ def import_torch(source: Source, spelling: Spelling, text: str) -> tuple[Edit, .
     offset = end + len(newline)
     added = f"import torch{newline}" if newline else f"{source.newline}import torch"
     return (Edit(Span(offset, offset), added),)
+
+
+def _imports_of_torch(statement: ast.stmt) -> bool:
+    """`import torch.nn as nn`, `from torch import nn`: `import torch` comes before it."""
+    if isinstance(statement, ast.Import):
+        return any(alias.name.startswith("torch.") for alias in statement.names)
+    return (
+        isinstance(statement, ast.ImportFrom) and (f"{statement.module}.").startswith("torch.") and not statement.level
+    )
 
 
 def _import_on_top(source: Source) -> Edit:
