@@ -254,7 +254,7 @@ class Causal(nn.Module):
 
     def forward(self, x, padding):
         y = MADE
-        seen = 2 * padding.size(2)
+        seen = int(2 * padding.sum())
         if seen > 0:
             y[:, :, :seen] = self.conv(x[:, :, :seen])
         SECOND

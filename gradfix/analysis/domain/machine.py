@@ -111,7 +111,7 @@ class Machine:
         self.notes = Notes()
         self.defined = Defined()
         # What its text tells of the file.
-        self.telling = tensors_alone(method_names(), numpy="numpy" in source.text or "pandas" in source.text)
+        self.telling = tensors_alone(method_names(), source.text)
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         # Where the interpreter is.
         self.scope = Scope("<module>", (MODULE,), None)

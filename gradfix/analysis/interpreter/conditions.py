@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gradfix.analysis.domain import python_values
-from gradfix.analysis.domain.graph import Node, NodeKind
+from gradfix.analysis.domain.graph import Node, NodeKind, reachable
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import clear_graph, facts_of, tracked
@@ -17,6 +17,7 @@ from gradfix.analysis.domain.values import (
     Choice,
     Const,
     Number,
+    Origin,
     Storage,
     Symbol,
     Tensor,
@@ -135,7 +136,7 @@ def note_fills(
         if before.get(storage, node) is not None:
             continue
         open_ends = _open_ends(node, branch)
-        if not open_ends:
+        if not open_ends or _asks_for_others(m, joined, branch.test, node):
             continue
         holder = _holder(m, joined, storage)
         keys = [
@@ -159,6 +160,31 @@ def note_fills(
             )
             m.notes.fills[(id(branch), keys[0])] = record
         _stand_for(m, record, open_ends)
+
+
+def _asks_for_others(m: Machine, state: State, test: ast.expr, filled: Node) -> bool:
+    """Whether a test asks only for attributes and results of unknown calls that have no part in what is filled in.
+
+    Those are sizes and flags, as far as anything tells: `n, names = self.info(batch)`, `if n > 3`.
+    """
+    asked = [tensor for node in _asked(test) for tensor in tensors(m.look(state, node))]
+    if not asked or any(t.known or any(s.origin is not Origin.OUTSIDE for s in t.storages) for t in asked):
+        return False
+    parts = {id(node) for node in reachable(filled)}
+    return parts.isdisjoint(id(state.node_of(tensor)) for tensor in asked)
+
+
+def _asked(test: ast.expr) -> Iterator[ast.expr]:
+    """What the parts of a test compare, or ask for its truth."""
+    if isinstance(test, ast.BoolOp):
+        for part in test.values:
+            yield from _asked(part)
+    elif isinstance(test, ast.UnaryOp):
+        yield from _asked(test.operand)
+    elif isinstance(test, ast.Compare):
+        yield from (test.left, *test.comparators)
+    else:
+        yield test
 
 
 def note_rebound(

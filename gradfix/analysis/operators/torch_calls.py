@@ -46,7 +46,7 @@ from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_fla
 
 Keywords = Mapping[str, Value]
 _KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "DoubleTensor"})  # given a tensor
-_TO_NUMBER = frozenset({"item", "tolist", "__float__", "__int__", "numel", "nelement", "dim", "size", "stride"})
+_OF_LAYOUT = frozenset({"numel", "nelement", "dim", "ndimension", "size", "stride"})
 _WRITTEN_OUT = 8  # items of a list that are told apart
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
 
@@ -107,7 +107,7 @@ def _named_apart(
     if name.startswith("torch.nn.init.") and short.endswith("_"):
         return _initialise(m, state, args, node)
     if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
-        return Number("int")
+        return Number(None if name == "stride" else "int")
     if name == "torch.detach" and args and (source := tensor_of(args[0])) is not None:
         return objects.detached(m, state, source, node)
     return None
@@ -125,6 +125,8 @@ def _listed(
             state, None, node, dtype=made.dtype if made.dtype in ("int64", "bool", "float32") else None
         )
     if op is None:
+        if name.startswith("torch.utils."):  # of trees, of data: what they give needn't be a tensor
+            return m.unknown_call(state, (*args, *keywords.values()), node)
         return _unlisted(state, short, args, keywords, node)
     if short.endswith("_") and not short.startswith("_") and args and (target := tensor_of(args[0])) is not None:
         return write_call(m, state, WriteForm.FUNCTION, op, target, _first(node, args), args, keywords, node)
@@ -206,9 +208,11 @@ def tensor_method(
     if name.endswith("_") and not name.startswith("_") and not name.endswith("__"):
         if name in _LEAVES_ALONE:
             return _flag_method(m, state, receiver, name, args, keywords, node)
-        if op is not None or receiver.known:
-            receiver.known = receiver.known or op is not None
-            return write_call(m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node)
+        if op is None:
+            receiver.known = False  # a tensor has no such method
+            return m.unknown_call(state, (receiver, *args), node)
+        receiver.known = receiver.known or name in m.telling
+        return write_call(m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node)
     if name == "backward" and (receiver.known or isinstance(node.func, ast.Attribute)):
         gradient = args[0] if args else keywords.get("gradient", NONE)
         sinks.backward(m, state, receiver, target, node, has_gradient=gradient != NONE)
@@ -248,8 +252,10 @@ def _unlike_its_row(
         return _numbers(state, receiver, receiver.shape)
     if name in ("item", "tolist", "__float__"):
         return Number(None, True, receiver, cuts.number(m, state, name, (receiver,), node))
-    if name in _TO_NUMBER:
-        return Number("int" if name in ("numel", "dim", "size") else None, True, receiver)
+    if name == "__int__":
+        return Number(None, True, receiver)
+    if name in _OF_LAYOUT:
+        return Number(None if name == "stride" else "int")
     if name == "numpy" and (receiver.known or cuts.flows_of(state, receiver)):
         return arrays.of_tensor(m, state, receiver)
     return new_tensors.made(m, state, name, args, keywords, node, receiver) if factories.is_new(name) else None

@@ -32,6 +32,21 @@ _OF_ARRAYS = frozenset(
 )
 
 
+# What a TensorDict has, too: `dir(TensorDict)` of tensordict 0.15.3.
+_OF_TENSORDICTS = frozenset(
+    """abs abs_ acos acos_ add_ addcdiv addcdiv_ addcmul addcmul_ all amax amin any asin asin_ atan atan_ bfloat16
+    bitwise_and broadcast_to ceil ceil_ chunk clamp clamp_max clamp_max_ clamp_min clamp_min_ clone contiguous copy_ cos
+    cos_ cosh cosh_ cummax cummin data_ptr detach dim div div_ erf erf_ erfc erfc_ exp exp_ expand_as expm1 expm1_ fill_
+    flatten flip fliplr flipud floor floor_ frac frac_ gather is_contiguous is_floating_point is_shared isfinite isnan
+    isneginf isposinf isreal lerp lerp_ lgamma lgamma_ log10 log10_ log1p log1p_ log2 log2_ log_ logical_and logsumexp
+    masked_fill masked_fill_ masked_select maximum mean minimum moveaxis movedim mul mul_ nanmean nansum narrow
+    ndimension neg neg_ new_empty new_full new_ones new_tensor new_zeros norm numel permute pow pow_ prod quantile
+    reciprocal reciprocal_ repeat_interleave reshape roll rot90 round_ scatter select set_ sigmoid sigmoid_ sign sign_
+    sin sin_ sinh sinh_ softmax sqrt sqrt_ squeeze std sub sub_ sum swapdims tan tan_ tanh tanh_ tensor_split tile
+    transpose trunc trunc_ unbind unflatten unsqueeze var zero_""".split()
+)
+
+
 def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
     """(local name, qualified name) of each name an import binds. Relative modules keep their leading dots."""
     if isinstance(statement, ast.Import):
@@ -127,12 +142,16 @@ def is_other_annotation(annotation: ast.expr | None) -> bool:
     return annotation is not None and not (isinstance(annotation, ast.Name) and annotation.id in ("Any", "object"))
 
 
-def tensors_alone(tensor_methods: frozenset[str], *, numpy: bool) -> frozenset[str]:
-    """Those of `tensor_methods` that nothing but a tensor has.
+def tensors_alone(tensor_methods: frozenset[str], text: str) -> frozenset[str]:
+    """Those of `tensor_methods` that nothing but a tensor has in a file of this text.
 
-    In a file that doesn't use NumPy (`numpy` False) the methods that arrays have too, as `mean`, tell as much.
+    Where it doesn't speak of NumPy or pandas, the methods that arrays have too, as `mean`, tell as much; where it
+    speaks of tensordict, those that a TensorDict has too tell nothing.
     """
-    return tensor_methods - _COMMON if numpy else (tensor_methods - _COMMON) | _OF_ARRAYS
+    alone = tensor_methods - _COMMON
+    if "numpy" not in text and "pandas" not in text:
+        alone |= _OF_ARRAYS
+    return alone - _OF_TENSORDICTS if "tensordict" in text or "TensorDict" in text else alone
 
 
 def shown_tensors(node: Function, telling: frozenset[str]) -> frozenset[str]:
