@@ -9,6 +9,7 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, cast
 
 from gradfix.backward.worker.messages import (
@@ -67,6 +68,7 @@ class Tensor:
     norm: float = 0.0
     projections: tuple[float, ...] = ()
     nans: int = 0
+    strides: tuple[int, ...] | None = None  # of what a call gives; 0 where a dimension has one element
 
     def __str__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
@@ -206,8 +208,9 @@ def run_of(said: list[Said], use: UseMessage, further: int = 0) -> Run:
         parts[-1].append(message)
         if "ended" in message:
             parts.append([])
-    outputs = str(use.get("output")).split(BETWEEN)
-    runs = [_run_of(part, {**use, "output": output}) for part, output in zip(parts, outputs, strict=False)]
+    outputs, errors = (str(use.get(stream)).split(BETWEEN) for stream in ("output", "errors"))
+    used: list[UseMessage] = [{**use, "output": one, "errors": other} for one, other in zip_longest(outputs, errors)]
+    runs = [_run_of(part, own) for part, own in zip(parts, used, strict=False)]
     return replace(runs[0], further=tuple(runs[1 : further + 1]))
 
 
@@ -343,4 +346,5 @@ def _tensor(message: TensorMessage) -> Tensor:
         norm=float(message.get("norm", 0.0)),
         projections=tuple(map(float, message.get("projections", ()))),
         nans=int(message.get("nans", 0)),
+        strides=tuple(map(int, message["strides"])) if "strides" in message else None,
     )

@@ -15,8 +15,8 @@ from gradfix.backward.verdict.compare import (
     distance,
     match_leaves,
     same_passes,
-    same_print,
 )
+from gradfix.backward.verdict.printed import same_print
 
 
 def tensor(*values: float, dtype: str = "float32") -> Tensor:

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gradfix.backward.protocol import Run
-from gradfix.backward.verdict.compare import Agreement, DiffersError, RoundingError, same_passes
+from gradfix.backward.verdict import oracle
+from gradfix.backward.verdict.compare import Agreement, DiffersError, RoundingError, same_passes, same_roots
+from gradfix.backward.verdict.evidence import Evidence
 from gradfix.backward.verdict.failures import Failure
 from gradfix.backward.verdict.oracle import Make, NoOracleError, run_cured
 from gradfix.backward.worker.messages import NARROW
 from gradfix.backward.worker.requests import Request
 
+CONFIRMED = 1e4  # slack of losses in float64: far from rounding in float32, with room for other orders of summation
 
-def same_in_double(
-    make: Make,
-    first: Request,
-    second: Request,
-    agreement: Agreement,
-    apart: Callable[[Run, Run], tuple[Failure | None, Failure | None]],
-) -> None:
+Apart = Callable[[Run, Run], "tuple[Failure | None, Failure | None]"]
+
+
+def confirm_in_double(make: Make, request: Request, after: str, evidence: Evidence, apart: Apart) -> None:
+    """What agrees up to rounding only must agree better in float64: a small mistake hides in a large number.
+
+    `request` is the plain run of the original, `after` the other text. Raises `DiffersError`.
+    """
+    if evidence.agreement.slack > 1.0:
+        return
+    first = replace(request, plan=replace(request.plan, double=True))
+    second = replace(first, text=after)
+    try:
+        if evidence.agreement.forward:
+            one, other = (oracle.forward(make, each) for each in (first, second))
+            same_roots(one.events[0], other.events[0], Agreement(slack=CONFIRMED))
+        if evidence.agreement.relative and not evidence.corrected + evidence.moved:
+            same_in_double(make, first, second, Agreement(slack=CONFIRMED), apart)
+    except NoOracleError:
+        evidence.notes.append("equal up to rounding, which float64 can't confirm: it doesn't run in float64")
+
+
+def same_in_double(make: Make, first: Request, second: Request, agreement: Agreement, apart: Apart) -> None:
     """The first pass, or the one that failed, gives the same gradients in both texts; the requests ask for float64.
 
     `apart` tells how each of two runs failed. Raises `DiffersError`, and `NoOracleError` where one of them isn't that

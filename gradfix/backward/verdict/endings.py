@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gradfix.backward.protocol import Raised, Run
-from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, match_leaves, same_print
+from gradfix.backward.protocol import Raised, Run, Tensor
+from gradfix.backward.verdict.compare import Agreement, DiffersError, OutsideError, distance, match_leaves
 from gradfix.backward.verdict.failures import Failure, failure_of
+from gradfix.backward.verdict.printed import same_print
 from gradfix.backward.verdict.state import same_state
 from gradfix.backward.verdict.symptoms import symptom_of
 
@@ -149,14 +150,22 @@ def same_arguments(before: Run, after: Run, local: Agreement, *, state: bool = T
         raise DiffersError(f"the call returns {counts[0]} tensors before, {counts[1]} after")
     for number, (one, other) in enumerate(zip(before.ended.results, after.ended.results, strict=True), 1):
         distance(one, other, f"tensor {number} of the result", local, improve=False)
+        _same_layout(one, other, number)
     for number, (one, other) in enumerate(zip(before.ended.arguments, after.ended.arguments, strict=False), 1):
         distance(one, other, f"argument {number} after the call", local, improve=False)
     if state:
         same_state(before, after, local, gradients=gradients)
 
 
+def _same_layout(one: Tensor, other: Tensor, number: int) -> None:
+    """What the caller may do with a result, as to `view` it, depends on its strides."""
+    if one.strides is not None and other.strides is not None and one.strides != other.strides:
+        told = f"{list(one.strides)} before, {list(other.strides)} after"
+        raise DiffersError(f"tensor {number} of the result lies in memory with the strides {told}")
+
+
 def same_output(before: Run, after: Run, *, prefix: bool) -> None:
     """Raises `DiffersError` where another text is printed; with `prefix` the second run may print more."""
     difference = same_print(before.output, after.output, prefix=prefix)
     if difference is not None:
-        raise DiffersError(difference)
+        raise OutsideError(difference)

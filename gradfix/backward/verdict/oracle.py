@@ -129,6 +129,15 @@ def cured(request: Request, cures: Collection[Cure]) -> Request:
     )
 
 
+def past(request: Request, failure: Failure | None) -> Request:
+    """The run of the original that goes as far as it can be compared."""
+    if failure is None or failure.symptom.cure is Cure.LEAF:
+        return request
+    if failure.symptom.cure in (Cure.DIFFERENCES, Cure.NONE):
+        return _untracked(request)
+    return cured(request, [failure.symptom.cure])
+
+
 def forward(make: Make, request: Request) -> Run:
     """What a text computes up to its first backward, with gradients off. Raises `NoOracleError` when that can't run."""
     run = make(_untracked(request))

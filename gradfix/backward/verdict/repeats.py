@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from gradfix.backward.protocol import Run
-from gradfix.backward.verdict.compare import Agreement, DiffersError, same_passes, same_print
+from gradfix.backward.verdict.compare import Agreement, DiffersError, same_passes
 from gradfix.backward.verdict.endings import UncheckedError
 from gradfix.backward.verdict.evidence import Evidence
 from gradfix.backward.verdict.oracle import Make
-from gradfix.backward.verdict.state import varying
+from gradfix.backward.verdict.printed import same_print
+from gradfix.backward.verdict.state import is_in_one, varying
+from gradfix.backward.worker.messages import FILE
 from gradfix.backward.worker.requests import Request
 
+LATER = 1.1  # seconds between two runs, so that clocks show another second
 NOISE = 1e-3  # relative difference of the original from itself beyond which nothing can be concluded
 
 
@@ -36,3 +41,18 @@ def repeat(make: Make, request: Request, before: Run, evidence: Evidence, *, lon
     if not spread.bitwise:
         evidence.agreement.slack = 1.0 + 4 * apart / (100 * 2.0**-23)
         evidence.notes.append(f"two runs of the original differ by {apart:.1e}: so may the rewritten one")
+
+
+def varies_later(make: Make, request: Request, evidence: Evidence) -> bool:
+    """Whether the original prints or leaves something else at another time of day: that counts no more, then."""
+    one = make(request)
+    time.sleep(LATER)
+    other = make(request)
+    found = varying(one, other) - evidence.agreement.volatile
+    if any(is_in_one(path, one, other) for path in found):
+        found |= {FILE}  # it is called by the time of day
+    prints = evidence.prints and same_print(one.output, other.output, prefix=False) is None
+    changed = bool(found) or prints != evidence.prints
+    evidence.agreement.volatile |= found
+    evidence.prints = prints
+    return changed

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import symtable
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from gradfix.backward.protocol import Leaf, Raised, Run, Tensor
-from gradfix.backward.verdict.compare import Agreement, DiffersError, distance, same_leaves
+from gradfix.backward.verdict.compare import Agreement, DiffersError, OutsideError, distance, same_leaves
+from gradfix.backward.verdict.printed import complaints, same_print
 from gradfix.backward.verdict.symptoms import symptom_of
-from gradfix.backward.worker.messages import AGAIN, ARGUMENT, FRAME, GRADIENT, MORE, UNSHARED
+from gradfix.backward.worker.messages import (
+    AGAIN,
+    ARGUMENT,
+    ENVIRONMENT,
+    FILE,
+    FILTERS,
+    FRAME,
+    GRADIENT,
+    MORE,
+    THIRD,
+    UNSHARED,
+)
+
+ERRORS = "the standard error"
+_AGAIN = {AGAIN: "a second call", THIRD: "a third call"}
 
 
 def shared_names(*texts: str) -> tuple[str, ...]:
@@ -40,6 +56,45 @@ def bound_names(*texts: str) -> tuple[str, ...]:
     return tuple(sorted(kept or ()))
 
 
+def end_names(
+    before: str, after: str, changed_before: Collection[int], changed_after: Collection[int]
+) -> tuple[str, ...]:
+    """What both versions of a program come to: what they name at the top level behind all lines that differ.
+
+    Not what those lines speak of, unless nobody reads it.
+    """
+    try:
+        ours = _Named.of(before, changed_before)
+        theirs = _Named.of(after, changed_after)
+    except (SyntaxError, ValueError, RecursionError):
+        return ()
+    later = (ours.later & theirs.later) - ours.changed - theirs.changed
+    unread = (ours.own & theirs.own) - ours.read - theirs.read
+    return tuple(sorted((later | unread) & set(bound_names(before, after))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Names in a text."""
+
+    own: frozenset[str]  # bound in the changed lines
+    later: frozenset[str]  # bound behind them
+    changed: frozenset[str]  # anywhere in them
+    read: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str, changed: Collection[int]) -> _Named:
+        names = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
+        last = max(changed, default=0)
+        bound = [node for node in names if isinstance(node.ctx, ast.Store)]
+        return cls(
+            own=frozenset(node.id for node in bound if node.lineno in changed),
+            later=frozenset(node.id for node in bound if node.lineno > last),
+            changed=frozenset(node.id for node in names if node.lineno in changed),
+            read=frozenset(node.id for node in names if isinstance(node.ctx, ast.Load)),
+        )
+
+
 def same_state(before: Run, after: Run, agreement: Agreement, *, gradients: bool = True) -> None:
     """Raises `DiffersError` where something is left otherwise than before, but for what is known to vary.
 
@@ -50,24 +105,39 @@ def same_state(before: Run, after: Run, agreement: Agreement, *, gradients: bool
         agreement = replace(agreement, slack=agreement.slack * (1 + 4 * before.ended.passes))
     for path, one, other in _pairs(before, after, agreement.volatile):
         what = _what(path)
-        if path == AGAIN:
-            _same_ending(one, other)
+        if path in _AGAIN:
+            _same_ending(path, one, other)
             continue
         if one is None or other is None:
-            raise DiffersError(f"{what} is {'nothing' if one is None else _shown(one)} before, {_shown(other)} after")
+            raise _error_of(path)(
+                f"{what} is {'nothing' if one is None else _shown(one)} before, {_shown(other)} after"
+            )
         if isinstance(one, Tensor) and isinstance(other, Tensor):
             distance(one, other, what, agreement, improve=False)
             if one.requires_grad and not other.requires_grad:
                 raise DiffersError(f"{what} has a graph before, none after")
         elif one != other:
-            raise DiffersError(f"{what} is {_shown(one)} before, {_shown(other)} after")
+            _same_text(path, what, one, other)
     if gradients and before.ended is not None and after.ended is not None:
         _same_gradients(before.ended.gradients, after.ended.gradients, agreement)
 
 
-def _same_ending(one: Tensor | str | None, other: Tensor | str | None) -> None:
+def _same_text(path: str, what: str, one: Tensor | str, other: Tensor | str) -> None:
+    """What is in a file may differ as what is printed may."""
+    if not path.startswith((FILE, ERRORS)) or isinstance(one, Tensor) or isinstance(other, Tensor):
+        raise _error_of(path)(f"{what} is {_shown(one)} before, {_shown(other)} after")
+    difference = same_print(one, other, prefix=False)
+    if difference is not None:
+        raise OutsideError(f"{what}: {difference.replace('printed ', '')}")
+
+
+def _error_of(path: str) -> type[DiffersError]:
+    return OutsideError if path.startswith((FILE, ENVIRONMENT, FILTERS, ERRORS)) else DiffersError
+
+
+def _same_ending(path: str, one: Tensor | str | None, other: Tensor | str | None) -> None:
     if one == "" and other:
-        raise DiffersError(f"a second call {other} after, and gave a result before")
+        raise DiffersError(f"{_AGAIN[path]} {other} after, and gave a result before")
 
 
 def _same_gradients(
@@ -93,12 +163,14 @@ def _same_gradients(
 
 def _what(path: str) -> str:
     """An expression, and when it has its value."""
-    if path == AGAIN:
-        return "the result of a second call"
-    expression = path.removesuffix(AGAIN)
-    when = AGAIN if path.endswith(AGAIN) else " afterwards"
+    if path in _AGAIN:
+        return f"the result of {_AGAIN[path]}"
+    if path.startswith((FILE, ERRORS)):
+        return path
+    when = next((suffix for suffix in _AGAIN if path.endswith(suffix)), " afterwards")
+    expression = path.removesuffix(when)
     if expression.startswith("the result"):
-        return expression if when == " afterwards" else f"{expression} of a second call"
+        return expression if when == " afterwards" else f"{expression} of {_AGAIN[when]}"
     return f"`{expression}`{when}"
 
 
@@ -126,24 +198,39 @@ def varying(one: Run, other: Run) -> frozenset[str]:
     return frozenset(found)
 
 
+def is_in_one(path: str, one: Run, other: Run) -> bool:
+    """Whether only one of two runs has left such a file."""
+    left = [path in run.ended.state for run in (one, other) if run.ended is not None]
+    return path.startswith(FILE) and left != [True, True]
+
+
 def _pairs(
     before: Run, after: Run, volatile: frozenset[str]
 ) -> Iterator[tuple[str, Tensor | str | None, Tensor | str | None]]:
     """Values under the same expression, None where there is none. Where not all is told, those that both have."""
     if before.ended is None or after.ended is None:
         return
-    ones, others = before.ended.state, after.ended.state
+    ones, others = _with_errors(before), _with_errors(after)
     partial = MORE in ones or MORE in others
-    twice = all(told.get(AGAIN) == "" for told in (ones, others))
+    given = tuple(when for when in _AGAIN if all(told.get(when) == "" for told in (ones, others)))
     for path in dict.fromkeys((*ones, *others)):
         by_both = path in ones and path in others
-        if path in volatile or ((partial or UNSHARED in path or FRAME in path or path == AGAIN) and not by_both):
+        if path in volatile or ((partial or UNSHARED in path or FRAME in path or path in _AGAIN) and not by_both):
             continue
-        if path.endswith(AGAIN) and path != AGAIN and not twice:
+        if path not in _AGAIN and path.endswith(tuple(_AGAIN)) and not path.endswith(given):
+            continue
+        if path.startswith(FILE) and FILE in volatile and not by_both:
             continue
         if path.endswith(GRADIENT) and path not in ones:
             continue  # where it arrived, it was looked at
         yield path, ones.get(path), others.get(path)
+
+
+def _with_errors(run: Run) -> Mapping[str, Tensor | str]:
+    """What a run left, and what it wrote to its standard error."""
+    assert run.ended is not None
+    written = complaints(run) if run.ended.state else None
+    return run.ended.state if written is None else {**run.ended.state, ERRORS: written}
 
 
 def _shown(value: Tensor | str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gradfix.backward.worker.forked import can_fork, in_a_fork
-from gradfix.backward.worker.messages import AGAIN, ARGUMENT, MORE
+from gradfix.backward.worker.messages import AGAIN, ARGUMENT, MORE, THIRD
 from gradfix.backward.worker.observe import Observer
 from gradfix.backward.worker.results import consumed, tensors_of
 from gradfix.backward.worker.state import Root, State
@@ -77,19 +77,27 @@ class Afterwards:
         outcome["gradients"].update(again["gradients"])
 
     def _again(self, call: Callable[[], Any]) -> dict[str, Any]:
-        """What a second call gives and leaves."""
+        """What a second and a third call give and leave."""
+        told = self._once_more(call, AGAIN)
+        if told["state"][AGAIN] == "":
+            third = self._once_more(call, THIRD)
+            told = {key: {**told[key], **third[key]} for key in told}
+        return told
+
+    def _once_more(self, call: Callable[[], Any], when: str) -> dict[str, Any]:
+        """What another call gives and leaves, told under paths that end with `when`."""
         with self._observer.paused():
             try:
                 result = consumed(call())
             except BaseException as error:
-                return {"state": {AGAIN: f"raised {type(error).__qualname__}"}, "gradients": {}}
+                return {"state": {when: f"raised {type(error).__qualname__}"}, "gradients": {}}
         state = State(self._observer.wire)
         state.gradients = False  # they have come from the first call by now
         state.walk([("the result", result), *self._held.roots()])
-        told = {path if path == MORE else path + AGAIN: value for path, value in state.found.items()}
+        told = {path if path == MORE else path + when: value for path, value in state.found.items()}
         roots = [tensor for tensor in tensors_of(result) if tensor.requires_grad]
-        gradients = {AGAIN: self._observer.gradients(roots, cotangents(roots))} if roots else {}
-        return {"state": {AGAIN: "", **told}, "gradients": gradients}
+        gradients = {when: self._observer.gradients(roots, cotangents(roots))} if roots else {}
+        return {"state": {when: "", **told}, "gradients": gradients}
 
 
 def cotangents(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:

@@ -17,10 +17,11 @@ from gradfix.backward.worker.elsewhere import left_elsewhere
 from gradfix.backward.worker.messages import ARGUMENT
 from gradfix.backward.worker.modules import imported
 from gradfix.backward.worker.observe import Observer
+from gradfix.backward.worker.outside import Outside
 from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.results import consumed, tensors_of
 from gradfix.backward.worker.state import Root, State, shared_by
-from gradfix.backward.worker.tensors import rng_state
+from gradfix.backward.worker.tensors import layout, rng_state
 from gradfix.backward.worker.vary import Leaves
 from gradfix.tracer import calls
 
@@ -36,7 +37,15 @@ class CallError(ValueError):
     """The declared call makes no sense; the message says what and quotes it."""
 
 
-def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, observer: Observer, known: int) -> None:
+def execute(
+    request: Request,
+    call: str,
+    code: types.CodeType,
+    leaves: Leaves,
+    observer: Observer,
+    outside: Outside,
+    known: int,
+) -> None:
     """Import the file, make the `call`, note what it left and gave, run backward over what it returns.
 
     `known` is how many modules had been imported before the run.
@@ -67,6 +76,7 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
     state.modes()
     state.walk(roots(), known=leaves.handed_out())
     state.replaced(held.state)
+    state.outside(outside)
     state.walk([("the result", result)], known=returned)
     own, stand_ins = observer.events > before, leaves.hidden()
     left = {path: tensor for path, tensor in state.new(held.state).items() if id(tensor) not in stand_ins}
@@ -75,7 +85,7 @@ def execute(request: Request, call: str, code: types.CodeType, leaves: Leaves, o
     outputs = _once([*outputs, *(reached[path] for path in request.left if path in reached)])
     observer.outcome = {
         "arguments": [observer.wire.tensor(tensor) for tensor in given],
-        "results": [observer.wire.tensor(tensor) for tensor in outputs],
+        "results": [{**observer.wire.tensor(tensor), **layout(tensor)} for tensor in outputs],
         "state": {path: told for path, told in state.found.items() if request.tells_state or path not in state.tensors},
         "gradients": {},
         "passes": observer.events,

@@ -23,6 +23,10 @@ ARGUMENT = "argument "  # with a number: the path to what was handed over
 GRADIENT = ".grad"  # ends the path to the gradient of a leaf
 IDENTITY = " as an object"  # ends the path to a leaf that was put in the place of another
 AGAIN = " after a second call"  # ends the path to a value; alone, how that call ended: "" where it gave something
+THIRD = " after a third call"  # the same
+FILE = "file "  # begins the path to what is in a file …
+ENVIRONMENT = "os.environ"  # … to a variable of the environment
+FILTERS = "warnings.filters"
 UNSHARED = ".__closure__"  # in the path to a value, as the next: only those that both runs have count
 FRAME = ".gi_frame"
 
@@ -41,6 +45,7 @@ class TensorMessage(TypedDict, total=False):
     dtype: str
     shape: list[int]
     requires_grad: bool
+    strides: list[int]  # of what a call gives
     code: str  # of the module `array`
     data: str  # base64
     digest: str

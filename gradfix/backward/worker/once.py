@@ -20,8 +20,9 @@ from gradfix.backward.worker.lines import Lines
 from gradfix.backward.worker.messages import EndedMessage, OutcomeMessage, Said
 from gradfix.backward.worker.modules import run_program
 from gradfix.backward.worker.observe import Observer
+from gradfix.backward.worker.outside import Outside
 from gradfix.backward.worker.requests import Request
-from gradfix.backward.worker.state import State, gradients_in, module_at, shared_by, trained_in
+from gradfix.backward.worker.state import State, data_in, gradients_in, module_at, shared_by, trained_in
 from gradfix.backward.worker.vary import Leaves
 from gradfix.tracer.trace import Tracer
 
@@ -56,6 +57,7 @@ class Once:
         self._lines = Lines(request.path, frozenset(request.lines), {request.path, subject}, meet)
         observer.executed = self._lines.executed
         self._tracer = Tracer(roots=(request.path,), within=request.path, go_on=True) if request.trace else None
+        self._outside: Outside | None = None  # until it is made
         self._ended = False
 
     def make(self, code: types.CodeType) -> None:
@@ -63,6 +65,7 @@ class Once:
         self._lines.learn(code)
         seed(self._request.seed)
         self._observer.install()
+        self._outside = Outside()
         error: BaseException | None = None
         stopped = False
         try:
@@ -81,6 +84,11 @@ class Once:
         self._lines.stop()
         self.end(error, stopped=stopped)
 
+    @property
+    def left_files(self) -> bool:
+        """Whether others of this process would find files of this run."""
+        return self._outside is not None and self._outside.is_changed()
+
     def end(self, error: BaseException | None, *, stopped: bool) -> None:
         """The last message, once."""
         if self._ended:
@@ -89,6 +97,7 @@ class Once:
         seconds, memory = self._observer.clock.read()
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
+            sys.stderr.flush()
         tracer, lines, path = self._tracer, self._lines, self._request.path
         outcome = self._observer.outcome or self._outcome(error)
         ended: EndedMessage = {
@@ -109,6 +118,8 @@ class Once:
             "used": worker_installed.met(path, self._known),
         }
         self._report({"ended": ended})
+        if self._outside is not None:
+            self._outside.restore()
         if self._last:
             os._exit(0)
 
@@ -121,14 +132,18 @@ class Once:
         if module is not None:
             state.modes()
             with contextlib.suppress(Exception):
+                own = data_in(module, request.ends) if is_program else []
                 trained = trained_in(module, request.bound) if is_program else []
                 roots = [
                     *shared_by(module, request.shared),
                     *trained,
                     *gradients_in(module),
                     *left_elsewhere(module, self._known),
+                    *own,
                 ]
                 state.walk(roots, self._leaves.handed_out())
+                if self._outside is not None:
+                    state.outside(self._outside)
         return {
             "arguments": [],
             "results": [],
@@ -147,8 +162,9 @@ class Once:
 
     def _execute(self, code: types.CodeType) -> None:
         request = self._request
+        assert self._outside is not None
         if request.call is not None:
-            worker_call.execute(request, request.call, code, self._leaves, self._observer, self._known)
+            worker_call.execute(request, request.call, code, self._leaves, self._observer, self._outside, self._known)
             return
         entry, text = request.entry, request.text
         if entry is not None:

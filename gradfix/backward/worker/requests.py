@@ -62,6 +62,7 @@ class Request:
     shared: tuple[str, ...] = ()  # names of the module whose values functions use: told at the end
     skipped: int = 0  # backward passes that come first and aren't carried out: leaves get zeros
     bound: tuple[str, ...] = ()  # names that a program binds: of those the modules and optimizers are told
+    ends: tuple[str, ...] = ()  # names of what a program comes to
     left: tuple[str, ...] = ()  # expressions that lead to what a call leaves: driven backward with what it gives
     hooks: bool = False  # clone-packing saved-tensor hooks, checkpoint bypassed
     ones: bool = False  # a cotangent of ones where torch would ask for one

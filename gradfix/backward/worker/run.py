@@ -91,13 +91,18 @@ def run(request: Request, place: str, report: Report) -> None:
     requests = [request, *request.further]
     constants = Constants()
     runs = [Once(one, report, constants, known=known, last=one is requests[-1]) for one in requests]
-    furnish(place, request.cwd, os.path.dirname(entry), os.path.dirname(path))
+    folders = request.cwd, os.path.dirname(entry), os.path.dirname(path)
+    furnish(place, *folders)
     code = _compiled(request, runs[0])
     shadow(path, code, replace_copy(path, request.text))
     runs[0].make(code)
-    for one in runs[1:]:
-        os.write(1, BETWEEN.encode())
+    for number, (one, previous) in enumerate(zip(runs[1:], runs)):
+        for stream in (1, 2):
+            os.write(stream, BETWEEN.encode())
         forget(path, known)
+        if previous.left_files:
+            furnish(f"{place}/{number}", *folders)
+            shadow(path, code, replace_copy(path, request.text))
         one.make(code)
 
 

@@ -20,7 +20,7 @@ def furnish(place: str, *folders: str) -> None:
     os.umask(0o077)
     work, home, temporary = (os.path.join(place, name) for name in ("work", "home", "tmp"))
     for folder in (work, home, temporary):
-        os.mkdir(folder)
+        os.makedirs(folder)
     budget = _COPIED_ALL
     for folder in dict.fromkeys(folders):
         budget = _show(folder, work, budget)

@@ -26,6 +26,7 @@ import torch
 
 from gradfix.backward.worker.messages import GRADIENT, IDENTITY, MORE, UNSHARED, StateMessage
 from gradfix.backward.worker.moving import moving_parts
+from gradfix.backward.worker.outside import Outside
 from gradfix.backward.worker.results import STANDARD, answers_itself
 from gradfix.backward.worker.tensors import Wire, plain
 
@@ -62,6 +63,7 @@ class State:
         self._versions: dict[int, int] = {}  # of what has a graph, as it was met
         self.gradients = True  # those of leaves count
         self._left_out = False
+        self._texts = False  # whole texts are told
         self._wire = wire
         self._known: frozenset[int] = frozenset()
         self._seen: dict[int, Any] = {}
@@ -81,6 +83,14 @@ class State:
                 del level[_MOST:]
         if self._left_out or level:
             self.found[MORE] = ""
+
+    def outside(self, outside: Outside) -> None:
+        """Tell what a run has left in its directory and the like."""
+        self.found.update(outside.told())
+        self._texts = True
+        with contextlib.suppress(Exception):
+            self.walk(outside.files())
+        self._texts = False
 
     def modes(self) -> None:
         """Tell what torch does by default from now on."""
@@ -118,8 +128,10 @@ class State:
         if isinstance(value, torch.Tensor):
             return self._tell_tensor(path, value)
         if isinstance(value, _PLAIN):
-            text = repr(value)
-            self.found[path] = text if len(text) <= 200 else f"{text[:200]} … {zlib.crc32(text.encode()):x}"
+            text = value if self._texts and isinstance(value, str) else repr(value)
+            self.found[path] = (
+                text if self._texts or len(text) <= 200 else f"{text[:200]} … {zlib.crc32(text.encode()):x}"
+            )
         elif isinstance(value, float):
             self.found[path] = _number(value)
         elif _is_array(value):
@@ -214,6 +226,13 @@ def trained_in(module: types.ModuleType, names: Iterable[str]) -> list[Root]:
     kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     found = ((name, vars(module).get(name)) for name in names)
     return [(name, value) for name, value in found if issubclass(type(value), kinds)]
+
+
+def data_in(module: types.ModuleType, names: Iterable[str]) -> list[Root]:
+    """The values of these names, but for what isn't data."""
+    held = vars(module)
+    data = (torch.Tensor, float, *_PLAIN, *_SEQUENCES, dict)
+    return [(name, held[name]) for name in names if issubclass(type(held.get(name)), data)]
 
 
 def gradients_in(module: types.ModuleType) -> list[Root]:

@@ -68,6 +68,14 @@ def plain(tensor: torch.Tensor) -> torch.Tensor | None:
         return None
 
 
+def layout(tensor: torch.Tensor) -> TensorMessage:
+    """How it lies in memory, where every element has a cell of its own; a dimension of one element has no step."""
+    with torch._C.DisableTorchFunction():
+        if tensor.layout != torch.strided or 0 in tensor.stride():
+            return {}
+        return {"strides": [step if size > 1 else 0 for step, size in zip(tensor.stride(), tensor.shape)]}
+
+
 def digest(tensor: torch.Tensor) -> str:
     """Names a tensor by type, shape and content: "float32[3]#9f…"."""
     flat = plain(tensor)
