@@ -31,8 +31,9 @@ def f(x):
         total += x.pow(i + 2).sum()
     total.backward()
 ```
-A tensor that may have dimensions of size 1 gets none with `.reshape(())`, as its number has none. Functions of `math`
-become those of torch.
+An array of NumPy that such numbers are put into becomes a tensor of its dtype, where everything that uses it has an
+equal in torch. A tensor that may have dimensions of size 1 gets none with `.reshape(())`, as its number has none.
+Functions of `math` become those of torch.
 
 ## Leaves alone
 ```python

@@ -41,6 +41,24 @@ NAMED = (
     ("half = 0.5", "arr = (y.data.numpy() - half)[1:]", "out = -torch.as_tensor(arr * half + 1.0).abs()"),
     ("arr = np.exp(y.detach().numpy())", "out = torch.tensor(arr)", "out += 1.0", "out = out + torch.tensor(arr)"),
     ("out = torch.from_numpy(y.data.clone().numpy())", "out += 1.0", "out = out + torch.tensor(y.detach().numpy())"),
+    ("arr = np.zeros(3)", "for i in range(n):\n    arr[i] = y[i].item()", "out = torch.from_numpy(arr)"),
+    (
+        "arr = np.ones((2, 3))",
+        "arr[1, :2] = y.detach().numpy()[:2]",
+        "arr[0] += x.data.numpy()",
+        "out = torch.tensor(arr)",
+    ),
+    (
+        "arr = np.zeros(4)",
+        "for i in range(n):\n    arr[i + 1] = 0.9 * arr[i] + float(one)",
+        "out = torch.tensor(arr.sum())",
+    ),
+    (
+        "arr = np.empty(2, dtype=np.float32)",
+        "arr[0], k = 2, 1\narr[0] = 2",
+        "arr[1] = b.item() / 2",
+        "out = torch.as_tensor(arr)",
+    ),
 )
 HEAD = """\
 import math
@@ -171,7 +189,11 @@ def test_undone_cuts_compute_the_same_and_have_their_gradient() -> None:
         ("arr = y.detach().numpy()", "arr[0] = 1", "out = torch.tensor(np.sqrt(arr))"),
         ("arr = y.detach().numpy()", "out = torch.tensor(np.sort(arr))"),  # no twin
         ("arr = y.detach().numpy()", "out = torch.tensor(arr[::-1].copy())"),  # torch has no negative steps
-        ("centre = np.ones(3)", "arr = y.detach().numpy() - centre", "out = torch.tensor(arr)"),  # an array of its own
+        ("centre = np.arange(3.0)", "arr = y.detach().numpy() - centre", "out = torch.tensor(arr)"),  # one of its own
+        ("arr = np.zeros(3)", "arr[0] = a.item()", "print(arr)", "out = torch.tensor(arr)"),
+        ("arr = np.zeros(3, dtype=int)", "arr[0] = y[0].detach().numpy()", "out = torch.tensor(arr * 1.0)"),
+        ("arr = np.zeros(3)", "arr[0] += one.item()", "out = torch.tensor(arr)"),  # one dimension too many for a slot
+        ("torch.set_default_device('cpu')", "arr = np.zeros(1)", "arr[0] = a.item()", "out = torch.tensor(arr)"),
         ("def keep():\n    return arr", "arr = y.detach().numpy()", "out = torch.tensor(np.sqrt(arr))"),
         ("for i in range(2):\n    arr = y.detach().numpy()\narr2, k = arr, 1", "out = torch.tensor(arr2)"),
         ("total = 0.0", "for i in range(n):\n    total = total + np.sum(y.data.numpy())", "out = torch.tensor(total)"),

@@ -69,6 +69,9 @@ def flows_of(state: State, value: Value, depth: int = _DEPTH) -> Flows:
             if here:
                 found = found | here if found else here
         return found
+    if isinstance(value, Array) and value.memory is not None:
+        held = (state.cuts.get(storage) or NO_FLOWS for storage in value.memory.storages)
+        return value.flows.union(*held)
     if isinstance(value, (Number, Array)):
         return value.flows
     if isinstance(value, Const) or value == PLAIN:
@@ -163,6 +166,15 @@ def array(m: Machine, behind: Flows) -> Array:
     for key in {key for key, _ in behind if key > 0}:
         m.notes.cuts[key].through_numpy = True
     return Array(behind)
+
+
+def into_array(m: Machine, state: State, memory: Tensor, value: Value) -> None:
+    """`a[i] = t.item()`: what reads the memory of the array meets the cuts behind the value."""
+    flows = flows_of(state, value)
+    if flows and flows != UNSURE:
+        array(m, flows)
+        for storage in memory.storages:
+            state.cuts[storage] = flows | (state.cuts.get(storage) or NO_FLOWS)
 
 
 def among_numbers(m: Machine, state: State, op: str, operands: Sequence[Value]) -> Flows:

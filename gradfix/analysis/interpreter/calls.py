@@ -281,7 +281,7 @@ def _method(
         return module_methods.call(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Array) and (kept := arrays.method(m, state, receiver, callee.name, at)) is not None:
         return kept
-    if isinstance(receiver, (Array, Number)) and receiver.flows:
+    if isinstance(receiver, (Array, Number)) and cuts.flows_of(state, receiver):
         if callee.name == "backward":
             losses.number_differentiated(m, receiver, at)
         return Array(cuts.through(m, state, callee.name, (receiver, *args)))

@@ -18,6 +18,7 @@ from gradfix.analysis.domain.operations import all_tensors, graph_node, outside,
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
     NONE,
+    PLAIN,
     UNKNOWN,
     Array,
     Bounds,
@@ -169,7 +170,8 @@ def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Val
         return python_values.fold(symbol, left.value, right.value)
     kinds = [python_values.number_type(value) for value in (left, right)]
     if None in kinds:
-        return UNKNOWN
+        arrays = all(isinstance(v, (Array, Const, Number)) or v == PLAIN for v in (left, right))
+        return PLAIN if arrays else UNKNOWN
     of_data = any(isinstance(value, Number) and value.of_data for value in (left, right))
     whole = all(kind == "int" for kind in kinds) and symbol != "/"
     return Number("int" if whole else "float" if "float" in kinds or symbol == "/" else None, of_data)

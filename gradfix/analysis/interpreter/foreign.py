@@ -55,7 +55,7 @@ def call(
 def _tells(state: State, value: Value) -> bool:
     """Whether a value is a tensor, a list of them, or was computed from one."""
     if isinstance(value, (Number, Array)):
-        return bool(value.flows)
+        return bool(cuts.flows_of(state, value))
     return any(t.known for t in tensors(value)) or _listed(state, value) is not None
 
 

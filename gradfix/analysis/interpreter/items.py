@@ -111,8 +111,8 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
         return Number("int")
     if isinstance(base, Array) and base.memory is not None and is_basic(items) is True:
         return replace(base)
-    if isinstance(base, (Array, Number)) and base.flows:
-        return Number(None, True, flows=base.flows)
+    if isinstance(base, (Array, Number)) and (flows := cuts.flows_of(state, base)):
+        return Number(None, True, flows=flows)
     return UNKNOWN
 
 
@@ -230,8 +230,8 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
         return Items((part_of(state, value, "item"),), False)
     if isinstance(value, Method):
         return Items((UNKNOWN,), False)
-    if isinstance(value, (Array, Number)) and value.flows:
-        return Items((Number(None, True, flows=value.flows),), False)
+    if isinstance(value, (Array, Number)) and (flows := cuts.flows_of(state, value)):
+        return Items((Number(None, True, flows=flows),), False)
     if isinstance(value, Choice):
         parts = [iterated(m, state, option, node) for option in value.options]
         if all(part.exact for part in parts) and len({len(part.values) for part in parts}) == 1:

@@ -45,7 +45,7 @@ def as_tensor(state: State, name: str, args: Sequence[Value], keywords: Mapping[
     if not isinstance(source, Array) or source.memory is None:
         return None
     made = replace(objects.twin(source.memory, silent=False), silent=False)
-    cuts.put(state, (made,), source.flows)
+    cuts.put(state, (made,), cuts.flows_of(state, source))
     return made
 
 
@@ -61,6 +61,8 @@ def store(
     """A write to the array, or to `items` of it."""
     if array.memory is not None:
         write(m, state, Site(WriteForm.ARRAY, m.statement, target, items, expression), array.memory, value)
+        if value is not None:
+            cuts.into_array(m, state, array.memory, value)
 
 
 def filled(

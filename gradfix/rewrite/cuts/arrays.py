@@ -8,10 +8,11 @@ from gradfix.analysis.facts import Cut, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.cuts.named_arrays import Back, Detour, detour_of
-from gradfix.rewrite.cuts.numpy_twins import EXACT, Twins, function_of, tensor_behind
+from gradfix.rewrite.cuts.numpy_twins import EXACT, Twins, function_of, number_behind, tensor_behind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_literal_number
 from gradfix.rewrite.text.pieces import has_comment, is_parenthesised, text_of
+from gradfix.rewrite.text.unused_imports import without_import
 from gradfix.source import Source
 
 _ADVICE = "compute it with operations of torch, without the array"
@@ -23,6 +24,8 @@ def is_exact(source: Source, cut: Cut) -> bool:
     detour = detour_of(source, cut)
     if detour is None or len(detour.back) != 1:
         return False
+    if detour.fills:
+        return _only_puts(detour)
     nodes = [node for part in detour.expressions for node in ast.walk(part)]
     tensors = [tensor_behind(node) for node in nodes if isinstance(node, ast.expr)]
     if len({ast.dump(tensor) for tensor in tensors if tensor is not None}) > 1:
@@ -31,6 +34,13 @@ def is_exact(source: Source, cut: Cut) -> bool:
         return False
     methods = any(isinstance(n, ast.Attribute) and n.attr in ("sum", "mean") for n in nodes)
     return not methods and all(name in EXACT for name in map(function_of, nodes) if name is not None)
+
+
+def _only_puts(detour: Detour) -> bool:
+    """Whether NumPy computes nothing: what is put into its arrays is read from them."""
+    put = all(tensor_behind(f.value) is not None or number_behind(f.value) is not None for f in detour.fills)
+    read = all(isinstance(back.call.args[0], ast.Name) for back in detour.back)
+    return put and read and all(name in detour.filled for name in detour.arrays)
 
 
 def _rounds_otherwise(node: ast.BinOp, detour: Detour) -> bool:
@@ -52,29 +62,44 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
         return Refusal(
             RefusalKind.SPELLING, "a comment inside the expression would be lost", "move it before the statement"
         )
-    twins = Twins(source, spelling, detour.arrays, detour.numbers, detour.floats)
-    edits = _edits(source, detour, twins)
+    twins = Twins(source, spelling, detour.arrays, detour.numbers, detour.floats, detour.filled)
+    edits = _edits(source, cut, detour, twins)
     if isinstance(edits, Refusal):
         return edits
     if not names.can_spell_torch(spelling):
         return _NO_TWIN
-    return (*edits, *names.import_torch(source, spelling, " ".join(edit.text for edit in edits)))
+    imports = names.import_torch(source, spelling, " ".join(edit.text for edit in edits))
+    return (*edits, *imports, *without_import(source, edits, "numpy"))
 
 
-def _edits(source: Source, detour: Detour, twins: Twins) -> list[Edit] | Refusal:
+def _edits(source: Source, cut: Cut, detour: Detour, twins: Twins) -> list[Edit] | Refusal:
     edits: list[Edit] = []
-    for _, value in detour.bound:
-        made = twins.whole(value)
+    for name, value in detour.bound:
+        made = twins.made(value) if name in detour.filled else twins.whole(value)
         if made is None:
             return _NO_TWIN
         if made != text_of(source, value):
             edits.append(Edit(source.span_of(value), made))
+    for fill in detour.fills:
+        made = twins.put(fill.value)
+        if made is None or (isinstance(fill, ast.AugAssign) and not _is_scalar(source, cut, fill)):
+            return _NO_TWIN
+        edits.append(Edit(source.span_of(fill.value), made))
     for back in detour.back:
         text = _of_call(source, back, detour, twins)
         if isinstance(text, Refusal):
             return text
         edits.append(Edit(source.span_of(back.call), text))
     return edits
+
+
+def _is_scalar(source: Source, cut: Cut, fill: ast.AugAssign) -> bool:
+    """Whether what is added to a slot has no dimensions: NumPy takes a number, torch would see one too many."""
+    inside = [node for node in ast.walk(fill.value) if isinstance(node, ast.expr)]
+    numbers = [node for node in inside if number_behind(node) is not None]
+    tensor = None if cut.value is None else cut.value.tensor
+    own = [source.span_of(node) for node in numbers] == [source.span_of(cut.node)]
+    return not numbers or (own and tensor is not None and tensor.rank == 0)
 
 
 def _of_call(source: Source, back: Back, detour: Detour, twins: Twins) -> str | Refusal:
@@ -91,7 +116,8 @@ def _of_call(source: Source, back: Back, detour: Detour, twins: Twins) -> str | 
         return Refusal(
             RefusalKind.NO_FORM, "the call has arguments that a tensor computed in torch has no place for", _ADVICE
         )
-    return f"({made}).to({', '.join(keywords)})" if keywords else made
+    of = made if made.isidentifier() else f"({made})"
+    return f"{of}.to({', '.join(keywords)})" if keywords else made
 
 
 def _is_operand(source: Source, back: Back) -> bool:

@@ -10,13 +10,14 @@ from functools import lru_cache
 from gradfix.analysis.facts import Cut
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.scopes import parents
-from gradfix.rewrite.cuts.numpy_twins import comes_from_gradients, tensor_behind
+from gradfix.rewrite.cuts.numpy_twins import comes_from_gradients, is_maker, number_behind, tensor_behind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import enclosing, is_literal_number
 from gradfix.source import Source
 
 _BACK = frozenset({"from_numpy", "tensor", "as_tensor"})
 _REPEATED = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_INDEXING = (ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Tuple, ast.Slice)
 _MODULES = frozenset({"np", "numpy"})
 
 
@@ -36,6 +37,7 @@ class Detour:
     bound: tuple[tuple[str, ast.expr], ...] = ()  # names of arrays, and what they are bound to
     numbers: frozenset[str] = frozenset()  # names of numbers written out
     read_once: frozenset[str] = frozenset()  # names of arrays that one place reads, once
+    fills: tuple[ast.Assign | ast.AugAssign, ...] = ()  # `a[i] = …` of arrays made by `np.zeros` and the like
 
     @property
     def arrays(self) -> frozenset[str]:
@@ -43,9 +45,14 @@ class Detour:
         return frozenset(name for name, _ in self.bound)
 
     @property
+    def filled(self) -> frozenset[str]:
+        """The names of those that are made first, and then filled."""
+        return frozenset(name for name, value in self.bound if is_maker(value))
+
+    @property
     def floats(self) -> frozenset[str]:
         """The names of arrays that are computed from what has a gradient."""
-        found: set[str] = set()
+        found = set(self.filled)
         before = -1
         while len(found) > before:
             before = len(found)
@@ -57,7 +64,8 @@ class Detour:
     @property
     def expressions(self) -> tuple[ast.expr, ...]:
         """What is rewritten."""
-        return (*(value for _, value in self.bound), *(back.call for back in self.back))
+        filling = (fill.value for fill in self.fills)
+        return (*(value for _, value in self.bound), *filling, *(back.call for back in self.back))
 
     def may_share(self, array: ast.expr) -> bool:
         """Whether an array may be the memory of a tensor that somebody else holds."""
@@ -95,10 +103,12 @@ class _Way:
         self._numbers: set[str] = set()
         self._often: set[str] = set()
         self._back: dict[int, Back] = {}
+        self._fills: dict[int, ast.Assign | ast.AugAssign] = {}
 
     def detour(self) -> Detour | None:
         """The whole way, where every use of every array is part of it."""
-        first = None if isinstance(self._scope, ast.ClassDef) else _target(self._statement)
+        target = _target(self._statement) or _filled(self._statement)
+        first = None if isinstance(self._scope, ast.ClassDef) else target
         waiting = [] if first is None else [first]
         while waiting:
             name = waiting.pop()
@@ -109,10 +119,13 @@ class _Way:
                 return None
             waiting += following
         pairs = tuple((name, one.value) for name, every in self._bound.items() for one in every)
-        if not self._back or not all(self._has_array(value) for _, value in pairs):
+        if not self._back or not all(self._has_array(value) or is_maker(value) for _, value in pairs):
+            return None
+        if not {_filled(fill) for fill in self._fills.values()} <= {name for name, v in pairs if is_maker(v)}:
             return None
         once = frozenset(self._bound) - self._often
-        return Detour(tuple(self._back.values()), pairs, frozenset(self._numbers), once)
+        fills = tuple(self._fills.values())
+        return Detour(tuple(self._back.values()), pairs, frozenset(self._numbers), once, fills)
 
     def _follow(self, name: str) -> list[str] | None:
         """The names that a name leads to, from what it is bound to and from what reads it."""
@@ -123,8 +136,15 @@ class _Way:
             self._numbers.add(name)
             return []
         self._bound[name] = bound
-        found = [operand for one in bound for operand in self._operands(one.value)]
-        reads = [node for node in self._inside.names.get(name, ()) if isinstance(node.ctx, ast.Load)]
+        found = [operand for one in bound if not is_maker(one.value) for operand in self._operands(one.value)]
+        reads = []
+        for node in self._inside.names.get(name, ()) if bound else ():
+            filling = self._filling(node)
+            if filling is not None:
+                self._fills[id(filling)] = filling
+                found += self._operands(filling.value)
+            elif isinstance(node.ctx, ast.Load):
+                reads.append(node)
         if len(reads) > 1:
             self._often.add(name)
         for node in reads:
@@ -133,6 +153,14 @@ class _Way:
                 return None
             found += following
         return found
+
+    def _filling(self, node: ast.Name) -> ast.Assign | ast.AugAssign | None:
+        """The statement `a[i] = …` or `a[i] += …` of which `node` is the `a`, or an `a[i]` that its value reads."""
+        around = tuple(self._parents.up(node))
+        statement = next((outer for outer in around if isinstance(outer, ast.stmt)), None)
+        if not isinstance(statement, (ast.Assign, ast.AugAssign)) or around[-1] is not self._scope:
+            return None
+        return statement if _filled(statement) == node.id and isinstance(around[0], ast.Subscript) else None
 
     def _has_array(self, value: ast.expr) -> bool:
         """Whether it surely is one: what is a number in the first round of a loop can't be returned as a tensor."""
@@ -174,8 +202,10 @@ class _Way:
 
 
 def _outside_of_tensors(node: ast.AST) -> Iterator[ast.Name]:
-    if isinstance(node, ast.expr) and tensor_behind(node) is not None:
+    if isinstance(node, ast.expr) and (tensor_behind(node) is not None or number_behind(node) is not None):
         return
+    if isinstance(node, ast.Subscript):
+        node = node.value
     if isinstance(node, ast.Name):
         yield node
     for child in ast.iter_child_nodes(node):
@@ -186,6 +216,20 @@ def _target(statement: ast.stmt) -> str | None:
     """`a` of `a = …`."""
     targets = statement.targets if isinstance(statement, ast.Assign) else []
     return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
+
+
+def _filled(statement: ast.stmt) -> str | None:
+    """`a` of `a[i] = …`, where the index names slots."""
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target = statement.targets[0]
+    elif isinstance(statement, ast.AugAssign) and isinstance(statement.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)):
+        target = statement.target
+    else:
+        return None
+    if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
+        return None
+    calls = (node for node in ast.walk(target.slice) if not isinstance(node, _INDEXING))
+    return None if any(isinstance(node, ast.expr) for node in calls) else target.value.id
 
 
 @lru_cache(maxsize=8)

@@ -26,6 +26,8 @@ _CLOSE = {
     "arccosh": "acosh",
     "arctanh": "atanh",
 }
+_MAKERS = frozenset({"zeros", "ones", "empty"})
+_FLOATING = {"float": "float64", "float64": "float64", "double": "float64", "float32": "float32", "single": "float32"}
 _REDUCING = frozenset({"sum", "mean"})
 
 
@@ -38,6 +40,24 @@ class Twins:
     arrays: frozenset[str] = frozenset()  # names of arrays that are tensors from now on
     numbers: frozenset[str] = frozenset()  # names of numbers
     floats: frozenset[str] = frozenset()  # names of arrays that are computed from what has a gradient
+    filled: frozenset[str] = frozenset()  # names of arrays that are made first, and then filled
+
+    def made(self, node: ast.expr) -> str | None:
+        """`np.zeros(…)` as a tensor of the same dtype; None for all that isn't floating."""
+        name = function_of(node)
+        if not isinstance(node, ast.Call) or name not in _MAKERS or len(node.args) != 1:
+            return None
+        dtype = next((ast.unparse(k.value) for k in node.keywords if k.arg == "dtype"), "float")
+        kind = _FLOATING.get(dtype.rpartition(".")[2].strip("'"))
+        if kind is None or any(k.arg != "dtype" for k in node.keywords) or "set_default" in self.source.text:
+            return None  # an array is on the CPU, whatever device is the default
+        size = text_of(self.source, node.args[0])
+        return f"{names.torch_name(self.spelling, name)}({size}, dtype={names.torch_name(self.spelling, kind)})"
+
+    def put(self, node: ast.expr) -> str | None:
+        """The value of `buffer[i] = …`, which torch casts as NumPy does."""
+        number = number_behind(node)
+        return self.whole(node) if number is None else text_of(self.source, number)
 
     def whole(self, node: ast.expr) -> str | None:
         """`node`, computed from tensors, where nothing beside it binds closer than it does."""
@@ -51,7 +71,12 @@ class Twins:
         tensor = tensor_behind(node)
         if tensor is not None:
             return atom(self.source, tensor) + _copied(node)
+        number = number_behind(node) if self.filled else None
+        if number is not None:
+            return atom(self.source, number)
         if is_literal_number(node) or (isinstance(node, ast.Name) and node.id in self.arrays | self.numbers):
+            return text_of(self.source, node)
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in self.filled:
             return text_of(self.source, node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             inner = self.text(node.operand)
@@ -122,7 +147,8 @@ class Twins:
         """Whether no tensor goes into it."""
         inside = [inner for inner in ast.walk(node) if isinstance(inner, ast.expr)]
         of_arrays = any(isinstance(inner, ast.Name) and inner.id in self.arrays for inner in inside)
-        return not of_arrays and all(tensor_behind(inner) is None for inner in inside)
+        of_numbers = self.filled and any(number_behind(inner) is not None for inner in inside)
+        return not of_arrays and not of_numbers and all(tensor_behind(inner) is None for inner in inside)
 
     def _is_float(self, node: ast.expr) -> bool:
         """Whether what has a gradient goes into it: of integers torch has no mean."""
@@ -150,6 +176,21 @@ def tensor_behind(node: ast.expr) -> ast.expr | None:
     if not steps or steps[0][0] != "numpy":
         return None
     return steps[-1][1]
+
+
+def number_behind(node: ast.expr) -> ast.expr | None:
+    """`x` of `x.item()` and `float(x)`."""
+    if not isinstance(node, ast.Call) or node.keywords:
+        return None
+    if isinstance(node.func, ast.Attribute) and node.func.attr == "item" and not node.args:
+        return node.func.value
+    is_float = isinstance(node.func, ast.Name) and node.func.id == "float" and len(node.args) == 1
+    return node.args[0] if is_float else None
+
+
+def is_maker(node: ast.expr) -> bool:
+    """Whether it makes an array to be filled."""
+    return function_of(node) in _MAKERS
 
 
 def _copied(array: ast.expr) -> str:

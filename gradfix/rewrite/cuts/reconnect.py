@@ -38,14 +38,12 @@ def reconnect(source: Source, cut: Cut, facts: ModuleFacts) -> tuple[Rewrite, ..
     """
     if cut.origin is not None:
         return _elsewhere(cut.origin)
-    if cut.kind is CutKind.NUMBER and cut.through_numpy:
-        return _FOR_NUMPY
     build = _way(cut)
     if build is None:
         return _REFUSALS[cut.kind]
     tried = build(source, cut, facts.spelling)
     if isinstance(tried, Refusal):
-        return tried
+        return _FOR_NUMPY if cut.kind is CutKind.NUMBER and cut.through_numpy else tried
     applicability = Applicability.SAFE if _is_safe(source, cut, facts) else Applicability.UNSAFE
     title = (_DETOUR if cut.through_numpy else _TITLES[cut.kind]).format(text=short(source, cut.node))
     return (Rewrite(title, applicability, partial(_build, build=build, cut=cut, spelling=facts.spelling)),)
@@ -67,9 +65,7 @@ def _way(cut: Cut) -> _Build | None:
     match cut.kind:
         case CutKind.TENSOR:
             return arrays.reconnected if cut.op == "from_numpy" else stacking.reconnected
-        case CutKind.NUMBER:
-            return plain_values.reconnected
-        case CutKind.DATA | CutKind.DETACH:
+        case CutKind.NUMBER | CutKind.DATA | CutKind.DETACH:
             return arrays.reconnected if cut.through_numpy else plain_values.reconnected
         case CutKind.GRADIENTS_OFF:
             return modes.reconnected
