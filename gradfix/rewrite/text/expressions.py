@@ -20,13 +20,13 @@ _SUSPENDS = (ast.Await, ast.Yield, ast.YieldFrom)
 
 def same(a: ast.expr, b: ast.expr) -> bool:
     """Whether two expressions are spelled alike, whatever they are used for (read, assigned)."""
-    return _shape(a) == _shape(b)
+    return shape(a) == shape(b)
 
 
 def mentions(expression: ast.AST, name: ast.expr) -> bool:
     """Whether `name` (a name, attribute or subscript) stands somewhere in `expression`."""
-    wanted = _shape(name)
-    return any(_shape(node) == wanted for node in ast.walk(expression) if type(node) is type(name))
+    wanted = shape(name)
+    return any(shape(node) == wanted for node in ast.walk(expression) if type(node) is type(name))
 
 
 def is_term(place: ast.expr, value: ast.expr) -> bool:
@@ -38,7 +38,7 @@ def is_term(place: ast.expr, value: ast.expr) -> bool:
 
 
 def _are_terms(node: ast.AST, place: ast.expr, *, inside: bool) -> bool:
-    if type(node) is type(place) and _shape(node) == _shape(place):
+    if type(node) is type(place) and shape(node) == shape(place):
         return inside
     if isinstance(node, ast.Subscript) and inside:
         return _are_terms(node.value, place, inside=True) and not mentions(node.slice, place)
@@ -146,7 +146,8 @@ def _starts_before(node: ast.expr, call: ast.AST) -> bool:
     return (node.lineno, node.col_offset) < (call.lineno, call.col_offset)  # type: ignore[attr-defined]  # calls have
 
 
-def _shape(node: ast.AST) -> str:
+def shape(node: ast.AST) -> str:
+    """The same for what is spelled alike, whether it is read or assigned."""
     return ast.dump(node).replace("ctx=Store()", "ctx=Load()").replace("ctx=Del()", "ctx=Load()")
 
 

@@ -11,13 +11,11 @@ from itertools import pairwise
 
 from gradfix.analysis.facts import Spelling
 from gradfix.edits import Edit
-from gradfix.rewrite.text.expressions import is_literal_number, same
+from gradfix.rewrite.text.scope_uses import LOOPS, Place, Scopes, end_of, scopes_of, start_of
 from gradfix.source import Source, Span
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
-_SCOPES = (*_FUNCTIONS, ast.ClassDef)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def fresh(source: Source, *wishes: str, besides: Sequence[str] = ()) -> str:
@@ -84,7 +82,7 @@ def _import_on_top(source: Source) -> Edit:
     line = min(node.lineno for node in [first, *decorators])
     newline = source.newline_at(line) or source.newline
     offset = source.line_span(line).start
-    return Edit(Span(offset, offset), "import torch" + newline * (3 if isinstance(first, _SCOPES) else 2))
+    return Edit(Span(offset, offset), "import torch" + newline * (3 if isinstance(first, _DEFINITIONS) else 2))
 
 
 def visible_to_calls(source: Source, statement: ast.stmt, place: ast.expr) -> bool:
@@ -94,64 +92,51 @@ def visible_to_calls(source: Source, statement: ast.stmt, place: ast.expr) -> bo
     """
     if not isinstance(place, ast.Name):
         return True
-    scope = _scope_of(_tree(source.text), statement)
-    return any(_is_mentioned(inner, place.id) for inner in _functions_in(scope))
+    return place.id in _scopes(source).uses(statement).inside_functions
 
 
 def asks_property(source: Source, expression: ast.expr) -> bool:
     """Whether an attribute in `expression` has the name of a decorated function: a property, as far as one can see."""
     asked = {node.attr for node in ast.walk(expression) if isinstance(node, ast.Attribute)}
-    defined = (node for node in ast.walk(_tree(source.text)) if isinstance(node, ast.FunctionDef))
-    return any(node.name in asked for node in defined if node.decorator_list) if asked else False
+    return bool(asked) and not asked.isdisjoint(_scopes(source).decorated)
 
 
 def is_local(source: Source, statement: ast.stmt, name: str) -> bool:
     """Whether `name`, assigned at `statement`, is a variable of the function around it that nothing outlives."""
-    scope = _scope_of(_tree(source.text), statement)
-    if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    scopes = _scopes(source)
+    if not isinstance(scopes.around(statement), (ast.FunctionDef, ast.AsyncFunctionDef)):
         return False
-    for node in ast.walk(scope):
-        if isinstance(node, (ast.Global, ast.Nonlocal)) and name in node.names:
-            return False
-        if isinstance(node, ast.Try) and node.finalbody and _spans(node, statement):
-            return False
-    return not any(_is_mentioned(inner, name) for inner in _functions_in(scope))
+    uses = scopes.uses(statement)
+    outlives = name in uses.declared or any(uses.finals.around(start_of(statement)))
+    return not outlives and name not in uses.inside_functions
 
 
 def starts_as_number(source: Source, statement: ast.stmt, place: ast.expr) -> bool:
     """Whether `place` is somewhere given a number written out: a name in its scope, an attribute anywhere."""
-    tree = _tree(source.text)
-    for node in ast.walk(_scope_of(tree, statement) if isinstance(place, ast.Name) else tree):
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(same(target, place) for target in targets) and is_literal_number(node.value):
-                return True
-    return False
+    scopes = _scopes(source)
+    return scopes.starts_as_number(place, scopes.around(statement) if isinstance(place, ast.Name) else scopes.tree)
 
 
 def is_dead_after(source: Source, statement: ast.stmt, name: str) -> bool:
     """Whether nothing reads `name`, a local variable, once `statement` is done."""
     if not is_local(source, statement, name):
         return False
-    end = (statement.end_lineno or 0, statement.end_col_offset or 0)
-    for node in ast.walk(_scope_of(_tree(source.text), statement)):
-        if isinstance(node, _LOOPS) and _spans(node, statement) and _starts_before(node, statement):
-            return False  # the next round may read it
-        if isinstance(node, ast.Name) and node.id == name and (node.lineno, node.col_offset) >= end:
-            return False
-    return True
+    uses, start = _scopes(source).uses(statement), start_of(statement)
+    if any(start_of(loop) < start for loop in uses.loops.around(start)):
+        return False  # the next round may read it
+    return name not in uses.last or uses.last[name] < end_of(statement)
 
 
 def is_mentioned_after(source: Source, statement: ast.stmt, place: ast.Name) -> bool:
     """Whether `place` is mentioned below `statement`, or in a next round that doesn't bind it anew."""
-    scope, end = _scope_of(_tree(source.text), statement), (statement.end_lineno or 0, statement.end_col_offset or 0)
-    loops = [node for node in ast.walk(scope) if isinstance(node, _LOOPS)]
-    around = [loop for loop in loops if _spans(loop, statement)]
+    scope, end = scope_of(source, statement), end_of(statement)
+    loops = [node for node in ast.walk(scope) if isinstance(node, LOOPS)]
+    around = list(_scopes(source).uses(statement).loops.around(start_of(statement)))
     binding = [loop for loop in loops if not isinstance(loop, ast.While) and _is_mentioned(loop.target, place.id)]
     later = (loop for loop in binding if loop not in around)
     own = {id(node) for loop in later for part in (loop.target, *loop.body) for node in ast.walk(part)}
     named = (node for node in ast.walk(scope) if isinstance(node, ast.Name) and node.id == place.id)
-    if any((node.lineno, node.col_offset) >= end for node in named if id(node) not in own):
+    if any(start_of(node) >= end for node in named if id(node) not in own):
         return True
     if not around:
         return visible_to_calls(source, statement, place)
@@ -165,27 +150,27 @@ def outermost_branch(source: Source, branch: ast.If | ast.While) -> ast.If | ast
             inner = node
             while len(inner.orelse) == 1 and isinstance(inner.orelse[0], ast.If) and _is_elif(source, inner.orelse[0]):
                 inner = inner.orelse[0]
-                if (inner.lineno, inner.col_offset) == (branch.lineno, branch.col_offset):
+                if start_of(inner) == start_of(branch):
                     return node
     return branch
 
 
 def statement_after(source: Source, statement: ast.stmt) -> ast.stmt | None:
     """The next statement of the same block."""
-    place = (statement.lineno, statement.col_offset)
+    place = start_of(statement)
     pairs = pairwise(block_around(source, statement))
-    return next((after for here, after in pairs if (here.lineno, here.col_offset) == place), None)
+    return next((after for here, after in pairs if start_of(here) == place), None)
 
 
 def block_around(source: Source, statement: ast.stmt) -> list[ast.stmt]:
     """The statements of the block that has one at the place of `statement`."""
-    return _blocks_by_place(_tree(source.text)).get((statement.lineno, statement.col_offset), [])
+    return _blocks_by_place(_tree(source.text)).get(start_of(statement), [])
 
 
 @lru_cache(maxsize=1)
-def _blocks_by_place(tree: ast.Module) -> dict[tuple[int, int], list[ast.stmt]]:
+def _blocks_by_place(tree: ast.Module) -> dict[Place, list[ast.stmt]]:
     """The block of each statement, by where that begins."""
-    return {(here.lineno, here.col_offset): block for block in _blocks(tree) for here in block}
+    return {start_of(here): block for block in _blocks(tree) for here in block}
 
 
 def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
@@ -207,7 +192,7 @@ def _identifiers(text: str) -> frozenset[str]:
 
 def scope_of(source: Source, statement: ast.stmt) -> ast.AST:
     """The innermost module, class or function around `statement`, in the tree of `tree_of`."""
-    return _scope_of(_tree(source.text), statement)
+    return _scopes(source).around(statement)
 
 
 def tree_of(source: Source) -> ast.Module:
@@ -222,34 +207,8 @@ def _tree(text: str) -> ast.Module:
         return ast.parse(text)
 
 
-def _scope_of(tree: ast.Module, statement: ast.stmt) -> ast.AST:
-    """The innermost module, class or function of `tree` around the place of `statement`."""
-    scope: ast.AST = tree
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)) and _spans(child, statement):
-                if isinstance(child, _SCOPES) and _starts_before(child, statement):
-                    scope = child
-                waiting.append(child)
-    return scope
-
-
-def _starts_before(node: ast.stmt | ast.Lambda, statement: ast.stmt) -> bool:
-    return (node.lineno, node.col_offset) < (statement.lineno, statement.col_offset)
-
-
-def _spans(node: ast.AST, statement: ast.stmt) -> bool:
-    if isinstance(node, ast.match_case):
-        return any(_spans(child, statement) for child in node.body)
-    assert isinstance(node, (ast.stmt, ast.excepthandler))
-    end = (node.end_lineno or node.lineno, node.end_col_offset or 0)
-    return (node.lineno, node.col_offset) <= (statement.lineno, statement.col_offset) < end
-
-
-def _functions_in(scope: ast.AST) -> Iterator[ast.AST]:
-    return (node for node in ast.walk(scope) if isinstance(node, _FUNCTIONS) and node is not scope)
+def _scopes(source: Source) -> Scopes:
+    return scopes_of(_tree(source.text))
 
 
 def _is_mentioned(node: ast.AST, name: str) -> bool:

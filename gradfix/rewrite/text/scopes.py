@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -36,11 +38,33 @@ class Mention:
 def path_to(tree: ast.Module, wanted: ast.expr) -> tuple[ast.AST, ...]:
     """The nodes around the node of `tree` that stands where `wanted` does, innermost first; itself excluded."""
     place = _place(wanted)
-    for ways in (_walk_towards(tree, (), place), _walk(tree, ())):  # inside f-strings Python < 3.12 tells other places
-        for node, around in ways:
-            if type(node) is type(wanted) and _place(node) == place:
-                return around
-    return ()
+    expressions, parents = _placed(tree)
+    paths = [tuple(_up(parents, node)) for node in expressions.get((type(wanted), *place), ())]
+    # Inside f-strings Python < 3.12 tells other places: others may seem to stand there.
+    holding = (path for path in paths if all(_may_hold(node, place) for node in path[:-1]))
+    return next(chain(holding, paths), ())
+
+
+@lru_cache(maxsize=1)
+def _placed(tree: ast.Module) -> tuple[dict[tuple[object, ...], list[ast.expr]], dict[int, ast.AST]]:
+    """The expressions of a tree by kind and place, in order, and the node around each node by id."""
+    found: dict[tuple[object, ...], list[ast.expr]] = {}
+    parents: dict[int, ast.AST] = {}
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.expr):
+            found.setdefault((type(node), *_place(node)), []).append(node)
+        inner = list(ast.iter_child_nodes(node))
+        parents.update((id(child), node) for child in inner)
+        waiting.extend(reversed(inner))
+    return found, parents
+
+
+def _up(parents: dict[int, ast.AST], node: ast.AST) -> Iterator[ast.AST]:
+    while (around := parents.get(id(node))) is not None:
+        yield around
+        node = around
 
 
 def mentions_of(scope: ast.AST, path: str) -> Iterator[Mention]:
@@ -84,17 +108,6 @@ def _walk(node: ast.AST, around: tuple[ast.AST, ...]) -> Iterator[tuple[ast.AST,
     for child in ast.iter_child_nodes(node):
         yield child, inner
         yield from _walk(child, inner)
-
-
-def _walk_towards(
-    node: ast.AST, around: tuple[ast.AST, ...], place: tuple[int, int, int, int]
-) -> Iterator[tuple[ast.AST, tuple[ast.AST, ...]]]:
-    """The same, without what begins behind a place or ends before it."""
-    inner = (node, *around)
-    for child in ast.iter_child_nodes(node):
-        if _may_hold(child, place):
-            yield child, inner
-            yield from _walk_towards(child, inner, place)
 
 
 def _may_hold(node: ast.AST, place: tuple[int, int, int, int]) -> bool:
