@@ -36,13 +36,22 @@ def behaviour(text: str, *, call: bool) -> list[Behaviour]:
 
 def differs(one: list[Behaviour], other: list[Behaviour]) -> str | None:
     """How the second behaves differently; None when it doesn't."""
-    for a, b in zip(one, other, strict=True):
-        for name, text in a.texts.items():
-            if not _reads_alike(text, b.texts.get(name, "")):
-                return f"{name}: {text[-200:]!r} became {b.texts.get(name, '')[-200:]!r}"
-        for name, tensor in a.tensors.items():
-            if not _alike(tensor, b.tensors.get(name)):
-                return f"{name}: {_short(tensor)} became {_short(b.tensors.get(name))}"
+    return next((told for a, b in zip(one, other, strict=True) if (told := _differs(a, b)) is not None), None)
+
+
+def is_of_neither(one: list[Behaviour], other: list[Behaviour], third: list[Behaviour]) -> bool:
+    """Whether some run of the third is like neither that of the first nor that of the second."""
+    runs = zip(one, other, third, strict=True)
+    return any(_differs(a, c) is not None and _differs(b, c) is not None for a, b, c in runs)
+
+
+def _differs(one: Behaviour, other: Behaviour) -> str | None:
+    for name, text in one.texts.items():
+        if not _reads_alike(text, other.texts.get(name, "")):
+            return f"{name}: {text[-200:]!r} became {other.texts.get(name, '')[-200:]!r}"
+    for name, tensor in one.tensors.items():
+        if not _alike(tensor, other.tensors.get(name)):
+            return f"{name}: {_short(tensor)} became {_short(other.tensors.get(name))}"
     return None
 
 

@@ -24,7 +24,7 @@ from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
 from gradfix.findings import Judgement, Verdict
 
-from .behaviour import behaviour, differs
+from .behaviour import behaviour, differs, is_of_neither
 from .catalogue import MUTANTS, Mutant
 from .subjects import Subject, examples, fixtures, planted, random_programs, written
 
@@ -38,12 +38,15 @@ class Planted:
     mutant: str
     subject: str
     text: str
-    change: str | None
+    change: str | None  # how it behaves otherwise than the fix
+    is_of_neither: bool  # some run is like neither that of the fix nor that of the original
     judgement: Judgement
 
     @property
     def escaped(self) -> bool:
-        """A mistake that changes behaviour is called proven."""
+        """A mistake that changes behaviour is called proven; the original again may be called equivalent."""
+        if self.judgement.verdict is Verdict.EQUIVALENT:
+            return self.is_of_neither
         return self.change is not None and self.judgement.verdict in PROVEN
 
 
@@ -69,12 +72,13 @@ def measured(
 ) -> Iterator[Planted]:
     """Each mistake planted into the subject; only those that change something are judged, unless all are asked for."""
     call = isinstance(subject.case, DeclaredCall)
-    right = behaviour(subject.after, call=call)
+    right, before = behaviour(subject.after, call=call), behaviour(subject.before, call=call)
     for mutant in mutants:
         for text in planted(subject, mutant, most):
-            change = differs(right, behaviour(text, call=call))
+            shown = behaviour(text, call=call)
+            change, neither = differs(right, shown), is_of_neither(right, before, shown)
             if change is not None or all_of_them:
-                yield Planted(mutant.name, subject.name, text, change, judged(checker, subject, text))
+                yield Planted(mutant.name, subject.name, text, change, neither, judged(checker, subject, text))
 
 
 def _subjects(options: argparse.Namespace) -> Iterator[Subject]:

@@ -52,7 +52,7 @@ _ONE = Plan()
 PAIRS = (  # seeds and plans
     (0, _ONE),
     *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
-    *((3, Plan(scale=scale, weights=4.0)) for scale in (3.0, -3.0)),
+    *((seed, Plan(scale=scale, weights=4.0)) for seed, scale in ((3, 3.0), (4, -10.0))),
 )
 PROVEN = frozenset({Verdict.FIXED, Verdict.EQUIVALENT})
 
