@@ -33,17 +33,17 @@ def layer(state: State, name: str, args: Sequence[Value], keywords: Keywords, no
     if name in ("Sequential", "ModuleList", "ModuleDict"):
         parts: list[Value] = []
         exact = True
-        names: tuple[object, ...] | None = None
+        names: tuple[object, ...] = ()
         for value in args:
             if isinstance(value, Container) and (items := state.items.get(value)):
                 parts.extend(items.values)
                 exact = exact and items.exact
-                names = items.keys
+                names = items.keys or ()
             else:
                 parts.append(value)
-        keyed = name == "ModuleDict" and exact
+        keyed = name == "ModuleDict" and exact and len(names) == len(parts)  # not one made of pairs
         kind = "layers" if name == "Sequential" else "modules"
-        return state.container(kind, Items(tuple(parts), exact, (names or ()) if keyed else None))
+        return state.container(kind, Items(tuple(parts), exact, names if keyed else None))
     place = _INPLACE_PLACE.get(name, len(args))
     flag = keywords.get("inplace", args[place] if place < len(args) else Const(False))
     known = module(name)
