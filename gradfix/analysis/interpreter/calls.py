@@ -361,6 +361,8 @@ def bind_parameters(
     slots.update(zip(positional, args, strict=False))
     if arguments.vararg is not None:
         rest = state.tuple_of(args[len(positional) :])
+        if missing is not None:  # nobody here calls it: any number of anything
+            rest = state.container("tuple", Items((outside(state, arguments.vararg.arg),), False))
         slots[arguments.vararg.arg] = rest
     names = set(info.parameters)
     slots.update({k: v for k, v in keywords.items() if k in names})

@@ -241,6 +241,7 @@ def arithmetic(m: Machine, state: State, symbol: str, left: Value, right: Value,
     """`left symbol right` where at least one side is a tensor."""
     operands = [t for value in (left, right) for t in tensors(value)]
     op = operator(symbol, left_tensor=bool(tensors(left)), right_tensor=bool(tensors(right)))
+    op = op or operator(symbol, left_tensor=True, right_tensor=True)  # `@` takes no numbers: the other is unknown
     if op is None:
         return result_tensor(state, graph_node(state, symbol, operands, at), at)
     result = apply(m, state, *bind(state, op, (left, right), {}), at)
