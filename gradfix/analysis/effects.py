@@ -73,20 +73,37 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Built:
+    """A module of torch.nn that a function returns, new for each call."""
+
+    name: str  # "Linear"
+    learns: str = "no"  # "yes", "maybe", "no": whether it has parameters that require grad
+    settings: tuple[tuple[str, str], ...] = ()  # kinds of the constructor's arguments
+    chance: float | None = 1.0  # how often a dropout layer changes anything; None: not known
+
+
+@dataclass(frozen=True, slots=True)
 class Returned:
     """What a function returns; fields beside `kind` say more of some kinds."""
 
-    kind: str  # "tensor", "number", "array", "constant", "tuple", "list", "dict", "one of", "unknown"
+    # "tensor", "number", "array", "constant", "tuple", "list", "dict", "one of", "unknown", and modules: "layer" of
+    # torch.nn, "layers" of a Sequential, "object" of a class of the project
+    kind: str
     memories: tuple[int, ...] = ()  # of a tensor: parameters, and ~n for the n-th memory; several: one of them
     view: str = "none"  # a value of `ViewKind`
     detached: bool = False
     dtype: str | None = None
     floating: bool = False
-    type: str | None = None  # of a number
+    type: str | None = None  # of a number; the qualified name of the class of an object
     value: Constant = None  # of a constant
     items: tuple[Returned, ...] = ()
     keys: tuple[str, ...] = ()  # of a dict
     behind: Behind = NOTHING  # of a number, an array, a detached tensor
+    built: Built | None = None  # a layer
+
+    def holds_module(self) -> bool:
+        """Whether it is a module, or a list with one."""
+        return self.kind in ("layer", "layers", "object") or any(item.holds_module() for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,9 @@ class Callee(Protocol):
     def may_switch(self) -> bool:
         """False where it surely switches no gradients on or off, as far as its text tells."""
 
+    def may_build(self) -> bool:
+        """False where it surely returns no module that it has made, as far as its text tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
@@ -77,6 +80,10 @@ class FunctionSummary:
     def may_switch(self) -> bool:
         """Whether something in it switches gradients."""
         return self.switching
+
+    def may_build(self) -> bool:
+        """False where no variant returns a module."""
+        return any(variant.returned.holds_module() for variant in self.variants)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,10 @@ class OpenFunction:
         """False where its text switches no gradients on or off."""
         return self.module.spellings.may_switch(self.name.partition(".")[0])
 
+    def may_build(self) -> bool:
+        """False where its text makes no object."""
+        return self.module.spellings.may_build(self.name.partition(".")[0])
+
     def closed(self) -> FunctionSummary:
         """The same as a value."""
         defaults = usual(self.parameters)

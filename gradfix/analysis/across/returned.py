@@ -7,8 +7,20 @@ from gradfix.analysis.cut_kinds import Elsewhere
 from gradfix.analysis.domain.graph import Node, NodeKind, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import CutRecord
-from gradfix.analysis.domain.values import Array, Const, Container, Flows, Number, Storage, Tensor, Value, options
-from gradfix.analysis.effects import Returned
+from gradfix.analysis.domain.values import (
+    Array,
+    Const,
+    Container,
+    Flows,
+    Instance,
+    Layer,
+    Number,
+    Storage,
+    Tensor,
+    Value,
+    options,
+)
+from gradfix.analysis.effects import Built, Returned
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph_ends import Behind, Severed
 from gradfix.analysis.hazards import cuts
@@ -29,6 +41,10 @@ def returned(played: Played, value: Value, depth: int) -> Returned:
         return Returned("constant", value=value.value)
     if isinstance(value, Container) and depth and (made := _container(played, value, depth)) is not None:
         return made
+    if isinstance(value, Layer):
+        return _layer(played, value)
+    if isinstance(value, Instance) and (name := _class_name(played, value)):
+        return Returned("object", type=name)
     several = options(value)
     if len(several) > 1 and depth:
         return Returned("one of", items=tuple(returned(played, option, depth - 1) for option in several))
@@ -40,10 +56,29 @@ def _container(played: Played, container: Container, depth: int) -> Returned | N
     if held is None or not held.exact or len(held.values) > _MOST_ITEMS:
         return None
     items = tuple(returned(played, item, depth - 1) for item in held.values)
-    if container.kind in ("tuple", "list"):
+    if container.kind in ("tuple", "list", "layers"):
         return Returned(container.kind, items=items)
     keys = tuple(key for key in held.keys or () if isinstance(key, str))
     return Returned("dict", items=items, keys=keys) if container.kind == "dict" and len(keys) == len(items) else None
+
+
+def _layer(played: Played, layer: Layer) -> Returned:
+    """A layer of torch.nn; one that works in place is mended where it is made."""
+    if layer.inplace:
+        return Returned("unknown")
+    levels = {node.tracked for w in layer.weights if (node := played.state.nodes.get(w)) is not None}
+    learns = "yes" if Tracked.YES in levels else "maybe" if Tracked.MAYBE in levels else "no"
+    chance = layer.chance.value if isinstance(layer.chance, Const) else None
+    number = float(chance) if isinstance(chance, (int, float)) else None
+    return Returned("layer", built=Built(layer.name, learns, layer.settings, number))
+
+
+def _class_name(played: Played, made: Instance) -> str:
+    """The qualified name of the class of an object; "" where others can't find it by one."""
+    imports = played.m.imports
+    if made.info is None or imports is None:
+        return made.named
+    return "" if "." in made.info.qualname else f"{imports.name}.{made.info.qualname}"
 
 
 def _tensor(played: Played, tensor: Tensor) -> Returned:

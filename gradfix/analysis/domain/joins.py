@@ -26,7 +26,7 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.saves = _join_saves(a, b)
     result.conflicts = _join_conflicts(a, b)
     result.spent = a.spent.joined(b.spent, _either_spent)
-    result.passed = a.passed.joined(b.passed, lambda mine, other: bool(mine and other))
+    result.passed = _join_passed(a, b)
     result.late = a.late.joined(b.late, lambda mine, other: (mine or frozenset()) | (other or frozenset()))
     result.given = a.given.joined(b.given, lambda mine, other: mine or other or {})
     result.log = a.log.joined(b.log, _join_logs)
@@ -156,6 +156,28 @@ def _join_saves(a: State, b: State) -> Layers[Storage, dict[Save, bool]]:
         absent = not (storage in a.nodes and storage in b.nodes)  # made on one side only: nothing to contradict it
         result[storage] = {save: mine.get(save, absent) and other.get(save, absent) for save in {**mine, **other}}
     return result
+
+
+def _join_passed(a: State, b: State) -> Layers[Node, bool]:
+    """Passed where both passed it: a node made on one side only isn't there on the other."""
+    keys, result = a.passed.changed(b.passed)
+    one_sided: frozenset[int] | None = None
+    for node in keys:
+        mine, other = a.passed.get(node), b.passed.get(node)
+        if mine is None or other is None:
+            if one_sided is None:
+                one_sided = _made_in_one(a, b)
+            result[node] = bool(mine or other) and id(node) in one_sided
+        else:
+            result[node] = mine and other
+    return result
+
+
+def _made_in_one(a: State, b: State) -> frozenset[int]:
+    """Ids of the graphs over memory that only one of two states has."""
+    keys, _ = a.nodes.changed(b.nodes)
+    alone = (storage for storage in keys if not (storage in a.nodes and storage in b.nodes))
+    return frozenset(id(node) for storage in alone if (node := a.nodes.get(storage) or b.nodes.get(storage)))
 
 
 def _join_conflicts(a: State, b: State) -> Layers[tuple[Save, int], tuple[Visit, bool]]:

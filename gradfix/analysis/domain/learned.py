@@ -71,7 +71,7 @@ def shallow_copy(state: State, value: Value) -> Value:
             state.items[container] = held
         return container
     if isinstance(value, Instance):
-        instance = Instance(value.info)
+        instance = Instance(value.info, value.foreign, value.named)
         state.attributes[instance] = dict(state.slots(value))
         return instance
     return value
@@ -94,7 +94,7 @@ def _copied(state: State, value: Value, depth: int, memo: dict[int, Value]) -> V
             values = tuple(_copied(state, item, depth - 1, memo) for item in held.values)
             state.items[container] = Items(values, held.exact, held.keys, held.least, ordered=held.ordered)
         return container
-    memo[id(value)] = instance = Instance(value.info)
+    memo[id(value)] = instance = Instance(value.info, value.foreign, value.named)
     slots = state.slots(value)
     state.attributes[instance] = {name: _copied(state, held, depth - 1, memo) for name, held in slots.items()}
     return instance

@@ -112,6 +112,7 @@ class Machine:
         self.defined = Defined()
         # What its text tells of the file.
         self.telling = tensors_alone(method_names(), source.text)
+        self.trains = ".step(" in source.text  # an optimizer writes parameters
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
         # Where the interpreter is.
         self.scope = Scope("<module>", (MODULE,), None)

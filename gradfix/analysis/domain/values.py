@@ -259,6 +259,7 @@ class Instance:
 
     info: ClassInfo | None
     foreign: Described | None = None  # its class, when that stands in another file of the project
+    named: str = ""  # the qualified name of that class
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -186,6 +186,8 @@ def overwrite_saves(
         for save, must in (state.saves.get(storage) or {}).items():
             if not must and len(storages) > 1:
                 continue  # saved on some ways, written on some ways: mostly not the same ones
+            if state.passed.get(save.node):
+                continue  # freed by a backward before: another one fails for that, whatever is written
             if save.branch is not None and arms.replaces(save.branch, m.statement):
                 continue
             conflict = (save, key)

@@ -185,9 +185,7 @@ def _imported(
         return foreign.call(m, state, found, args, keywords, at)
     if not found.is_module() and not found.is_plain():
         return None
-    made = Instance(None, found)
-    state.attributes[made] = {}
-    return made
+    return foreign.object_of(m, state, found, name)
 
 
 def _call_one_of(
@@ -222,7 +220,9 @@ def _call_instance(
         return call_value(m, state, layer, args, keywords, at)
     for name in ("forward", "__call__"):
         elsewhere = inherited.method(m, callee, name)
-        if elsewhere is not None and (made := foreign.call(m, state, elsewhere, args, keywords, at)) is not None:
+        if elsewhere is None:
+            continue
+        if (made := foreign.call(m, state, elsewhere, args, keywords, at, of=callee)) is not None:
             return made
     return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True)
 
@@ -362,7 +362,7 @@ def bind_parameters(
     if arguments.vararg is not None:
         rest = state.tuple_of(args[len(positional) :])
         if missing is not None:  # nobody here calls it: any number of anything
-            rest = state.container("tuple", Items((outside(state, arguments.vararg.arg),), False))
+            rest = state.container("tuple", Items((UNKNOWN,), False))
         slots[arguments.vararg.arg] = rest
     names = set(info.parameters)
     slots.update({k: v for k, v in keywords.items() if k in names})

@@ -18,6 +18,7 @@ from gradfix.analysis.domain.values import (
     Const,
     Container,
     Flows,
+    Instance,
     Number,
     Origin,
     Storage,
@@ -33,21 +34,50 @@ from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.interpreter.concerned import is_concerned, is_differentiated
-from gradfix.analysis.summaries import Callee
+from gradfix.analysis.operators import nn_layers, objects
+from gradfix.analysis.summaries import Callee, Described
 from gradfix.torch_ops import ViewKind
+
+_LEARNT = "<parameters>"  # the attribute that stands for all parameters of an object of another file
+
+
+def object_of(m: Machine, state: State, described: Described, name: str) -> Instance:
+    """A new object of a class of another file, with the parameters of a module."""
+    made = Instance(None, described, name if m.imports is None else m.imports.absolute(name))
+    learnt = {_LEARNT: Tensor((objects.parameter(state, f"{name}.parameters"),))} if described.is_module() else {}
+    state.attributes[made] = dict(learnt)
+    return made
 
 
 def call(
-    m: Machine, state: State, callee: Callee, args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
+    m: Machine,
+    state: State,
+    callee: Callee,
+    args: Sequence[Value],
+    keywords: Mapping[str, Value],
+    at: ast.Call,
+    of: Instance | None = None,
 ) -> Value | None:
-    """What the call gives, after its effects; None where nothing is known of it."""
+    """What the call gives, after its effects; None where nothing is known of it. `of`: the module that is called."""
     bound = _bound(state, callee.parameters, args, keywords, at)
-    if bound is None or not any(_tells(state, value) for value in bound.values()):
-        return None  # of what isn't known to be a tensor nothing is said anyway
+    if bound is None:
+        return None
+    if not any(_tells(state, value) for value in bound.values()):
+        return _built(m, state, callee, bound, at)
     if not callee.may_write() and not is_concerned(m, at) and not is_differentiated(m, callee):
         return None  # what it saves is overwritten by nobody here, and nobody asks for a graph
     effects = callee.effects(_given(state, callee.parameters, bound))
     if effects is None:
+        return None
+    return _Call(m, state, callee, effects, bound, at, of).result()
+
+
+def _built(m: Machine, state: State, callee: Callee, bound: dict[int, Value], at: ast.Call) -> Value | None:
+    """The module that a call without tensors gives, where a step of an optimizer may write its parameters."""
+    if not m.trains or not callee.may_build():
+        return None  # of what isn't known to be a tensor nothing is said anyway
+    effects = callee.effects(_given(state, callee.parameters, bound))
+    if effects is None or not effects.returned.holds_module():
         return None
     return _Call(m, state, callee, effects, bound, at).result()
 
@@ -118,9 +148,18 @@ class _Call:
     """One call, with what it has made so far."""
 
     def __init__(
-        self, m: Machine, state: State, callee: Callee, effects: Effects, bound: dict[int, Value], at: ast.Call
+        self,
+        m: Machine,
+        state: State,
+        callee: Callee,
+        effects: Effects,
+        bound: dict[int, Value],
+        at: ast.Call,
+        of: Instance | None = None,
     ) -> None:
         self.m, self.state, self.callee, self.effects, self.at = m, state, callee, effects, at
+        learnt = None if of is None else state.slots(of).get(_LEARNT)
+        self._learnt = learnt if isinstance(learnt, Tensor) else None
         self._bound = bound
         found = {place: tensor_of(value) or _listed(state, value) for place, value in bound.items()}
         self._tensors = {place: tensor for place, tensor in found.items() if tensor is not None}
@@ -196,11 +235,15 @@ class _Call:
             return None
         inputs = [self._sometimes(self._nodes.get(place), certain) for place, certain in graph.parameters]
         inputs += [self._sometimes(self._kept_node(number), certain) for number, certain in graph.kept]
-        if graph.own != Tracked.NO.value:
-            own = leaf(self.callee.name, self.at)
-            own.tracked = Tracked(graph.own)
-            inputs.append(own)
-        return operation(self.callee.name, inputs, self.at)
+        if graph.own == Tracked.NO.value:
+            return operation(self.callee.name, inputs, self.at)
+        own = leaf(self.callee.name, self.at)
+        own.tracked = Tracked(graph.own)
+        learnt = [] if self._learnt is None else [self.state.node_of(self._learnt)]
+        node = operation(self.callee.name, [*inputs, own, *learnt], self.at)
+        if self._learnt is not None and node is not None:
+            save(self.state, node, self._learnt, self.callee.name, self.at, Tracked.MAYBE, result=False)
+        return node
 
     @staticmethod
     def _sometimes(node: Node | None, certain: bool) -> Node | None:
@@ -272,6 +315,8 @@ class _Call:
             return Number(returned.type, True, flows=self._flows(returned.behind))
         if returned.kind == "array":
             return Array(self._flows(returned.behind))
+        if returned.kind in ("layer", "layers", "object"):
+            return self._module(returned)
         if returned.kind == "constant":
             return Const(returned.value)
         if returned.kind in ("tuple", "list"):
@@ -286,6 +331,15 @@ class _Call:
                 value = merge(value, other, self.m.statement)
             return value
         return self.m.unknown_call(self.state, list(self._bound.values()), self.at)
+
+    def _module(self, returned: Returned) -> Value:
+        if returned.kind == "layers":
+            return self.state.container("layers", Items(tuple(map(self._returned, returned.items)), True))
+        if returned.built is not None:
+            return nn_layers.rebuilt(self.state, returned.built, self.at)
+        name = returned.type or ""
+        found = None if self.m.imports is None else self.m.imports.find(name)
+        return object_of(self.m, self.state, found, name) if isinstance(found, Described) else UNKNOWN
 
     def _tensor(self, returned: Returned) -> Value:
         found = [self._one(place, returned) for place in returned.memories]

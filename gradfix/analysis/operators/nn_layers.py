@@ -10,6 +10,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, graph_node, result_tensor, save
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Choice, Const, Container, Layer, Number, Storage, Tensor, Value, tensor_of
+from gradfix.analysis.effects import Built
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
@@ -67,6 +68,13 @@ def has_weight(name: str) -> bool:
 def some_layer(state: State) -> Layer:
     """A module of which no more is known than that it has parameters; who calls may have switched gradients off."""
     return Layer("Module", weights=_weights(state, "module", "maybe"))
+
+
+def rebuilt(state: State, built: Built, node: ast.AST) -> Layer:
+    """A module of torch.nn as a function of another file made it."""
+    weights = _weights(state, built.name, built.learns)
+    chance = Number("float") if built.chance is None else Const(built.chance)
+    return Layer(built.name, False, weights, built.settings, chance, node)
 
 
 def _settings(

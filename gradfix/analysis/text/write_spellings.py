@@ -10,6 +10,7 @@ _WRITE = re.compile(r"\w_\(|[-+*/%@&|^]=|\]\s*(?:,[^=\n]*)?=(?!=)|inplace|\bout\
 # What ends a graph though it is hardly meant to.
 _CUT = re.compile(r"\.(?:item|tolist|numpy)\(|\.data\b|\bfloat\(|[tT]ensor\(|\b(?:from_numpy|Variable|Parameter)\(")
 _SWITCH = re.compile(r"\b(?:no_grad|inference_mode|set_grad_enabled|enable_grad)\b")
+_BUILD = re.compile(r"\b[A-Z]\w*[a-z]\w*\(")  # what is named like a class is called
 _CALLED = re.compile(r"(\w+)[ \t]*\(")
 
 
@@ -37,6 +38,10 @@ class Spellings:
     def may_switch(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it switches gradients; of other names nothing is known."""
         return self._may(_SWITCH, name)
+
+    def may_build(self, name: str) -> bool:
+        """False where the text defines `name` and nothing in it makes an object; of other names nothing is known."""
+        return self._may(_BUILD, name)
 
     def _may(self, spelling: re.Pattern[str], name: str) -> bool:
         def spells(one: str) -> bool:
