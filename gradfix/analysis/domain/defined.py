@@ -16,7 +16,7 @@ class Defined:
 
     # Of each function: the frames it closes over, and the class it is a method of.
     functions: dict[FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]] = field(default_factory=dict)
-    closed: dict[FunctionInfo, Function] = field(default_factory=dict)  # methods as their class body made them
+    closed: dict[FunctionInfo, Function] = field(default_factory=dict)  # as their definition made them
     decorated: dict[FunctionInfo, Function] = field(default_factory=dict)  # what stands in the place of a method
     statics: dict[ClassInfo, Instance] = field(default_factory=dict)  # holds what a class body assigns
     instances: dict[ClassInfo, tuple[Instance, State]] = field(default_factory=dict)  # and the state they were made in

@@ -41,11 +41,14 @@ def outside(state: State, name: str, origin: Origin = Origin.OUTSIDE, *, known: 
 
 
 def part_of(state: State, base: Tensor, name: str) -> Tensor:
-    """Something that an object nobody knows holds; without a graph, where a call with gradients off gave the object."""
+    """Something that an object nobody knows holds.
+
+    It has no graph where the object was detached, or given by a call with gradients off.
+    """
     held = outside(state, name)
     held.holders = base.holders
-    if base.module_call and tracked(state, base) is Tracked.NO:
-        held.module_call = True
+    if (base.module_call or base.detached) and tracked(state, base) is Tracked.NO:
+        held.module_call = base.module_call
         clear_graph(state, held)
     return held
 

@@ -49,7 +49,8 @@ def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunction
     """A `def` as a value; its defaults are evaluated now, as Python does."""
     info = FunctionInfo(node, qualified(m, node.name))
     m.defined.functions[info] = (m.scope.frames, None)
-    made = _decorated(m, state, _closed(m, state, info), node.decorator_list)
+    m.defined.closed[info] = _closed(m, state, info)
+    made = _decorated(m, state, m.defined.closed[info], node.decorator_list)
     return _transformed(m, state, made, node.decorator_list)
 
 
