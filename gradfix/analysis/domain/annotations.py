@@ -19,6 +19,7 @@ from gradfix.analysis.domain.values import (
     Storage,
     Tensor,
     Value,
+    is_unknown,
     options,
 )
 
@@ -162,4 +163,6 @@ def _one_of(state: State, name: str, parts: list[ast.expr], discrete: bool) -> V
 
 def counted(value: Value) -> bool:
     """True when no tensor can hide in `value`: numbers, strings, and sequences of them."""
-    return all(isinstance(option, (Number, Const)) or option in (UNKNOWN, DEVICE) for option in options(value))
+    return all(
+        isinstance(option, (Number, Const)) or is_unknown(option) or option == DEVICE for option in options(value)
+    )

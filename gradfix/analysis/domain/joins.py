@@ -28,6 +28,7 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.spent = a.spent.joined(b.spent, _either_spent)
     result.passed = _join_passed(a, b)
     result.late = a.late.joined(b.late, lambda mine, other: (mine or frozenset()) | (other or frozenset()))
+    result.kept = a.kept.joined(b.kept, lambda mine, other: tuple(dict.fromkeys((*(mine or ()), *(other or ())))))
     result.given = a.given.joined(b.given, lambda mine, other: mine or other or {})
     result.log = a.log.joined(b.log, _join_logs)
     result.chosen = a.chosen.joined(b.chosen, lambda mine, other: mine if mine == other else None)

@@ -14,6 +14,7 @@ from gradfix.analysis.domain.graph import Node, Save, Visit, phi
 from gradfix.analysis.domain.indexing import joined_shape
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.values import (
+    HOLDING,
     NO_FLOWS,
     UNKNOWN,
     Choice,
@@ -22,9 +23,8 @@ from gradfix.analysis.domain.values import (
     Flows,
     Instance,
     Layer,
-    Method,
     Number,
-    Partial,
+    Opaque,
     Storage,
     Tensor,
     Unknown,
@@ -38,7 +38,7 @@ from gradfix.torch_ops import ViewKind
 Slots = dict[str, Value]
 MAX_STORAGES = 6
 LAYERED = tuple(
-    "variables attributes items nodes saves conflicts log late given chosen cuts spent passed".split()
+    "variables attributes items kept nodes saves conflicts log late given chosen cuts spent passed".split()
 )  # `State.fork` names them, too: it is called all the time
 _MAX_OPTIONS = 4
 
@@ -142,6 +142,7 @@ class State:
         "given",
         "grad",
         "items",
+        "kept",
         "late",
         "log",
         "nodes",
@@ -159,6 +160,7 @@ class State:
         self.variables: Layers[tuple[int, str], Value] = Layers()  # by frame and name
         self.attributes: Layers[Instance | Tensor | Layer | Container, Slots] = Layers()
         self.items: Layers[Container, Items] = Layers()
+        self.kept: Layers[Value, tuple[Tensor, ...]] = Layers()  # what an object may hold that nobody followed there
         self.nodes: Layers[Storage, Node | None] = Layers()
         self.saves: Layers[Storage, dict[Save, bool]] = Layers()
         self.conflicts: Layers[tuple[Save, int], tuple[Visit, bool]] = Layers()
@@ -182,6 +184,7 @@ class State:
         twin.variables, twin.attributes = self.variables.fork(), self.attributes.fork()
         twin.items, twin.nodes, twin.saves = self.items.fork(), self.nodes.fork(), self.saves.fork()
         twin.conflicts, twin.log, twin.late = self.conflicts.fork(), self.log.fork(), self.late.fork()
+        twin.kept = self.kept.fork()
         twin.given, twin.chosen, twin.cuts = self.given.fork(), self.chosen.fork(), self.cuts.fork()
         twin.spent, twin.passed = self.spent.fork(), self.passed.fork()
         twin.written, twin.unmade = self.written, self.unmade
@@ -283,6 +286,7 @@ def join_tensors(a: Tensor, b: Tensor, branch: ast.stmt | None) -> Tensor:
         split_by=a.split_by if a.split_by is b.split_by else None,
         choice=a.choice if a.choice == b.choice and a.storages == b.storages else object(),
         module_call=a.module_call and b.module_call,
+        holders=a.holders if a.holders == b.holders else tuple(dict.fromkeys((*a.holders, *b.holders))),
         flows=a.flows | b.flows,
         lineage=a.lineage if is_same_part else (),
     )
@@ -295,13 +299,7 @@ def merge(a: Value, b: Value, branch: ast.stmt | None = None) -> Value:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return join_tensors(a, b, branch)
     if isinstance(a, Unknown) or isinstance(b, Unknown):
-        return (
-            b
-            if isinstance(a, Unknown) and isinstance(b, Tensor) and not b.known
-            else a
-            if isinstance(a, Tensor)
-            else UNKNOWN
-        )
+        return _merge_unknown(a, b)
     if isinstance(a, (Const, Number)) and isinstance(b, (Const, Number)) and _number(a) and _number(b):
         kind = _number(a) if _number(a) == _number(b) else None
         numbers = [n for n in (a, b) if isinstance(n, Number)]
@@ -319,6 +317,23 @@ def merge(a: Value, b: Value, branch: ast.stmt | None = None) -> Value:
     return Choice(tuple(parts)) if 1 < len(parts) <= _MAX_OPTIONS else parts[0] if len(parts) == 1 else UNKNOWN
 
 
+def _merge_unknown(a: Value, b: Value) -> Value:
+    """One of two of which one is nothing that is followed; who holds a tensor, goes on holding it."""
+    if isinstance(a, Unknown) and isinstance(b, Tensor) and not b.known:
+        return b
+    if isinstance(a, Tensor):
+        return a
+    parts = [value for value in (a, b) if isinstance(value, Opaque) or value.__class__ in HOLDING]
+    if not parts:
+        return UNKNOWN
+    if len(parts) == 1 and isinstance(parts[0], Opaque):
+        return parts[0]
+    first, *rest = parts
+    if isinstance(first, Opaque) and all(part in first.holds for part in rest):
+        return first
+    return Opaque(holds=tuple(parts))
+
+
 def _number(value: Const | Number) -> str | None:
     if isinstance(value, Number):
         return value.type or "number"
@@ -333,18 +348,3 @@ def any_item(state: State, items: Items) -> Value | None:
         if missed:
             state.late[found] = missed
     return found
-
-
-def held_in(state: State, value: Value) -> list[tuple[str, Value]]:
-    """What one gets at through `value`, with the end of its name: items, attributes, what a call was given before."""
-    if isinstance(value, Container) and (items := state.items.get(value)):
-        return [("", item) for item in items.values]
-    if isinstance(value, Instance):  # one whose constructor waits holds nothing that was written since
-        return [(f".{name}", item) for name, item in (state.attributes.get(value) or {}).items()]
-    if isinstance(value, Method) and isinstance(value.receiver, Tensor):
-        return [("", value.receiver)]
-    if isinstance(value, Partial):
-        return [("", item) for item in (value.callee, *value.args, *dict(value.keywords).values())]
-    if isinstance(value, Tensor):
-        return [("", item) for item in value.holders]
-    return []

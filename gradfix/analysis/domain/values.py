@@ -56,6 +56,7 @@ class Storage:
     name: str | None = None  # the first name the user gave it
     made_by: ast.AST | None = None  # the expression that allocated it, where that is of this file
     batch: Batch | None = None  # None: nothing is known of it
+    escaped: bool = False  # a tensor over it got where nobody can be asked who has it
 
 
 @dataclass(eq=False, slots=True)
@@ -132,6 +133,7 @@ class Array:
 
     flows: Flows
     memory: Tensor | None = None
+    holders: tuple[Tensor, ...] = ()  # whose memory it may share, besides
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +340,19 @@ class Text(Unknown):
     pattern: str = ""  # `{}` where something isn't known
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Opaque(Unknown):
+    """Something not followed that may hold these: what it gives may be one of them."""
+
+    holds: tuple[Value, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
 UNKNOWN = Unknown()
 PLAIN = Unknown(plain=True)
 NONE = Const(None)
@@ -370,6 +385,10 @@ Value = (
 )
 
 
+# What may be a tensor or hold one, and whose identity tells one from the other.
+HOLDING = frozenset({Tensor, Choice, Container, Instance, Method, Partial, Suspended, Array, Opaque, Function, Layer})
+KEEPING = frozenset({Tensor, Container, Instance, Suspended, Opaque, Function, Layer})
+
 _WHOLE = frozenset("bool uint8 int8 int16 int32 int64".split())
 WHOLE_ARGUMENT = "?int "  # how the unknown dtype of an argument begins whose name tells of integers
 
@@ -377,6 +396,11 @@ WHOLE_ARGUMENT = "?int "  # how the unknown dtype of an argument begins whose na
 def is_whole(dtype: str | None) -> bool:
     """True for integers and bools: such a tensor never requires grad, whatever is written into it."""
     return dtype is not None and (dtype in _WHOLE or dtype.startswith(WHOLE_ARGUMENT))
+
+
+def is_unknown(value: Value) -> bool:
+    """True for what nothing is known of, whoever it may hold."""
+    return value == UNKNOWN or value.__class__ is Opaque
 
 
 def options(value: Value) -> tuple[Value, ...]:

@@ -23,7 +23,7 @@ def note(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tens
         name = storage.name or m.spelling(site.target)
         if storage.origin is Origin.ARGUMENT:
             record.add_obstacle(Obstacle(ObstacleKind.CALLER_SEES, name, certain=False))
-        elif storage.origin is Origin.OUTSIDE:
+        elif storage.origin is Origin.OUTSIDE or storage.escaped:
             record.add_obstacle(Obstacle(ObstacleKind.ESCAPED, name, certain=False))
         elif storage.origin is Origin.PARAMETER and _is_of_module(m, state, site.target):
             record.add_obstacle(Obstacle(ObstacleKind.PARAMETER, m.spelling(site.target)))

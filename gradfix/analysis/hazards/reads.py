@@ -6,10 +6,11 @@ import ast
 from functools import lru_cache
 
 from gradfix.analysis.domain.graph import in_order
+from gradfix.analysis.domain.holders import held_in, perhaps_held_in
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
-from gradfix.analysis.domain.state import State, held_in
-from gradfix.analysis.domain.values import Choice, Container, Instance, Method, Partial, Tensor, Value, tensors
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import HOLDING, Tensor, Value, tensors
 from gradfix.analysis.facts import Obstacle, ObstacleKind
 from gradfix.analysis.hazards import handed
 from gradfix.analysis.text.nodes import every_node
@@ -27,7 +28,8 @@ def read(
         return
     place: Place | None = None
     for tensor in tensors(value):
-        for visit in in_order(state.missed(tensor)):
+        missed = state.missed(tensor)
+        for visit in in_order(missed) if missed else ():
             record = m.notes.writes.get(visit.key)
             if record is not None and id(node) not in _parts(record.target) and not _apart(tensor, record):
                 kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
@@ -37,11 +39,13 @@ def read(
                 place = place or m.place(node, f"`{name}` is read here")
                 replay = (state.given.get(tensor) or {}).get(visit.key)
                 record.add_obstacle(Obstacle(kind, holder, place, certain, replay))
-    if depth and value.__class__ in _READ:
-        certain = certain and not isinstance(value, Tensor)
+    if depth and value.__class__ in HOLDING:
         for suffix, item in held_in(state, value):
-            if item.__class__ in _READ:
+            if item.__class__ in HOLDING:
                 read(m, state, item, node, name + suffix, depth - 1, certain=certain)
+        for item in perhaps_held_in(state, value):
+            deeper = 0 if isinstance(item, Tensor) else depth - 1  # what a tensor may be is among these
+            read(m, state, item, node, name, deeper, certain=False)
 
 
 def read_late(m: Machine, state: State, value: Value, target: ast.Subscript) -> None:
@@ -64,10 +68,6 @@ def read_late(m: Machine, state: State, value: Value, target: ast.Subscript) -> 
 def _names(expression: ast.AST, place: ast.expr) -> bool:
     text = ast.unparse(place)
     return any(isinstance(node, type(place)) and ast.unparse(node) == text for node in ast.walk(expression))
-
-
-_HOLDING = frozenset({Container, Instance, Method, Partial})
-_READ = frozenset({Tensor, Choice}) | _HOLDING  # what may be a tensor or hold one
 
 
 def _apart(tensor: Tensor, record: WriteRecord) -> bool:

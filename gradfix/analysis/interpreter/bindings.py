@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
+from gradfix.analysis.domain.holders import escape, keep
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import ask_grad, part_of
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import UNKNOWN, Class, Instance, Tensor, Value, options
+from gradfix.analysis.domain.values import KEEPING, UNKNOWN, Class, Instance, Symbol, Tensor, Unknown, Value, options
 from gradfix.analysis.interpreter import classes
 from gradfix.analysis.interpreter.items import iterated
 from gradfix.torch_ops import ViewKind
@@ -48,6 +49,10 @@ def set_attribute(m: Machine, state: State, owner: Value, name: str, value: Valu
             if isinstance(option, Instance):
                 classes.add_layer(state, option, name, value)
             state.attributes_of(option)[name] = value
+        elif option.__class__ in KEEPING:
+            keep(state, option, [value])
+        elif isinstance(option, (Symbol, Unknown)):
+            escape(state, value)
         elif isinstance(option, Class) and (holder := m.defined.statics.get(option.info)) is not None:
             state.attributes_of(holder)[name] = value
 

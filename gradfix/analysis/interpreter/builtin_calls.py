@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain import dictionaries, python_values
+from gradfix.analysis.domain.holders import derived, tensors_within
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
@@ -216,7 +217,13 @@ def _truth(call: NamedCall) -> Value:
 def _getattr(call: NamedCall) -> Value:
     name = call.args[1] if len(call.args) >= 2 else UNKNOWN
     if isinstance(name, Const) and isinstance(name.value, str):
-        return objects.attribute(call.m, call.state, call.first, name.value, call.at)
+        found = objects.attribute(call.m, call.state, call.first, name.value, call.at)
+        others = [v for v in call.args[2:] if isinstance(v, (Tensor, Container))]
+        return (
+            merge(found, others[0])
+            if others and isinstance(found, Method)
+            else derived(call.state, found, tensors_within(call.state, *others))
+        )
     return objects.named_like(call.state, call.first, name) if isinstance(name, Text) else UNKNOWN
 
 

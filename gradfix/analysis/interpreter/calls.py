@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gradfix.analysis.domain import grad_modes, learned
 from gradfix.analysis.domain.annotations import counted, promised
-from gradfix.analysis.domain.given_back import given_back
 from gradfix.analysis.domain.graph import assumed, operation
+from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import DEPTH, Machine, Scope
 from gradfix.analysis.domain.operations import all_tensors, graph_node, outside, result_tensor, save
@@ -28,6 +28,7 @@ from gradfix.analysis.domain.values import (
     Layer,
     Method,
     Number,
+    Opaque,
     Optimizer,
     Origin,
     Partial,
@@ -46,6 +47,7 @@ from gradfix.analysis.interpreter import (
     classes,
     container_methods,
     foreign,
+    hands,
     inherited,
     library_calls,
     module_methods,
@@ -56,6 +58,7 @@ from gradfix.analysis.operators import (
     custom_functions,
     hooks,
     nn_layers,
+    objects,
     optimizers,
     spellings,
     torch_calls,
@@ -66,6 +69,7 @@ from gradfix.analysis.text.parameters import annotations_of, positional_of
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 CUSTOM_FUNCTIONS = ("torch.autograd.Function", "torch.autograd.function.Function")
+_CACHING = frozenset({"cache", "lru_cache", "cached_property"})
 # What people call elementwise functions of the caller's choice: half of those of torch keep their result.
 _ACTIVATION = re.compile(r"(?:^|[._])(?:act|activation|activate|nonlin|nonlinearity|non_linearity)(?:_?fn|_?func)?\d*$")
 LIGHTNING = ("pytorch_lightning.LightningModule", "lightning.LightningModule", "lightning.pytorch.LightningModule")
@@ -97,6 +101,9 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
         m.notes.lent.update(v for v in (*args, *keywords.values()) if isinstance(v, Container) and v.kind == "dict")
     result = call_value(m, state, callee, args, keywords, node)
     callbacks.handed_over(m, state, callee, (*args, *keywords.values()))
+    result = hands.called(m, state, callee, (*args, *keywords.values()), result, node)
+    if state.log and isinstance(result, (Tensor, Array, Opaque)):
+        read(m, state, result, node, m.spelling(node))
     if isinstance(node.func, ast.Attribute) and node.func.attr == "enter_context" and args:
         mode = grad_modes.grad_mode(args[0])  # in force until the `with` of the stack ends
         state.grad, state.off_at = (state.grad, state.off_at) if mode is None else (mode, node)
@@ -265,6 +272,7 @@ def _method(
     if isinstance(receiver, Container) and receiver.kind == hooks.HANDLE and callee.name == "remove":
         return hooks.remove(m, state, receiver)
     if isinstance(receiver, Container):
+        keep(state, receiver, keywords.values())
         return container_methods.call(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Instance) and callee.name == "__init__":
         return classes.begin_layer(state, receiver, args, keywords, at)
@@ -312,7 +320,7 @@ def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *
             save(state, graph, tensor, label, at, Tracked.MAYBE, result=False)
     storage = Storage(Origin.OUTSIDE)
     state.nodes[storage] = graph
-    result = Tensor((storage,), known=False, made_by=at, module_call=True, holders=given_back(state, args, at))
+    result = Tensor((storage,), known=False, made_by=at, module_call=True)
     if graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(m.spelling(at.func)):
         result.known = True
         save(state, graph, result, m.spelling(at.func), at, Tracked.MAYBE, result=True)
@@ -322,7 +330,16 @@ def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *
 def call_function(
     m: Machine, state: State, callee: Function, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
 ) -> Value:
-    """Follow a call of a function of this file."""
+    """Follow a call of a function of this file; one that remembers its results holds them from then on."""
+    result = _follow(m, state, callee, args, keywords, at)
+    if getattr(callee.info.node, "decorator_list", None) and not _CACHING.isdisjoint(objects.decorators(callee.info)):
+        keep(state, callee if callee.receiver is None else callee.receiver, [result])
+    return result
+
+
+def _follow(
+    m: Machine, state: State, callee: Function, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
+) -> Value:
     info = callee.info
     if info.is_generator:
         return Suspended(callee, tuple(args), tuple(keywords.items()), at)

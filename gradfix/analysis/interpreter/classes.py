@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import (
@@ -36,6 +37,7 @@ def instantiate(
         postponed.construct(m, state, made, init, args, keywords, at)
         return made
     state.attributes[made] = {}
+    keep(state, made, (*args, *keywords.values()))
     if _has_fields(callee.info):
         given = {**dict(zip(fields(callee.info), args, strict=False)), **keywords}
         state.attributes_of(made).update({**_defaults(m, state, callee.info, given), **given})

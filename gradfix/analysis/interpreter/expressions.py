@@ -11,6 +11,7 @@ from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain import dictionaries, python_values
 from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.dtypes import is_floating
+from gradfix.analysis.domain.holders import keep, perhaps_held_in
 from gradfix.analysis.domain.indexing import broadcast
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
@@ -29,6 +30,7 @@ from gradfix.analysis.domain.values import (
     FunctionInfo,
     Instance,
     Number,
+    Opaque,
     Suspended,
     Symbol,
     Tensor,
@@ -39,7 +41,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.hazards import batches, cuts, handed
 from gradfix.analysis.hazards.reads import read
-from gradfix.analysis.interpreter import bindings, calls, comprehensions, inherited, protocols
+from gradfix.analysis.interpreter import bindings, calls, comprehensions, hands, inherited, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects, operators
 from gradfix.analysis.text.parameters import defaults_of
@@ -117,7 +119,8 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
         base = _owner(m, state, node.value)
     elsewhere = inherited.attribute(m, state, base, node.attr) if isinstance(base, Instance) else None
     value = objects.attribute(m, state, base, node.attr, node) if elsewhere is None else elsewhere
-    if state.log and isinstance(value, Tensor):
+    value = hands.taken_from(state, base, value)
+    if state.log and isinstance(value, (Tensor, Array, Opaque)):
         read(m, state, value, node, m.spelling(node))
         return handed.renewed(m, state, value, node)
     return value
@@ -126,7 +129,9 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
 def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
     base = _owner(m, state, node.value)
     value = item_access.subscript(m, state, base, node, lambda part: item_access.index_value(m, state, part))
-    if state.log and isinstance(base, Container) and isinstance(value, Tensor):
+    value = hands.taken_from(state, base, value)
+    is_of_holder = isinstance(base, Container) or (isinstance(base, Tensor) and not base.known)
+    if state.log and is_of_holder and isinstance(value, (Tensor, Array, Opaque)):
         read(m, state, value, node, m.spelling(node))
         return handed.renewed(m, state, value, node)
     return value
@@ -135,7 +140,11 @@ def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
 def _owner(m: Machine, state: State, node: ast.expr) -> Value:
     """What an attribute or item is taken of; that of an object or container says nothing of the others it has."""
     known = look_up(m, state, node.id) if isinstance(node, ast.Name) else None
-    return known if isinstance(known, (Instance, Container)) else evaluate(m, state, node)
+    if not isinstance(known, (Instance, Container)):
+        return evaluate(m, state, node)
+    for held in perhaps_held_in(state, known) if state.log else ():
+        read(m, state, held, node, m.spelling(node), certain=False)
+    return known
 
 
 def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Value:
@@ -275,10 +284,14 @@ def _sequence(m: Machine, state: State, node: ast.Tuple | ast.List | ast.Set) ->
 
 def _dict(m: Machine, state: State, node: ast.Dict) -> Value:
     entries: list[dictionaries.Entry] = []
+    keys: list[Value] = []
     for key, part in zip(node.keys, node.values, strict=True):
         name = None if key is None else evaluate(m, state, key)
         entries.append((name, evaluate(m, state, part)))
-    return dictionaries.displayed(state, entries)
+        keys += [] if name is None else [name]
+    made = dictionaries.displayed(state, entries)
+    keep(state, made, keys)
+    return made
 
 
 def _comprehension(
@@ -292,6 +305,8 @@ def _comprehension(
     with m.inside(inner):
         m.statement = statement
         state.items[made] = comprehensions.items(m, state, node)
+    if isinstance(node, ast.GeneratorExp):  # it computes later, with what it goes over
+        keep(state, made, [m.look(state, node.generators[0].iter)])
     return made
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
 from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.flow import Flow, join_all
+from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.machine import DEPTH, Each, Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import Number, Suspended, Value
+from gradfix.analysis.domain.values import FunctionInfo, Number, Suspended, Value
 from gradfix.analysis.interpreter import bindings
 from gradfix.analysis.interpreter.calls import bind_parameters
 
@@ -40,7 +42,15 @@ def run(m: Machine, state: State, suspended: Suspended, each: Each) -> None:
     with m.called(suspended.at, info), m.inside(Scope(info.qualname, (frame, *callee.frames), info)):
         m.yield_to = handle
         m.run_body(state, info)
+    keep(state, suspended, _left_in(state, info, frame))
     state.grad, state.off_at = before
+
+
+def _left_in(state: State, info: FunctionInfo, frame: int) -> Iterator[Value]:
+    """What its variables hold, which it goes on with where it is consumed further."""
+    for name in info.local_names:
+        if (value := state.variables.get((frame, name))) is not None:
+            yield value
 
 
 def _numbered(state: State, value: Value) -> Value:

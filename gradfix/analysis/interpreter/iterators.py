@@ -6,6 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gradfix.analysis.domain import holders
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
@@ -26,6 +27,7 @@ def iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast
     elif name == "zip":
         state.items[made] = _zipped(state, parts)
     elif name == "map" and len(args) > 1:
+        holders.keep(state, made, [v for part in parts[1:] for v in part.values])  # which it computes with later
         state.items[made] = _mapped(m, state, args[0], parts[1:], at)
     elif name in ("map", "filter"):
         state.items[made] = Items(parts[-1].values if parts else (UNKNOWN,), False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from gradfix.analysis.domain import learned
 from gradfix.analysis.domain.machine import Machine
@@ -49,6 +50,9 @@ def _numpy(call: NamedCall) -> Value:
     computed = cuts.array(call.m, behind)
     if (filled := arrays.filled(call.m, call.state, short, call.args, call.keywords, call.at)) is not None:
         return filled
+    shared = arrays.sharing(short, (*call.args, *call.keywords.values()))
+    if shared:
+        return replace(computed, holders=shared)
     return arrays.fresh(call.state, short, behind, call.at) or (computed if behind else PLAIN)
 
 
@@ -121,8 +125,10 @@ def _replaced(call: NamedCall) -> Value | None:
 def _copy(call: NamedCall) -> Value | None:
     if not call.args:
         return None
-    if isinstance(call.args[0], Tensor):
-        return outside(call.state, "copy", known=call.args[0].known)
+    if isinstance(given := call.args[0], Tensor):
+        made = outside(call.state, "copy", known=given.known)
+        made.holders = () if call.name == "copy.deepcopy" else (given,)  # its memory is the same
+        return made
     copied = learned.deep_copy if call.name == "copy.deepcopy" else learned.shallow_copy
     return copied(call.state, call.args[0])
 

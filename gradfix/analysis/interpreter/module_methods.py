@@ -20,6 +20,7 @@ from gradfix.analysis.domain.values import (
     Tensor,
     Text,
     Value,
+    is_unknown,
     tensors,
 )
 from gradfix.analysis.facts import Tracked
@@ -63,7 +64,7 @@ def _parameters(state: State, receiver: Instance | Layer | Container, *, named: 
 
 def _buffer(state: State, value: Value) -> Value:
     """What is kept as a buffer has no graph, unless one is seen behind it."""
-    held = outside(state, "buffer") if value == UNKNOWN else value
+    held = outside(state, "buffer") if is_unknown(value) else value
     for tensor in tensors(held):
         if tracked(state, tensor) is Tracked.MAYBE:
             clear_graph(state, tensor)

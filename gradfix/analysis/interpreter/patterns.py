@@ -7,7 +7,18 @@ import ast
 from gradfix.analysis.domain.flow import Flow, join_all
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import UNKNOWN, Choice, Class, Const, Container, Instance, Symbol, Tensor, Value
+from gradfix.analysis.domain.values import (
+    UNKNOWN,
+    Choice,
+    Class,
+    Const,
+    Container,
+    Instance,
+    Symbol,
+    Tensor,
+    Value,
+    is_unknown,
+)
 from gradfix.analysis.interpreter import bindings, conditions
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects
@@ -126,7 +137,7 @@ def _is_of(kind: Value, value: Value) -> bool | None:
     if isinstance(kind, Symbol) and kind.name in ("torch.Tensor", "torch.nn.Parameter"):
         if isinstance(value, Tensor):
             return True if value.known and kind.name == "torch.Tensor" else None
-        return None if isinstance(value, Choice) or value == UNKNOWN else False
+        return None if isinstance(value, Choice) or is_unknown(value) else False
     return None
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
+from gradfix.analysis.domain.holders import held_in
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.state import State, Unmade, held_in
+from gradfix.analysis.domain.state import State, Unmade
 from gradfix.analysis.domain.values import (
     Choice,
     Class,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.flow import Flow, join_all
+from gradfix.analysis.domain.holders import escape
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State, merge
@@ -167,6 +168,8 @@ def _return(m: Machine, state: State, node: ast.Return) -> Flow:
 
 
 def _raise(m: Machine, state: State, node: ast.Raise) -> Flow:
+    for given in node.exc.args if isinstance(node.exc, ast.Call) else ():
+        escape(state, m.look(state, given))  # whoever catches the error has it
     return Flow(None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
+from gradfix.analysis.domain.holders import escape, keep
 from gradfix.analysis.domain.indexing import constant_bounds, is_key
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors
@@ -17,8 +18,11 @@ from gradfix.analysis.domain.values import (
     Const,
     Container,
     Instance,
+    Method,
     Number,
+    Symbol,
     Tensor,
+    Unknown,
     Value,
     options,
     tensor_of,
@@ -92,12 +96,16 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
             store_item(m, state, option, target.slice, value)
         elif isinstance(option, Instance):
             protocols.special(m, state, option, "__setitem__", [m.look(state, target.slice), value], target)
+            keep(state, option, [value])
         elif isinstance(option, Array):
             arrays.store(m, state, option, items, target.value, value, expression)
+        elif isinstance(option, (Method, Symbol, Unknown)):
+            escape(state, value)
         elif isinstance(option, Tensor):
             if any(_is_name(m, state, item) for item in items):
                 option.known = False  # a tensor has no entries with names
             if not option.known and is_key(items):
+                keep(state, option, [value])
                 state.attributes_of(option)[f"[{m.spelling(target.slice)}]"] = value  # may be a dict or a list
                 continue
             form = WriteForm.DATA if option.silent else WriteForm.INDEX

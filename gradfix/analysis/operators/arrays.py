@@ -20,6 +20,12 @@ _MAKERS = frozenset(
 )
 _WRITING = frozenset({"fill", "sort", "put", "partition", "itemset"})
 _FILLING = frozenset("copyto put place putmask fill_diagonal put_along_axis shuffle at".split())  # their first argument
+_MAY_SHARE = frozenset(  # functions of NumPy
+    "asarray asanyarray array ascontiguousarray asfortranarray ravel reshape squeeze transpose swapaxes moveaxis "
+    "rollaxis expand_dims atleast_1d atleast_2d atleast_3d broadcast_to broadcast_arrays split array_split hsplit "
+    "vsplit dsplit diagonal diag real imag flip fliplr flipud rot90 nan_to_num require frombuffer from_dlpack "
+    "as_strided sliding_window_view permute_dims matrix_transpose unstack".split()
+)
 _VIEWING = frozenset({"reshape", "ravel", "view", "transpose", "squeeze", "swapaxes"})
 _SHARING = frozenset({"from_numpy", "as_tensor", "asarray"})
 
@@ -63,6 +69,15 @@ def store(
         write(m, state, Site(WriteForm.ARRAY, m.statement, target, items, expression), array.memory, value)
         if value is not None:
             cuts.into_array(m, state, array.memory, value)
+
+
+def sharing(name: str, args: Sequence[Value]) -> tuple[Tensor, ...]:
+    """Whose memory `numpy.name(…)` may give: of tensors and arrays, where it makes none of its own."""
+    if name not in _MAY_SHARE:
+        return ()
+    memory = (value.memory for value in args if isinstance(value, Array))
+    found = [value for value in (*args, *memory) if isinstance(value, Tensor)]
+    return (*found, *(held for value in args if isinstance(value, Array) for held in value.holders))
 
 
 def filled(

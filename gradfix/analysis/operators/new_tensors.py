@@ -71,6 +71,7 @@ def parameter(m: Machine, state: State, args: Sequence[Value], keywords: Keyword
         state.cuts[storage] = cuts.cut(m, state, CutKind.PARAMETER, "Parameter", node, args[:1])
     made = Tensor((storage,), dtype=source.dtype if source else None, shape=source.shape if source else None)
     made.made_by = node
+    made.holders = () if source is None else (source,)  # it lies in the memory of what it is made of
     if keywords.get("requires_grad") == Const(False) or Const(False) in args[1:2]:
         state.nodes[storage] = None
     return made

@@ -7,6 +7,7 @@ import re
 
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.graph import leaf
+from gradfix.analysis.domain.holders import tensors_within
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import outside, part_of, result_tensor, tracked, view_of
 from gradfix.analysis.domain.shapes import attribute_shape
@@ -30,6 +31,7 @@ from gradfix.analysis.domain.values import (
     Tensor,
     Text,
     Value,
+    is_unknown,
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, gradients
@@ -75,7 +77,7 @@ def attribute(m: Machine, state: State, base: Value, name: str, node: ast.AST) -
             return Method(base, name)
         found = base.info.method(name)
         if found is not None:
-            return m.defined.bound(found, base if "classmethod" in _decorators(found) else None)
+            return m.defined.bound(found, base if "classmethod" in decorators(found) else None)
         held = m.defined.static(state, base.info, name)
         return UNKNOWN if held is None else held
     if isinstance(base, Choice):
@@ -193,12 +195,12 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
     info = base.info
     if info is not None and (found := info.method(name)) is not None:
         bound = m.defined.bound(found, base)
-        decorators = _decorators(found)
-        if not decorators.isdisjoint(("property", "cached_property")):
+        named = decorators(found)
+        if not named.isdisjoint(("property", "cached_property")):
             return m.call_function(state, bound, [], {}, found.node)
-        if "staticmethod" in decorators:
+        if "staticmethod" in named:
             return m.defined.bound(found, None)
-        return m.defined.bound(found, Class(info, bound.frames)) if "classmethod" in decorators else bound
+        return m.defined.bound(found, Class(info, bound.frames)) if "classmethod" in named else bound
     if base.foreign is not None and base.foreign.method(name) is not None:
         return Method(base, name)
     if info is not None and (held := m.defined.static(state, info, name)) is not None:
@@ -211,12 +213,14 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return Method(base, name)
     if name == "device":
         return DEVICE
-    if (like := named_like(state, base, Const(name))) != UNKNOWN:
+    if not is_unknown(like := named_like(state, base, Const(name))):
         return like
     if info is not None and name in ("weight", "bias") and _learns(info):
         value = Tensor((parameter(state, f"self.{name}"),))
     else:
         value = outside(state, f"self.{name}")
+        if info is not None and info.method("__getattr__") is not None:
+            value.holders = tuple(tensors_within(state, *slots.values()))
     state.attributes_of(base)[name] = value
     return value
 
@@ -241,9 +245,10 @@ def _may_be(pattern: str, name: str) -> bool:
     return re.fullmatch(".+".join(map(re.escape, pattern.split("{}"))), name) is not None
 
 
-def _decorators(info: FunctionInfo) -> frozenset[str]:
-    decorators = getattr(info.node, "decorator_list", [])
-    return frozenset(d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "") for d in decorators)
+def decorators(info: FunctionInfo) -> frozenset[str]:
+    """The last names of what decorates a function: "lru_cache" of `@functools.lru_cache(None)`."""
+    named = [d.func if isinstance(d, ast.Call) else d for d in getattr(info.node, "decorator_list", [])]
+    return frozenset(d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "") for d in named)
 
 
 def _learns(info: ClassInfo) -> bool:

@@ -185,6 +185,7 @@ def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keyword
         for tensor in operands:
             save(state, graph, tensor, short, node, Tracked.MAYBE, result=False)
     made = result_tensor(state, graph, node)
+    made.holders = tuple(operands)
     if any(not isinstance(value, (Tensor, Const, Number)) for value in (*args, *keywords.values())):
         cuts.put(state, (made,), cuts.UNSURE)  # modules, functions and dicts may bring a graph along
     return made

@@ -1,0 +1,100 @@
+"""Calls that nobody follows: what they give may be or hold what they were given, and their receiver may keep it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+
+from gradfix.analysis.domain.holders import derived, escape, keep, perhaps_held_in, tensors_within
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import (
+    Class,
+    Function,
+    Instance,
+    Layer,
+    Method,
+    Symbol,
+    Tensor,
+    Value,
+    is_unknown,
+)
+from gradfix.analysis.text.nodes import every_node
+
+_PLAIN = frozenset("print len isinstance issubclass hasattr callable repr str hash id format input open".split())
+_SEEING_NAMES = frozenset(f"builtins.{name}" for name in ("eval", "exec", "locals", "vars", "globals"))
+
+
+def called(m: Machine, state: State, callee: Value, given: Sequence[Value], result: Value, at: ast.Call) -> Value:
+    """The value of the call `callee(*given)`, with all that it may hold."""
+    thrown_away = _is_thrown_away(m.statement, at)
+    if not (_is_unfollowed(m, callee, result, at) or (thrown_away and _is_guessed(callee))):
+        return result
+    if isinstance(callee, Symbol) and callee.name in _SEEING_NAMES:
+        return _of_names(m, state, result)
+    receiver = _receiver(m, state, callee, at) if thrown_away or isinstance(callee, Method) else None
+    parts = given if receiver is None else (*given, receiver)
+    handed = tensors_within(state, *(inner for value in parts for inner in _within(m, state, value)))
+    if not handed:
+        return result
+    if thrown_away:
+        for owner in parts:
+            if not (isinstance(owner, Tensor) and owner.known):
+                keep(state, owner, handed)
+        return result
+    return derived(state, result, handed)
+
+
+def _receiver(m: Machine, state: State, callee: Value, at: ast.Call) -> Value | None:
+    if isinstance(callee, Method):
+        return callee.receiver
+    return m.look(state, at.func.value) if isinstance(callee, Tensor) and isinstance(at.func, ast.Attribute) else None
+
+
+def _is_unfollowed(m: Machine, callee: Value, result: Value, at: ast.Call) -> bool:
+    if id(at) in m.notes.unfollowed:
+        return True
+    if isinstance(result, Layer):
+        return isinstance(callee, Symbol)
+    is_plain = isinstance(callee, Symbol) and callee.name.removeprefix("builtins.") in _PLAIN
+    return is_unknown(result) and not is_plain and not isinstance(callee, (Function, Class, Instance))
+
+
+def _is_guessed(callee: Value) -> bool:
+    """True for `q.put(y)`, which is a method of tensors, too, of something that need not be one."""
+    return isinstance(callee, Method) and isinstance(callee.receiver, Tensor) and not callee.receiver.known
+
+
+def taken_from(state: State, owner: Value, taken: Value) -> Value:
+    """An attribute or item of an object, which may be any of what the object holds where nobody followed."""
+    held = perhaps_held_in(state, owner)
+    return derived(state, taken, tensors_within(state, *held)) if held else taken
+
+
+def _of_names(m: Machine, state: State, result: Value) -> Value:
+    """`eval("y")`, `locals()`: all that has a name here may be in it, and `exec` may hand it to anyone."""
+    every = [value for (frame, _), value in state.variables.items() if frame in m.scope.frames]
+    for value in every:
+        escape(state, value)
+    return result
+
+
+def _within(m: Machine, state: State, value: Value) -> Iterable[Value]:
+    """The value; of a function, what its body names besides."""
+    return (value, *_closed_over(m, state, value)) if isinstance(value, Function) else (value,)
+
+
+def _closed_over(m: Machine, state: State, function: Function) -> Iterable[Value]:
+    names = dict.fromkeys(node.id for node in every_node(function.info.node) if isinstance(node, ast.Name))
+    for name in names:
+        if name not in function.info.local_names:
+            found = next(
+                (state.variables.get((f, name)) for f in function.frames if (f, name) in state.variables), None
+            )
+            if isinstance(found, Tensor):
+                yield found
+
+
+def _is_thrown_away(statement: ast.stmt, call: ast.Call) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return (value.value if isinstance(value, ast.Await) else value) is call

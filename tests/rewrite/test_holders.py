@@ -1,0 +1,81 @@
+"""Who holds a tensor without a name that is followed: a safe fix leaves it the tensor that is written."""
+
+from __future__ import annotations
+
+import pytest
+from programs import assert_cured
+
+torch = pytest.importorskip("torch")
+
+HOLDERS = {
+    "an array": ("n = y.detach().numpy()", "torch.from_numpy(n)"),
+    "an array over the memory of another": ("n = np.ravel(y.detach().numpy())", "torch.from_numpy(n)"),
+    "an array in a dictionary": ("d = {'a': y.detach().numpy()}", "torch.from_numpy(d['a'])"),
+    "one of two arrays": (
+        "n = y.detach().double().numpy() if y.sum() < 0 else y.detach().numpy()",
+        "torch.from_numpy(n)",
+    ),
+    "one of two lists": ("h = [y] if x.sum() < 99 else []", "h[0]"),
+    "a list, or nothing": ("h = None\nif x.sum() < 99:\n    h = [y]", "h[0]"),
+    "a list behind `or`": ("h = x.__dict__.get('none') or [y]", "h[0]"),
+    "a copy of the object": ("c = copy.copy(y)", "c"),
+    "a parameter over its memory": ("p = torch.nn.Parameter(y.detach())", "p"),
+    "a map": ("h = map(lambda t: t * 2, [y])", "next(h)"),
+    "a generator expression": ("h = (t * 2 for t in [y])", "next(h)"),
+    "a generator that has begun": (
+        "def g():\n    t = y\n    yield 0\n    yield t\n\n\nh = g()\nnext(h)",
+        "next(h)",
+    ),
+    "a queue": ("q = queue.Queue()\nq.put(y)", "q.get()"),
+    "a heap": ("h = []\nheapq.heappush(h, (1, y))", "h[0][1]"),
+    "a deque": ("d = collections.deque()\nd.appendleft(y)", "d[0]"),
+    "a list that gives it away": ("h = [y]", "h.pop()"),
+    "a context variable": ("v = contextvars.ContextVar('v')\nv.set(y)", "v.get()"),
+    "a weak reference": ("r = weakref.ref(y)", "r()"),
+    "a function that remembers": ("@functools.cache\ndef get():\n    return y\n\n\nget()", "get()"),
+    "a function with attributes": ("def f():\n    pass\n\n\nf.kept = y", "f.kept"),
+    "an object of a class derived from list": ("class Held(list):\n    pass\n\n\nh = Held([y])", "h[0]"),
+    "an object that answers for all names": (
+        "class Any:\n    def __init__(self, t):\n        self.t = t\n\n    def __getattr__(self, name):\n"
+        "        return self.t\n\n\na = Any(y)",
+        "a.other",
+    ),
+    "a key": ("d = {y: 1}", "next(iter(d))"),
+    "an update by keyword": ("d = {}\nd.update(a=y)", "d['a']"),
+    "a default": ("t = getattr(x, 'missing', y)", "t"),
+    "an error": ("try:\n    raise ValueError(y)\nexcept ValueError as error:\n    a = error.args", "a[0]"),
+    "an attribute of a module": ("queue.kept = y", "queue.kept"),
+    "a module": ("m = torch.nn.Module()\nm.register_buffer('kept', y.detach())", "m.state_dict()['kept']"),
+    "names as a dictionary": ("d = dict(locals())", "d['y']"),
+    "what evaluates text": ("t = eval('y')", "t"),
+    "what nobody follows": ("t = torch.utils._pytree.tree_leaves({'a': y})", "t[0]"),
+    "what a thread gives": (
+        "with futures.ThreadPoolExecutor(1) as pool:\n    t = pool.submit(lambda: y)",
+        "t.result()",
+    ),
+    "a data set": ("d = torch.utils.data.TensorDataset(y)", "d[0][0]"),
+}
+HEAD = (
+    "import collections, contextvars, copy, functools, heapq, queue, weakref\nfrom concurrent import futures\n\n"
+    "import numpy as np\nimport torch\nimport torch.utils._pytree\nimport torch.utils.data\n\n"
+    "x = torch.randn(3, requires_grad=True)\ny = x.exp()\n"
+)
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_holder_sees_the_write(name: str) -> None:
+    made, taken = HOLDERS[name]
+    end = f"y += 1\nloss = (y * y).sum()\nshow(loss, {taken}, y)\nloss.backward()\n"
+    text = assert_cured(f"{HEAD}{made}\n{end}", "modified by an inplace operation", "x")
+    assert "y += 1\n" in text
+
+
+def test_what_computes_holds_nothing() -> None:
+    """Numbers, new memory and what is only printed are no holders: the write becomes an assignment."""
+    made = "n = np.mean(y.detach().numpy())\nprint(y, x)\nt = y * 2\nd = {'a': y.sum()}\n"
+    text = assert_cured(
+        f"{HEAD}{made}y += 1\nloss = (y * y).sum()\nshow(loss, t, x, d['a'])\nprint(n)\nloss.backward()\n",
+        "modified by an inplace operation",
+        "x",
+    )
+    assert "y = y + 1\n" in text
