@@ -15,7 +15,7 @@ from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import Codemod
 from gradfix.engine.engine import FixResult, Policy, fix
 from gradfix.findings import Finding, Hazard, HazardKind, Identity, Judgement, Place, Shown, Verdict
-from gradfix.proof.attribution import EACH, NOTHING, Settled, combined, settle, smallest
+from gradfix.proof.attribution import EACH, Settled, combined, settle, smallest
 from gradfix.results import Result
 from gradfix.source import Source, Span
 
@@ -49,11 +49,11 @@ class World:
             return Judgement(Verdict.REJECTED, REMAINING)
         return Judgement(Verdict.FIXED if "cure" in old else Verdict.EQUIVALENT, "same loss", runs=8)
 
-    def share(self, one: Result, after: FixResult) -> Judgement:
+    def share(self, one: Result, before: FixResult, after: FixResult) -> Judgement:
         """Lines with `idle` don't run."""
         if "idle" in one.finding.message:
             return Judgement(Verdict.NOT_EXERCISED, "")
-        return self.judge(NOTHING, after)
+        return self.judge(before, after)
 
 
 def _settled(text: str) -> tuple[World, Settled]:
@@ -94,9 +94,24 @@ def test_a_fix_without_an_oracle_keeps_the_others_from_no_verdict(runs: int) -> 
             return Judgement(Verdict.UNCHECKED, "no oracle", runs=runs)
         return world.judge(before, after)
 
-    settled = settle(world.fixer, judge, lambda one, after: judge(NOTHING, after))
+    settled = settle(world.fixer, judge, lambda one, before, after: judge(before, after))
     alone = [Verdict.FIXED, Verdict.UNCHECKED, Verdict.FIXED]
     assert _verdicts(settled) == (alone if runs else [Verdict.UNCHECKED] * 3)
+
+
+def test_of_many_the_one_without_an_oracle_keeps_only_its_part_from_a_verdict() -> None:
+    world = World("idle1\n" + "".join(f"cure{i}\n" for i in range(3 * EACH)))
+    asked: list[str] = []
+
+    def judge(before: FixResult, after: FixResult) -> Judgement:
+        asked.append(world.text(before))
+        if "idle" in asked[-1]:
+            return Judgement(Verdict.UNCHECKED, "no oracle", runs=8)
+        return world.judge(before, after)
+
+    settled = settle(world.fixer, judge, lambda one, before, after: judge(before, after))
+    assert _verdicts(settled) == [Verdict.UNCHECKED] + [Verdict.FIXED] * (3 * EACH)
+    assert len(set(asked)) < 2 * EACH  # not one for each
 
 
 def test_the_wrong_fix_alone_is_left_out_with_its_own_reason() -> None:

@@ -8,7 +8,7 @@ them undone leaves a loss that misses part of its gradient. So they are judged t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ ATTEMPTS = 3  # so many fixes of one finding are tried
 
 Fixer = Callable[[frozenset[Exclusion]], FixResult]  # all fixes but these
 Judge = Callable[[FixResult, FixResult], Judgement]  # the text before against the text after
-Share = Callable[[Result, FixResult], Judgement]  # what the judgement of all fixes says about one of them
+Share = Callable[[Result, FixResult, FixResult], Judgement]  # what that says about one of the fixes between them
 
 # What several runs say together: a difference in one counts, then what was proven in any.
 _WEIGHT = (
@@ -84,7 +84,11 @@ def settle(fixer: Fixer, judge: Judge, share: Share, *, proven: bool = False) ->
         else:
             nothing_ran = whole.verdict is Verdict.UNCHECKED and not whole.runs
             many = len(result.applied) > EACH or nothing_ran
-            result = _shared(share, result) if many else _each(fixer, judge, result, excluded, whole)
+            if many:
+                told = _in_parts(fixer, judge, share, result, excluded, whole)
+            else:
+                told = _each(fixer, judge, result, excluded, result.applied, whole)
+            result = replace(result, applied=told)
             guilty = [r for r in result.applied if r.judgement and not _stays(r.judgement.verdict, proven)]
             if not guilty:
                 return Settled(result, rejected)
@@ -143,25 +147,55 @@ def _guilty(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[E
     return [replace(r, judgement=told[r.finding.identity]) for r in result.applied if r.finding.identity in told]
 
 
-def _shared(share: Share, result: FixResult) -> FixResult:
-    """`result` with what the judgement of all fixes says about each."""
-    others = len(result.applied) - 1
+def _in_parts(
+    fixer: Fixer, judge: Judge, share: Share, result: FixResult, excluded: frozenset[Exclusion], whole: Judgement
+) -> tuple[Result, ...]:
+    """The fixes of `result` with what a judgement of many says about each.
+
+    Where runs said nothing about many, halves are judged against a text that has all others: one without an oracle
+    keeps only its own part from its verdict.
+    """
+    told: list[Result] = []
+    todo: list[tuple[tuple[Result, ...], FixResult, Judgement]] = [(result.applied, NOTHING, whole)]
+    while todo:
+        group, before, judgement = todo.pop()
+        open_ = judgement.verdict is Verdict.REJECTED or (judgement.verdict is Verdict.UNCHECKED and judgement.runs)
+        if open_ and len(group) <= EACH:
+            told += _each(fixer, judge, result, excluded, group, judgement)
+        elif open_:
+            middle = len(group) // 2
+            for half in (group[:middle], group[middle:]):
+                without = fixer(excluded | {r.finding.identity for r in half})
+                todo.append((half, without, judge(without, result)))
+        else:
+            told += _shared(share, group, before, result)
+    order = {r.finding.identity: number for number, r in enumerate(result.applied)}
+    return tuple(sorted(told, key=lambda r: order[r.finding.identity]))
+
+
+def _shared(share: Share, group: Sequence[Result], before: FixResult, result: FixResult) -> Iterator[Result]:
+    """The group with what its judgement says about each."""
+    others = len(group) - 1
     note = (f"judged together with {others} other {'fix' if others == 1 else 'fixes'} of this file",)
-
-    def part(one: Result) -> Judgement:
-        own = share(one, result)
-        return replace(own, notes=(*own.notes, *note * bool(others and own.runs)))
-
-    return replace(result, applied=tuple(replace(r, judgement=part(r)) for r in result.applied))
+    for one in group:
+        own = share(one, before, result)
+        yield replace(one, judgement=replace(own, notes=(*own.notes, *note * bool(others and own.runs))))
 
 
-def _each(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Exclusion], whole: Judgement) -> FixResult:
-    """`result` with a judgement for every fix: its own against all others."""
-    if len(result.applied) == 1:
-        return replace(result, applied=(replace(result.applied[0], judgement=whole),))
-    judged = [replace(r, judgement=judge(fixer(excluded | {r.finding.identity}), result)) for r in result.applied]
+def _each(
+    fixer: Fixer,
+    judge: Judge,
+    result: FixResult,
+    excluded: frozenset[Exclusion],
+    group: Sequence[Result],
+    together: Judgement,
+) -> tuple[Result, ...]:
+    """A judgement for every fix of a group: its own against all others of `result`."""
+    if len(group) == 1:
+        return (replace(group[0], judgement=together),)
+    judged = [replace(r, judgement=judge(fixer(excluded | {r.finding.identity}), result)) for r in group]
     cuts = [r for r in judged if r.finding.hazard is not None and r.finding.hazard.kind is HazardKind.DISCONNECTED]
     if len(cuts) > 1 and any(r.judgement and r.judgement.verdict is Verdict.REJECTED for r in cuts):
-        together = judge(fixer(excluded | {r.finding.identity for r in cuts}), result)
-        judged = [replace(r, judgement=together) if r in cuts else r for r in judged]
-    return replace(result, applied=tuple(judged))
+        one = judge(fixer(excluded | {r.finding.identity for r in cuts}), result)
+        judged = [replace(r, judgement=one) if r in cuts else r for r in judged]
+    return tuple(judged)

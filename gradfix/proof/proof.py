@@ -106,17 +106,14 @@ class Proof:
         """The text of `before` against that of `after`, over the cases of the file."""
         return attribution.combined([judgement for _, judgement in self._all(before, after)])
 
-    def share(self, one: Result, after: FixResult) -> Judgement:
-        """What the judgement of all fixes of `after` says about one of them.
+    def share(self, one: Result, before: FixResult, after: FixResult) -> Judgement:
+        """What the judgement of the text of `before` against that of `after` says about one fix between them.
 
         Calls that were sought for other functions count where they reach its lines.
         """
-        every = {r.finding.identity: self._own(r, after) for r in after.applied}
+        every = {r.finding.identity: self._own(r, before, after) for r in _concerned_findings(before, after)}
         own, name = every[one.finding.identity], one.finding.identity.qualname
-        told = [
-            (who, share(judgement, own, list(every.values())))
-            for who, judgement in self._all(attribution.NOTHING, after)
-        ]
+        told = [(who, share(judgement, own, list(every.values()))) for who, judgement in self._all(before, after)]
         return attribution.combined([j for who, j in told if who in ("", name) or j.verdict not in _SILENT])
 
     def _all(self, before: FixResult, after: FixResult) -> list[Told]:
@@ -157,7 +154,7 @@ class Proof:
             kinds=frozenset(hazard.kind for _, hazard in hazards),
             writes=lines_of(source, before.edits, [h.write.span for h in here]),
             cuts=self._cuts(before, hazards),
-            shared=len(after.applied) > attribution.EACH,
+            shared=len(concerned) > attribution.EACH,
         )
 
     def _cuts(self, before: FixResult, hazards: Sequence[tuple[Result, Hazard]]) -> tuple[Place, ...]:
@@ -215,11 +212,14 @@ class Proof:
 
     def _writes(self, result: Result) -> frozenset[int]:
         """The lines of the write that a fix cures, where it is in the text as it was read."""
-        hazard = result.finding.hazard
-        here = hazard is not None and result.source is self._source
-        return lines_of(self._source, (), [hazard.write.span]) if here and hazard is not None else frozenset()
+        return lines_of(self._source, (), self._written(result))
 
-    def _own(self, result: Result, after: FixResult) -> Own:
+    def _written(self, result: Result) -> list[Span]:
+        """That write itself."""
+        hazard = result.finding.hazard
+        return [hazard.write.span] if hazard is not None and result.source is self._source else []
+
+    def _own(self, result: Result, before: FixResult, after: FixResult) -> Own:
         """The lines of one fix, in both texts, and what it is to cure."""
         source, hazard, name = self._source, result.finding.hazard, result.finding.identity.qualname
         spans = [edit.span for edit in self._edits(result)]
@@ -227,9 +227,9 @@ class Proof:
             body = _lines_of_function(source.text, name)
             spans = [span for span in spans if body.intersection(_lines_at(source, span))] or spans
         return Own(
-            before=lines_of(source, (), spans),
+            before=lines_of(source, before.edits, spans),
             after=lines_of(source, after.edits, spans),
-            causes=self._writes(result).union(*(_lines_at(source, span) for span in spans)),
+            causes=lines_of(source, before.edits, [*spans, *self._written(result)]),
             kind=None if hazard is None else hazard.kind,
             predicted=_certain(result),
         )

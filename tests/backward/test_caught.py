@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 import pytest
 from conftest import Judge
 
 from gradfix.backward.cases import reaches_backward
-from gradfix.backward.protocol import Event, Raised, Run
+from gradfix.backward.protocol import Ended, Event, Raised, Run
 from gradfix.backward.verdict.failures import apart, failures_of
 from gradfix.findings import HazardKind, Verdict
 
@@ -51,6 +52,17 @@ def test_lines_are_those_of_the_original() -> None:
     failure, again = apart(run(error(SAVED, 3), error(SAVED, 7)), after, {4: 3, 8: 7}, set())
     assert failure is not None
     assert (failure.error.line, again) == (7, None)
+
+
+def test_what_is_caught_later_is_nobodys_where_the_original_ended() -> None:
+    ended = Ended(error(SAVED, 3), False, frozenset(), frozenset(), "r", (), (), (), {}, {}, 1)
+    before = replace(run(error(SAVED, 3)), ended=ended)
+    after = run(None, None, caught=((1, error(LEAF, 5)),))
+    failure, again = apart(before, after, SAME, {HazardKind.SAVED_THEN_WRITTEN})
+    assert failure is not None
+    assert ({line for _, line in failure.besides}, again) == ({5}, None)
+    _, again = apart(before, after, {3: 3}, {HazardKind.SAVED_THEN_WRITTEN})  # line 5 is the rewrite's own
+    assert again is not None
 
 
 def test_one_less_of_the_same_is_no_proof() -> None:

@@ -1,7 +1,8 @@
 """Autograd's errors in a run, caught by the user's code or not, and which of them come or go with a rewrite.
 
 A program may catch an error and go on: it prints it, or tries another way. What both texts meet like that, as often and
-at the same lines, is part of what the program does; what only one of them meets counts.
+at the same lines, is part of what the program does, and so is what the second catches at lines of both where the first has
+ended; what else only one of them meets counts.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class Failure:
 
     def ends(self, run: Run) -> bool:
         """Whether the run that met it ended with it."""
+        end = None if run.ended is None else run.ended.error
         last = self.passing and self.passes == len(run.events)
-        return self.ending or (last and run.ended is not None and run.ended.error == self.error)
+        return self.ending or (last and end is not None and end.message == self.error.message)
 
     @property
     def passes(self) -> int:
@@ -85,6 +87,10 @@ def apart(
     if shared and ours.keys() <= shared and theirs.keys() <= shared:
         wanted = [one.key for one in ones if one.passing or one.ending or not kinds or one.symptom.kind in kinds]
         shared -= set(wanted)
+    first = _first(ones, shared)
+    if first is not None and first.ends(before):  # it never got to what the other catches later
+        later = {known[one.key] for one in others if not one.ends(after)}
+        shared |= {(symptom, line) for symptom, line in later if line is None or line > 0} - {first.key}
     mine = {key for key, origin in known.items() if origin in shared}
     return _first(ones, shared), _first(others, mine)
 

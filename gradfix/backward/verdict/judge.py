@@ -54,6 +54,7 @@ PAIRS = (  # seeds and plans
     *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
     *((seed, Plan(scale=scale, weights=4.0)) for seed, scale in ((3, 3.0), (4, -10.0))),
 )
+LONGER = 8  # times as many passes where lines are still to come
 PROVEN = frozenset({Verdict.FIXED, Verdict.EQUIVALENT})
 
 
@@ -70,6 +71,7 @@ class CaseJudge:
         self._ends = end_names(subject.before, subject.after, subject.changed_before, subject.changed_after)
         self._pairs = Together(make, 0.0)
         self._in_time = True  # no pair was left out
+        self._longer = False  # runs have more passes, so that they get to all that is changed
         self._asked = False  # whether what differs does so from one second to the next
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
 
@@ -174,6 +176,10 @@ class CaseJudge:
             self._doubts = Doubts(self._make, subject, evidence, self._differing)
             repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
         after = self._pairs(second)
+        if plain and not self._longer and self._stops_short(after):
+            self._longer = True
+            self._limits = replace(self._limits, backwards=LONGER * self._limits.backwards)
+            return self._pair(seed, plan, plain=plain)
         self._count_lines(before, after)
         has_passes = bool(before.events)
         if HazardKind.DISCONNECTED not in subject.kinds:
@@ -186,7 +192,7 @@ class CaseJudge:
                 raise UncheckedError(obstacle)
         compared, proven = evidence.compared, evidence.proven
         if obstacle is not None:
-            return
+            return None
         evidence.pairs += 1
         evidence.failed = evidence.failed or failure
         try:
@@ -202,6 +208,11 @@ class CaseJudge:
             evidence.count(before, after)
         if evidence.proven > proven:
             evidence.failing.setdefault(before.executed, first)
+
+    def _stops_short(self, after: Run) -> bool:
+        """Whether a short run ended after its last pass, and lines of the rewrite were still to come."""
+        stopped = after.ended is not None and after.ended.stopped and bool(after.ended.executable - after.executed)
+        return stopped and LONGER * len(PAIRS) * 2 * after.seconds < self._limits.seconds
 
     def _varies_later(self, first: Request, failure: Failure | None) -> bool:
         """Whether something that differs may do so because of the clock; found out once."""

@@ -250,7 +250,8 @@ class Observer:
         raised: BaseException | None,
     ) -> None:
         event["leaves"] = self._leaf_messages(received, sys._getframe(3) if received else None)
-        event["error"] = None if raised is None else wire.error(raised, self._subject)
+        error = None if raised is None else wire.error(raised, self._subject)
+        event["error"] = error and {**error, "line": error["line"] or event["line"]}
         event["executed"] = sorted(self.executed)
         event["stops"] = sorted(self._leaves.stops)
         self.events += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 import sys
 import warnings
 import zlib
@@ -79,8 +80,8 @@ class Outside:
                     return
                 path = os.path.join(folder, name)
                 with contextlib.suppress(OSError):
-                    if not os.path.islink(path):
-                        about = os.lstat(path)
+                    about = os.lstat(path)
+                    if stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode):  # a pipe would never end
                         stamp = (0, 0) if name.endswith(os.sep) else (about.st_mtime_ns, about.st_size)
                         yield os.path.relpath(path, self._folder) + os.sep * name.endswith(os.sep), stamp
 
