@@ -18,7 +18,7 @@ from gradfix.findings import HazardKind, Verdict
 
 KINDS = frozenset({HazardKind.SAVED_THEN_WRITTEN})
 HEAD = """\
-import logging, os, sys, time, warnings
+import logging, os, sys, tempfile, time, warnings
 x = torch.randn(3, requires_grad=True)
 y = x.exp()
 y[0] = 10
@@ -38,6 +38,7 @@ result = y.detach() * 2
 """
 CLOCKS = """\
 os.environ["NOW"] = str(time.time())
+here, place, pid = os.getcwd(), tempfile.mkdtemp(), os.getpid()
 open(f"run-{time.time():.3f}.txt", "w").close()
 logging.warning("at %s", time.time())
 with open("when.txt", "w") as file:

@@ -1,8 +1,8 @@
 """Autograd's errors in a run, caught by the user's code or not, and which of them come or go with a rewrite.
 
 A program may catch an error and go on: it prints it, or tries another way. What both texts meet like that, as often and
-at the same lines, is part of what the program does, and so is what the second catches at lines of both where the first has
-ended; what else only one of them meets counts.
+at the same lines, is part of what the program does, and so is what the second catches at lines of both where the first
+has ended. What else only one of them meets counts.
 """
 
 from __future__ import annotations

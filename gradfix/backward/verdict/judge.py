@@ -40,21 +40,14 @@ from gradfix.backward.verdict.endings import (
 from gradfix.backward.verdict.evidence import Evidence, Subject, add_once, conclude, judged
 from gradfix.backward.verdict.failures import Failure, apart, are_lost
 from gradfix.backward.verdict.oracle import Make, NoOracleError
+from gradfix.backward.verdict.pairs import LONGER, PAIRS, Requests
 from gradfix.backward.verdict.repeats import repeat, varies_later
-from gradfix.backward.verdict.state import bound_names, end_names, shared_names
 from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.verdict.together import Together
 from gradfix.backward.verdict.valued import same_values
 from gradfix.backward.worker.requests import Plan, Request
 from gradfix.findings import Cost, HazardKind, Judgement, Shown, Verdict
 
-_ONE = Plan()
-PAIRS = (  # seeds and plans
-    (0, _ONE),
-    *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
-    *((seed, Plan(scale=scale, weights=4.0)) for seed, scale in ((3, 3.0), (4, -10.0))),
-)
-LONGER = 8  # times as many passes where lines are still to come
 PROVEN = frozenset({Verdict.FIXED, Verdict.EQUIVALENT})
 
 
@@ -66,9 +59,7 @@ class CaseJudge:
         self._make, self._subject, self._limits, self._apart = make, subject, limits, apart
         self._evidence = Evidence()
         self._lines = Lines.of(subject)
-        self._shared = shared_names(subject.before, subject.after)
-        self._bound = bound_names(subject.before, subject.after)
-        self._ends = end_names(subject.before, subject.after, subject.changed_before, subject.changed_after)
+        self._requests = Requests.of(subject, limits)
         self._pairs = Together(make, 0.0)
         self._in_time = True  # no pair was left out
         self._longer = False  # runs have more passes, so that they get to all that is changed
@@ -94,7 +85,7 @@ class CaseJudge:
                     self._in_time = False
                     evidence.notes.append(f"stopped after {number} of {len(PAIRS)} pairs of runs: time")
                     break
-                self._pair(seed + subject.way.seed, plan, plain=number == 0)
+                self._pair(seed, plan, plain=number == 0)
                 if number == 0 and not self._apart:
                     self._run_ahead()
                 elif number == 1:
@@ -114,23 +105,18 @@ class CaseJudge:
 
         The second comes last: what the others leave behind shows when it is compared with a process of its own.
         """
-        subject, failed = self._subject, self._evidence.failed
-        (_, second, *others) = ((seed + subject.way.seed, plan) for seed, plan in PAIRS)
-        before, after = (
-            [self._request(text, seed, plan, changed) for seed, plan in (*others, second)]
-            for text, changed in ((subject.before, subject.changed_before), (subject.after, subject.changed_after))
-        )
+        failed = self._evidence.failed
+        (_, second, *others) = (self._requests.pair(seed, plan) for seed, plan in PAIRS)
+        before, after = ([pair[number] for pair in (*others, second)] for number in (0, 1))
         cured = [] if failed is None else [oracle.cured(request, [failed.symptom.cure]) for request in before]
         self._pairs.ahead(before, after, *([cured] if cured else []))
 
     def _confirm(self) -> None:
-        first = self._request(self._subject.before, self._subject.way.seed, _ONE, frozenset())
-        confirm_in_double(self._make, first, self._subject.after, self._evidence, self._failures)
+        confirm_in_double(self._make, self._requests.plain(), self._subject.after, self._evidence, self._failures)
 
     def _cost(self) -> Cost | None:
-        subject = self._subject
-        first = self._request(subject.before, subject.way.seed, _ONE, frozenset())
-        return cost(self._make, first, replace(first, text=subject.after), self._evidence.failed)
+        first = self._requests.plain()
+        return cost(self._make, first, replace(first, text=self._subject.after), self._evidence.failed)
 
     def _shown(self) -> Shown:
         """What ran where it counts and, for fixes that share the verdict, what broke backward in the original."""
@@ -143,58 +129,45 @@ class CaseJudge:
         at = conflict.within(self._subject.path)
         return conflict.kind, range(0) if at is None else range(at.line, at.end_line + 1)
 
-    def _request(self, text: str, seed: int, plan: Plan, lines: frozenset[int]) -> Request:
-        subject = self._subject
-        return Request(
-            path=subject.path,
-            text=text,
-            cwd=subject.cwd,
-            seconds=self._limits.seconds,
-            backwards=self._limits.backwards,
-            call=subject.way.call,
-            recorded=subject.way.recorded,
-            entry=subject.way.entry,
-            lines=tuple(sorted(lines)),
-            seed=seed,
-            plan=plan,
-            shared=self._shared,
-            bound=self._bound,
-            ends=self._ends,
-        )
-
     def _pair(self, seed: int, plan: Plan, *, plain: bool) -> None:
-        subject, evidence = self._subject, self._evidence
-        first = self._request(subject.before, seed, plan, subject.changed_before)
-        second = self._request(subject.after, seed, plan, subject.changed_after)
+        first, second = self._requests.pair(seed, plan)
         before = self._pairs(first)
-        obstacle = obstacle_of(before, call=subject.way.call is not None)
-        if plain and obstacle is not None:
-            raise UncheckedError(obstacle)
+        obstacle = obstacle_of(before, call=self._subject.way.call is not None)
         if plain:
-            self._pairs = Together(self._make, before.seconds)
-            self._differing = Differing(self._make, subject, before)
-            self._doubts = Doubts(self._make, subject, evidence, self._differing)
-            repeat(self._make, first, before, evidence, longest=self._limits.case / 8)
+            if obstacle is not None:
+                raise UncheckedError(obstacle)
+            self._begin(first, before)
         after = self._pairs(second)
         if plain and not self._longer and self._stops_short(after):
-            self._longer = True
-            self._limits = replace(self._limits, backwards=LONGER * self._limits.backwards)
-            return self._pair(seed, plan, plain=plain)
+            self._longer, self._requests = True, self._requests.longer()
+            self._pair(seed, plan, plain=plain)
+            return
         self._count_lines(before, after)
         has_passes = bool(before.events)
-        if HazardKind.DISCONNECTED not in subject.kinds:
+        if HazardKind.DISCONNECTED not in self._subject.kinds:
             before, after = as_returned(before, after)
         failure, again = self._failures(before, after)
-        no_new_end(before, after, failure, again, silent=subject.silent)
-        if obstacle is None and not has_passes and failure is None:
-            obstacle = NO_BACKWARD
-            if plain:
-                raise UncheckedError(obstacle)
+        no_new_end(before, after, failure, again, silent=self._subject.silent)
+        if plain and not has_passes and failure is None:
+            raise UncheckedError(NO_BACKWARD)
+        if obstacle is None and (has_passes or failure is not None):
+            self._evidence.pairs += 1
+            self._evidence.failed = self._evidence.failed or failure
+            self._compare_noting(first, second, before, after, failure, plain=plain)
+
+    def _begin(self, first: Request, before: Run) -> None:
+        """Set up what goes by the first run of the original."""
+        self._pairs = Together(self._make, before.seconds)
+        self._differing = Differing(self._make, self._subject, before)
+        self._doubts = Doubts(self._make, self._subject, self._evidence, self._differing)
+        repeat(self._make, first, before, self._evidence, longest=self._limits.case / 8)
+
+    def _compare_noting(
+        self, first: Request, second: Request, before: Run, after: Run, failure: Failure | None, *, plain: bool
+    ) -> None:
+        """Compare two runs, again where the clock or rounding may be all there is, and note what ran."""
+        evidence = self._evidence
         compared, proven = evidence.compared, evidence.proven
-        if obstacle is not None:
-            return None
-        evidence.pairs += 1
-        evidence.failed = evidence.failed or failure
         try:
             try:
                 self._compare(first, second, before, after, plain=plain)

@@ -9,6 +9,7 @@ from gradfix.backward.protocol import Run
 
 _GRAD_FN = re.compile(r",?\s*grad_fn=<[^>]*>")
 _TRACKED = " (tracked)"
+_RUN = re.compile(r"(?:[A-Za-z]:)?[/\\][^\s'\"]{0,200}?gradfix-\w+[/\\]+run-\d+(?:[/\\]+\d+)?")
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
 
@@ -34,8 +35,13 @@ def same_print(before: str, after: str, *, prefix: bool) -> str | None:
     return None
 
 
+def anywhere(text: str) -> str:
+    """A text without the directory of the run that it came from."""
+    return _RUN.sub("", text)
+
+
 def _normal(text: str) -> list[str]:
-    return _ADDRESS.sub("0x", _GRAD_FN.sub(_TRACKED, text)).splitlines()
+    return _ADDRESS.sub("0x", _GRAD_FN.sub(_TRACKED, anywhere(text))).splitlines()
 
 
 def _same_line(one: str, other: str) -> bool:

@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 
 from gradfix.backward.protocol import Leaf, Raised, Run, Tensor
 from gradfix.backward.verdict.compare import Agreement, DiffersError, OutsideError, distance, same_leaves
-from gradfix.backward.verdict.printed import complaints, same_print
+from gradfix.backward.verdict.printed import anywhere, complaints, same_print
 from gradfix.backward.verdict.symptoms import symptom_of
 from gradfix.backward.worker.messages import (
     AGAIN,
     ARGUMENT,
-    ENVIRONMENT,
     FILE,
-    FILTERS,
     FRAME,
     GRADIENT,
     MORE,
@@ -104,35 +102,30 @@ def same_state(before: Run, after: Run, agreement: Agreement, *, gradients: bool
     if not agreement.bitwise and before.ended is not None:
         agreement = replace(agreement, slack=agreement.slack * (1 + 4 * before.ended.passes))
     for path, one, other in _pairs(before, after, agreement.volatile):
-        what = _what(path)
-        if path in _AGAIN:
-            _same_ending(path, one, other)
-            continue
-        if one is None or other is None:
-            raise _error_of(path)(
-                f"{what} is {'nothing' if one is None else _shown(one)} before, {_shown(other)} after"
-            )
-        if isinstance(one, Tensor) and isinstance(other, Tensor):
-            distance(one, other, what, agreement, improve=False)
-            if one.requires_grad and not other.requires_grad:
-                raise DiffersError(f"{what} has a graph before, none after")
-        elif one != other:
-            _same_text(path, what, one, other)
+        try:
+            _same_value(path, one, other, agreement)
+        except DiffersError as difference:
+            if isinstance(one, Tensor) and isinstance(other, Tensor) and one.dtype != "float":
+                raise
+            raise OutsideError(str(difference)) from None
     if gradients and before.ended is not None and after.ended is not None:
         _same_gradients(before.ended.gradients, after.ended.gradients, agreement)
 
 
-def _same_text(path: str, what: str, one: Tensor | str, other: Tensor | str) -> None:
-    """What is in a file may differ as what is printed may."""
-    if not path.startswith((FILE, ERRORS)) or isinstance(one, Tensor) or isinstance(other, Tensor):
-        raise _error_of(path)(f"{what} is {_shown(one)} before, {_shown(other)} after")
-    difference = same_print(one, other, prefix=False)
-    if difference is not None:
-        raise OutsideError(f"{what}: {difference.replace('printed ', '')}")
-
-
-def _error_of(path: str) -> type[DiffersError]:
-    return OutsideError if path.startswith((FILE, ENVIRONMENT, FILTERS, ERRORS)) else DiffersError
+def _same_value(path: str, one: Tensor | str | None, other: Tensor | str | None, agreement: Agreement) -> None:
+    what = _what(path)
+    if path in _AGAIN:
+        _same_ending(path, one, other)
+    elif isinstance(one, Tensor) and isinstance(other, Tensor):
+        distance(one, other, what, agreement, improve=False)
+        if one.requires_grad and not other.requires_grad:
+            raise DiffersError(f"{what} has a graph before, none after")
+    elif isinstance(one, str) and isinstance(other, str) and path.startswith((FILE, ERRORS)):
+        difference = same_print(one, other, prefix=False)
+        if difference is not None:
+            raise DiffersError(f"{what}: {difference.replace('printed ', '')}")
+    elif not (isinstance(one, str) and isinstance(other, str) and anywhere(one) == anywhere(other)):
+        raise DiffersError(f"{what} is {_shown(one)} before, {_shown(other)} after")
 
 
 def _same_ending(path: str, one: Tensor | str | None, other: Tensor | str | None) -> None:

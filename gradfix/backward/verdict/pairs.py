@@ -1,0 +1,60 @@
+"""The pairs of runs that a verdict takes, and the requests for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gradfix.backward.limits import Limits
+from gradfix.backward.verdict.evidence import Subject
+from gradfix.backward.verdict.state import bound_names, end_names, shared_names
+from gradfix.backward.worker.requests import Plan, Request
+
+ONE = Plan()
+PAIRS = (  # seeds and plans
+    (0, ONE),
+    *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
+    *((seed, Plan(scale=scale, weights=4.0)) for seed, scale in ((3, 3.0), (4, -10.0))),
+)
+LONGER = 8  # times as many passes where lines of the rewrite come after the last
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Makes the requests for one subject."""
+
+    subject: Subject
+    base: Request  # of the original, plain
+    after: frozenset[int]  # lines watched in the rewritten text
+
+    @classmethod
+    def of(cls, subject: Subject, limits: Limits) -> Requests:
+        """Those of `subject` within the limits of each run."""
+        ours, theirs = subject.changed_before, subject.changed_after
+        base = Request(
+            path=subject.path,
+            text=subject.before,
+            cwd=subject.cwd,
+            seconds=limits.seconds,
+            backwards=limits.backwards,
+            call=subject.way.call,
+            recorded=subject.way.recorded,
+            entry=subject.way.entry,
+            lines=tuple(sorted(ours)),
+            shared=shared_names(subject.before, subject.after),
+            bound=bound_names(subject.before, subject.after),
+            ends=end_names(subject.before, subject.after, ours, theirs),
+        )
+        return cls(subject, base, theirs)
+
+    def pair(self, seed: int, plan: Plan) -> tuple[Request, Request]:
+        """Of the original and of the rewritten text."""
+        first = replace(self.base, seed=seed + self.subject.way.seed, plan=plan)
+        return first, replace(first, text=self.subject.after, lines=tuple(sorted(self.after)))
+
+    def plain(self) -> Request:
+        """Of the original, with nothing watched."""
+        return replace(self.base, seed=self.subject.way.seed, lines=())
+
+    def longer(self) -> Requests:
+        """The same with more passes."""
+        return replace(self, base=replace(self.base, backwards=LONGER * self.base.backwards))
