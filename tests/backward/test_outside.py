@@ -122,6 +122,7 @@ def test_complaints_leave_out_places_and_what_torch_says() -> None:
         "/a/b.py:7: UserWarning: mine\n  warnings.warn('mine')\n"
         "/x/torch/optim/lr.py:9: UserWarning: of an optimizer\n  warnings.warn(\n"
         "/a/b.py:8: UserWarning: slow. (Triggered internally at x.cpp:1.)\n  y.backward()\n"
+        "/a/b.py:9: UserWarning: of a tensor better clone\n  z = torch.tensor(y)\n"
         'Traceback (most recent call last):\n  File "/a/b.py", line 3, in f\n    y[0] = 1\nRuntimeError: no\n'
         "done\n"
     )

@@ -53,14 +53,15 @@ def _same_line(one: str, other: str) -> bool:
 
 _TRACE = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*")
 _PLACE = re.compile(r"^(\S.*):\d+: (\w*Warning: )", re.MULTILINE)
-_WARNING = re.compile(r"^(\S.*): \w*Warning: (.*)\n(?: {2}.*\n)?", re.MULTILINE)
+_WARNING = re.compile(r"^(\S.*): \w*Warning: .*\n( {2}.*\n)?", re.MULTILINE)
 _OURS = re.compile(r"[/\\\\]torch[/\\\\]")
 
 
 def complaints(run: Run) -> str | None:
     """What a run that came to its end wrote to its standard error, without places in the text and warnings of torch.
 
-    Those depend on how torch is asked: under the cures of an oracle it gives others.
+    Those depend on how torch is asked: a rewrite asks otherwise, and so do the cures of an oracle. They are told at the
+    line that calls torch, which doesn't speak of warnings.
     """
     if run.ended is None or run.ended.error is not None or run.killed is not None:
         return None
@@ -69,6 +70,6 @@ def complaints(run: Run) -> str | None:
 
 
 def _kept(warning: re.Match[str]) -> str:
-    place, message = warning.groups()
-    own = not (_OURS.search(place) or "Triggered internally" in message)
+    place, line = warning.groups()
+    own = line is not None and "warn" in line and not _OURS.search(place)
     return f"{warning.group().partition(chr(10))[0]}\n" if own else ""
