@@ -10,6 +10,7 @@ from enum import Enum
 
 from gradfix.analysis.domain.values import Storage
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.text.repeated_tests import NOTHING, Assumptions
 
 
 class NodeKind(Enum):
@@ -81,6 +82,7 @@ class Save:
     choice: object = None  # of a value that is one of several: which
     branch: ast.AST | None = None  # the statement that decided which
     guarded: bool = True  # False: backward reads it without looking whether it was written
+    under: Assumptions = NOTHING  # how tests came out that are made more than once
 
 
 @dataclass(frozen=True, slots=True)

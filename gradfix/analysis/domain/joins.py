@@ -20,6 +20,10 @@ def join(a: State, b: State, branch: ast.stmt | None) -> State:
     result.grad = a.grad if a.grad is b.grad else Tracked.MAYBE
     result.autocast = a.autocast or b.autocast
     result.quiet = a.quiet
+    result.under = a.under if a.under == b.under else a.under & b.under
+    result.recalled = a.recalled
+    if a.recalled is not b.recalled:
+        result.recalled = {one: told for one, told in a.recalled.items() if b.recalled.get(one) is told}
     result.off_at = a.off_at if a.off_at is not None else b.off_at
     result.cuts = a.cuts.joined(b.cuts, lambda mine, other: (mine or NO_FLOWS) | (other or NO_FLOWS))
     result.nodes = join_nodes(a.nodes, b.nodes, branch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -23,6 +23,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import TensorFacts
 from gradfix.analysis.summaries import Imports
 from gradfix.analysis.text.names import shown_tensors, tensors_alone
+from gradfix.analysis.text.repeated_tests import Assumptions, repeated_tests
 from gradfix.findings import Place
 from gradfix.source import Source
 from gradfix.torch_ops import method_names
@@ -138,6 +139,7 @@ class Machine:
         self._frames = MODULE
         self._arms = 0
         self._shown: dict[FunctionInfo, frozenset[str]] = {}
+        self._repeated: dict[FunctionInfo, Mapping[int, tuple[Assumptions, Assumptions]]] = {}
         self._spelt: dict[int, tuple[ast.AST, str]] = {}  # nodes met, which own the ids, and their text
 
     def new_frame(self) -> int:
@@ -268,6 +270,13 @@ class Machine:
         found = self._shown.get(info)
         if found is None:
             found = self._shown[info] = shown_tensors(info.node, self.telling)
+        return found
+
+    def repeated(self, info: FunctionInfo) -> Mapping[int, tuple[Assumptions, Assumptions]]:
+        """What holds in the arms of those tests of a function that it makes more than once."""
+        found = self._repeated.get(info)
+        if found is None:
+            found = self._repeated[info] = repeated_tests(info.node)
         return found
 
     def settled(self, facts: TensorFacts) -> TensorFacts:

@@ -128,7 +128,9 @@ def save(
     choice = object() if tensor.choice is None and len(tensor.storages) > 1 else tensor.choice
     branch = tensor.made_by if len(tensor.storages) > 1 and isinstance(tensor.made_by, ast.If) else None
     for storage in tensor.storages:
-        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice, branch, guarded)] = must
+        state.saves_of(storage)[Save(node, storage, op, result, at, certain, choice, branch, guarded, state.under)] = (
+            must
+        )
 
 
 def graph_node(state: State, op: str, operands: Sequence[Tensor], at: ast.AST) -> Node | None:

@@ -7,7 +7,7 @@ between forks until one of them is written.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradfix.analysis.domain.graph import Node, Save, Visit, phi
@@ -33,6 +33,7 @@ from gradfix.analysis.domain.values import (
     tensors,
 )
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.text.repeated_tests import NOTHING, Assumption
 from gradfix.torch_ops import ViewKind
 
 Slots = dict[str, Value]
@@ -149,8 +150,10 @@ class State:
         "off_at",
         "passed",
         "quiet",
+        "recalled",
         "saves",
         "spent",
+        "under",
         "unmade",
         "variables",
         "written",
@@ -176,6 +179,9 @@ class State:
         self.grad = Tracked.YES
         self.off_at: ast.AST | None = None  # what turned gradients off
         self.autocast = False  # matmul-like operations may work on half-precision copies
+        self.under = NOTHING  # how tests came out that are made more than once
+        # By how such a test comes out: names that a branch on it gave values, what they hold since, and held then.
+        self.recalled: Mapping[Assumption, Mapping[tuple[int, str], tuple[Value, Value]]] = {}
         self.quiet = False  # looking at a value without reading it
 
     def fork(self) -> State:
@@ -191,6 +197,7 @@ class State:
         twin.grad = self.grad
         twin.off_at = self.off_at
         twin.autocast = self.autocast
+        twin.under, twin.recalled = self.under, self.recalled
         twin.quiet = self.quiet
         return twin
 

@@ -17,6 +17,7 @@ from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked, WriteForm
 from gradfix.analysis.hazards import batches, cuts, gradient_hooks, obstacles, overlaps, stale, views
 from gradfix.analysis.hazards.write_records import Site, recorded_write
 from gradfix.analysis.text import arms
+from gradfix.analysis.text.repeated_tests import exclude
 from gradfix.analysis.text.targets import base_of
 from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
@@ -189,6 +190,8 @@ def overwrite_saves(
             if state.passed.get(save.node):
                 continue  # freed by a backward before: another one fails for that, whatever is written
             if save.branch is not None and arms.replaces(save.branch, m.statement):
+                continue
+            if save.under and exclude(save.under, state.under):
                 continue
             conflict = (save, key)
             sure = certain and must and save.certain and save.choice in (None, choice)

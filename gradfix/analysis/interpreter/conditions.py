@@ -167,20 +167,20 @@ def _asks_for_others(m: Machine, state: State, test: ast.expr, filled: Node) -> 
 
     Those are sizes and flags, as far as anything tells: `n, names = self.info(batch)`, `if n > 3`.
     """
-    asked = [tensor for node in _asked(test) for tensor in tensors(m.look(state, node))]
-    if not asked or any(t.known or any(s.origin is not Origin.OUTSIDE for s in t.storages) for t in asked):
+    held = [tensor for node in asked(test) for tensor in tensors(m.look(state, node))]
+    if not held or any(t.known or any(s.origin is not Origin.OUTSIDE for s in t.storages) for t in held):
         return False
     parts = {id(node) for node in reachable(filled)}
-    return parts.isdisjoint(id(state.node_of(tensor)) for tensor in asked)
+    return parts.isdisjoint(id(state.node_of(tensor)) for tensor in held)
 
 
-def _asked(test: ast.expr) -> Iterator[ast.expr]:
+def asked(test: ast.expr) -> Iterator[ast.expr]:
     """What the parts of a test compare, or ask for its truth."""
     if isinstance(test, ast.BoolOp):
         for part in test.values:
-            yield from _asked(part)
+            yield from asked(part)
     elif isinstance(test, ast.UnaryOp):
-        yield from _asked(test.operand)
+        yield from asked(test.operand)
     elif isinstance(test, ast.Compare):
         yield from (test.left, *test.comparators)
     else:

@@ -14,6 +14,7 @@ from gradfix.analysis.domain.state import State, merge
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, FunctionInfo, Symbol, Value
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import (
+    assumptions,
     bindings,
     conditions,
     container_methods,
@@ -91,10 +92,14 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     truth, kind = conditions.test(m, state, node.test)
     if truth is not None:
         return run_block(m, state, node.body if truth else node.orelse)
+    taken, passed = assumptions.of_arms(m, state, node)
     if isinstance(node.body[0], ast.Raise) and not node.orelse:  # checks of arguments: nothing comes back from there
         conditions.narrow(m, state, node.test, positive=False)
+        assumptions.assume(state, passed)
         return Flow(state)
     other = state.fork()
+    assumptions.assume(state, taken)
+    assumptions.assume(other, passed)
     conditions.narrow(m, state, node.test, positive=True)
     conditions.narrow(m, other, node.test, positive=False)
     before = state.nodes.fork()
@@ -110,6 +115,7 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     m.leave_arms(arms, exits=bool(flow.returns or flow.breaks or flow.continues))
     if flow.after is not None and second.after is not None:
         joined = join(flow.after, second.after, node)
+        assumptions.remember(joined, taken, flow.after, passed, second.after, node.test)
         conditions.note_fills(m, joined, node, kind, before)
         conditions.note_rebound(m, joined, node, kind, before)
         flow.after = joined
