@@ -22,10 +22,7 @@ _FITTED = "dtype and shape of what is put in aren't known, so each slot is fitte
 _STATEMENTS = "the author's own statements and names stay, where the expert wrote the function anew"
 LONGER = {
     "multi_view_write/halves_by_chunk": "the base is made of its parts again, where the expert did without it",
-    "view_write/transposed": "the base is cloned in a line of its own, before its view is taken",
-    "view_write/row_base_read_later": "the base is cloned in a line of its own, before its row is taken",
     "augmented_assignment/argument_of_a_helper": _STATEMENTS,
-    "index_assignment/columns_after_sigmoid": "the shape of the value isn't known; the expert takes the columns apart",
     "loop_filled_buffer/backwards": _FITTED,
     "loop_filled_buffer/enumerated": _FITTED,
     "loop_filled_buffer/corners_of_boxes": _FITTED,

@@ -156,6 +156,6 @@ def test_views_taken_before_show_the_first_write_of_several_at_once(swap: str) -
 
 def test_a_module_alone_is_handed_a_copy_where_nobody_reads_its_input_again() -> None:
     function = "def f(x):\n    act = nn.ReLU(inplace=True)\n    y = x.tanh()\n    z = act(y)\n    return {}.sum()\n\n\n"
-    for result, line in (("z", "    z = act(y.clone())\n"), ("(y + z)", "    y = y.clone()\n    z = act(y)\n")):
+    for result, line in (("z", "    z = act(y.clone())\n"), ("(y + z)", "    y = x.tanh().clone()\n    z = act(y)\n")):
         text = HEAD + function.format(result) + "loss = f(x)\n" + END
         assert line in assert_cured(text, "modified by an inplace operation", "x")

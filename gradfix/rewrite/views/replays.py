@@ -17,6 +17,7 @@ from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.grounds.places import place_of
 from gradfix.rewrite.text import names, sites
+from gradfix.rewrite.text.fresh_clones import clone_before
 from gradfix.rewrite.text.pieces import text_of
 from gradfix.rewrite.views.view_steps import put_back, restricts
 from gradfix.source import Source, Span
@@ -116,6 +117,15 @@ def clones(source: Source, write: Write) -> list[str]:
     return [f"{root} = {root}.clone()", *(f"{view.name} = {text_of(source, view.view)}" for view in views)]
 
 
+def cloned(source: Source, write: Write) -> tuple[Edit, ...]:
+    """The same as edits, the clone in the statement that makes what is cloned where that stands just before."""
+    replay, place = replay_of(write), place_of(write)
+    assert place is not None
+    _, *views = clones(source, write)
+    root = text_of(source, replay.put[-1].base if replay.put else place)
+    return clone_before(source, write.statement, root, views)
+
+
 def cloned_early(source: Source, write: Write) -> tuple[Edit, ...] | None:
     """A clone of the base before its views are taken, where nothing saves it between that and the write."""
     replay = replay_of(write)
@@ -130,8 +140,7 @@ def cloned_early(source: Source, write: Write) -> tuple[Edit, ...] | None:
         return None  # whoever holds the base itself sees those
     if any(hazard.save is not None and between.contains(hazard.save.span) for hazard in write.hazards):
         return None
-    root = text_of(source, replay.put[-1].base)
-    return sites.prepend(sites.site_of(source, first), [f"{root} = {root}.clone()"])
+    return clone_before(source, first, text_of(source, replay.put[-1].base))
 
 
 def renewed(write: Write) -> list[ast.expr]:

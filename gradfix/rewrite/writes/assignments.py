@@ -167,10 +167,10 @@ def _clone(source: Source, site: sites.Site, read: Tree, write: Write, spelling:
     if write.form is WriteForm.AUGMENTED_INDEX and (not plain or _saves_operands(write)):
         return _clone_augmented_index(source, site, read, write, spelling, clones)
     if not hoists:
-        return replays.cloned_early(source, write) or sites.prepend(site, clones)
+        return replays.cloned_early(source, write) or replays.cloned(source, write)
     if is_unpacked(write) and any(mentions(value, place) for place in places):
         if are_places(value):
-            return replays.cloned_early(source, write) or sites.prepend(site, clones)
+            return replays.cloned_early(source, write) or replays.cloned(source, write)
         lines = NESTED if may_show(value) else one_by_one(source, read, write, clones)
         return lines if isinstance(lines, Refusal) else sites.replace(site, lines)
     hoist, rest = _hoisted(read, temporary(source))

@@ -172,7 +172,7 @@ def _clone(
     places, clones = replays.renewed(write), replays.clones(source, write)
     hoisted = [a for a in arguments if not all(_may_stay(source, write, p, a, spelling) for p in places)]
     if not hoisted:
-        return replays.cloned_early(source, write) or sites.prepend(site, clones)
+        return replays.cloned_early(source, write) or replays.cloned(source, write)
     whole = use_of(write.statement, write.node, place) not in (Use.FIRST, Use.BURIED)
     if write.node.args[-1:] != hoisted or not whole:
         return Refusal(
