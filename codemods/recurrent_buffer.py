@@ -40,9 +40,10 @@ A buffer that only the loop uses is a list from the beginning, under its own nam
 `h[t] = v` casts `v` to the dtype of `h`, moves it to its device and broadcasts it; the list takes `v` as it is. So `v`
 is made to fit unless it is proven to: `.to(h)` where the dtype or the device isn't known, `.reshape(())` for a single
 element, `.reshape_as(h_list[t])` for what is computed element by element with a slot, `.expand_as(h_list[t])` for a
-value of no more dimensions than one. Where that isn't known (behind `n, d = x.shape` it is), the value is written into
-memory of its own:
-`h_slot = torch.empty_like(h_list[t])`, `h_slot[...] = v`. The alternative fix takes each value as it is.
+value of no more dimensions than one. Where that isn't known (behind `n, d = x.shape` it is), the buffer stays and
+backward gets copies of the slots it needs: `h[t] = torch.tanh(x[t] + h[t - 1].clone() @ w)`. If that is no cure, the
+value is written into memory of its own: `h_slot = torch.empty_like(h_list[t])`, `h_slot[...] = v`. The alternative fix
+takes each value as it is.
 
 ## Leaves alone
 ```python

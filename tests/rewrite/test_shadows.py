@@ -27,7 +27,8 @@ SHADOWED = {
 def test_a_name_that_means_something_else_isnt_used(name: str) -> None:
     text = HEAD + SHADOWED[name] + END
     made = assert_cured(text, "inplace operation", "x")
-    assert ".clone()\n" in made and INDEX_PUT not in made
+    assert ".clone()\n" in made
+    assert INDEX_PUT not in made
 
 
 def test_a_variable_of_another_function_is_none_here() -> None:

@@ -79,7 +79,7 @@ FORMS = (
         "y = torch.slice_scatter(y, torch.full_like(y[:, 1:], 0.5), 1, 1)",
         (2, 3),
     ),
-    Form("clone, then write", "GF101", "y = x.exp()\ny[[0, 2]] = x[:2]\nreturn y", "y = y.clone()"),
+    Form("clone, then write", "GF101", "y = x.exp()\ny[[0, 2]] = x[:2]\nreturn y", "y = x.exp().clone()"),
     Form("value, clone, write", "GF101", "y = x.exp()\ny[[0, 2]] = y[:2] * x[:2]\nreturn y", "value = y[:2] * x[:2]"),
     Form(
         "clone, then write, of a buffer made without `x`",

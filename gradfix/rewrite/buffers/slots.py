@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling, Tracked, ValueKind, Write, WriteForm
@@ -22,6 +23,7 @@ from gradfix.rewrite.text.spans import Rendering, Unit, before_block
 from gradfix.rewrite.writes import obstacles
 from gradfix.rewrite.writes.ladder import Form
 from gradfix.rewrite.writes.rebind import rebind
+from gradfix.rewrite.writes.saved_copies import copy_all_saved
 from gradfix.source import Source, Span
 
 _FORM = "stack"
@@ -47,7 +49,17 @@ def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tup
     if not all(fit_of(buffer, written).is_exact for written in buffer.writes):
         title = _title(buffer, plain=True)
         made.append(Rewrite(title, Applicability.UNSAFE, _builder(buffer, spelling, plain=True), _FORM))
-    return (*made, *clones(source, buffer.name.id, writes, spelling))
+    copies = _copies(source, buffer, spelling)
+    return (*copies, *made, *clones(source, buffer.name.id, writes, spelling))
+
+
+def _copies(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tuple[Rewrite, ...]:
+    """Copies of the slots that backward needs, where each slot of a list would have to be made and written anyway."""
+    if buffer.filling is not None or not any(fit_of(buffer, written) == OWN_MEMORY for written in buffer.writes):
+        return ()
+    copy = copy_all_saved(source, [w.write for w in buffer.writes if w.write.hazards], spelling)
+    safe = copy is not None and copy.applicability is Applicability.SAFE
+    return (replace(copy, last_resort=False),) if copy is not None and safe else ()
 
 
 def _refusal(source: Source, buffer: FilledBuffer, spelling: Spelling) -> Refusal | None:

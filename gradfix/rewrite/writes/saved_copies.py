@@ -8,6 +8,7 @@ in place, `y.exp_()`, is computed out of place and copied in: `y.copy_(y.exp())`
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from functools import partial
 
 from gradfix import torch_ops
@@ -34,11 +35,18 @@ def copy_saved(source: Source, write: Write, spelling: Spelling) -> Rewrite | No
 
     Unsafe where nothing is known of the operation: it may write to its operand, or return it.
     """
-    if not write.saved:
+    return copy_all_saved(source, (write,), spelling)
+
+
+def copy_all_saved(source: Source, writes: Sequence[Write], spelling: Spelling) -> Rewrite | None:
+    """The same for all that several writes overwrite."""
+    if not writes or not all(write.saved for write in writes):
         return None
-    names = " and ".join(dict.fromkeys(f"`{short(source, value.expression)}`" for value in write.saved))
-    grade = Applicability.SAFE if write.saved_by_known else Applicability.UNSAFE
-    build = partial(_build, values=write.saved, spelling=spelling)
+    values = tuple(dict.fromkeys(value for write in writes for value in write.saved))
+    names = " and ".join(dict.fromkeys(f"`{short(source, value.expression)}`" for value in values))
+    known = all(write.saved_by_known for write in writes)
+    grade = Applicability.SAFE if known else Applicability.UNSAFE
+    build = partial(_build, values=values, spelling=spelling)
     return Rewrite(f"Let backward keep a copy of {names}", grade, build, "saved-copy", last_resort=True)
 
 
