@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from programs import assert_cured, fixed, run
 
+from gradfix.findings import Applicability
+
 torch = pytest.importorskip("torch")
 
 HEAD = "import torch\nx = torch.randn(4, 3, requires_grad=True)\n"
@@ -99,6 +101,13 @@ def test_a_result_isnt_assigned_to_what_lies_in_another_order() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_result_isnt_put_where_autograd_doesnt_see_it() -> None:
+    text = "import torch\nx = torch.randn(3, requires_grad=True)\ny = x.exp()\ntorch.mul(y, 3, out=y.data)\n"
+    text += "loss = (y * y).sum()\nloss.backward()\n"
+    assert "out=" in (run(text).error or "")
+    assert fixed(text, Applicability.UNSAFE) == text
+
+
 def test_torchscript_has_no_new_tensor() -> None:
     text = "import torch\n\n\n@torch.jit.script\ndef f(x):\n    y = x.exp()\n    y[0] = 10\n    return y.sum()\n"
     assert "    y = x.exp().clone()\n    y[0] = 10\n" in fixed(text)

@@ -19,6 +19,11 @@ _BURIED = Refusal(
     "the call stands in the middle of an expression",
     "give its result a name in a statement before",
 )
+_HIDDEN = Refusal(
+    RefusalKind.HELD,
+    "what is put into `.data` is hidden from autograd: its gradient would be lost",
+    "assign the result to the tensor itself",
+)
 _NO_PLACE = Refusal(
     RefusalKind.NOT_ASSIGNABLE,
     "what `out` is given can't be assigned",
@@ -31,6 +36,8 @@ def assign_result(source: Source, write: Write, spelling: Spelling) -> tuple[Rew
     refusal = obstacles.refusal(source, write)
     if refusal is not None:
         return refusal
+    if isinstance(write.target, ast.Attribute) and write.target.attr == "data":
+        return _HIDDEN
     if not isinstance(write.target, ast.Subscript) and not is_place(write.target):
         return _NO_PLACE
     title = f"Assign the result to `{short(source, write.target)}`"
