@@ -48,11 +48,14 @@ def assumed(name: str) -> Node:
 
 def operation(op: str, inputs: Iterable[Node | None], at: ast.AST | None) -> Node | None:
     """The node of an operation, or None when no input has a graph."""
-    present = tuple(dict.fromkeys(node for node in inputs if node is not None))
-    if not present:
-        return None
-    certain = any(node.tracked is Tracked.YES for node in present)
-    return Node(NodeKind.OP, op, present, Tracked.YES if certain else Tracked.MAYBE, at)
+    present: dict[Node, None] = {}
+    level = Tracked.MAYBE
+    for node in inputs:
+        if node is not None:
+            present[node] = None
+            if node.tracked is Tracked.YES:
+                level = Tracked.YES
+    return Node(NodeKind.OP, op, tuple(present), level, at) if present else None
 
 
 def phi(alternatives: Iterable[Node | None], branch: ast.stmt | None) -> Node | None:

@@ -92,9 +92,14 @@ class Notes:
         """Remember which memory `expression`, an operand of `at` or `at` itself, stands for."""
         if value.__class__ is not Tensor and value.__class__ is not Choice:
             return
+        held = self.operands.get(id(at))
         for tensor in tensors(value):
-            held = self.operands.setdefault(id(at), {})
-            held.setdefault(id(expression), (expression, set()))[1].update(tensor.storages)
+            if held is None:
+                held = self.operands[id(at)] = {}
+            if (known := held.get(id(expression))) is not None:
+                known[1].update(tensor.storages)
+            else:
+                held[id(expression)] = (expression, set(tensor.storages))
             if value is not tensor:
                 self.doubtful.add(id(expression))
 

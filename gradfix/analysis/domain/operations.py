@@ -15,7 +15,6 @@ from gradfix.torch_ops import ViewKind
 _ORDERING = frozenset("view reshape flatten unflatten contiguous".split())  # what transposed views are mostly copied by
 _FLAT = frozenset("view reshape flatten unflatten unsqueeze squeeze contiguous detach".split())  # keep memory order
 _OTHER_NUMBERS = frozenset({"view", "real", "imag", "view_as_real", "view_as_complex"})  # or may be
-_RANK = {Tracked.NO: 0, Tracked.MAYBE: 1, Tracked.YES: 2}
 
 # measured on torch 2.13
 _VIEW_OR_ITSELF = frozenset(
@@ -25,7 +24,7 @@ _VIEW_OR_ITSELF = frozenset(
 
 def strongest(levels: Sequence[Tracked]) -> Tracked:
     """YES if any is, else MAYBE if any is."""
-    return max(levels, key=_RANK.__getitem__, default=Tracked.NO)
+    return Tracked.YES if Tracked.YES in levels else Tracked.MAYBE if Tracked.MAYBE in levels else Tracked.NO
 
 
 def tracked(state: State, tensor: Tensor) -> Tracked:

@@ -234,6 +234,10 @@ class State:
         saves = self.saves[storage] = dict(self.saves.get(storage) or {})
         return saves
 
+    def may_miss(self, tensor: Tensor) -> bool:
+        """False where `missed` finds nothing, which costs little to tell."""
+        return not self.written.isdisjoint(tensor.storages) or self.late.get(tensor) is not None
+
     def missed(self, tensor: Tensor) -> frozenset[Visit]:
         """The writes to its memory after which a rewrite would leave this tensor with old values."""
         found = self.late.get(tensor) or frozenset()

@@ -29,6 +29,7 @@ from gradfix.analysis.facts import ConditionKind, Tracked, ValueFacts
 from gradfix.analysis.interpreter import bindings, predicates
 from gradfix.analysis.interpreter.expressions import evaluate, look_up
 from gradfix.analysis.operators import nn_layers
+from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.targets import base_of
 
 _GRADIENTS_ON = ("torch.is_grad_enabled", "is_grad_enabled")
@@ -222,8 +223,8 @@ def note_rebound(
 
 def _bound_in(branch: ast.If) -> dict[str, ast.Name]:
     """The names that a branch binds; not those it tests: `if cost < best: best = cost` ends where any cost would."""
-    tested = {node.id for node in ast.walk(branch.test) if isinstance(node, ast.Name)}
-    names = (node for node in ast.walk(branch) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    tested = {node.id for node in every_node(branch.test) if isinstance(node, ast.Name)}
+    names = (node for node in every_node(branch) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     return {node.id: node for node in names if node.id not in tested}
 
 
@@ -283,8 +284,9 @@ def _written_root(node: ast.AST) -> ast.Name | None:
 
 def _sources(m: Machine, state: State, branch: ast.If | ast.While) -> tuple[str, ...]:
     names: list[str] = []
-    written = {id(root) for node in ast.walk(branch) if (root := _written_root(node)) is not None}
-    for node in ast.walk(branch):
+    nodes = every_node(branch)
+    written = {id(root) for node in nodes if (root := _written_root(node)) is not None}
+    for node in nodes:
         if id(node) in written:
             continue  # another buffer, which is filled of the same
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in names:

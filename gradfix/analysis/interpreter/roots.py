@@ -208,7 +208,8 @@ def _leave(m: Machine, state: State, result: Value, receiver: list[Value], *, pr
         if isinstance(owner, Instance):
             for name, value in state.slots(owner).items():
                 for tensor in _tensors(state, value, 2):
-                    _note_stored(m, state, tensor, f"self.{name}")
+                    if state.may_miss(tensor):
+                        _note_stored(m, state, tensor, f"self.{name}")
 
 
 def _graphs(state: State, value: Value) -> list[Tensor]:

@@ -205,9 +205,10 @@ def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, n
                 told_apart = place is not None and held.exact
                 if not told_apart and sum(value is old for value in held.values) > 1:
                     continue  # the other places keep the old tensor: who reads them would miss the write
-                at = range(len(held.values)) if place is None else (range(len(held.values))[place],)
-                values = tuple(_replaced(v, old, new) if i in at else v for i, v in enumerate(held.values))
-                state.items[option] = Items(values, held.exact, held.keys, held.least, ordered=held.ordered)
+                values = list(held.values)
+                for at in range(len(values)) if place is None else (place,):
+                    values[at] = _replaced(values[at], old, new)
+                state.items[option] = Items(tuple(values), held.exact, held.keys, held.least, ordered=held.ordered)
 
 
 def _rebind_base(m: Machine, state: State, target: ast.expr, new: Tensor) -> None:

@@ -173,9 +173,9 @@ def save_arguments(
     """Note what an operator keeps of its arguments."""
     if node is None or not (op.saves or op.unguarded):
         return
-    _save_unguarded(state, op, node, groups, at)
-    flat = _is_flat_product(op, groups)
     sure, likely = _requiring(state, groups)
+    _save_unguarded(state, op, node, groups, likely, at)
+    flat = _is_flat_product(op, groups)
     for entry in op.saves:
         held = groups.get(entry.parameter, ())
         level = _at_most(_level(entry.condition, groups, sure, likely), node.tracked)
@@ -192,10 +192,9 @@ def save_arguments(
 
 
 def _save_unguarded(
-    state: State, op: Operator, node: Node, groups: Mapping[str, Sequence[Tensor]], at: ast.AST
+    state: State, op: Operator, node: Node, groups: Mapping[str, Sequence[Tensor]], likely: set[str], at: ast.AST
 ) -> None:
     """Note the operands that backward reads unguarded, each where another one gets a gradient."""
-    _, likely = _requiring(state, groups)
     for parameter in op.unguarded:
         for tensor in groups.get(parameter, ()) if likely - {parameter} else ():
             save(state, node, tensor, short_name(op), at, Tracked.MAYBE, result=False, guarded=False)
