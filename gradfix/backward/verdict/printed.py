@@ -37,7 +37,7 @@ def same_print(before: str, after: str, *, prefix: bool) -> str | None:
 
 def anywhere(text: str) -> str:
     """A text without the directory of the run that it came from."""
-    return _RUN.sub("", text)
+    return _RUN.sub("", text) if "gradfix-" in text else text
 
 
 def _normal(text: str) -> list[str]:
