@@ -54,13 +54,6 @@ class Applicability(Enum):
     DISPLAYONLY = "displayonly"
 
 
-class Evidence(Enum):
-    """Where a hazard is known from."""
-
-    STATIC = "static"
-    OBSERVED = "observed"
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """A piece of the source with what happened there, e.g. "`exp` saved its result here"."""
@@ -78,13 +71,12 @@ class Earlier(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """One way this code breaks backward, with both places. Made by the analysis and by the tracer alike."""
+    """One way this code breaks backward, with both places, as the analysis sees it."""
 
     kind: HazardKind
     write: Place  # where the value is overwritten (for cuts and calls: where it happens)
     save: Place | None  # where autograd took the value it needs
     storage: str  # the user's name of the storage
-    evidence: Evidence = Evidence.STATIC
     op: str | None = None  # the operation that took it, "exp", or that made a view
     of_base: bool = False  # a view of what is written makes the trouble, not the view that is written
     earlier: Earlier | None = None  # of a save that stands below the write

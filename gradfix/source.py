@@ -146,14 +146,6 @@ class Source:
         wide = lines.wide
         return start + utf8_column if wide is None else wide.from_utf8(wide.to_utf8(start) + utf8_column)
 
-    def offset_utf16(self, line: int, utf16_column: int) -> int:
-        """The offset of an editor's position: `line` from 1, column in UTF-16 units, cut at the end of the line."""
-        span = self.line_span(line)
-        wide = self._lines.wide
-        if wide is None:
-            return min(span.start + utf16_column, span.end)
-        return min(wide.from_utf16(wide.to_utf16(span.start) + utf16_column), span.end)
-
     def offset_of(self, position: Position) -> int:
         """The offset of `position`, cut at the end of its line. Raises `ValueError` for a line that isn't there."""
         span = self.line_span(position.line)
@@ -241,7 +233,6 @@ class _Wide:
     offsets: Sequence[int]
     utf8_starts: Sequence[int]  # of the same characters, in bytes from the start of the text
     utf8_extra: Sequence[int]  # bytes minus characters before the i-th of them; one entry more than `offsets`
-    utf16_starts: Sequence[int]
     utf16_extra: Sequence[int]
 
     def to_utf8(self, offset: int) -> int:
@@ -252,9 +243,6 @@ class _Wide:
 
     def from_utf8(self, utf8_offset: int) -> int:
         return utf8_offset - self.utf8_extra[bisect_left(self.utf8_starts, utf8_offset)]
-
-    def from_utf16(self, utf16_offset: int) -> int:
-        return utf16_offset - self.utf16_extra[bisect_left(self.utf16_starts, utf16_offset)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +287,7 @@ def _wide_table(text: str) -> _Wide:
     utf8_extra = array("q", accumulate((_utf8_extra(c) for c in characters), initial=0))
     utf16_extra = array("q", accumulate((c > "\uffff" for c in characters), initial=0))
     utf8_starts = array("q", map(int.__add__, offsets, utf8_extra))
-    utf16_starts = array("q", map(int.__add__, offsets, utf16_extra))
-    return _Wide(offsets, utf8_starts, utf8_extra, utf16_starts, utf16_extra)
+    return _Wide(offsets, utf8_starts, utf8_extra, utf16_extra)
 
 
 def _utf8_extra(character: str) -> int:

@@ -62,22 +62,11 @@ def out_of_place(
     if unread is not None:
         return (unread,)
     if copy is not None and copy.form == WORKING_COPY and not isinstance(made, Refusal):
-        made = tuple(
-            replace(way, applicability=max(way.applicability, copy.applicability, key=_GRADES.index)) for way in made
-        )
+        made = _no_safer_than(copy, made)
     if isinstance(made, Refusal) or not made:
         ways = tuple(c for c in (copy, copy_parameter(source, write, spelling)) if c is not None)
-    elif copy is None:
-        ways = made
     else:
-        first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
-        first = first or (copy.applicability is Applicability.SAFE and _replays_often(write))
-        if first:
-            ways = (copy, *made)
-        elif _changes_argument(source, write):
-            ways = (made[0], replace(copy, last_resort=False), *made[1:])
-        else:
-            ways = (*made, copy)
+        ways = made if copy is None else _ranked(source, write, made, copy)
     if write.form is WriteForm.FOREIGN:
         return ways or made  # of the function that writes, this file has nothing to change
     if isinstance(made, Refusal) or (made and made[0].applicability is not Applicability.SAFE):
@@ -85,6 +74,23 @@ def out_of_place(
         if handed is not None:
             ways = (handed, *ways) if handed.applicability is Applicability.SAFE else (*ways, handed)
     return ways or made
+
+
+def _no_safer_than(copy: Rewrite, made: tuple[Rewrite, ...]) -> tuple[Rewrite, ...]:
+    """The forms with a new tensor, graded no safer than the copy that a leaf gets to work on."""
+    return tuple(
+        replace(way, applicability=max(way.applicability, copy.applicability, key=_GRADES.index)) for way in made
+    )
+
+
+def _ranked(source: Source, write: Write, made: tuple[Rewrite, ...], copy: Rewrite) -> tuple[Rewrite, ...]:
+    """The forms with a new tensor, and the one with a copy where it belongs among them."""
+    first = copy.form == WORKING_COPY or (made[0].applicability, copy.applicability) == _BETTER
+    if first or (copy.applicability is Applicability.SAFE and _replays_often(write)):
+        return (copy, *made)
+    if _changes_argument(source, write):
+        return (made[0], replace(copy, last_resort=False), *made[1:])
+    return (*made, copy)
 
 
 def _for_each_example(source: Source, write: Write, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:

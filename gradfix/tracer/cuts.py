@@ -68,7 +68,6 @@ class Cuts:
         self._marker = marker
         self._taints: dict[int, tuple[weakref.ref[Any], Taint]] = {}
         self.found: list[tuple[Mark | None, str]] = []  # place and function, by number
-        self.decided: list[tuple[Mark | None, str]] = []  # where a tracked value decided on a branch
 
     def called(self, name: str, given: Iterable[Any], result: Any, written: Iterable[torch.Tensor]) -> Any:
         """Take note of one call of torch. Returns the result, a tainted number in the place of a plain one."""
@@ -77,8 +76,6 @@ class Cuts:
             taint |= self.taint(value)
             tracked = tracked or (isinstance(value, torch.Tensor) and value.requires_grad)
         if name == "__bool__":
-            if tracked or taint:
-                self.decided.append((self._marker.mark(), name))
             return result
         results = [item for item in _items(result) if isinstance(item, (torch.Tensor, float))]
         loose = [item for item in results if not (isinstance(item, torch.Tensor) and item.requires_grad)]

@@ -91,10 +91,6 @@ class Tracer:
         """What was found so far: what raised first, then overwritten saves in the order in which backward met them."""
         return [*self._mode.raised, *self._mode.saves.conflicts()]
 
-    def decisions(self) -> list[Conflict]:
-        """Where values with gradients decided on a branch: one not taken may have been the loss's way to them."""
-        return [_cut(mark, name) for mark, name in self._mode.cuts.decided]
-
     @contextlib.contextmanager
     def _watched_passes(self) -> Iterator[None]:
         """Take note of what backward itself raises, and of what cut its root off."""

@@ -212,14 +212,6 @@ loss.backward()
     assert conflicts[0].by == "item"
 
 
-def test_a_branch_that_data_decided_is_known(tmp_path: Path) -> None:
-    path = tmp_path / "program.py"
-    text = HEAD + "y = torch.zeros(3)\nif x[0] > 100:\n    y[0] = x[0]\ny.sum().backward()\n"
-    with Tracer(go_on=True) as trace:
-        exec(compile(text, str(path), "exec"), {})
-    assert [c.write and c.write.line for c in trace.decisions()] == [4]
-
-
 def test_everything_is_put_back() -> None:
     backward, grad = torch.autograd.backward, torch.autograd.grad
     with pytest.raises(ZeroDivisionError), Tracer():
