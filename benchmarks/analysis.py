@@ -16,6 +16,7 @@ from pathlib import Path
 from gradfix import registry
 from gradfix.analysis.analyse import analyse
 from gradfix.command_line import run
+from gradfix.engine import engine
 from gradfix.engine.policy import Policy
 from gradfix.engine.prefilter import mentions_torch
 from gradfix.errors import FileProblem
@@ -62,6 +63,11 @@ def checked(path: Path, rules: Rules) -> None:
     """What `gradfix check` does with one file: read, prefilter, parse, analyse, find, build the fixes."""
     source, stamp = files.read(path)
     list(run.check(rules, [Loaded(str(path), source, stamp)]))
+
+
+def fixed(source: Source) -> None:
+    """What `gradfix diff` does with one file: find and fix to a fixed point."""
+    engine.fix(source, registry.builtin(), Policy())
 
 
 def torch_source(path: Path) -> Source | None:
@@ -134,6 +140,17 @@ def _entries(count: int) -> str:
     return "import torch\n\n\ndef f(x):\n    d = {\n" + entries + "    }\n    d[0][0] = 1\n    return d\n"
 
 
+def _findings(count: int) -> str:
+    head = "import torch\n\n\ndef f(x):\n"
+    return head + "".join(f"    h{i} = x.sigmoid()\n    h{i} += 1\n" for i in range(count // 2)) + "    return h0\n"
+
+
+def _items(count: int) -> str:
+    entries = "".join(f"        {i}: x * {i},\n" for i in range(count))
+    writes = "".join(f"    d[{i}] += 1\n" for i in range(count // 4))
+    return "import torch\n\n\ndef f(x):\n    d = {\n" + entries + "    }\n" + writes + "    return d\n"
+
+
 SHAPES: dict[str, Callable[[int], str]] = {
     "small functions": lambda count: "import torch\n" + "".join(FUNCTION.format(i) for i in range(count // 8)),
     "one function": lambda count: _sequence(count, "    h = h * 2\n"),
@@ -144,18 +161,23 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "calls in a chain": lambda count: _chain(count // 4),
     "methods of one class": lambda count: _methods(count // 5),
     "a dict written out": _entries,
+    "a dict whose entries are written": _items,
+    "a write to each of many results": _findings,
     "views of one memory": _aliases,
 }
 
 
 def growth(sizes: tuple[int, ...], shapes: list[str]) -> None:
-    """Print microseconds a line as texts grow: flat is linear."""
+    """Print microseconds a line as texts grow, of the analysis and of fixing: flat is linear."""
     for name in shapes:
         told = []
         for size in sizes:
             source = Source.from_text("grown.py", SHAPES[name](size))
-            told.append(f"{seconds(partial(analyse, source)) / source.line_count * 1e6:.0f}")
-        print(f"{name}, {' / '.join(map(str, sizes))} lines: {' / '.join(told)} us a line", flush=True)
+            times = (seconds(partial(analyse, source)), seconds(partial(fixed, source)))
+            told.append(" + ".join(f"{time / source.line_count * 1e6:.0f}" for time in times))
+        print(
+            f"{name}, {' / '.join(map(str, sizes))} lines: {' / '.join(told)} us a line, to analyse + fix", flush=True
+        )
 
 
 def main() -> None:
