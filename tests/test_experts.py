@@ -36,6 +36,7 @@ LONGER = {
     "out_argument/product": "the result is cast to the dtype of the buffer, which isn't known to be its own",
     "recurrent_buffer/advantages_from_the_end": _FITTED,
     "recurrent_buffer/last_dimension": _FITTED,
+    "recurrent_buffer/product_with_a_matrix": "the buffer stays, where the expert made it a list from the beginning",
     "recurrent_buffer/running_product": _FITTED,
     "recurrent_buffer/two_steps_back": _FITTED,
     "recurrent_buffer/warping_table": _FITTED,
