@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from programs import assert_cured
+from programs import assert_cured, fixed
 
 torch = pytest.importorskip("torch")
 
@@ -62,12 +62,25 @@ HEAD = (
 )
 
 
+def test_a_stack_of_contexts_calls_back_with_the_tensor() -> None:
+    made = "with contextlib.ExitStack() as stack:\n    stack.callback(show, y)\n    y += 1\n"
+    end = "loss = (y * y).sum()\nshow(loss, y)\nloss.backward()\n"
+    text = assert_cured(f"import contextlib\n{HEAD}{made}{end}", "modified by an inplace operation", "x")
+    assert "    y += 1\n" in text
+
+
 @pytest.mark.parametrize("name", HOLDERS)
 def test_a_holder_sees_the_write(name: str) -> None:
     made, taken = HOLDERS[name]
     end = f"y += 1\nloss = (y * y).sum()\nshow(loss, {taken}, y)\nloss.backward()\n"
     text = assert_cured(f"{HEAD}{made}\n{end}", "modified by an inplace operation", "x")
     assert "y += 1\n" in text
+
+
+def test_a_hook_that_got_the_result_gets_no_copy() -> None:
+    made = "h = []\nm = torch.nn.Sigmoid()\nm.register_forward_hook(lambda m, given, out: h.append(out))\n"
+    text = f"{HEAD}{made}z = m(x)\nz += 1\nloss = (z * z).sum()\nprint(h)\nloss.backward()\n"
+    assert fixed(text) == text
 
 
 def test_what_computes_holds_nothing() -> None:

@@ -6,10 +6,12 @@ import ast
 
 from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.flow import Flow
+from gradfix.analysis.domain.holders import perhaps_held_in
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, Instance, Suspended, Value
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import bindings
 from gradfix.analysis.interpreter.definitions import may_switch
 
@@ -45,6 +47,8 @@ def _enter(m: Machine, state: State, node: ast.With | ast.AsyncWith, index: int)
         flow = _enter(m, state, node, index + 1)
         for end in flow.ends():
             _call(m, end, value, ("__exit__", "__aexit__"), 3, node)
+            if end.log and perhaps_held_in(end, value):  # `stack.callback(print, y)`
+                read(m, end, value, item.context_expr, m.spelling(item.context_expr))
     for end in flow.ends():
         end.grad, end.off_at, end.autocast = before
     return flow

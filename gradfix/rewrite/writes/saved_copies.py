@@ -8,6 +8,7 @@ in place, `y.exp_()`, is computed out of place and copied in: `y.copy_(y.exp())`
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -28,6 +29,7 @@ _COMPUTED = Refusal(
     "what the in-place call works on is computed on the spot",
     "give it a name first, and copy the result into it: `y.copy_(y.exp())`",
 )
+_HOOKS = re.compile(r"\bregister_(?:module_)?forward_hook\(")
 
 
 def copy_saved(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
@@ -44,10 +46,16 @@ def copy_all_saved(source: Source, writes: Sequence[Write], spelling: Spelling) 
         return None
     values = tuple(dict.fromkeys(value for write in writes for value in write.saved))
     names = " and ".join(dict.fromkeys(f"`{short(source, value.expression)}`" for value in values))
-    known = all(write.saved_by_known for write in writes)
+    known = all(write.saved_by_known for write in writes) and not _may_be_hooked(source, values)
     grade = Applicability.SAFE if known else Applicability.UNSAFE
     build = partial(_build, values=values, spelling=spelling)
     return Rewrite(f"Let backward keep a copy of {names}", grade, build, "saved-copy", last_resort=True)
+
+
+def _may_be_hooked(source: Source, values: Sequence[SavedValue]) -> bool:
+    """Whether a hook may have got the result that is cloned: it would miss the write."""
+    hooks = _HOOKS.search(source.text) is not None
+    return hooks and any(isinstance(value.expression, ast.Call) for value in values)
 
 
 def _build(source: Source, *, values: tuple[SavedValue, ...], spelling: Spelling) -> tuple[Edit, ...] | Refusal:
