@@ -20,7 +20,7 @@ from gradfix.analysis.hazards import swaps
 from gradfix.analysis.hazards.blocks import blocks_of
 from gradfix.analysis.hazards.buffers import buffers_of
 from gradfix.analysis.hazards.views import Steadiness
-from gradfix.analysis.interpreter import calls, expressions, generators, statements, stores
+from gradfix.analysis.interpreter import calls, expressions, generators, statements, stores, unknown_calls
 from gradfix.analysis.interpreter.roots import run_functions, run_module
 from gradfix.analysis.operators import optimizers
 from gradfix.analysis.outcome import gradient_facts, outcome
@@ -44,7 +44,7 @@ class _Interpreter:
     store = staticmethod(stores.store)
     call_function = staticmethod(calls.call_function)
     call_value = staticmethod(calls.call_value)
-    unknown_call = staticmethod(calls.unknown_call)
+    unknown_call = staticmethod(unknown_calls.unknown_call)
     run_body = staticmethod(statements.run_body)
     run_block = staticmethod(statements.run_block)
     run_generator = staticmethod(generators.run)

@@ -84,8 +84,10 @@ class Interpreter(Protocol):
     ) -> Value:
         """Call any value."""
 
-    def unknown_call(self, m: Machine, state: State, args: Sequence[Value], at: ast.AST) -> Value:
-        """A call that can't be followed."""
+    def unknown_call(
+        self, m: Machine, state: State, args: Sequence[Value], at: ast.AST, *, weights: Sequence[Tensor] = ()
+    ) -> Value:
+        """A call that can't be followed, with what is known of the parameters of a module that is called."""
 
     def run_body(self, m: Machine, state: State, info: FunctionInfo) -> Value:
         """Run the body of a function in the frame made for it; what it returns."""
@@ -241,9 +243,11 @@ class Machine:
         """Call any value."""
         return self._interpreter.call_value(self, state, callee, args, keywords, at)
 
-    def unknown_call(self, state: State, args: Sequence[Value], at: ast.AST) -> Value:
-        """A call that can't be followed."""
-        return self._interpreter.unknown_call(self, state, args, at)
+    def unknown_call(
+        self, state: State, args: Sequence[Value], at: ast.AST, *, weights: Sequence[Tensor] = ()
+    ) -> Value:
+        """A call that can't be followed, with what is known of the parameters of a module that is called."""
+        return self._interpreter.unknown_call(self, state, args, at, weights=weights)
 
     def run_body(self, state: State, info: FunctionInfo) -> Value:
         """Run the body of a function in the frame made for it; what it returns."""

@@ -42,13 +42,16 @@ def outside(state: State, name: str, origin: Origin = Origin.OUTSIDE, *, known: 
 def part_of(state: State, base: Tensor, name: str) -> Tensor:
     """Something that an object nobody knows holds.
 
-    It has no graph where the object was detached, or given by a call with gradients off.
+    It has the graph of a call that gave the object; none where that was detached, or given with gradients off.
     """
     held = outside(state, name)
     held.holders = base.holders
     if (base.module_call or base.detached) and tracked(state, base) is Tracked.NO:
         held.module_call = base.module_call
         clear_graph(state, held)
+    elif base.module_call and (node := state.node_of(base)) is not None:
+        held.module_call = True
+        state.nodes[held.storage] = operation("item", (node,), None)
     return held
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from gradfix.analysis.domain import grad_modes, learned
 from gradfix.analysis.domain.annotations import counted, promised
-from gradfix.analysis.domain.graph import assumed, operation
 from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import DEPTH, Machine, Scope
@@ -32,7 +30,6 @@ from gradfix.analysis.domain.values import (
     Optimizer,
     Origin,
     Partial,
-    Storage,
     Suspended,
     Symbol,
     Tensor,
@@ -53,6 +50,7 @@ from gradfix.analysis.interpreter import (
     module_methods,
 )
 from gradfix.analysis.interpreter import items as item_access
+from gradfix.analysis.interpreter.unknown_calls import unknown_call
 from gradfix.analysis.operators import (
     arrays,
     custom_functions,
@@ -70,8 +68,6 @@ from gradfix.analysis.text.parameters import annotations_of, positional_of
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 CUSTOM_FUNCTIONS = ("torch.autograd.Function", "torch.autograd.function.Function")
 _CACHING = frozenset({"cache", "lru_cache", "cached_property"})
-# What people call elementwise functions of the caller's choice: half of those of torch keep their result.
-_ACTIVATION = re.compile(r"(?:^|[._])(?:act|activation|activate|nonlin|nonlinearity|non_linearity)(?:_?fn|_?func)?\d*$")
 LIGHTNING = ("pytorch_lightning.LightningModule", "lightning.LightningModule", "lightning.pytorch.LightningModule")
 
 
@@ -163,7 +159,8 @@ def call_value(
     may_save = isinstance(callee, Tensor) and (
         isinstance(at.func, ast.Attribute) or callee.storage.origin is Origin.ARGUMENT  # `self.net(x)`, or `net(x)`
     )
-    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save)
+    owner = (callee,) if isinstance(callee, Tensor) and callee.module_call else ()  # a method of what a call gave
+    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save, weights=owner)
 
 
 def _call_module(
@@ -231,7 +228,8 @@ def _call_instance(
             continue
         if (made := foreign.call(m, state, elsewhere, args, keywords, at, of=callee)) is not None:
             return made
-    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True)
+    learnt = foreign.learnt(state, callee)
+    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True, weights=learnt)
 
 
 def _sequential(m: Machine, state: State, callee: Container, args: Sequence[Value], at: ast.Call) -> Value:
@@ -306,25 +304,6 @@ def _optimizer_method(
     if name == "zero_grad":
         optimizers.zero_grad(state, receiver)
     return UNKNOWN
-
-
-def unknown_call(m: Machine, state: State, args: Sequence[Value], at: ast.AST, *, may_save: bool = False) -> Value:
-    """A call that can't be followed: it may return anything, and a module may keep its arguments for backward."""
-    m.notes.unfollowed.add(id(at))
-    operands = all_tensors(args)
-    nodes = [state.node_of(t) for t in operands]
-    graph = operation("call", (*nodes, assumed("call")), at) if state.grad is not Tracked.NO else None
-    if graph is not None and may_save:
-        label = m.spelling(at.func) if isinstance(at, ast.Call) else "call"
-        for tensor in operands:
-            save(state, graph, tensor, label, at, Tracked.MAYBE, result=False)
-    storage = Storage(Origin.OUTSIDE)
-    state.nodes[storage] = graph
-    result = Tensor((storage,), known=False, made_by=at, module_call=True)
-    if graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(m.spelling(at.func)):
-        result.known = True
-        save(state, graph, result, m.spelling(at.func), at, Tracked.MAYBE, result=True)
-    return result
 
 
 def call_function(

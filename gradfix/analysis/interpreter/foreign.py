@@ -44,9 +44,18 @@ _LEARNT = "<parameters>"  # the attribute that stands for all parameters of an o
 def object_of(m: Machine, state: State, described: Described, name: str) -> Instance:
     """A new object of a class of another file, with the parameters of a module."""
     made = Instance(None, described, name if m.imports is None else m.imports.absolute(name))
-    learnt = {_LEARNT: Tensor((objects.parameter(state, f"{name}.parameters"),))} if described.is_module() else {}
-    state.attributes[made] = dict(learnt)
+    state.attributes[made] = {}
+    if described.is_module():
+        memory = objects.parameter(state, f"{name}.parameters")
+        if (node := state.nodes.get(memory)) is not None:
+            node.tracked = Tracked.MAYBE  # of how many parameters nothing is known: there may be none
+        state.attributes_of(made)[_LEARNT] = Tensor((memory,))
     return made
+
+
+def learnt(state: State, module: Instance) -> tuple[Tensor, ...]:
+    """What stands for the parameters of an object of another file."""
+    return tensors(state.slots(module).get(_LEARNT, UNKNOWN))
 
 
 def call(
@@ -158,8 +167,7 @@ class _Call:
         of: Instance | None = None,
     ) -> None:
         self.m, self.state, self.callee, self.effects, self.at = m, state, callee, effects, at
-        learnt = None if of is None else state.slots(of).get(_LEARNT)
-        self._learnt = learnt if isinstance(learnt, Tensor) else None
+        self._learnt = () if of is None else learnt(state, of)
         self._bound = bound
         found = {place: tensor_of(value) or _listed(state, value) for place, value in bound.items()}
         self._tensors = {place: tensor for place, tensor in found.items() if tensor is not None}
@@ -239,10 +247,10 @@ class _Call:
             return operation(self.callee.name, inputs, self.at)
         own = leaf(self.callee.name, self.at)
         own.tracked = Tracked(graph.own)
-        learnt = [] if self._learnt is None else [self.state.node_of(self._learnt)]
-        node = operation(self.callee.name, [*inputs, own, *learnt], self.at)
-        if self._learnt is not None and node is not None:
-            save(self.state, node, self._learnt, self.callee.name, self.at, Tracked.MAYBE, result=False)
+        node = operation(self.callee.name, [*inputs, own, *map(self.state.node_of, self._learnt)], self.at)
+        for tensor in self._learnt:
+            assert node is not None  # it has a leaf of its own
+            save(self.state, node, tensor, self.callee.name, self.at, Tracked.MAYBE, result=False)
         return node
 
     @staticmethod
@@ -330,7 +338,7 @@ class _Call:
             for other in several[1:]:
                 value = merge(value, other, self.m.statement)
             return value
-        return self.m.unknown_call(self.state, list(self._bound.values()), self.at)
+        return self.m.unknown_call(self.state, list(self._bound.values()), self.at, weights=self._learnt)
 
     def _module(self, returned: Returned) -> Value:
         if returned.kind == "layers":
