@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import ClassInfo, Function, FunctionInfo, Instance, Value
+from gradfix.analysis.domain.values import Function, Instance, Value
 
 MODULE = 0  # number of the module's frame
 

@@ -9,17 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gradfix.analysis.domain.defined import MODULE, Defined
+from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.flow import Flow
 from gradfix.analysis.domain.graph import Node, Passage, Visit
 from gradfix.analysis.domain.notes import Notes
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import (
-    Function,
-    FunctionInfo,
-    Suspended,
-    Tensor,
-    Value,
-)
+from gradfix.analysis.domain.values import Function, Suspended, Tensor, Value
 from gradfix.analysis.facts import TensorFacts
 from gradfix.analysis.summaries import Imports
 from gradfix.analysis.text.names import shown_tensors, tensors_alone

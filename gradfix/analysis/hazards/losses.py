@@ -6,12 +6,13 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 
 from gradfix.analysis.cut_kinds import CutEffect, CutKind
+from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.graph import Node, NodeKind, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import tracked
 from gradfix.analysis.domain.records import CutRecord, LossNote
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import Array, Flows, FunctionInfo, Number, Storage, Tensor
+from gradfix.analysis.domain.values import Array, Flows, Number, Storage, Tensor
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.text.survey import names_a_loss

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gradfix.analysis.domain import grad_modes, learned
 from gradfix.analysis.domain.annotations import counted, promised
+from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import DEPTH, Machine, Scope
@@ -21,7 +22,6 @@ from gradfix.analysis.domain.values import (
     Const,
     Container,
     Function,
-    FunctionInfo,
     Instance,
     Layer,
     Method,

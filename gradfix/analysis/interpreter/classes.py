@@ -5,22 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from gradfix.analysis.domain.definitions import NAMED_TUPLES, ClassInfo
 from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import (
-    NAMED_TUPLES,
-    NONE,
-    Class,
-    ClassInfo,
-    Const,
-    Container,
-    Instance,
-    Layer,
-    Number,
-    Tensor,
-    Value,
-)
+from gradfix.analysis.domain.values import NONE, Class, Const, Container, Instance, Layer, Number, Tensor, Value
 from gradfix.analysis.interpreter import postponed
 from gradfix.analysis.operators import nn_layers
 

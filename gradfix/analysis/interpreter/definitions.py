@@ -5,20 +5,10 @@ from __future__ import annotations
 import ast
 
 from gradfix.analysis.domain import grad_modes
+from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import (
-    NONE,
-    Class,
-    ClassInfo,
-    Const,
-    Function,
-    FunctionInfo,
-    Instance,
-    Partial,
-    Symbol,
-    Value,
-)
+from gradfix.analysis.domain.values import NONE, Class, Const, Function, Instance, Partial, Symbol, Value
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter.expressions import defaults, evaluate
 from gradfix.analysis.operators import transforms

@@ -10,7 +10,7 @@ from dataclasses import replace
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain import dictionaries, python_values
 from gradfix.analysis.domain.defined import MODULE
-from gradfix.analysis.domain.dtypes import is_floating
+from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.holders import keep, perhaps_held_in
 from gradfix.analysis.domain.indexing import broadcast
 from gradfix.analysis.domain.joins import join
@@ -19,15 +19,12 @@ from gradfix.analysis.domain.operations import all_tensors, graph_node, outside,
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
     NONE,
-    PLAIN,
     UNKNOWN,
     Array,
     Bounds,
-    Choice,
     Const,
     Container,
     Function,
-    FunctionInfo,
     Instance,
     Number,
     Opaque,
@@ -36,40 +33,17 @@ from gradfix.analysis.domain.values import (
     Tensor,
     Text,
     Value,
-    options,
     tensor_of,
 )
 from gradfix.analysis.hazards import batches, cuts, handed
 from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import bindings, calls, comprehensions, hands, inherited, protocols
 from gradfix.analysis.interpreter import items as item_access
-from gradfix.analysis.operators import objects, operators
+from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
+from gradfix.analysis.operators import objects
 from gradfix.analysis.text.parameters import defaults_of
 
 _BUILTINS = frozenset(dir(builtins))
-_SYMBOLS: dict[type[ast.AST], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.FloorDiv: "//",
-    ast.Mod: "%",
-    ast.Pow: "**",
-    ast.MatMult: "@",
-    ast.LShift: "<<",
-    ast.RShift: ">>",
-    ast.BitOr: "|",
-    ast.BitXor: "^",
-    ast.BitAnd: "&",
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-    ast.USub: "-",
-    ast.Invert: "~",
-}
 
 
 def evaluate(m: Machine, state: State, node: ast.expr) -> Value:
@@ -81,11 +55,6 @@ def evaluate(m: Machine, state: State, node: ast.expr) -> Value:
                 evaluate(m, state, child)
         return UNKNOWN
     return handler(m, state, node)
-
-
-def symbol_of(op: ast.AST) -> str:
-    """The spelling of an operator: "+"."""
-    return _SYMBOLS[type(op)]
 
 
 def _constant(m: Machine, state: State, node: ast.Constant) -> Value:
@@ -145,45 +114,6 @@ def _owner(m: Machine, state: State, node: ast.expr) -> Value:
     for held in perhaps_held_in(state, known) if state.log else ():
         read(m, state, held, node, m.spelling(node), certain=False)
     return known
-
-
-def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Value:
-    """`left symbol right`, out of place."""
-    if (made := protocols.binary(m, state, symbol, left, right, at)) is not None:
-        return made
-    operands = all_tensors((left, right))
-    if not operands:
-        plain = _plain_binary(m, state, symbol, left, right)
-        return cuts.with_flows(plain, cuts.among_numbers(m, state, symbol, (left, right)))
-    known = any(t.known for t in operands)
-    result = operators.arithmetic(m, state, symbol, left, right, at)
-    result.known = known
-    result.dtype = python_values.promoted(symbol, left, right)
-    numbers = "float" in (python_values.number_type(left), python_values.number_type(right))
-    result.floating = symbol == "/" or numbers or any(is_floating(t) for t in operands)
-    parts = [o for o in (*options(left), *options(right)) if python_values.number_type(o) is not None]
-    numbers_possible = isinstance(left, Choice) and isinstance(right, (Const, Number)) and bool(parts)
-    return merge(result, Number()) if numbers_possible else result
-
-
-def _plain_binary(m: Machine, state: State, symbol: str, left: Value, right: Value) -> Value:
-    if isinstance(left, Container) and isinstance(right, Container) and symbol == "+":
-        return item_access.concatenated(state, left, right)
-    if symbol == "|" and isinstance(left, Container) and isinstance(right, Container) and left.kind == "dict":
-        return dictionaries.united(state, left, right)
-    if isinstance(left, Container) and symbol == "*":
-        return item_access.repeated(state, left, right)
-    if isinstance(right, Container) and symbol == "*":
-        return item_access.repeated(state, right, left)
-    if isinstance(left, Const) and isinstance(right, Const):
-        return python_values.fold(symbol, left.value, right.value)
-    kinds = [python_values.number_type(value) for value in (left, right)]
-    if None in kinds:
-        arrays = all(isinstance(v, (Array, Const, Number)) or v == PLAIN for v in (left, right))
-        return PLAIN if arrays else UNKNOWN
-    of_data = any(isinstance(value, Number) and value.of_data for value in (left, right))
-    whole = all(kind == "int" for kind in kinds) and symbol != "/"
-    return Number("int" if whole else "float" if "float" in kinds or symbol == "/" else None, of_data)
 
 
 def _binop(m: Machine, state: State, node: ast.BinOp) -> Value:

@@ -6,12 +6,13 @@ import ast
 from collections.abc import Iterator
 
 from gradfix.analysis.domain import grad_modes
+from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.flow import Flow, join_all
 from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.machine import DEPTH, Each, Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import FunctionInfo, Number, Suspended, Value
+from gradfix.analysis.domain.values import Number, Suspended, Value
 from gradfix.analysis.interpreter import bindings
 from gradfix.analysis.interpreter.calls import bind_parameters
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
+from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.holders import held_in
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State, Unmade
@@ -17,7 +18,6 @@ from gradfix.analysis.domain.values import (
     Class,
     Const,
     Function,
-    FunctionInfo,
     Instance,
     Number,
     Partial,

@@ -8,16 +8,15 @@ from dataclasses import replace
 
 from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.defined import MODULE
+from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.domain.graph import in_order
 from gradfix.analysis.domain.machine import Machine, Scope
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import (
     NONE,
     UNKNOWN,
-    ClassInfo,
     Const,
     Container,
-    FunctionInfo,
     Instance,
     Origin,
     Storage,

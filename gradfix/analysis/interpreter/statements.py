@@ -6,12 +6,13 @@ import ast
 from collections.abc import Callable, Sequence
 
 from gradfix.analysis.domain import grad_modes
+from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.flow import Flow, join_all
 from gradfix.analysis.domain.holders import escape
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State, merge
-from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, FunctionInfo, Symbol, Value
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, Symbol, Value
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import (
     assumptions,

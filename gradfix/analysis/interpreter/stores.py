@@ -35,7 +35,8 @@ from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.interpreter import bindings, protocols
 from gradfix.analysis.interpreter import items as item_access
-from gradfix.analysis.interpreter.expressions import binary, evaluate, symbol_of
+from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
+from gradfix.analysis.interpreter.expressions import evaluate
 from gradfix.analysis.operators import arrays, operators
 from gradfix.analysis.text.targets import base_of
 from gradfix.torch_ops import method

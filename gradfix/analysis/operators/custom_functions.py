@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from gradfix.analysis.domain.definitions import ClassInfo
 from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, graph_node, result_tensor, save
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import ClassInfo, Tensor, Value, tensor_of
+from gradfix.analysis.domain.values import Tensor, Value, tensor_of
 
 
 def apply(m: Machine, state: State, info: ClassInfo, args: Sequence[Value], at: ast.Call) -> Value:

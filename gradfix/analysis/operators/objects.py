@@ -6,6 +6,7 @@ import ast
 import re
 
 from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.domain.graph import leaf
 from gradfix.analysis.domain.holders import tensors_within
 from gradfix.analysis.domain.machine import Machine
@@ -17,10 +18,8 @@ from gradfix.analysis.domain.values import (
     UNKNOWN,
     Choice,
     Class,
-    ClassInfo,
     Const,
     Container,
-    FunctionInfo,
     Instance,
     Layer,
     Method,

@@ -6,7 +6,7 @@ import ast
 import builtins
 import dataclasses
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -91,18 +91,23 @@ def execute(
         "passes": observer.events,
         "rng": rng_state(),
     }
-    afterwards = Afterwards(observer, held, {**left, **held.written()}, outputs)
-    tracked = any(tensor.requires_grad for tensor in outputs)
     again = None
     if request.recorded is None and not own and not request.plan.fresh_leaves:  # what a leaf was written doesn't last
         again = partial(_another, call, module, function, leaves)
-    if request.tells_state and not tracked:
-        afterwards.tell(again)
+    afterwards = Afterwards(observer, held, {**left, **held.written()}, outputs)
+    _differentiate(outputs, leaves, own=own, tell=partial(afterwards.tell, again) if request.tells_state else None)
+
+
+def _differentiate(outputs: list[torch.Tensor], leaves: Leaves, *, own: bool, tell: Callable[[], None] | None) -> None:
+    """Run backward over what a call gave, unless it ran `own` passes and left no graph; what is left is told last."""
+    tracked = any(tensor.requires_grad for tensor in outputs)
+    if tell is not None and not tracked:
+        tell()
     differentiable = [t for t in outputs if t.requires_grad or torch.is_floating_point(t)]
     if differentiable and (tracked or not own):
-        drive(differentiable, leaves, retain=request.tells_state)
-    if request.tells_state and tracked:
-        afterwards.tell(again)
+        drive(differentiable, leaves, retain=tell is not None)
+    if tell is not None and tracked:
+        tell()
 
 
 def _another(call: str, module: types.ModuleType, function: Any, leaves: Leaves) -> Any:
