@@ -112,6 +112,7 @@ class Machine:
         self.telling = tensors_alone(method_names(), source.text)
         self.trains = ".step(" in source.text  # an optimizer writes parameters
         self.moves_defaults = "set_default_" in source.text  # dtype or device of factories isn't what it seems
+        self.tree = ast.Module([], [])  # of the file, once it runs
         # Where the interpreter is.
         self.scope = Scope("<module>", (MODULE,), None)
         self.statement: ast.stmt = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
@@ -275,7 +276,7 @@ class Machine:
         """What holds in the arms of those tests of a function that it makes more than once."""
         found = self._repeated.get(info)
         if found is None:
-            found = self._repeated[info] = repeated_tests(info.node)
+            found = self._repeated[info] = repeated_tests(info.node, self.tree)
         return found
 
     def settled(self, facts: TensorFacts) -> TensorFacts:

@@ -38,6 +38,7 @@ _HEIRS = 3  # classes for which an inherited method is run
 
 def run_module(m: Machine, tree: ast.Module, name: str = "__main__") -> State:
     """Run the top level, as `python file.py` would, or importing it under another name."""
+    m.tree = tree
     state = State()
     state.variables[MODULE, "__name__"] = Const(name)
     state.variables[MODULE, "__file__"] = UNKNOWN

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from gradfix.analysis.text.nodes import Function, nodes_of
+from gradfix.analysis.text.nodes import Function, every_node, nodes_of
+
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_GROWS = frozenset("append appendleft extend insert add update setdefault clear pop popleft popitem remove".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +44,19 @@ def exclude(one: Assumptions, other: Assumptions) -> bool:
     return any(a.excludes(b) for a in one for b in other)
 
 
-def repeated_tests(function: Function) -> Mapping[int, tuple[Assumptions, Assumptions]]:
-    """By id of each `if` whose subject another one tests, too: what holds in its two arms."""
+def repeated_tests(function: Function, tree: ast.Module) -> Mapping[int, tuple[Assumptions, Assumptions]]:
+    """By id of each `if` whose subject another one tests, too: what holds in its two arms.
+
+    `tree`: the file of the function, whose other functions may change what it tests while it runs.
+    """
     nodes = nodes_of(function)
     told = {id(node): (_told(node.test, True), _told(node.test, False)) for node in nodes if isinstance(node, ast.If)}
     subjects = Counter(subject for arms in told.values() for subject in {a.subject for arm in arms for a in arm})
     again = {subject for subject, count in subjects.items() if count > 1}
-    if not again:
+    if not again or _calls_itself(function, nodes):
         return {}
     first = min(node.lineno for node in nodes if isinstance(node, ast.If))
-    changing, growing = _changing(nodes, first), _growing(nodes)
+    changing, growing = _changing(nodes, first) | _changed_by_functions(tree), _growing(nodes)
 
     def stays(assumed: Assumption) -> bool:
         parts = assumed.subject.split(".")
@@ -72,7 +79,11 @@ def _told(test: ast.expr, holds: bool) -> list[Assumption]:
         if not subject or not (negated or isinstance(test.ops[0], (ast.Is, ast.Eq))):
             return []
         equal = holds is not negated
-        return [Assumption(subject, repr(value), equal), *([Assumption(subject, None, bool(value))] if equal else [])]
+        truth = [Assumption(subject, None, bool(value))] if equal else []
+        if isinstance(value, (int, float, complex)):  # `1 == 1.0 == True`, of which none is the other
+            equals = isinstance(test.ops[0], (ast.Eq, ast.NotEq))
+            return [*([Assumption(subject, f"number {hash(value)}", equal)] if equals else []), *truth]
+        return [Assumption(subject, repr(value), equal), *truth]
     subject = _spelled(test)
     return [Assumption(subject, None, holds)] if subject else []
 
@@ -85,20 +96,64 @@ def _spelled(node: ast.expr) -> str:
     return f"{around}.{node.attr}" if around and isinstance(node, ast.Attribute) else ""
 
 
+def _calls_itself(function: Function, nodes: Sequence[ast.AST]) -> bool:
+    """True where an inner call of the same function tests flags of its own."""
+    called = (node.func for node in nodes if isinstance(node, ast.Call))
+    names = (getattr(func, "id", getattr(func, "attr", None)) for func in called)
+    return getattr(function, "name", None) in names
+
+
 def _changing(nodes: Sequence[ast.AST], line: int) -> set[str]:
-    """Names and attributes that are bound, or of which a part is; not names that are bound once, before that line."""
+    """Names and attributes bound, wholly or in part; not names bound once only, before that line and in no loop."""
     bound = Counter[str]()
     late: set[str] = set()
+    again = {id(inner) for node in nodes if isinstance(node, _LOOPS) for inner in every_node(node)}
     for node in nodes:
-        if isinstance(node, (ast.Global, ast.Nonlocal)):
-            late.update(node.names)
-        elif isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
+        late.update(_bound_otherwise(node))
+        if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
             held = node.value if isinstance(node, ast.Subscript) else node
             name = held.id if isinstance(held, ast.Name) else getattr(held, "attr", "")
             bound[name] += 1
-            if held is not node or not isinstance(node, ast.Name) or node.lineno >= line:
+            if held is not node or not isinstance(node, ast.Name) or node.lineno >= line or id(node) in again:
                 late.add(name)
     return late | {name for name, count in bound.items() if count > 1}
+
+
+def _bound_otherwise(node: ast.AST) -> Iterable[str]:
+    """What a node binds, or may let others bind, that isn't written as a name: `except E as e`, `case [a, *b]`, …"""
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return node.names
+    if isinstance(node, ast.alias):
+        return ((node.asname or node.name).partition(".")[0],)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("train", "eval"):
+        return ("training",)
+    names = (getattr(node, "name", None), getattr(node, "rest", None))  # of a mapping
+    return [name for name in names if isinstance(name, str)]
+
+
+@lru_cache(maxsize=1)
+def _changed_by_functions(tree: ast.Module) -> frozenset[str]:
+    """Attributes and outer names that a function of a file changes; `__init__` does so for a new object."""
+    found: set[str] = set()
+    for function in every_node(tree):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and function.name != "__init__":
+            for node in nodes_of(function):
+                found.update(_changed_by(node))
+    return frozenset(found)
+
+
+def _changed_by(node: ast.AST) -> Iterable[str]:
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return node.names
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "setattr":
+        given = (getattr(part, "value", None) for part in node.args[1:2])
+        return [name for name in given if isinstance(name, str)]
+    changed: ast.AST | None = None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _GROWS:
+        changed = node.func.value
+    elif isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
+        changed = node.value if isinstance(node, ast.Subscript) else node
+    return (changed.attr,) if isinstance(changed, ast.Attribute) else ()
 
 
 def _growing(nodes: Sequence[ast.AST]) -> set[str]:
