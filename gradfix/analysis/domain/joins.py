@@ -6,10 +6,10 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gradfix.analysis.domain.graph import Node, Save, Visit, phi
+from gradfix.analysis.domain.graph import Node, Save, Visit, phi, reachable
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.state import Items, Slots, Stamp, State, at_most_twice, merge
-from gradfix.analysis.domain.values import NO_FLOWS, UNKNOWN, Storage, Tensor, Value, now, options
+from gradfix.analysis.domain.values import NO_FLOWS, UNKNOWN, Origin, Storage, Tensor, Value, now, options
 from gradfix.analysis.facts import Tracked
 
 
@@ -187,12 +187,27 @@ def _made_in_one(a: State, b: State) -> frozenset[int]:
 
 def _join_conflicts(a: State, b: State) -> Layers[tuple[Save, int], tuple[Visit, bool]]:
     keys, result = a.conflicts.changed(b.conflicts)
+    held: dict[int, set[int]] = {}
     for key in keys:
         mine, other = a.conflicts.get(key), b.conflicts.get(key)
         if mine is None or other is None:
             found = other if mine is None else mine
-            if found is not None:
+            side = b if mine is None else a
+            of_parameter = key[0].storage.origin is Origin.PARAMETER
+            if of_parameter and id(side) not in held:
+                held[id(side)] = _graphs_held(side)
+            # a loss that names have let go of is differentiated by nobody, though the other way may still hold it
+            if found is not None and not (of_parameter and id(key[0].node) not in held[id(side)]):
                 result[key] = found
         else:
             result[key] = (mine[0], mine[1] or other[1])
     return result
+
+
+def _graphs_held(state: State) -> set[int]:
+    """Ids of the nodes behind all tensors that something holds."""
+    values = [value for _, value in state.variables.items()]
+    values += [value for _, items in state.items.items() for value in items.values]
+    values += [value for _, slots in state.attributes.items() for value in slots.values()]
+    roots = [state.node_of(option) for value in values for option in options(value) if isinstance(option, Tensor)]
+    return {id(node) for node in reachable(phi(roots, None))}
