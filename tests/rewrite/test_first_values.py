@@ -98,3 +98,25 @@ def test_the_first_value_of_a_parameter_that_has_a_name() -> None:
     made = fixed(text)
     assert "        with torch.no_grad():\n            w[0] = 1.0\n" in made
     assert torch.equal(run(made).shown[0], torch.ones(3))  # type: ignore[arg-type]  # a tensor
+
+
+PARTS = {
+    "a view": ("", "    v = p.T\n    p.fill_(0.5)\n    p.mul_(2)\n(v * 3).sum().backward()\n"),
+    "a view, by a function": (
+        "def loss():\n    return (v * 3).sum()\n\n\n",
+        "    v = p.T\n    p.fill_(0.5)\n    p.mul_(2)\nloss().backward()\n",
+    ),
+    "a property": (
+        "class Net(nn.Linear):\n    @property\n    def scale(self):\n        return self.bias.exp()\n\n\n"
+        "net = Net(2, 2)\n",
+        "    p.fill_(0.5)\n    p.mul_(2)\n    s = net.scale\n(s * 3).sum().backward()\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_read_behind_a_loop_over_parameters_keeps_its_graph(name: str) -> None:
+    before, text = PARTS[name]
+    made = fixed(f"{NET}net = nn.Linear(2, 2)\n{before}for p in net.parameters():\n{text}show(net.bias.grad)\n")
+    assert "with torch.no_grad():\n        p.fill_(0.5)\n" in made
+    assert run(made).error is None

@@ -92,7 +92,7 @@ def _outermost(source: Source, around: Sequence[ast.stmt], joins: Joins) -> ast.
         if not _is_quiet(outer, joining):
             break
         several = isinstance(outer, ast.For) or _count(outer, joining) > 1 or not _is_alone(source, unit)
-        if several and _is_alone(source, outer) and not _is_elif(source, outer):
+        if several and _is_alone(source, outer) and not _is_elif(source, outer) and _hands_nothing_on(source, outer):
             unit = outer
     return unit
 
@@ -124,6 +124,18 @@ def _names_a_part(statement: ast.stmt) -> bool:
     return isinstance(value, (ast.Attribute, ast.Call, ast.Constant)) and _computes_nothing(value)
 
 
+def _hands_nothing_on(source: Source, statement: ast.stmt) -> bool:
+    """Whether nobody behind it reads a part that it names: a view or a property, which has no graph from there on."""
+    inside = (
+        part
+        for inner in ast.walk(statement)
+        if isinstance(inner, ast.stmt) and _names_a_part(inner)
+        for part in ast.walk(inner)
+    )
+    named = {part.id: part for part in inside if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+    return not any(names.is_mentioned_after(source, statement, name) for name in named.values())
+
+
 def _computes_nothing(node: ast.expr) -> bool:
     for inner in ast.walk(node):
         if isinstance(inner, (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr, ast.BinOp)):
@@ -145,8 +157,10 @@ def _run(source: Source, block: Sequence[ast.stmt], unit: ast.stmt, joins: Joins
     highest = min(first + _TOGETHER, len(block) - 1)
 
     def belongs(other: ast.stmt) -> bool:
-        updates = joins(other) if isinstance(other, _SIMPLE) else _count(other, joins) > 0 and _is_quiet(other, joins)
-        return updates and _is_alone(source, other)
+        if isinstance(other, _SIMPLE):
+            return joins(other) and _is_alone(source, other)
+        quiet = _count(other, joins) > 0 and _is_quiet(other, joins)
+        return quiet and _is_alone(source, other) and _hands_nothing_on(source, other)
 
     while last < highest and _follows(source, block[last], block[last + 1]) and belongs(block[last + 1]):
         last += 1
