@@ -67,6 +67,7 @@ from gradfix.analysis.text.parameters import annotations_of, positional_of
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
 CUSTOM_FUNCTIONS = ("torch.autograd.Function", "torch.autograd.function.Function")
+_FOLLOWED = (Function, Class, Instance, Layer)  # what these give back was read where they return it
 _CACHING = frozenset({"cache", "lru_cache", "cached_property"})
 LIGHTNING = ("pytorch_lightning.LightningModule", "lightning.LightningModule", "lightning.pytorch.LightningModule")
 
@@ -98,7 +99,8 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
     result = call_value(m, state, callee, args, keywords, node)
     callbacks.handed_over(m, state, callee, (*args, *keywords.values()))
     result = hands.called(m, state, callee, (*args, *keywords.values()), result, node)
-    if state.log and isinstance(result, (Tensor, Array, Opaque)):
+    followed = isinstance(callee, _FOLLOWED) and id(node) not in m.notes.unfollowed
+    if state.log and not followed and isinstance(result, (Tensor, Array, Opaque)):
         read(m, state, result, node, m.spelling(node))
     if isinstance(node.func, ast.Attribute) and node.func.attr == "enter_context" and args:
         mode = grad_modes.grad_mode(args[0])  # in force until the `with` of the stack ends

@@ -226,6 +226,8 @@ def _call(found: Survey, scope: Scope, node: ast.Call) -> None:
     elif isinstance(called, ast.Attribute):
         name = called.attr
         scope.called_attributes.add(name)
+    elif isinstance(called, ast.Call) and isinstance(called.func, ast.Name) and called.func.id == "getattr":
+        scope.writes = True  # `getattr(y, name)(2)`
     if name == "grad" or (name in _COPIES and is_awaited(getattr(scope.node, "name", ""))):
         scope.backward = True
     scope.calls_a_value = scope.calls_a_value or not name or name in _CALLING

@@ -55,6 +55,8 @@ class Use(Enum):
 def chain_of(write: Write, spelling: Spelling) -> Chain:
     """The chain around the writing call of `write`."""
     assert isinstance(write.node, ast.Call)
+    if write.form is WriteForm.METHOD and not isinstance(write.node.func, ast.Attribute):
+        return Chain(write.form, write.node, (), None)  # `getattr(y, name)(2)`
     if write.form is not WriteForm.METHOD:
         return Chain(write.form, write.node, _function_twins(write, spelling), _function_name(write, spelling))
     links = [write.node]
