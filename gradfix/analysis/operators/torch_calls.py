@@ -107,7 +107,7 @@ def _named_apart(
     if name.startswith("torch.nn.init.") and short.endswith("_"):
         return _initialise(m, state, args, node)
     if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
-        return Number(None if name == "stride" else "int")
+        return Number("int")
     if name == "torch.detach" and args and (source := tensor_of(args[0])) is not None:
         return objects.detached(m, state, source, node)
     return None
