@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Function, Instance, Value
+from gradfix.analysis.facts import Tracked
 
 MODULE = 0  # number of the module's frame
 
@@ -25,6 +26,7 @@ class Defined:
     plain: dict[object, frozenset[FunctionInfo] | None] = field(default_factory=dict)  # constructors, see `postponed`
     covered: set[FunctionInfo] = field(default_factory=set)  # followed from a call whose gradients were asked for
     covered_by_program: frozenset[FunctionInfo] = frozenset()
+    handed: dict[FunctionInfo, Tracked] = field(default_factory=dict)  # to what calls them: with gradients on or off
     mapped: set[FunctionInfo] = field(default_factory=set)  # run on examples of a batch
 
     def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:

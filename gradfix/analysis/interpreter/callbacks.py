@@ -21,6 +21,7 @@ from gradfix.analysis.domain.values import (
     Value,
     options,
 )
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.operators import hooks
 
 _GROWING = frozenset("append appendleft extend insert add update setdefault".split())
@@ -29,6 +30,10 @@ _GROWING = frozenset("append appendleft extend insert add update setdefault".spl
 def handed_over(m: Machine, state: State, callee: Value, given: Iterable[Value]) -> None:
     """`callee` was called with these: what it may have kept of them, and calls later, has an effect from now on."""
     functions = [f for value in given for f in options(value) if isinstance(f, Function)]
+    applied = isinstance(callee, Method) and callee.name == "apply"  # of a module, which calls it at once
+    for function in functions if applied or not _is_followed(callee) else ():
+        mode = m.defined.handed.get(function.info, state.grad)
+        m.defined.handed[function.info] = mode if mode is state.grad else Tracked.MAYBE
     if not functions or _is_followed(callee):
         return
     for function in functions:

@@ -121,7 +121,7 @@ def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo 
     missing = _argument_maker(m, state, info, forward=is_forward)
     calls.bind_parameters(m, state, info, frame, receiver, {}, closed, missing)
     custom = owner is not None and owner.derives_from(*calls.CUSTOM_FUNCTIONS)
-    if custom:  # the methods of an autograd Function run with gradients off
+    if custom or m.defined.handed.get(info) is Tracked.NO:  # the methods of an autograd Function run with gradients off
         state.grad = Tracked.NO
     state.grad = grad_modes.inside(closed.grad, state.grad)
     m.calls.append(info)

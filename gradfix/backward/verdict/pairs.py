@@ -12,7 +12,7 @@ from gradfix.backward.worker.requests import Plan, Request
 ONE = Plan()
 PAIRS = (  # seeds and plans
     (0, ONE),
-    *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, -1.0), (1, 1.0), (2, 0.1), (2, 10.0))),
+    *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, 1.0), (2, -10.0), (2, 0.1), (2, 10.0))),
     *((seed, Plan(scale=scale, weights=4.0)) for seed, scale in ((3, 3.0), (4, -10.0))),
 )
 LONGER = 8  # times as many passes where lines of the rewrite come after the last
