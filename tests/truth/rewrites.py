@@ -28,7 +28,7 @@ DISCARDED = ("other", "overlap", "second-backward")
 _ROOT = re.compile(r"\W")
 # What makes the derivative of the forward pass something else than what autograd is asked for.
 NOT_A_NUMBER = (
-    *("detach", "no_grad", ".data", ".grad", "[1, 1]", "autocast", "opt.", "step"),
+    *("detach", "no_grad", ".data", ".grad", "[1, 1]", "autocast", "opt.", "step", "register_hook"),
     *("double()", "float64", "float()", "half()"),  # another dtype where float64 stands for the default one
 )
 TOLERANCE, HALF_TOLERANCE = 1e-4, 5e-3  # of gradients: what sums in another order may change, in float32 and float16
