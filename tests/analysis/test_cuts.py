@@ -375,3 +375,22 @@ def test_what_takes_numbers_alone_raises_at_the_call(call: str) -> None:
     with pytest.raises(TypeError, match="must be Number, not Tensor"):
         eval(call, {"torch": torch, "data": torch.zeros(3), "y": torch.ones((), requires_grad=True)})
     eval(call, {"torch": torch, "data": torch.zeros(3), "y": torch.ones(())})
+
+
+TRAINER = """
+class Trainer:
+    def __init__(self):
+        self.loss = torch.zeros(1)
+
+    def backward(self):
+        self.loss.backward()
+"""
+
+
+@pytest.mark.parametrize(
+    ("caller", "severities"),
+    [("", []), ("\ndef run():\n    Trainer().backward()\n", ["error"])],
+    ids=["elsewhere", "here"],
+)
+def test_a_method_whose_callers_are_elsewhere_may_find_other_attributes(caller: str, severities: list[str]) -> None:
+    assert [cut.severity.value for cut in cuts(TRAINER + caller)] == severities

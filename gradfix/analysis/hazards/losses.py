@@ -38,9 +38,9 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     if node is not None or not root.known or flows:
         m.notes.connected.add(id(call))
     elif isinstance(call, ast.Call):
-        if not (m.entry and m.scope.info is not None and m.scope.info.owner is not None):
+        if not (m.calls and m.calls[0].owner is not None):
             _note(m, CutEffect.NO_GRAPH, [_leafless(m, call)], expression, call)
-        return  # a method that nobody here calls may find other attributes than its constructor left
+        return  # a method whose callers aren't here may find other attributes than its constructor left
     if node is None:
         blamed = _blamed(m, flows) if cuts.UNSURE.isdisjoint(flows) else []
         _note(m, CutEffect.NO_GRAPH, blamed, expression, call, sure=root.known)
