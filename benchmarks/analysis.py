@@ -21,7 +21,7 @@ from gradfix.engine.policy import Policy
 from gradfix.engine.prefilter import mentions_torch
 from gradfix.errors import FileProblem
 from gradfix.project import files
-from gradfix.proof.proof import Loaded, Rules
+from gradfix.proof.plan import Loaded, Rules
 from gradfix.source import Source
 
 ROUNDS = 3

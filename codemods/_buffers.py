@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import FilledBlock, FilledBuffer, ModuleFacts, Write
 from gradfix.findings import Finding, Refusal, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import join_pieces, stack_slots
 from gradfix.source import Source
 
 from ._writes import message
@@ -23,7 +23,7 @@ def buffer_findings(code: str, name: str, source: Source, facts: ModuleFacts, *,
         writes = [written.write for written in buffer.writes]
         if not writes or bool(buffer.reads) is not recurrent or any(id(write.node) in connecting for write in writes):
             continue
-        made = stack_slots(source, buffer, facts.spelling)
+        made = rewrite.stack_slots(source, buffer, facts.spelling)
         if isinstance(made, Refusal):
             continue
         worst = max(writes, key=lambda write: write.severity.rank)
@@ -48,7 +48,7 @@ def block_findings(code: str, name: str, source: Source, facts: ModuleFacts) -> 
         worst = max(writes, key=lambda write: write.severity.rank)
         if any(id(write.node) in connecting for write in writes):
             continue
-        made = join_pieces(source, block, facts.spelling)
+        made = rewrite.join_pieces(source, block, facts.spelling)
         if isinstance(made, Refusal):
             continue
         yield Finding(

@@ -6,11 +6,11 @@ import ast
 from collections.abc import Iterator
 from dataclasses import replace
 
+from gradfix import rewrite
 from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.facts import Cut, ModuleFacts, Tracked
 from gradfix.findings import Finding, Refusal, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import reconnect
 from gradfix.source import Source
 
 SYMPTOM = "does not require grad and does not have a grad_fn"
@@ -54,7 +54,7 @@ def cut_findings(
             part = f"{part}{cut.origin.file}:{cut.origin.text}"
         key = f"{cut.function}\0{ast.dump(cut.statement)}\0{cut.identity_ordinal}\0{part}"
         seen[key] = seen.get(key, 0) + 1
-        made = reconnect(source, cut, facts)
+        made = rewrite.reconnect(source, cut, facts)
         yield Finding(
             code=code,
             name=name,

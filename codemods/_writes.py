@@ -6,11 +6,11 @@ import ast
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from gradfix import rewrite
 from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
 from gradfix.analysis.view_facts import OF_BACKWARD_HOOK
 from gradfix.findings import Finding, Hazard, HazardKind, Refusal, Rewrite, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import is_view, out_of_place, rebuild
 from gradfix.source import Source
 
 SYMPTOM = r"modified by an inplace operation|leaf Variable that requires grad|is being modified inplace"
@@ -54,16 +54,16 @@ def parts_findings(code: str, name: str, source: Source, facts: ModuleFacts) -> 
     made: dict[int, Rewrite] = {}
     led: set[int] = set()
     for writes in groups.values():
-        rewrite = rebuild(source, writes, facts.spelling)
-        if rewrite is not None:
+        rebuilt = rewrite.rebuild(source, writes, facts.spelling)
+        if rebuilt is not None:
             first, *others = sorted(writes, key=lambda write: -write.severity.rank)
-            made[id(first)] = rewrite
+            made[id(first)] = rebuilt
             led |= {id(write) for write in others}
 
     def cure(write: Write) -> tuple[Rewrite, ...] | Refusal:
         found = _cure(source, facts, write)
-        rewrite = made.get(id(write))
-        return found if rewrite is None else (rewrite, *(() if isinstance(found, Refusal) else found))
+        rebuilt = made.get(id(write))
+        return found if rebuilt is None else (rebuilt, *(() if isinstance(found, Refusal) else found))
 
     def wanted(write: Write) -> bool:
         return family_of(write) == MULTI_VIEW and id(write) not in led
@@ -92,7 +92,7 @@ def _is_method_view(target: ast.expr) -> bool:
     """`y.diagonal()` or `y.t()[0]`: what is written is the result of a method that makes views."""
     while isinstance(target, ast.Subscript):
         target = target.value
-    return isinstance(target, ast.Call) and is_view(target)
+    return isinstance(target, ast.Call) and rewrite.is_view(target)
 
 
 def findings_of(
@@ -115,7 +115,7 @@ def findings_of(
 
 
 def _cure(source: Source, facts: ModuleFacts, write: Write) -> tuple[Rewrite, ...] | Refusal:
-    return out_of_place(source, write, facts.spelling, facts.writes)
+    return rewrite.out_of_place(source, write, facts.spelling, facts.writes)
 
 
 def _finding(

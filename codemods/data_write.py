@@ -66,10 +66,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import ModuleFacts, WriteForm
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Refusal, RefusalKind
-from gradfix.rewrite import write_openly
 from gradfix.source import Source
 
 from ._writes import findings_of
@@ -96,5 +96,5 @@ def data_write(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
         source,
         facts,
         lambda write: write.form in (WriteForm.DATA, WriteForm.ARRAY) and bool(write.hazards),
-        lambda write: _SHARED if write.form is WriteForm.ARRAY else write_openly(source, write),
+        lambda write: _SHARED if write.form is WriteForm.ARRAY else rewrite.write_openly(source, write),
     )

@@ -63,10 +63,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding
-from gradfix.rewrite import own_memory
 from gradfix.source import Source
 
 from ._writes import EXPANDED, family_of, findings_of
@@ -87,5 +87,5 @@ def expanded_write(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
         source,
         facts,
         lambda write: family_of(write) == EXPANDED,
-        lambda write: own_memory(source, write),
+        lambda write: rewrite.own_memory(source, write),
     )

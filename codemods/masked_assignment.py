@@ -60,11 +60,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import Masking, ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Refusal, Rewrite
 from gradfix.identity import identity
-from gradfix.rewrite import out_of_place, select_masked
 from gradfix.source import Source
 
 from ._writes import SYMPTOM, message
@@ -80,7 +80,7 @@ from ._writes import SYMPTOM, message
 )
 def masked_assignment(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     for masking in facts.maskings:
-        made = select_masked(source, masking, facts.spelling)
+        made = rewrite.select_masked(source, masking, facts.spelling)
         if isinstance(made, Refusal):
             continue
         writes = [masking.first.write] + ([masking.inverse.write] if masking.inverse else [])
@@ -102,5 +102,5 @@ def _alternatives(source: Source, masking: Masking, facts: ModuleFacts) -> tuple
     """What the codemod of the write alone would offer."""
     if masking.inverse is not None:
         return ()
-    made = out_of_place(source, masking.first.write, facts.spelling)
+    made = rewrite.out_of_place(source, masking.first.write, facts.spelling)
     return () if isinstance(made, Refusal) else made

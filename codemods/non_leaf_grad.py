@@ -74,12 +74,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.backward_facts import NonLeafGrad
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Refusal
 from gradfix.identity import identity
-from gradfix.rewrite import reach_leaf
 from gradfix.source import Source
 
 
@@ -95,7 +95,7 @@ def non_leaf_grad(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     for grad in facts.non_leaf_grads:
         if _asks_whether(grad):
             continue
-        made = reach_leaf(source, grad)
+        made = rewrite.reach_leaf(source, grad)
         name = " ".join(source.span_of(grad.target).text(source.text).split())
         yield Finding(
             code="GF402",

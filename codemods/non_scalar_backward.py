@@ -59,11 +59,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import BackwardCall, ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import scalar_loss
 from gradfix.source import Source
 
 
@@ -86,7 +86,7 @@ def non_scalar_backward(source: Source, facts: ModuleFacts) -> Iterator[Finding]
                 span=source.span_of(call.node),
                 identity=identity("GF401", call.function, call.statement, call.identity_ordinal),
                 hazard=call.hazards[0] if call.hazards else None,
-                rewrites=scalar_loss(source, call, facts.spelling),
+                rewrites=rewrite.scalar_loss(source, call, facts.spelling),
             )
 
 

@@ -62,10 +62,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import ModuleFacts, Write, WriteForm
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding
-from gradfix.rewrite import assign_result
 from gradfix.source import Source
 
 from ._writes import findings_of
@@ -86,7 +86,7 @@ def out_argument(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
         source,
         facts,
         _breaks,
-        lambda write: assign_result(source, write, facts.spelling),
+        lambda write: rewrite.assign_result(source, write, facts.spelling),
     )
 
 

@@ -50,11 +50,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Refusal, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import keep_graph
 from gradfix.source import Source
 
 
@@ -68,7 +68,7 @@ from gradfix.source import Source
 )
 def second_backward(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     for again in facts.second_backwards:
-        made = keep_graph(source, again)
+        made = rewrite.keep_graph(source, again)
         freed = source.position(source.span_of(again.first).start).line
         where = "in the round of the loop before" if again.first is again.node else f"in line {freed}"
         may = "needs" if again.severity is Severity.ERROR else "may need"

@@ -61,11 +61,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Severity
 from gradfix.identity import identity
-from gradfix.rewrite import copy_view
 from gradfix.source import Source
 
 
@@ -91,5 +91,5 @@ def swapped_elements(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
             span=source.span_of(swap.node),
             identity=identity("GF107", swap.function, swap.statement, swap.identity_ordinal, part=target),
             hazard=None,
-            rewrites=copy_view(source, swap),
+            rewrites=rewrite.copy_view(source, swap),
         )

@@ -82,11 +82,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from gradfix import rewrite
 from gradfix.analysis.facts import ConditionalFill, ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Refusal
 from gradfix.identity import identity
-from gradfix.rewrite import connect_branch, is_anchored
 from gradfix.source import Source
 
 
@@ -100,9 +100,9 @@ from gradfix.source import Source
 )
 def zeros_plus_conditional(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     for fill in facts.fills:
-        if is_anchored(source, fill):
+        if rewrite.is_anchored(source, fill):
             continue
-        made = connect_branch(source, fill, facts.spelling)
+        made = rewrite.connect_branch(source, fill, facts.spelling)
         name = ast.unparse(fill.buffer)
         yield Finding(
             code="GF201",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gradfix.analysis.facts import ModuleFacts
 from gradfix.errors import CodemodError
 from gradfix.findings import Applicability, Finding
 from gradfix.source import Source
 
-Find = Callable[[Source, ModuleFacts], Iterator[Finding]]
+if TYPE_CHECKING:
+    from gradfix.analysis.facts import ModuleFacts
+
+Find = Callable[[Source, "ModuleFacts"], Iterator[Finding]]
 
 HEADINGS = ("What it does", "Why does backward fail?", "Example", "Leaves alone", "Fix safety", "References")
 

@@ -181,6 +181,11 @@ class Finding:
     refusal: Refusal | None = None  # set when no rewrite can be offered
     leads: tuple[Span, ...] = ()  # places of findings of other codemods that this one speaks for
 
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """What findings of one file are sorted by: their place, then their code."""
+        return self.span.start, self.span.end, self.code
+
 
 @dataclass(frozen=True, slots=True)
 class Fix:

@@ -39,6 +39,23 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class FixResult:
+    """What fixing one text comes to: `edits` are on the text given, whatever number of passes they took."""
+
+    edits: tuple[Edit, ...] = ()
+    applied: tuple[Result, ...] = ()
+    left: tuple[Result, ...] = ()
+    passes: int = 0
+    cured: tuple[Result, ...] = ()
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """All of them, by place."""
+        every = self.applied + self.left + self.cured
+        return tuple(sorted(every, key=lambda result: (result.passes, result.finding.order)))
+
+
+@dataclass(frozen=True, slots=True)
 class FileResult:
     """One file. `edits` turn the text that was read into the new one."""
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from gradfix import edits as edit_sets
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import Codemod
-from gradfix.engine.engine import FixResult, Policy, fix
+from gradfix.engine.engine import Policy, fix
 from gradfix.findings import Finding, Hazard, HazardKind, Identity, Judgement, Place, Shown, Verdict
 from gradfix.proof.attribution import EACH, Settled, combined, settle, smallest
-from gradfix.results import Result
+from gradfix.results import FixResult, Result
 from gradfix.source import Source, Span
 
 REMAINING = "a hazard is left"

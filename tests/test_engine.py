@@ -12,11 +12,11 @@ from gradfix import edits as edit_sets
 from gradfix import registry
 from gradfix.codemod import Codemod
 from gradfix.edits import Edit
-from gradfix.engine.engine import PATIENCE, FixResult, Policy, check_source, fix
+from gradfix.engine.engine import PATIENCE, Policy, check_source, fix
 from gradfix.engine.passes import FRUITLESS, Bred
 from gradfix.errors import FileProblem
 from gradfix.findings import Applicability, Identity, Severity
-from gradfix.results import Status
+from gradfix.results import FixResult, Status
 from gradfix.source import Source, Span
 
 DEFAULT = Policy()

@@ -55,6 +55,7 @@ LAYERS = (
     ("backward.limits", "backward.protocol"),
     ("backward.verdict",),
     ("proof.touched", "proof.shares", "proof.attribution", "backward"),
+    ("proof.plan",),
     ("proof.proof",),
     ("report", "command_line.place"),
     ("command_line.terminal",),

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from gradfix import edits as edit_sets
 from gradfix import syntax
 from gradfix.edits import Edit
-from gradfix.engine import engine, prefilter
-from gradfix.engine.engine import FixResult
+from gradfix.engine import prefilter
 from gradfix.errors import FileProblem
 from gradfix.findings import Refusal, RefusalKind, Verdict
 from gradfix.project import files
-from gradfix.proof import attribution
-from gradfix.proof.proof import Loaded, Plan, Proof, Rules
-from gradfix.results import FileResult, Result
+from gradfix.proof.plan import Loaded, Plan, Rules
+from gradfix.results import FileResult, FixResult, Result
 
 if TYPE_CHECKING:
     from gradfix.backward.cases import Case
@@ -124,6 +122,8 @@ def at_the_boundary(given: Input, work: Callable[[Loaded], T]) -> T | FileResult
 def _checked(rules: Rules, loaded: Loaded) -> FileResult:
     if not _concerned(rules, loaded):
         return FileResult(loaded.path)
+    from gradfix.engine import engine
+
     policy = rules.policy
     imports = rules.imports(loaded.path)
     found = engine.check_source(loaded.source, rules.codemods, policy.torch, policy.severity, imports)
@@ -133,7 +133,9 @@ def _checked(rules: Rules, loaded: Loaded) -> FileResult:
 
 def _planned(rules: Rules, loaded: Loaded, declared: Callable[[str], Sequence[Case]] | None) -> Plan:
     if not _concerned(rules, loaded):
-        return Plan(loaded, FixResult((), (), (), 0), ())
+        return Plan(loaded, FixResult(), ())
+    from gradfix.engine import engine
+
     fixed = engine.fix(loaded.source, rules.codemods, rules.policy, imports=rules.imports(loaded.path))
     if declared is None or not fixed.applied:
         return Plan(loaded, fixed, ())
@@ -151,6 +153,9 @@ def _concerned(rules: Rules, loaded: Loaded) -> bool:
 
 
 def _proved(rules: Rules, planned: Plan, checker: Checker, *, proven: bool) -> FileResult:
+    from gradfix.proof import attribution
+    from gradfix.proof.proof import Proof
+
     proof = Proof(rules, planned, checker)
     settled = attribution.settle(proof.fix, proof.judge, proof.share, proven=proven)
     judged = {r.finding.identity: r for r in reversed(settled.rejected)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,13 @@ from gradfix.project import config as config_files
 from gradfix.project import files
 from gradfix.project.config import Config
 from gradfix.project.config import DeclaredCall as DeclaredTable
-from gradfix.project.others import Project
-from gradfix.proof.proof import Loaded, Rules
+from gradfix.proof.plan import Loaded, Rules
 from gradfix.source import Source
 
 if TYPE_CHECKING:
+    from gradfix.analysis.summaries import Imports
     from gradfix.backward.cases import Case
+    from gradfix.project.others import Project
 
 STDIN = "-"
 RECORDED = Path(".gradfix", "calls")  # in the project
@@ -175,8 +177,20 @@ def open_session(given: Mapping[str, object]) -> Session:
         form=options.form or config.form,
         torch=torch_tables.nearest(config.torch_version or _installed_torch(options, config)),
     )
-    project = Project(lambda path: files.read(path)[0], os.getcwd())
-    return Session(options, config, Rules(chosen, policy, project), screen, Severity(options.fail_on or severity.value))
+    rules = Rules(chosen, policy, _imports_of(os.getcwd()))
+    return Session(options, config, rules, screen, Severity(options.fail_on or severity.value))
+
+
+def _imports_of(folder: str) -> Callable[[str], Imports]:
+    """What the imports of a file lead to, in the project around `folder`; it is read once something is asked."""
+
+    @cache
+    def project() -> Project:
+        from gradfix.project.others import Project
+
+        return Project(lambda path: files.read(path)[0], folder)
+
+    return lambda path: project().imports(path)
 
 
 def _options(given: Mapping[str, object]) -> Options:

@@ -16,7 +16,7 @@ from gradfix.report.paint import Paint
 from gradfix.results import FileResult, Result, Status
 
 if TYPE_CHECKING:
-    from gradfix.proof.proof import Plan
+    from gradfix.proof.plan import Plan
 
 LISTED = 20  # files named before their code runs; more are counted
 

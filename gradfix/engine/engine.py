@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from operator import attrgetter
 
 from gradfix import edits as edit_sets
 from gradfix import syntax, torch_tables
@@ -31,7 +32,7 @@ from gradfix.findings import (
     RefusalKind,
     Severity,
 )
-from gradfix.results import Result, Status
+from gradfix.results import FixResult, Result, Status
 from gradfix.rewrite.text.line_breaks import broken
 from gradfix.rewrite.text.shadows import shadowed
 from gradfix.source import Source, Span
@@ -41,23 +42,6 @@ RETURNS = 3  # how often a finding may come back after its fix
 PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
 # The write after the clone would be as harmless, and be found, as the one before.
 _HARMLESS = Refusal(RefusalKind.HARMLESS, "the write is harmless, and no form without it is known to be equal")
-
-
-@dataclass(frozen=True, slots=True)
-class FixResult:
-    """The outcome of `fix`: `edits` are on the text given, whatever number of passes they took."""
-
-    edits: tuple[Edit, ...]
-    applied: tuple[Result, ...]
-    left: tuple[Result, ...]
-    passes: int
-    cured: tuple[Result, ...] = ()
-
-    @property
-    def results(self) -> tuple[Result, ...]:
-        """All of them, by place."""
-        every = self.applied + self.left + self.cured
-        return tuple(sorted(every, key=lambda result: (result.passes, _order(result.finding))))
 
 
 def check_source(
@@ -89,7 +73,7 @@ def _findings(
         return ()
     found = _leading(found)
     silenced = suppressions(source)
-    return tuple(sorted((f for f in found if not silenced.covers(f.code, f.name, f.span)), key=_order))
+    return tuple(sorted((f for f in found if not silenced.covers(f.code, f.name, f.span)), key=attrgetter("order")))
 
 
 def results(source: Source, findings: Iterable[Finding], policy: Policy) -> tuple[Result, ...]:
@@ -142,7 +126,8 @@ def _in_passes(
     times: Counter[Identity] = Counter()
     bred = Bred()
     seen = {source.text}
-    current, findings, edits = source, originals, ()  # type: tuple[Source, tuple[Finding, ...], tuple[Edit, ...]]
+    current, findings = source, originals
+    edits: tuple[Edit, ...] = ()
     applied: list[Result] = []
     for number in range(1, MAX_PASSES + 1):
         origins = Origins(edits)
@@ -189,10 +174,6 @@ def _leading(found: list[Finding]) -> list[Finding]:
     for span, code in led:
         codes.setdefault(span, set()).add(code)
     return [finding for finding in found if finding.leads or codes.get(finding.span, set()) <= {finding.code}]
-
-
-def _order(finding: Finding) -> tuple[int, int, str]:
-    return finding.span.start, finding.span.end, finding.code
 
 
 def _option(source: Source, finding: Finding, policy: Policy) -> Result:

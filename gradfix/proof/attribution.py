@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from gradfix.engine.engine import FixResult
 from gradfix.findings import Declined, Exclusion, HazardKind, Identity, Judgement, Verdict
-from gradfix.results import Result
+from gradfix.results import FixResult, Result
 
 EACH = 8  # up to so many fixes of a file each gets a verdict of its own
 

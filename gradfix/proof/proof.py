@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradfix import edits as edit_sets
-from gradfix.codemod import Codemod
 from gradfix.edits import Edit
 from gradfix.engine import engine
-from gradfix.engine.engine import FixResult
-from gradfix.engine.policy import Policy
 from gradfix.findings import Exclusion, Hazard, HazardKind, Identity, Judgement, Severity, Verdict
-from gradfix.project.files import Stamp
 from gradfix.proof import attribution
+from gradfix.proof.plan import MODULE, Plan, Rules
 from gradfix.proof.shares import Own, share
 from gradfix.proof.touched import lines_of, places_of, touched
-from gradfix.results import Result
+from gradfix.results import FixResult, Result
 from gradfix.source import Source, Span
 
 if TYPE_CHECKING:
-    from gradfix.analysis.summaries import Imports
     from gradfix.backward.cases import Case
     from gradfix.backward.checker import Checker
     from gradfix.backward.synthesis import Calls
     from gradfix.backward.worker.requests import Place
-    from gradfix.project.others import Project
 
 NO_CASE = "nothing in this file reaches backward, and no call is declared"
 DECLARE = (
@@ -37,50 +31,8 @@ DECLARE = (
 )
 _SILENT = (Verdict.NOT_EXERCISED, Verdict.UNCHECKED)  # what says nothing about a fix
 _OPEN = (*_SILENT, Verdict.NOT_REPRODUCED)  # what leaves room for a call: no run failed as it surely would
-_MODULE = "<module>"
 Answer = tuple[str | None, str]  # a call, or None and why there is none
 Told = tuple[str, Judgement]  # with the function that the call was sought for, "" where nobody sought it
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is looked for, and what is done about it."""
-
-    codemods: tuple[Codemod, ...]
-    policy: Policy
-    project: Project | None = None  # None: each file is looked at alone
-
-    def imports(self, path: str) -> Imports | None:
-        """What the imports of the file at `path` lead to."""
-        return None if self.project is None else self.project.imports(path)
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """One file as it was read. Without a stamp it came from stdin and is never written."""
-
-    path: str
-    source: Source
-    stamp: Stamp | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One file with its fixes, before anything of it has run."""
-
-    loaded: Loaded
-    fixed: FixResult
-    cases: tuple[Case, ...]
-
-    @property
-    def sought(self) -> tuple[str, ...]:
-        """The functions of which calls are going to be sought: nothing else runs them for sure."""
-        from gradfix.backward.cases import Command
-
-        if not all(isinstance(case, Command) for case in self.cases):
-            return ()
-        names = (result.finding.identity.qualname for result in self.fixed.applied)
-        return tuple(dict.fromkeys(name for name in names if name != _MODULE))
 
 
 class Proof:
@@ -173,7 +125,7 @@ class Proof:
 
         for name in dict.fromkeys(r.finding.identity.qualname for r in concerned or after.applied):
             own = [r for r in concerned if r.finding.identity.qualname == name]
-            if name == _MODULE:
+            if name == MODULE:
                 if not told:
                     yield name, Judgement(Verdict.UNCHECKED, NO_CASE, notes=(DECLARE,))
                 continue
@@ -223,7 +175,7 @@ class Proof:
         """The lines of one fix, in both texts, and what it is to cure."""
         source, hazard, name = self._source, result.finding.hazard, result.finding.identity.qualname
         spans = [edit.span for edit in self._edits(result)]
-        if name != _MODULE:  # lines outside, as of an import, run without it
+        if name != MODULE:  # lines outside, as of an import, run without it
             body = _lines_of_function(source.text, name)
             spans = [span for span in spans if body.intersection(_lines_at(source, span))] or spans
         return Own(

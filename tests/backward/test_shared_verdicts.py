@@ -14,7 +14,7 @@ from gradfix.command_line import run
 from gradfix.engine.engine import Policy
 from gradfix.findings import Applicability, Judgement, Severity, Verdict
 from gradfix.proof import attribution
-from gradfix.proof.proof import Loaded, Plan, Rules
+from gradfix.proof.plan import Loaded, Plan, Rules
 from gradfix.source import Source
 
 HAZARD = "def f{n}(x):\n    y = x.exp()\n    y[0] = {n}\n    return y.sum()\n"

@@ -28,7 +28,7 @@ from gradfix.backward.worker.synthesis.values import Argument, Call, Fields, Pla
 from gradfix.command_line import run
 from gradfix.engine.engine import Policy
 from gradfix.findings import Applicability, HazardKind, Judgement, Severity, Verdict
-from gradfix.proof.proof import Loaded, Plan, Rules
+from gradfix.proof.plan import Loaded, Plan, Rules
 from gradfix.source import Source
 
 PATH = Path("/nowhere/library.py")

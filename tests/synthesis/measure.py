@@ -22,7 +22,8 @@ from gradfix.backward.synthesis import Calls
 from gradfix.command_line import run
 from gradfix.engine.engine import Policy
 from gradfix.findings import Applicability, Severity, Verdict
-from gradfix.proof.proof import Loaded, Plan, Proof, Rules
+from gradfix.proof.plan import Loaded, Plan, Rules
+from gradfix.proof.proof import Proof
 from gradfix.results import Result
 from gradfix.source import Source
 from tests.labelled_corpus import FAILING, load

@@ -25,7 +25,8 @@ from gradfix.backward.limits import Limits
 from gradfix.command_line import run
 from gradfix.engine.engine import Policy
 from gradfix.findings import Applicability, HazardKind, Severity
-from gradfix.proof.proof import Loaded, Plan, Proof, Rules
+from gradfix.proof.plan import Loaded, Plan, Rules
+from gradfix.proof.proof import Proof
 from gradfix.proof.touched import lines_of, places_of
 from gradfix.source import Source
 from tests.synthesis.measure import texts
