@@ -20,12 +20,13 @@ def buffer_findings(code: str, name: str, source: Source, facts: ModuleFacts, *,
     """
     connecting = {id(write.node) for fill in facts.fills for write in fill.writes}
     for buffer in facts.buffers:
-        writes = [written.write for written in buffer.writes]
-        if not writes or bool(buffer.reads) is not recurrent or any(id(write.node) in connecting for write in writes):
+        connects = any(id(written.write.node) in connecting for written in buffer.writes)
+        if not buffer.writes or bool(buffer.reads) is not recurrent or connects:
             continue
         made = rewrite.stack_slots(source, buffer, facts.spelling)
         if isinstance(made, Refusal):
             continue
+        writes = rewrite.stacked_writes(buffer, facts.spelling)
         worst = max(writes, key=lambda write: write.severity.rank)
         yield Finding(
             code=code,

@@ -29,21 +29,22 @@ import torch
 def f(x):
     h = torch.zeros(3)
     h[0] = x[0]
-    h_list = list(h.unbind(0))
+    h = list(h)
     for t in range(1, 3):
-        h_list[t] = (h_list[t - 1] * x[t]).to(h).reshape(())
-    return torch.stack(h_list)
+        h[t] = (h[t - 1] * x[t]).to(h[t]).reshape(())
+    return torch.stack(h)
 ```
-A buffer that only the loop uses is a list from the beginning, under its own name unless the function has type hints:
-`h = list(torch.zeros(3))`.
+A buffer that only the loop uses, or what writes to its slots before it, is a list from the beginning:
+`h = list(torch.zeros(3))`. In functions with type hints, where the loop asks for the shape of the buffer, and where it
+may have no slots, the list has a name of its own (`h_list`).
 
 `h[t] = v` casts `v` to the dtype of `h`, moves it to its device and broadcasts it; the list takes `v` as it is. So `v`
-is made to fit unless it is proven to: `.to(h)` where the dtype or the device isn't known, `.reshape(())` for a single
-element, `.reshape_as(h_list[t])` for what is computed element by element with a slot, `.expand_as(h_list[t])` for a
-value of no more dimensions than one. Where that isn't known (behind `n, d = x.shape` it is), the buffer stays and
-backward gets copies of the slots it needs: `h[t] = torch.tanh(x[t] + h[t - 1].clone() @ w)`. If that is no cure, the
-value is written into memory of its own: `h_slot = torch.empty_like(h_list[t])`, `h_slot[...] = v`. The alternative fix
-takes each value as it is.
+is made to fit unless it is proven to: `.to(h[t])` where the dtype or the device isn't known, `.reshape(())` for a
+single element, `.reshape_as(h[t])` for what is computed element by element with a slot, `.expand_as(h[t])` for a value
+of no more dimensions than one. Where that isn't known (behind `n, d = x.shape` it is), the buffer stays and backward
+gets copies of the slots it needs: `h[t] = torch.tanh(x[t] + h[t - 1].clone() @ w)`. If that is no cure, the value is
+written into memory of its own: `h_slot = torch.empty_like(h[t])`, `h_slot[...] = v`. The alternative fix takes each
+value as it is.
 
 ## Leaves alone
 ```python

@@ -35,11 +35,11 @@ LONGER = {
     "masked_assignment/log_above_one": "the mask is used twice, so it gets a name",
     "out_argument/product": "the result is cast to the dtype of the buffer, which isn't known to be its own",
     "recurrent_buffer/advantages_from_the_end": _FITTED,
+    "recurrent_buffer/begun_before_the_loop": "the list begins with slots of the buffer, since the first is a number",
     "recurrent_buffer/last_dimension": _FITTED,
     "recurrent_buffer/product_with_a_matrix": "the buffer stays, where the expert made it a list from the beginning",
     "recurrent_buffer/running_product": _FITTED,
     "recurrent_buffer/two_steps_back": _FITTED,
-    "recurrent_buffer/warping_table": _FITTED,
 }
 
 

@@ -243,6 +243,14 @@ class Filling:
 
 
 @dataclass(frozen=True, slots=True)
+class Initial:
+    """What the statements between the one that makes a buffer and the loop do with slots of it."""
+
+    writes: tuple[SlotWrite, ...] = ()  # statements of the same block
+    reads: tuple[SlotAccess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FilledBuffer:
     """A loop that writes a buffer slot by slot, each slot named by ints along the same axes."""
 
@@ -256,7 +264,8 @@ class FilledBuffer:
     has_slots: bool  # proven to have at least one slot along every axis
     filling: Filling | None
     refusal: str | None  # why the slots can't become a list; None when they can
-    created: ast.Assign | None = None  # makes it in the same block, by a call, where nothing before the loop names it
+    created: ast.Assign | None = None  # makes it in the same block, by a call; only `initial` names it before the loop
+    initial: Initial = Initial()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gradfix.rewrite.branches.branch import connect_branch as connect_branch
     from gradfix.rewrite.buffers.blocks import join_pieces as join_pieces
     from gradfix.rewrite.buffers.slots import stack_slots as stack_slots
+    from gradfix.rewrite.buffers.slots import stacked_writes as stacked_writes
     from gradfix.rewrite.cures import out_of_place as out_of_place
     from gradfix.rewrite.cuts.reconnect import reconnect as reconnect
     from gradfix.rewrite.grounds.places import is_view as is_view
@@ -43,6 +44,7 @@ _HOMES = {
     "scalar_loss": "backward_calls.losses",
     "select_masked": "writes.masked_where",
     "stack_slots": "buffers.slots",
+    "stacked_writes": "buffers.slots",
     "write_openly": "writes.data_writes",
 }
 

@@ -185,7 +185,20 @@ MADE = {  # the lines before the loop, and whether the buffer is a list from the
         "    h = torch.zeros(6)\n    w = w * 2\n",
         "    h = list(torch.zeros(6))\n    w = w * 2\n",
     ),
-    "written before": ("    h = torch.zeros(6)\n    h[0] = w\n", "    h_list = list(h.unbind(0))\n"),
+    "written before": (
+        "    h = torch.zeros(6)\n    h[0] = 1.0\n",
+        "    h = list(torch.zeros(6))\n    h[0] = torch.ones_like(h[0])\n",
+    ),
+    "written with what may be a number": ("    h = torch.zeros(6)\n    h[0] = w\n", "    h[0] = w\n    h = list(h)\n"),
+    "written in a branch": (
+        "    h = torch.zeros(6)\n    if w > 0:\n        h[0] = 1.0\n",
+        "        h[0] = 1.0\n    h = list(h)\n",
+    ),
+    "read before": (
+        "    h = torch.zeros(6)\n    h[0] = w.exp()\n    h[1] = h[0].sin()\n",
+        "    h = list(torch.zeros(6))\n    h[0] = w.exp().to(h[0]).reshape(())\n    h[1] = h[0].sin()",
+    ),
+    "read as a whole before": ("    h = torch.zeros(6)\n    h[0] = 1.0\n    w = w + h.sum()\n", "    h = list(h)\n"),
     "known by another name": ("    h = torch.zeros(6)\n    g = h\n", None),
     "of a size not known": ("    h = torch.zeros(len(x))\n", "    h_list = list(h.unbind(0))\n"),
     "made in a branch": (
@@ -291,4 +304,4 @@ def test_a_buffer_that_the_next_round_reads_is_stacked() -> None:
     text = "import torch\n\n\ndef f(x, w):\n    for k in range(2):\n        if k:\n            w = w + h.sum()\n"
     text += "        h = torch.zeros(6)\n" + "".join(f"    {line}\n" for line in LOOP.splitlines()) + "    return w\n"
     made, _ = fixed(text, engine.Policy(severity=Severity.INFO))
-    assert "        h = torch.stack(h_list)\n    return w\n" in made
+    assert "        h = torch.stack(h)\n    return w\n" in made

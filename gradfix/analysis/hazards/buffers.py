@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.values import Storage
-from gradfix.analysis.facts import FilledBuffer, IndexItem, IndexKind, SlotAccess, SlotWrite, Write, WriteForm
+from gradfix.analysis.facts import FilledBuffer, IndexItem, IndexKind, Initial, SlotAccess, SlotWrite, Write, WriteForm
 from gradfix.analysis.text import coverage
 from gradfix.analysis.text.scopes import Bindings, Loop, Parents, driving_loop, names_in, parents, stored_in
 from gradfix.analysis.text.slots import Chain, access_of, axes_of, chain_of
@@ -156,6 +156,7 @@ class _Finder:
             written = [SlotWrite(write, SlotAccess(use.name, ())) for use, write in facts]
         metadata = any(use.record is None and self._is_metadata(use) for use in uses)
         made = coverage.creation(self._parents, bindings, loop, name)
+        initial = None if made is None else self._initial(made, loop, bindings, axes, shape)
         place = uses[0].name if uses else ast.Name(name, ast.Load(), lineno=loop.lineno, col_offset=loop.col_offset)
         return FilledBuffer(
             loop=loop,
@@ -169,8 +170,44 @@ class _Finder:
             or self._has_sizes(made, axes),
             filling=coverage.filling(self._parents, bindings, made, loop, axes, written, bool(reads), metadata),
             refusal=refusal,
-            created=coverage.made_for(self._parents, bindings, made, loop, name),
+            created=None if made is None or initial is None else made.statement,
+            initial=initial or Initial(),
         )
+
+    def _initial(
+        self,
+        made: coverage.Creation,
+        loop: Loop,
+        bindings: Bindings,
+        axes: tuple[int, ...],
+        shape: tuple[int | None, ...] | None,
+    ) -> Initial | None:
+        """What is done with slots between `made` and `loop`; None where the buffer is used in another way there."""
+        target = made.statement.targets[0]
+        assert isinstance(target, ast.Name)
+        named = coverage.named_before(self._parents, bindings, made, loop, target.id)
+        if named is None or (named and not axes):
+            return None
+        block = self._parents.block(loop)
+        between = {id(s) for s in block[block.index(made.statement) + 1 : block.index(loop)]}
+        writes: list[SlotWrite] = []
+        reads: list[SlotAccess] = []
+        try:
+            for use in map(self._use, named):
+                chain, record = self._chain(use, None if shape is None else len(shape)), use.record
+                access = access_of(chain, axes) if record is None else _written_access(use, chain, axes)
+                statement = next(node for node in self._parents.up(use.name) if isinstance(node, ast.stmt))
+                if len(access.slots) != len(axes) or id(statement) not in between:
+                    return None
+                if record is None:
+                    reads.append(access)
+                elif record.form is WriteForm.INDEX:
+                    writes.append(SlotWrite(self._describe(record), access))
+                else:
+                    return None
+        except _Refused:
+            return None
+        return Initial(tuple(writes), tuple(reads))
 
     def _has_sizes(self, made: coverage.Creation | None, axes: tuple[int, ...]) -> bool:
         """Whether every call of the function that was followed made the buffer with slots along all axes."""

@@ -161,11 +161,19 @@ def _is_size(parents: Parents, bindings: Bindings, node: ast.expr) -> bool:
     return isinstance(value, ast.Attribute) and value.attr == "shape"
 
 
-def made_for(parents: Parents, bindings: Bindings, made: Creation | None, loop: Loop, name: str) -> ast.Assign | None:
-    """The statement that makes the buffer, where it stands in the block of `loop` and only the loop uses it."""
-    if made is None or not _reaches_only(parents, bindings, made, loop, name):
+def named_before(
+    parents: Parents, bindings: Bindings, made: Creation, loop: Loop, name: str
+) -> tuple[ast.Name, ...] | None:
+    """Where the buffer is named between where it is made and `loop`; None where these aren't of one block."""
+    if not any(other is loop for other in parents.block(made.statement)):
         return None
-    return made.statement
+    inside = {id(node) for node in ast.walk(loop)}
+    named = bindings.names.get(name, ())
+    return tuple(
+        node
+        for node in named
+        if isinstance(node.ctx, ast.Load) and id(node) not in inside and node.lineno <= loop.lineno
+    )
 
 
 def filling(
@@ -194,7 +202,7 @@ def filling(
         return None
     name = made.statement.targets[0]
     assert isinstance(name, ast.Name)
-    alone = not reads_metadata and _reaches_only(parents, bindings, made, loop, name.id)
+    alone = not reads_metadata and named_before(parents, bindings, made, loop, name.id) == ()
     return Filling(
         loop=loop,
         backwards=counted.backwards,
@@ -281,18 +289,6 @@ def _asks_size(call: ast.Call) -> bool:
     if isinstance(call.func, ast.Name):
         return call.func.id == "len"
     return isinstance(call.func, ast.Attribute) and call.func.attr == "size"
-
-
-def _reaches_only(parents: Parents, bindings: Bindings, made: Creation, loop: Loop, name: str) -> bool:
-    """Whether nothing reads the buffer between where it is made and the end of `loop`, which is of the same block."""
-    block = parents.block(made.statement)
-    if not any(other is loop for other in block):
-        return False
-    inside = {id(node) for node in ast.walk(loop)}
-    return not any(
-        isinstance(node.ctx, ast.Load) and id(node) not in inside and node.lineno <= loop.lineno
-        for node in bindings.names.get(name, ())
-    )
 
 
 def _is_read_outside(bindings: Bindings, loop: ast.For, names: set[str]) -> bool:

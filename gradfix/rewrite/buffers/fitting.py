@@ -77,7 +77,8 @@ def _shaped(buffer: FilledBuffer, written: SlotWrite) -> str | None:
     tensor, value, slot = written.write.written.tensor, written.write.value, _slot_shape(buffer)
     if tensor is not None and tensor.shape is not None and tensor.shape == slot and None not in slot:
         return ""
-    slots = frozenset(id(read.node) for read in buffer.reads if len(read.slots) == len(buffer.axes) and not read.rest)
+    reads = (*buffer.initial.reads, *buffer.reads)
+    slots = frozenset(id(read.node) for read in reads if len(read.slots) == len(buffer.axes) and not read.rest)
     rank = None if tensor is None else tensor.rank
     if tensor is not None and value is not None and _is_like_a_slot(value, slots):
         # Elementwise with a slot: never smaller; larger only by leading sizes of 1, or the write itself would fail.

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import ast
 
-from gradfix.analysis.facts import FilledBuffer, Spelling
+from gradfix.analysis.facts import FilledBuffer, Spelling, Write
 from gradfix.edits import Edit
+from gradfix.findings import Applicability
+from gradfix.rewrite.buffers.fitting import OWN_MEMORY, fit_of
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
 from gradfix.rewrite.text.spans import after_block
+from gradfix.rewrite.writes import obstacles
 from gradfix.source import Source
 
 _SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.JoinedStr)  # read late, or often
 
 
+def may_be_list(buffer: FilledBuffer, spelling: Spelling) -> bool:
+    """Whether nothing in the loop needs the tensor besides the list of its slots."""
+    slots = (item for written in buffer.writes for item in written.access.slots)  # named twice where one is fitted
+    return buffer.has_slots and not buffer.reads_metadata and all(is_effectless(item, spelling) for item in slots)
+
+
 def made_as_list(buffer: FilledBuffer, spelling: Spelling) -> ast.Assign | None:
     """The statement that makes the buffer, where the buffer can be a list of its slots from there on."""
     made = buffer.created
-    if made is None or buffer.reads_metadata or not buffer.has_slots or not is_effectless(made.value, spelling):
+    if made is None or not is_effectless(made.value, spelling) or not may_be_list(buffer, spelling):
         return None
-    indices = (item for written in buffer.writes for item in written.access.slots)  # named twice where a slot is fitted
-    return made if all(is_effectless(item, spelling) for item in indices) else None
+    for written in buffer.initial.writes:
+        named = all(is_effectless(item, spelling) for item in written.access.slots)
+        if not named or fit_of(buffer, written) == OWN_MEMORY or not _is_only_one(written.write):
+            return None
+    return made
+
+
+def _is_only_one(write: Write) -> bool:
+    """Whether nobody but the buffer's name holds what is written."""
+    return obstacles.applicability(write) is Applicability.SAFE
 
 
 def is_annotated(source: Source, statement: ast.stmt) -> bool:

@@ -11,11 +11,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from gradfix.analysis.facts import FilledBuffer, SlotAccess, SlotWrite, Spelling, Tracked, ValueKind, Write, WriteForm
+from gradfix.analysis.facts import (
+    FilledBuffer,
+    Initial,
+    SlotAccess,
+    SlotWrite,
+    Spelling,
+    Tracked,
+    ValueKind,
+    Write,
+    WriteForm,
+)
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.buffers.fitting import AS_IT_IS, NUMBER, OWN_MEMORY, Fit, fit_of
-from gradfix.rewrite.buffers.lists import is_annotated, made_as_list, sealed
+from gradfix.rewrite.buffers.lists import is_annotated, made_as_list, may_be_list, sealed
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
 from gradfix.rewrite.text.numbers import spread
@@ -27,6 +37,7 @@ from gradfix.rewrite.writes.saved_copies import copy_all_saved
 from gradfix.source import Source, Span
 
 _FORM = "stack"
+_PRODUCTS = (ast.Mult, ast.Div, ast.MatMult, ast.FloorDiv, ast.Mod, ast.Pow)
 _COMMENT = Refusal(
     RefusalKind.SPELLING, "a comment stands in an index that has to be taken apart", "move it out of the brackets"
 )
@@ -51,6 +62,12 @@ def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tup
         made.append(Rewrite(title, Applicability.UNSAFE, _builder(buffer, spelling, plain=True), _FORM))
     copies = _copies(source, buffer, spelling)
     return (*copies, *made, *clones(source, buffer.name.id, writes, spelling))
+
+
+def stacked_writes(buffer: FilledBuffer, spelling: Spelling) -> tuple[Write, ...]:
+    """The writes that become writes to the list: those of the loop, and those before it where they are part of it."""
+    initial = () if made_as_list(buffer, spelling) is None else buffer.initial.writes
+    return tuple(written.write for written in (*buffer.writes, *initial))
 
 
 def _copies(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tuple[Rewrite, ...]:
@@ -185,15 +202,15 @@ class _Builder:
         name = buffer.name.id
         self._made = made_as_list(buffer, spelling)
         kind = "list" if len(buffer.axes) == 1 else "rows"
-        own = self._made is not None and not is_annotated(source, buffer.loop)
-        self._list = name if own else names.list_name(source, name, kind)
+        self._own = may_be_list(buffer, spelling) and not is_annotated(source, buffer.loop)  # the name is the list's
+        self._list = name if self._own else names.list_name(source, name, kind)
         self._slot = names.fresh(source, f"{name}_slot", f"new_{name}_slot")
         self._stack = names.torch_name(spelling, "stack")
         self._empty_like = names.torch_name(spelling, "empty_like")
         self._spelling = spelling
 
     def open(self) -> Edit:
-        """`h_list = list(h.unbind(0))`, for a table a list of lists; `h = list(torch.zeros(3))` where `h` is made."""
+        """`h = list(h)`, for a table a list of lists; `h = list(torch.zeros(3))` where `h` is made; or `h_list = …`."""
         if self._made is None:
             line = f"{self._list} = {self._cut(self._buffer.name.id, 0)}"
             return before_block(self._source, self._buffer.loop, [line])
@@ -201,7 +218,8 @@ class _Builder:
 
     def _cut(self, tensor: str, depth: int) -> str:
         dim = self._dim(depth)
-        parts = tensor if dim == 0 and self._made is not None else f"{tensor}.unbind({dim})"
+        is_iterable = dim == 0 and (self._own or self._made is not None)
+        parts = tensor if is_iterable else f"{tensor}.unbind({dim})"
         if depth == len(self._buffer.axes) - 1:
             return f"list({parts})"
         row = names.fresh(self._source, "row", "rows") if depth == 0 else f"row{depth + 1}"
@@ -230,12 +248,14 @@ class _Builder:
 
     def units(self) -> list[Unit] | Refusal:
         """What stands for each use."""
-        accesses = [*self._buffer.reads, *(written.access for written in self._buffer.writes)]
+        initial = Initial() if self._made is None else self._buffer.initial
+        writes, reads = (*initial.writes, *self._buffer.writes), (*initial.reads, *self._buffer.reads)
+        accesses = [*reads, *(written.access for written in writes)]
         for access in accesses:
             if not access.is_plain and access.slots and "#" in self._text(access.node):
                 return _COMMENT
-        found = [self._read(access) for access in self._buffer.reads]
-        for written in self._buffer.writes:
+        found = [self._read(access) for access in reads]
+        for written in writes:
             found += self._written(written)
         return found
 
@@ -285,7 +305,7 @@ class _Builder:
         return f"{_receiver(_value_of(written), text)}{self._suffix(fit, slot)}"
 
     def _suffix(self, fit: Fit, slot: str) -> str:
-        return fit.suffix(self._buffer.name.id if self._made is None else slot, slot)
+        return fit.suffix(slot if self._own or self._made is not None else self._buffer.name.id, slot)
 
     def _augmented(self, written: SlotWrite, fit: Fit, render: Rendering) -> str:
         node = written.write.node
@@ -293,7 +313,7 @@ class _Builder:
         place = self._place(written.access, render)
         operator = (written.write.operator or "+=").removesuffix("=")
         value = render.inside(_with_parentheses(self._source, self._source.span_of(node.value)))
-        result = f"{place} {operator} {_operand(node.value, value)}"
+        result = f"{place} {operator} {_operand(node.value, value, operator)}"
         if fit != AS_IT_IS:
             result = f"({result}){self._suffix(fit, place)}"
         return f"{place} = {result}"
@@ -343,10 +363,12 @@ def _receiver(node: ast.expr, text: str) -> str:
     return text if atomic or (text.startswith("(") and _is_wrapped(text)) else f"({text})"
 
 
-def _operand(node: ast.expr, text: str) -> str:
-    """`text` fit to stand on the right of any operator."""
+def _operand(node: ast.expr, text: str, operator: str) -> str:
+    """`text` fit to stand on the right of `operator`."""
     atomic = isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Constant))
-    return text if atomic or (text.startswith("(") and _is_wrapped(text)) else f"({text})"
+    is_product = isinstance(node, ast.BinOp) and isinstance(node.op, _PRODUCTS) and "\n" not in text
+    bare = atomic or (is_product and operator in ("+", "-"))
+    return text if bare or (text.startswith("(") and _is_wrapped(text)) else f"({text})"
 
 
 def _is_wrapped(text: str) -> bool:
