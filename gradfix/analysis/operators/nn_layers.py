@@ -149,6 +149,8 @@ def call_layer(
     result = operators.apply(m, state, op, arguments, node)
     if called.name in _PAIRS and isinstance(result, Tensor):
         return _pair(state, result, node)
+    if called.name == "LSTM" and isinstance(result, Container) and (items := state.items.get(result)) is not None:
+        return state.tuple_of((items.values[0], state.tuple_of(items.values[1:])))  # output, (hidden, cell)
     return result
 
 

@@ -133,9 +133,11 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
         cuts.follow(m, state, short_name(op), op, arguments, groups, node, results, at)
     if op.result == "tensor" and results:
         return results[0]
+    several = any(output.many for output in op.outputs)
     if op.result in ("tuple", "list") and results:
-        exact = op.result == "tuple" and not any(output.many for output in op.outputs)
-        return state.container(op.result, Items(tuple(results), exact))
+        return state.container(op.result, Items(tuple(results), op.result == "tuple" and not several))
+    if op.result == "other" and len(results) > 1 and not several:  # the caller knows how they are nested
+        return state.tuple_of(results)
     return results[0] if len(results) == 1 else UNKNOWN
 
 
