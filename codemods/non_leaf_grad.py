@@ -2,7 +2,7 @@
 
 ## What it does
 Finds `w.grad` where `w` was computed from a leaf, and optimizers that are given such a tensor; and makes the result the
-leaf, or has it keep its gradient.
+leaf, or has it keep its gradient. Where a step along the gradient made it, `w = w - lr * w.grad`, the leaf itself is updated.
 
 ## Why does backward fail?
 Backward puts gradients into leaves only. `torch.randn(3, requires_grad=True) * 0.01` makes a leaf that nobody can name
@@ -95,7 +95,7 @@ def non_leaf_grad(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     for grad in facts.non_leaf_grads:
         if _asks_whether(grad):
             continue
-        made = rewrite.reach_leaf(source, grad)
+        made = rewrite.reach_leaf(source, grad, facts.spelling, facts.non_leaf_grads)
         name = " ".join(source.span_of(grad.target).text(source.text).split())
         yield Finding(
             code="GF402",

@@ -40,8 +40,12 @@ def judged_by(checker: Checker, folder: Path) -> Judge:
         kinds: frozenset[HazardKind] = frozenset(),
         cuts: Sequence[str] = (),
         within: str = "",
+        writes: str = "",
     ) -> Judgement:
-        """`cuts` are expressions of the text that are to be undone, or hold the one, `within`, that is."""
+        """`cuts` are expressions of the text that are to be undone, or hold the one, `within`, that is.
+
+        `writes` is on the lines that cause what is to be cured.
+        """
         assert text.count(old) == 1, f"{old!r} must be in the text once"
         before, after = "import torch\n" + text, "import torch\n" + text.replace(old, new)
         ours, theirs = before.splitlines(), after.splitlines()
@@ -55,6 +59,7 @@ def judged_by(checker: Checker, folder: Path) -> Judge:
             predicted=predicted,
             cuts=tuple(_place(before, cut, within or cut) for cut in cuts),
             kinds=kinds | ({HazardKind.SILENT_WRITE} if silent else frozenset()),
+            writes=frozenset(number for number, line in enumerate(ours, 1) if writes and writes in line),
         )
 
     return judge

@@ -61,3 +61,40 @@ def test_another_leaf_is_not(judge: Judge, text: str, old: str, new: str) -> Non
         wrong = wrong.replace(DRAWN, LAST)
     judgement = judge(text, text, wrong, kinds=COMPUTED)
     assert judgement.verdict in (Verdict.REJECTED, Verdict.UNCHECKED), judgement
+
+
+STEPS = """\
+w = torch.ones(3, requires_grad=True)
+for _ in range(3):
+    (w * w).sum().backward()
+    w = w - 0.1 * w.grad
+    w.grad.zero_()
+"""
+QUIET = "    with torch.no_grad():\n        w -= 0.1 * w.grad\n"
+
+
+def test_a_step_that_made_a_new_tensor_has_no_oracle(judge: Judge) -> None:
+    judgement = judge(STEPS, "    w = w - 0.1 * w.grad\n", QUIET, kinds=COMPUTED, writes="zero_")
+    assert judgement.verdict is Verdict.UNCHECKED, judgement
+    assert "the original ends with AttributeError: 'NoneType' object" in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("new", "why"),
+    [
+        pytest.param("    w = w - 0.1 * w.grad\n    w.retain_grad()\n", "still raises AttributeError", id="too late"),
+        pytest.param("    w = w - 0.1 * w.grad ** 2\n", "still raises AttributeError", id="as before"),
+        pytest.param("    w.grad.mul_(2)\n" + QUIET, "", id="another gradient"),
+    ],
+)
+def test_a_gradient_that_is_still_missing_is_no_fix(judge: Judge, new: str, why: str) -> None:
+    judgement = judge(STEPS, "    w = w - 0.1 * w.grad\n", new, kinds=COMPUTED, writes="zero_")
+    assert judgement.verdict in ((Verdict.REJECTED,) if why else (Verdict.REJECTED, Verdict.UNCHECKED)), judgement
+    assert why in judgement.reason
+
+
+def test_errors_of_python_that_both_end_with_are_told(judge: Judge) -> None:
+    text = "x = torch.ones(3, requires_grad=True)\ny = x.exp() + 0\ny.sum().backward()\nNone.grad\n"
+    judgement = judge(text, "x.exp() + 0", "x.exp()")
+    assert judgement.verdict is Verdict.EQUIVALENT, judgement
+    assert judgement.notes == ("both end with AttributeError: 'NoneType' object has no attribute 'grad'",)

@@ -15,6 +15,7 @@ from gradfix.analysis.domain.shapes import attribute_shape
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
     DEVICE,
+    NONE,
     UNKNOWN,
     Choice,
     Class,
@@ -103,6 +104,11 @@ def _inherited(m: Machine, base: Method, name: str) -> Value:
     return Method(base.receiver, name)
 
 
+def _note_gradient(m: Machine, state: State, base: Tensor, node: ast.AST) -> None:
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+        gradients.note_grad(m, state, base, node, node.value, by_optimizer=False)
+
+
 def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: ast.AST) -> Value:
     if name == "requires_grad" and base.known and tracked(state, base) is not Tracked.MAYBE:
         return Const(tracked(state, base) is Tracked.YES)
@@ -118,13 +124,14 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
         return Symbol(f"torch.{base.dtype}") if base.dtype and "?" not in base.dtype else UNKNOWN
     known_attributes = state.attributes.get(base) or {}
     if name in known_attributes:
+        if name == "grad" and known_attributes[name] == NONE:
+            _note_gradient(m, state, base, node)
         return known_attributes[name]
     if name == "data" and base.known:
         return cuts.without_graph(m, state, CutKind.DATA, base, twin(base, silent=True), node)
     if name == "grad" and (base.known or tracked(state, base) is Tracked.YES):
         m.notes.grad_read.update(base.storages)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            gradients.note_grad(m, state, base, node, node.value, by_optimizer=False)
+        _note_gradient(m, state, base, node)
         grad = result_tensor(state, None, node)
         cuts.put(state, (grad,), cuts.UNSURE)  # after `backward(create_graph=True)` it has a graph
         state.attributes_of(base)["grad"] = grad

@@ -6,7 +6,7 @@ import math
 import os
 from dataclasses import dataclass, field
 
-from gradfix.backward.protocol import Run
+from gradfix.backward.protocol import Raised, Run
 from gradfix.backward.verdict.branches import one_sided
 from gradfix.backward.verdict.compare import Agreement
 from gradfix.backward.verdict.failures import Failure
@@ -99,6 +99,7 @@ class Evidence:
     counted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())  # what ran in pairs that were compared
     failing: dict[frozenset[int], Request] = field(default_factory=dict)  # runs that failed before, by what they ran
     exercised: bool = False
+    ends: list[Raised] = field(default_factory=list)  # errors, none of autograd's, that both texts end with
     prints: bool = True  # what is printed can be compared
     notes: list[str] = field(default_factory=list)
 
@@ -131,6 +132,9 @@ def conclude(evidence: Evidence, subject: Subject) -> Judgement:
     if line is not None:
         reason = f"the branch that the rewrite makes in line {line} went the same way in all runs"
         return judged(evidence, subject, Verdict.UNCHECKED, reason)
+    missing = next((error for error in evidence.ends if misses_gradient(error, subject)), None)
+    if missing is not None:
+        return judged(evidence, subject, Verdict.REJECTED, f"still raises {missing} (line {missing.line})")
     if evidence.proven:
         return judged(evidence, subject, Verdict.FIXED, _fixed_reason(evidence))
     if evidence.unjudged:
@@ -140,11 +144,20 @@ def conclude(evidence: Evidence, subject: Subject) -> Judgement:
     if evidence.blank == evidence.pairs:
         return judged(evidence, subject, Verdict.UNCHECKED, "the loss is never finite, or its gradient never a number")
     if subject.predicted:
-        return judged(
-            evidence, subject, Verdict.NOT_REPRODUCED, f"the original ran without an error {_times(evidence)}"
-        )
+        reason = f"autograd raised no error in the original {_times(evidence)}"
+        return judged(evidence, subject, Verdict.NOT_REPRODUCED, reason)
     likeness = f"same results, without gradients {_times(evidence)}" if evidence.constant else _likeness(evidence)
     return judged(evidence, subject, Verdict.EQUIVALENT, f"worked before, same after: {likeness}")
+
+
+def misses_gradient(error: Raised, subject: Subject) -> bool:
+    """Whether Python raises where the gradient that a fix is to provide is read: it is None."""
+    return (
+        HazardKind.NON_LEAF_GRAD in subject.kinds
+        and error.line in subject.writes
+        and error.type in ("AttributeError", "TypeError")
+        and "NoneType" in error.message
+    )
 
 
 def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) -> Judgement:
@@ -203,6 +216,8 @@ def _branches(evidence: Evidence) -> str:
 
 def _late_notes(evidence: Evidence, verdict: Verdict) -> list[str]:
     notes = [f"still raises: {conflict}" for conflict in evidence.remaining]
+    if verdict is not Verdict.REJECTED:
+        notes += [f"both end with {error}" for error in evidence.ends]
     if verdict in (Verdict.FIXED, Verdict.EQUIVALENT):
         for leaf, nonzero in evidence.agreement.gained.items():
             notes.append(f"the gradient of {leaf} was None and is {'nonzero' if nonzero else 'zero'} now")

@@ -37,7 +37,7 @@ from gradfix.backward.verdict.endings import (
     same_output,
     still_raises,
 )
-from gradfix.backward.verdict.evidence import Evidence, Subject, add_once, conclude, judged
+from gradfix.backward.verdict.evidence import Evidence, Subject, add_once, conclude, judged, misses_gradient
 from gradfix.backward.verdict.failures import Failure, apart, are_lost
 from gradfix.backward.verdict.oracle import Make, NoOracleError
 from gradfix.backward.verdict.pairs import LONGER, PAIRS, Requests
@@ -233,6 +233,13 @@ class CaseJudge:
     def _both_ran(self, first: Request, second: Request, before: Run, after: Run) -> None:
         evidence = self._evidence
         local = evidence.agreement.fresh()
+        error, again = (None if run.ended is None else run.ended.error for run in (before, after))
+        if error is not None and again is not None and not evidence.ends:
+            evidence.ends.append(error)
+        if error is not None and again is None and misses_gradient(error, self._subject):
+            same_passes(before.events[:1], after.events[:1], local)
+            add_once(evidence.unjudged, f"no oracle: the original ends with {error} (line {error.line})")
+            return
         try:
             same_count(before, after)
             same_passes(before.events, after.events, local)

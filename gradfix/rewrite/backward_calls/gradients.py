@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from functools import partial
 
 from gradfix import torch_ops
 from gradfix.analysis.backward_facts import NonLeafGrad, SecondBackward
+from gradfix.analysis.facts import Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
+from gradfix.rewrite.backward_calls.steps import update_leaf
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_place, short
 from gradfix.rewrite.text.scopes import path_to
@@ -52,11 +55,17 @@ def _build_kept(source: Source, *, first: ast.Call) -> tuple[Edit, ...] | Refusa
     return (Edit(Span(behind, behind), ", retain_graph=True"),)
 
 
-def reach_leaf(source: Source, grad: NonLeafGrad) -> tuple[Rewrite, ...] | Refusal:
-    """Make the tensor a leaf when its values are computed; else have it keep its gradient. Both are unsafe.
+def reach_leaf(
+    source: Source, grad: NonLeafGrad, spelling: Spelling, grads: Sequence[NonLeafGrad]
+) -> tuple[Rewrite, ...] | Refusal:
+    """Make the tensor a leaf when its values are computed; else have it keep its gradient. All are unsafe.
 
-    What was None becomes a gradient, and the code that reads it does something else than before.
+    What was None becomes a gradient, and the code that reads it does something else than before. `grads` are all there
+    are in the file.
     """
+    stepped = update_leaf(source, grad, spelling, grads)
+    if stepped is not None:
+        return (stepped,)
     made = [] if grad.made is None or grad.leaf is None else _leaf_last(source, grad.made, grad.leaf)
     if not grad.by_optimizer and grad.made is not None and is_place(grad.target):
         title = f"Have `{short(source, grad.target)}` keep its gradient"

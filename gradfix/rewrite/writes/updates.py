@@ -11,8 +11,8 @@ from gradfix.edits import Edit
 from gradfix.findings import Applicability, HazardKind, Refusal, Rewrite
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import short
+from gradfix.rewrite.text.quiet_blocks import put_under
 from gradfix.rewrite.writes.first_values import grade_of_first_values, leaf_of
-from gradfix.rewrite.writes.quiet_blocks import put_under
 from gradfix.source import Source
 
 OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
@@ -124,8 +124,7 @@ def _build(source: Source, *, write: Write, spelling: Spelling, writes: Sequence
     made = put_under(source, write.statement, f"with {names.torch_name(spelling, 'no_grad')}():", joins)
     if isinstance(made, Refusal):
         return made
-    edits, opened = made
-    return (*edits, *names.import_torch(source, spelling, opened))
+    return (*made.edits, *names.import_torch(source, spelling, made.opened))
 
 
 def _is_alike(source: Source, other: Write, *, meant: bool) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from gradfix.edits import Edit
@@ -28,8 +29,17 @@ _SHARED_LINE = Refusal(
 Joins = Callable[[ast.stmt], bool]
 
 
-def put_under(source: Source, statement: ast.stmt, head: str, joins: Joins) -> tuple[tuple[Edit, ...], str] | Refusal:
-    """The edits that put `statement` under `head`, and the text they open the block with, "" where one goes on.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What puts statements under one head."""
+
+    edits: tuple[Edit, ...]
+    opened: str  # the text that opens it, "" where a block goes on
+    statements: tuple[ast.stmt, ...]
+
+
+def put_under(source: Source, statement: ast.stmt, head: str, joins: Joins) -> Block | Refusal:
+    """The block that puts `statement` under `head`.
 
     What `joins` accepts on the lines behind it goes there, too, and so do loops and branches that hold nothing else.
     """
@@ -51,7 +61,7 @@ def put_under(source: Source, statement: ast.stmt, head: str, joins: Joins) -> t
     if after is not None and continued == step and source.line_text(after.lineno).strip() == head:
         line = source.line_span(after.lineno)
         edits.append(Edit(Span(line.start, line.end + len(source.newline_at(after.lineno))), ""))
-    return tuple(edits), opened
+    return Block(tuple(edits), opened, tuple(run))
 
 
 def _around(source: Source, statement: ast.stmt) -> list[ast.stmt]:
