@@ -2,7 +2,8 @@
 
 ## What it does
 Finds `w.grad` where `w` was computed from a leaf, and optimizers that are given such a tensor; and makes the result the
-leaf, or has it keep its gradient. Where a step along the gradient made it, `w = w - lr * w.grad`, the leaf itself is updated.
+leaf, or has it keep its gradient. Where a step along the gradient made it, `w = w - lr * w.grad`, the leaf itself is
+updated.
 
 ## Why does backward fail?
 Backward puts gradients into leaves only. `torch.randn(3, requires_grad=True) * 0.01` makes a leaf that nobody can name
