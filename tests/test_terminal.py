@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -9,7 +10,8 @@ import sys
 
 import pytest
 
-from gradfix.command_line.terminal import Screen
+from gradfix.command_line.terminal import Screen, open_closed_streams, read_stdin
+from gradfix.errors import GradfixError
 from gradfix.report.paint import Paint
 
 SCREEN = Screen(Paint(), Paint())
@@ -59,3 +61,22 @@ def test_progress_is_shown_to_people_only(monkeypatch: pytest.MonkeyPatch) -> No
     with SCREEN.progress(2) as counter:
         counter.step("a.py")
     assert stream.buffer.getvalue() == b"\r\x1b[K1/2 a.py\r\x1b[K"  # type: ignore[attr-defined]
+
+
+def test_a_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(Full(), encoding="utf-8"))
+    with pytest.raises(GradfixError, match="can't write to standard output: No space left"):
+        SCREEN.out("a finding\n")
+
+
+def test_streams_that_were_closed_before_the_start_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    open_closed_streams()
+    SCREEN.out("a finding\n")
+    SCREEN.complain("an error")
+    assert read_stdin() == b""

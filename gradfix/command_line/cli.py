@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from gradfix import __version__
+from gradfix.command_line.terminal import open_closed_streams
 from gradfix.errors import GradfixError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -25,6 +26,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 def main() -> None:
     """Run the command line of this process and leave it with the exit code."""
+    open_closed_streams()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TextIO
 
+from gradfix.errors import GradfixError
 from gradfix.report.paint import Paint
 
 
@@ -97,13 +98,30 @@ def read_stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
+def open_closed_streams() -> None:
+    """Give the process those of its three streams it was started without (`>&-`): nothing is read or kept there.
+
+    In this order each takes its own descriptor again, which else the next file would get.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+
+
 def _write(stream: TextIO, text: str | bytes) -> None:
+    """Raises `GradfixError` where the system takes no more, but not where the reader has left."""
     if not text:
         return
     data = text if isinstance(text, bytes) else text.encode(stream.encoding or "utf-8", "backslashreplace")
-    stream.flush()
-    stream.buffer.write(data)
-    stream.buffer.flush()
+    try:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard output" if stream is sys.stdout else "standard error"
+        raise GradfixError(f"can't write to {name}: {error.strerror}") from None
 
 
 def _coloured(color: str, stream: TextIO) -> bool:
