@@ -38,7 +38,7 @@ from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
 from gradfix.analysis.interpreter.expressions import evaluate
 from gradfix.analysis.operators import arrays, operators
-from gradfix.analysis.text.targets import base_of
+from gradfix.analysis.text.targets import base_of, root_of
 from gradfix.torch_ops import method
 
 _INPLACE = {
@@ -180,6 +180,8 @@ def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor)
     elif isinstance(target, ast.Attribute) and old.silent:
         _rebind_base(m, state, target, new)
     elif isinstance(target, ast.Attribute):
+        if root_of(target) is None:
+            return  # `get().h`: no rewrite assigns to it, so who reads it later would miss the write
         owner = m.look(state, target.value)
         for option in options(owner):
             if isinstance(option, Instance) and option.info and option.info.method(f"{target.attr}.setter"):

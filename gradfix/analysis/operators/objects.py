@@ -221,6 +221,8 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return DEVICE
     if not is_unknown(like := named_like(state, base, Const(name))):
         return like
+    if info is not None and not is_unknown(given := _given_by_getattr(m, state, base, info, name)):
+        return given
     if info is not None and name in ("weight", "bias") and _learns(info):
         value = Tensor((parameter(state, f"self.{name}"),))
     else:
@@ -229,6 +231,12 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
             value.holders = tuple(tensors_within(state, *slots.values()))
     state.attributes_of(base)[name] = value
     return value
+
+
+def _given_by_getattr(m: Machine, state: State, base: Instance, info: ClassInfo, name: str) -> Value:
+    """What the class's own `__getattr__` gives for an attribute that nobody has set."""
+    own = info.method("__getattr__")
+    return UNKNOWN if own is None else m.call_function(state, m.defined.bound(own, base), [Const(name)], {}, own.node)
 
 
 def set_like(state: State, owner: Instance, name: Text, value: Value) -> None:

@@ -6,6 +6,7 @@ import ast
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import Write, WriteForm
+from gradfix.analysis.text import targets
 from gradfix.analysis.text.targets import is_view_attribute
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.text import names
@@ -39,6 +40,14 @@ def writes_through_view(write: Write) -> bool:
     if isinstance(root, ast.Attribute) and write.holder is None:
         return False  # `field.data` of an object that isn't a tensor
     return view_base(root) is not None
+
+
+def is_kept(write: Write) -> bool:
+    """Whether a name or what hangs on one keeps the tensor, as `hs` does for `hs[i + 1]`, which may be no place."""
+    holder = root_of(write.target)
+    while (base := view_base(holder)) is not None:
+        holder = root_of(base)
+    return targets.root_of(holder) is not None
 
 
 def is_view(expression: ast.expr) -> bool:

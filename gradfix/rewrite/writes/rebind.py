@@ -11,6 +11,7 @@ from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.grounds import twins
 from gradfix.rewrite.grounds.dtypes import keeps_dtype
 from gradfix.rewrite.grounds.places import (
+    is_kept,
     is_single_assignment,
     is_unpacked,
     place_of,
@@ -97,7 +98,8 @@ def _grade(source: Source, write: Write, form: Form) -> Applicability:
     place = place_of(write)
     if form is Form.PLAIN and not keeps_dtype(write):
         return Applicability.UNSAFE
-    if place is not None and tells(source, write, place, lenient=form in _LENIENT):
+    renewed = () if place is None else (place, *(view.base for view in replays.replay_of(write).put))
+    if any(tells(source, write, one, lenient=form in _LENIENT) for one in renewed):
         return Applicability.UNSAFE
     return obstacles.applicability(write, replayed=True)
 
@@ -155,7 +157,7 @@ def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form,
         used = not isinstance(write.statement, ast.Expr) or write.statement.value is not chain.top
         if any(twin.cast for twin in chain.twins):
             return _NO_CAST
-        return tuple(forms) if used and forms else _NO_PLACE
+        return tuple(forms) if used and forms and not is_kept(write) else _NO_PLACE
     use = chains.use_of(write.statement, chain.top, place)
     if len(chain.twins) > 1 and replays.replay_of(write) and chains.later_values(chain):
         return _SEEN_BETWEEN
