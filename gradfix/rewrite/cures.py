@@ -25,7 +25,7 @@ from gradfix.source import Source
 
 _GRADES = tuple(Applicability)  # safest first
 _BETTER = (Applicability.UNSAFE, Applicability.SAFE)
-_COPYING = frozenset({Form.CLONE.value, Form.ONE_BY_ONE.value})
+_COPYING = frozenset({Form.CLONE.value, Form.ONE_BY_ONE.value, Form.REFILL.value})
 _ONE_FOR_ALL = Refusal(
     RefusalKind.NO_FORM,
     "a copy of what is one for all examples would be one for all of them, too",

@@ -19,6 +19,7 @@ from gradfix.rewrite.grounds.places import root_of, writes_through_view
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_effectless, is_literal_number, same
 from gradfix.rewrite.views.view_steps import is_whole, restricts
+from gradfix.rewrite.writes import whole
 
 _SCRIPT = re.compile(r"\bjit\b|ScriptModule|script_if_tracing")
 _FULL = (None, None, None)
@@ -37,6 +38,8 @@ class Form(Enum):
     SCATTER = "scatter"  # y = torch.select_scatter(y, v, dim, i), torch.slice_scatter(y, v, dim, a, b)
     REPLAY = "replay"  # y = torch.diagonal_scatter(y, v), of y.diagonal()[:] = v
     ONE_BY_ONE = "one-by-one"  # hs_value, cs_value = f(hs, cs); hs[t] = hs_value; …: each write is then cured by itself
+    WHOLE = "whole"  # y = v, of y[:] = v
+    REFILL = "refill"  # y = torch.empty_like(y).copy_(v), of the same
     CLONE = "clone"  # y = y.clone(); y[i] = v
 
 
@@ -52,6 +55,8 @@ def index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
         return (Form.CLONE,)
     if writes_through_view(write):
         return (Form.REPLAY, Form.CLONE) if fits_replay(write, spelling) else (Form.CLONE,)
+    if whole.covers(write):
+        return (Form.WHOLE if whole.is_equal(write) else Form.REFILL, Form.CLONE)
     tests = ((Form.WHERE, _fits_where), (Form.INDEX_PUT, _fits_index_put), (Form.SCATTER, _fits_scatter))
     best = next((form for form, fits in tests if fits(write)), None)
     best = None if best is Form.SCATTER and not may_scatter(write, spelling) else best
@@ -175,8 +180,8 @@ def _fits_where(write: Write) -> bool:
     own = is_mask_of(write.index[0].node, write.target)
     if not own and write.tensor.transposed != write.index[0].transposed:
         return False  # `torch.where` lays its result out as the mask is
-    whole = same_rank or write.whole_mask or own
-    if not is_floating(write.tensor) or not whole:
+    covering = same_rank or write.whole_mask or own
+    if not is_floating(write.tensor) or not covering:
         return False
     written = write.written
     if written.kind is ValueKind.NUMBER:

@@ -23,7 +23,7 @@ from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import enclosing, is_container_item, is_effectless, mentions, short
 from gradfix.rewrite.text.scopes import binds_anew
 from gradfix.rewrite.views import replays
-from gradfix.rewrite.writes import chains, ladder, obstacles
+from gradfix.rewrite.writes import chains, ladder, obstacles, whole
 from gradfix.rewrite.writes.ladder import Form
 from gradfix.rewrite.writes.telling import tells
 from gradfix.source import Source
@@ -164,6 +164,8 @@ def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form,
     between = chains.reads_between(source, write, chain, spelling)
     if use is chains.Use.STATEMENT and not between and _is_replayed(write, chain, spelling):
         forms.append(Form.REPLAY)
+    if use is chains.Use.STATEMENT and whole.covers(write) and names.can_spell_torch(spelling):
+        forms.append(Form.WHOLE if whole.is_equal(write) else Form.REFILL)
     buried = use is chains.Use.BURIED
     if buried and forms and isinstance(place, ast.Name) and not replays.replay_of(write):
         buried = not chains.is_forgotten(source, write, chain.top, place)
@@ -210,6 +212,10 @@ def _title(source: Source, write: Write, form: Form) -> str:
             return f"Give the values names first, then write to `{name}`"
         case Form.REPLAY:
             return f"Assign `{name}` a tensor that has the write"
+        case Form.WHOLE:
+            return f"Assign the value to `{name}`"
+        case Form.REFILL:
+            return f"Put the value into new memory for `{name}`"
         case Form.TWIN if write.method is not None:
             return f"Replace `{write.method}` with `{write.method.removesuffix('_')}`"
         case Form.FUNCTION if write.form is WriteForm.FLAG:
@@ -236,6 +242,8 @@ def build(source: Source, *, form: Form, write: Write, spelling: Spelling) -> tu
         from gradfix.rewrite.writes import on_the_spot  # imports LibCST
 
         made = on_the_spot.build(source, write, spelling)
+    elif form in (Form.WHOLE, Form.REFILL):
+        made = whole.build(source, write, spelling, refilled=form is Form.REFILL)
     elif write.form in _CALLS:
         from gradfix.rewrite.writes import calls  # imports LibCST
 
