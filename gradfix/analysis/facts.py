@@ -289,6 +289,7 @@ class FilledBlock:
     reads: tuple[tuple[ast.Subscript, int], ...]  # of pieces written before, each with the number of its piece
     between: tuple[ast.stmt, ...]  # from the first write to the last
     reads_metadata: bool
+    kind: str | None = None  # the name of the tensor that gave the buffer dtype and device, where it still has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,8 @@ class _Finder:
         if pieces is None:
             return None
         first = min(i for i, s in enumerate(run.between) if any(s is p.write.statement for p in run.places))
-        return FilledBlock(target.id, created, order[0].cut.axis, pieces, reads, run.between[first:], metadata)
+        between, kind = run.between[first:], _kind(names, run)
+        return FilledBlock(target.id, created, order[0].cut.axis, pieces, reads, between, metadata, kind)
 
     def _is_alone(self, created: ast.Assign, name: str, bindings: Bindings) -> bool:
         """Whether nobody but the statements of the function can see the variable, whatever is raised."""
@@ -241,6 +242,14 @@ class _Finder:
         return Piece(
             write, is_slot, fits, _is_alike(write) or (_is_floating(write) and shape.is_alike(value, statement))
         )
+
+
+def _kind(names: Names, run: _Run) -> str | None:
+    """The name of the tensor that gave the buffer its dtype and device, where it stands for that at every write."""
+    key = run.made.kind
+    name = None if key is None else key.partition("@")[0]
+    stays = name is not None and all(names.key(name, place.write.statement) == key for place in run.places)
+    return name if stays else None
 
 
 def _is_alike(write: Write) -> bool:

@@ -10,6 +10,7 @@ from gradfix.analysis.facts import FilledBlock, Piece, Spelling, ValueKind
 from gradfix.analysis.text.slot_shapes import operands
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
+from gradfix.rewrite.buffers.lists import place_returned
 from gradfix.rewrite.buffers.slots import clones
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
@@ -21,6 +22,7 @@ from gradfix.source import Source, Span
 
 _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 _FORM = "stack"
+_COLUMNS = 88
 _BY_HAND = "name the parts, and join them by hand"
 
 
@@ -95,6 +97,24 @@ class _Joiner:
             _Part(piece, None if any(piece is other for other in inline) else self._name(number))
             for number, piece in enumerate(block.pieces)
         ]
+        self._returned = self._return()
+
+    def _return(self) -> ast.Name | None:
+        """Where the tensor of all pieces goes into the statement that returns it, right behind the last write."""
+        last = self._writes[-1]
+        found = place_returned(self._source, last.write.statement, self._block.name, self._spelling)
+        if found is None or self._has_comment(last, is_last=False):
+            return None
+        return found.name if found.is_all or self._width(found.name) <= _COLUMNS else None
+
+    def _width(self, returned: ast.Name) -> int:
+        """About as many columns as the line of `returned` takes with the call in it."""
+        texts = [part.name or self._text(_value(part.piece)) for part in self._parts]
+        inline = [part.piece for part in self._parts if part.name is None]
+        cast = sum(len(f"().to({self._block.kind or self._block.name})") * (not p.is_alike) for p in inline)
+        reshaped = sum(len(".reshape(())") * (not piece.has_shape) for piece in inline)
+        joined = f"torch.{_function(self._block)}([{', '.join(texts)}], dim={self._block.axis})"
+        return len(self._source.line_text(returned.lineno)) + len(joined) + cast + reshaped
 
     def _name(self, number: int) -> str:
         return names.fresh(self._source, f"{self._block.name}_{number}", f"{self._block.name}_part{number}")
@@ -132,10 +152,12 @@ class _Joiner:
         for part in self._parts:
             statement = part.piece.write.statement
             span = self._source.span_of(statement)
-            if part.piece is last:
-                found.append(Unit(span, self._joined))
+            if part.piece is last and self._returned is None:
+                found.append(Unit(span, self._assigned))
             elif part.name is not None:
                 found.append(Unit(span, partial(self._named, part)))
+        if self._returned is not None:
+            found.append(Unit(self._source.span_of(self._returned), self._joined))
         return found
 
     def _read(self, node: ast.Subscript, number: int) -> Unit:
@@ -149,8 +171,10 @@ class _Joiner:
     def _joined(self, render: Rendering) -> str:
         parts = [self._item(part, render) for part in self._parts]
         axis = f", dim={self._block.axis}" if self._block.axis else ""
-        joined = f"{names.torch_name(self._spelling, _function(self._block))}([{', '.join(parts)}]{axis})"
-        assigned = f"{self._block.name} = {joined}"
+        return f"{names.torch_name(self._spelling, _function(self._block))}([{', '.join(parts)}]{axis})"
+
+    def _assigned(self, render: Rendering) -> str:
+        assigned = f"{self._block.name} = {self._joined(render)}"
         last = next(part for part in self._parts if part.piece is self._writes[-1])
         if last.name is None:
             return assigned
@@ -171,7 +195,7 @@ class _Joiner:
         if not piece.has_shape:
             suffix = f".reshape(()){suffix}"
         if not piece.is_alike and not self._plain:
-            suffix = f".to({self._block.name}){suffix}"
+            suffix = f".to({self._block.kind or self._block.name}){suffix}"
         broken = "\n" in text and not (isinstance(node, ast.Call) and "\n" not in self._text(node.func))
         is_bare = not broken and (isinstance(node, _ATOMS) or not suffix)
         return (text if is_bare else f"({text})") + suffix
@@ -182,7 +206,8 @@ class _Joiner:
     def dropped(self) -> list[Unit]:
         """The lines whose values went into the call, and the one that makes the buffer where nobody needs it."""
         last = self._writes[-1]
-        inlined = [part.piece.write.statement for part in self._parts if part.name is None and part.piece is not last]
+        gone = [part.piece for part in self._parts if part.name is None]
+        inlined = [p.write.statement for p in gone if p is not last or self._returned is not None]
         if not self._needs_buffer():
             inlined.append(self._block.created)
         return [Unit(self._lines(statement), lambda render: "") for statement in inlined]
@@ -198,7 +223,7 @@ class _Joiner:
             numbers
             or stays
             or self._block.reads_metadata
-            or not all(p.is_alike or self._plain for p in self._block.pieces)
+            or not (self._plain or self._block.kind or all(p.is_alike for p in self._block.pieces))
         )
 
     def _lines(self, statement: ast.stmt) -> Span:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 
 from gradfix.analysis.facts import FilledBuffer, Spelling, Write
 from gradfix.edits import Edit
@@ -57,13 +58,28 @@ def sealed(source: Source, loop: ast.stmt, name: str, whole: str, spelling: Spel
     """
     if names.is_dead_after(source, loop, name):
         return ()
-    following = names.statement_after(source, loop)
-    if isinstance(following, ast.Return) and sites.site_of(source, following).is_alone:
-        place = _only_mention(following, name, spelling)
-        if place is not None and (place is following.value or " if " not in whole):
-            return (Edit(source.span_of(place), whole),)
+    returned = place_returned(source, loop, name, spelling)
+    if returned is not None and (" if " not in whole or returned.is_all):
+        return (Edit(source.span_of(returned.name), whole),)
     behind = after_block(source, loop, f"{name} = {whole}")
     return None if behind is None else (behind,)
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The one mention of a name in what is returned, and whether that is all there is."""
+
+    name: ast.Name
+    is_all: bool
+
+
+def place_returned(source: Source, statement: ast.stmt, name: str, spelling: Spelling) -> Returned | None:
+    """Where the statement behind `statement` returns what `name` stands for; None where it does more than that."""
+    following = names.statement_after(source, statement)
+    if not isinstance(following, ast.Return) or not sites.site_of(source, following).is_alone:
+        return None
+    mention = _only_mention(following, name, spelling)
+    return None if mention is None else Returned(mention, mention is following.value)
 
 
 def _only_mention(statement: ast.Return, name: str, spelling: Spelling) -> ast.Name | None:
