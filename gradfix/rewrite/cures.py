@@ -19,7 +19,7 @@ from gradfix.rewrite.writes.ladder import Form
 from gradfix.rewrite.writes.parameter_copies import copy_parameter
 from gradfix.rewrite.writes.rebind import rebind
 from gradfix.rewrite.writes.saved_copies import copy_saved
-from gradfix.rewrite.writes.updates import update_parameter, update_quietly, update_unread
+from gradfix.rewrite.writes.updates import update_quietly, update_unread
 from gradfix.rewrite.writes.working_copies import WORKING_COPY, work_on_copy
 from gradfix.source import Source
 
@@ -64,8 +64,7 @@ def out_of_place(
     if copy is not None and copy.form == WORKING_COPY and not isinstance(made, Refusal):
         made = _no_safer_than(copy, made)
     if isinstance(made, Refusal) or not made:
-        of_parameter = (copy_parameter(source, write, spelling), update_parameter(source, write, spelling))
-        ways = tuple(way for way in (copy, *of_parameter) if way is not None)
+        ways = tuple(c for c in (copy, copy_parameter(source, write, spelling)) if c is not None)
     else:
         ways = made if copy is None else _ranked(source, write, made, copy)
     if write.form is WriteForm.FOREIGN:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from programs import fixed, run
 
-from gradfix.findings import Applicability
 from gradfix.rewrite.writes import first_values
 
 torch = pytest.importorskip("torch")
@@ -121,28 +120,3 @@ def test_what_is_read_behind_a_loop_over_parameters_keeps_its_graph(name: str) -
     made = fixed(f"{NET}net = nn.Linear(2, 2)\n{before}for p in net.parameters():\n{text}show(net.bias.grad)\n")
     assert "with torch.no_grad():\n        p.fill_(0.5)\n" in made
     assert run(made).error is None
-
-
-LAYER = NET + (
-    "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(2, 2)\n"
-    "        self.make = nn.Linear(2, 2)\n        self.register_buffer('mask', torch.eye(2))\n\n"
-    "    def forward(self, x):\n{}        return self.fc(x)\n\n\nnet = Net()\nx = torch.ones(1, 2)\n"
-    "net(x).sum().backward()\nshow(net.fc.weight.grad, net.fc.weight)\n"
-)
-IN_FORWARD = {  # what a layer's parameter is given in each call, and whether there is a fix, which asks first
-    "a number": ("        self.fc.weight[0] = 0\n", True),
-    "a bound": ("        self.fc.weight.clamp_(min=0)\n", True),
-    "a mask": ("        self.fc.weight *= self.mask\n", True),
-    "what has a graph": ("        self.fc.weight[0] = self.make(x)[0]\n", False),
-}
-
-
-@pytest.mark.parametrize("name", IN_FORWARD)
-def test_a_parameter_of_a_layer_is_given_plain_values_without_gradients_where_that_is_asked_for(name: str) -> None:
-    write, cured = IN_FORWARD[name]
-    text = LAYER.format(write)
-    assert "leaf Variable" in (run(text).error or "")
-    assert fixed(text) == text
-    made = fixed(text, Applicability.UNSAFE)
-    assert made == (LAYER.format(f"        with torch.no_grad():\n    {write}") if cured else text)
-    assert not cured or run(made).error is None

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from functools import partial
 
-from gradfix.analysis.facts import Spelling, Tracked, ValueKind, Write, WriteForm
+from gradfix.analysis.facts import Spelling, Tracked, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, HazardKind, Refusal, Rewrite
 from gradfix.rewrite.text import names
@@ -50,20 +50,6 @@ def update_unread(source: Source, write: Write, spelling: Spelling) -> Rewrite |
     if names.is_mentioned_after(source, statement, place) or not names.can_spell_torch(spelling):
         return None
     return _quiet(source, write, spelling, Applicability.UNSAFE)
-
-
-def update_parameter(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
-    """The same for `self.fc.weight[0] = 0` in `forward`: what is written has no graph, and `self.fc` reads no copy.
-
-    Unsafe: what is written gets a gradient, and keeps what it was given.
-    """
-    of_leaf = any(hazard.kind in OF_LEAVES for hazard in write.hazards)
-    if not of_leaf or not write.of_module or write.form is WriteForm.FOREIGN or not names.can_spell_torch(spelling):
-        return None
-    value = write.written
-    level = Tracked.NO if value.tensor is None else value.tensor.tracked
-    known = value.tensor is not None or value.kind in (ValueKind.NUMBER, ValueKind.NOTHING)
-    return _quiet(source, write, spelling, Applicability.UNSAFE) if known and level is Tracked.NO else None
 
 
 def _quiet(
