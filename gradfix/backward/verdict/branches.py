@@ -1,9 +1,16 @@
-"""Branches that a rewrite put into the program: each way of them must have run before anything is concluded."""
+"""Branches that a rewrite put into the program: each way of them must have run before anything is concluded.
+
+That holds for statements, and for expressions that run only sometimes: the sides of `a if test else b`, what follows
+`and` or `or`, and the bodies of lambdas and comprehensions.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
+
+from gradfix.backward.worker.requests import Place
+from gradfix.backward.worker.ways import place_of
 
 
 def one_sided(before: str, after: str, changed: frozenset[int], executed: Sequence[frozenset[int]]) -> int | None:
@@ -33,3 +40,32 @@ def _branches(text: str) -> Iterator[ast.If]:
 
 def _lines(body: Iterable[ast.stmt]) -> set[int]:
     return {statement.lineno for statement in body}
+
+
+def new_ways(before: str, after: str, changed: frozenset[int]) -> tuple[Place, ...]:
+    """Where expressions stand that run only sometimes and that no such place of the original has, in changed lines."""
+    try:
+        known = {told for _, told in _ways(before)}
+        ways = list(_ways(after))
+    except (SyntaxError, ValueError, RecursionError):
+        return ()
+    new = (place_of(one) for one, told in ways if told not in known)
+    return tuple(dict.fromkeys(place for place in new if changed & set(range(place[0], place[2] + 1))))
+
+
+def _ways(text: str) -> Iterator[tuple[ast.expr, str]]:
+    """Each with what decides whether it runs, as text that doesn't tell places."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.IfExp):
+            yield node.body, f"if {ast.dump(node.test)}: {ast.dump(node.body)}"
+            yield node.orelse, f"if not {ast.dump(node.test)}: {ast.dump(node.orelse)}"
+        elif isinstance(node, ast.BoolOp):
+            for number, value in enumerate(node.values[1:], 1):
+                above = ", ".join(map(ast.dump, node.values[:number]))
+                yield value, f"{ast.dump(node.op)} {above}: {ast.dump(value)}"
+        elif isinstance(node, ast.Lambda):
+            yield node.body, f"lambda: {ast.dump(node.body)}"
+        elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp)):
+            yield node.elt, f"for: {ast.dump(node.elt)}"
+        elif isinstance(node, ast.DictComp):
+            yield node.value, f"for: {ast.dump(node.value)}"

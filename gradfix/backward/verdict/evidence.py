@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 
 from gradfix.backward.protocol import Raised, Run
-from gradfix.backward.verdict.branches import one_sided
+from gradfix.backward.verdict.branches import new_ways, one_sided
 from gradfix.backward.verdict.compare import Agreement
 from gradfix.backward.verdict.failures import Failure
 from gradfix.backward.verdict.symptoms import Cure
@@ -128,10 +128,9 @@ def conclude(evidence: Evidence, subject: Subject) -> Judgement:
     changed = subject.changed_before | subject.changed_after
     if changed and not evidence.exercised:
         return judged(evidence, subject, Verdict.NOT_EXERCISED, "no run reached the changed lines")
-    line = one_sided(subject.before, subject.after, subject.changed_after, evidence.executed_after)
-    if line is not None:
-        reason = f"the branch that the rewrite makes in line {line} went the same way in all runs"
-        return judged(evidence, subject, Verdict.UNCHECKED, reason)
+    untaken = _untaken(evidence, subject)
+    if untaken is not None:
+        return judged(evidence, subject, Verdict.UNCHECKED, untaken)
     missing = next((error for error in evidence.ends if misses_gradient(error, subject)), None)
     if missing is not None:
         return judged(evidence, subject, Verdict.REJECTED, f"still raises {missing} (line {missing.line})")
@@ -158,6 +157,17 @@ def misses_gradient(error: Raised, subject: Subject) -> bool:
         and error.type in ("AttributeError", "TypeError")
         and "NoneType" in error.message
     )
+
+
+def _untaken(evidence: Evidence, subject: Subject) -> str | None:
+    """What only the rewritten text has, and of which no run shows what it does."""
+    line = one_sided(subject.before, subject.after, subject.changed_after, evidence.executed_after)
+    if line is not None:
+        return f"the branch that the rewrite makes in line {line} went the same way in all runs"
+    ran: frozenset[int] = frozenset().union(*evidence.executed_after)
+    ways = enumerate(new_ways(subject.before, subject.after, subject.changed_after), 1)
+    line = next((place[0] for number, place in ways if -number not in ran), None)
+    return None if line is None else f"an expression that the rewrite makes in line {line} ran in none of the runs"
 
 
 def judged(evidence: Evidence, subject: Subject, verdict: Verdict, reason: str) -> Judgement:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gradfix.backward.limits import Limits
+from gradfix.backward.verdict.branches import new_ways
 from gradfix.backward.verdict.evidence import Subject
 from gradfix.backward.verdict.state import bound_names, end_names, shared_names
-from gradfix.backward.worker.requests import Plan, Request
+from gradfix.backward.worker.requests import Place, Plan, Request
 
 ONE = Plan()
 PAIRS = (  # seeds and plans
@@ -25,6 +26,7 @@ class Requests:
     subject: Subject
     base: Request  # of the original, plain
     after: frozenset[int]  # lines watched in the rewritten text
+    ways: tuple[Place, ...]  # the same of its expressions
 
     @classmethod
     def of(cls, subject: Subject, limits: Limits) -> Requests:
@@ -44,12 +46,12 @@ class Requests:
             bound=bound_names(subject.before, subject.after),
             ends=end_names(subject.before, subject.after, ours, theirs),
         )
-        return cls(subject, base, theirs)
+        return cls(subject, base, theirs, new_ways(subject.before, subject.after, theirs))
 
     def pair(self, seed: int, plan: Plan) -> tuple[Request, Request]:
         """Of the original and of the rewritten text."""
         first = replace(self.base, seed=seed + self.subject.way.seed, plan=plan)
-        return first, replace(first, text=self.subject.after, lines=tuple(sorted(self.after)))
+        return first, replace(first, text=self.subject.after, lines=tuple(sorted(self.after)), ways=self.ways)
 
     def plain(self) -> Request:
         """Of the original, with nothing watched."""

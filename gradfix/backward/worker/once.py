@@ -24,6 +24,7 @@ from gradfix.backward.worker.outside import Outside
 from gradfix.backward.worker.requests import Request
 from gradfix.backward.worker.state import State, data_in, gradients_in, module_at, shared_by, trained_in
 from gradfix.backward.worker.vary import Leaves
+from gradfix.backward.worker.ways import told_to
 from gradfix.tracer.trace import Tracer
 
 Report = Callable[[Said], None]
@@ -63,6 +64,7 @@ class Once:
     def make(self, code: types.CodeType) -> None:
         """Run the compiled text from its first line."""
         self._lines.learn(code)
+        told_to(self._lines.executed.add)
         seed(self._request.seed)
         self._observer.install()
         self._outside = Outside()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-PROTOCOL = 13  # the two sides refuse to talk otherwise
+PROTOCOL = 14  # the two sides refuse to talk otherwise
 
 
 Place = tuple[int, int, int, int]  # first line and column, last ones; columns in bytes of UTF-8
@@ -57,6 +57,7 @@ class Request:
     search: Search | None = None  # look for calls instead
     entry: str | None = None  # another file, that is run as the program and imports this one
     lines: tuple[int, ...] = ()  # 1-based, to be watched
+    ways: tuple[Place, ...] = ()  # expressions that tell when they run: as the lines -1, -2 …
     seed: int = 0
     plan: Plan = field(default_factory=Plan)
     shared: tuple[str, ...] = ()  # names of the module whose values functions use: told at the end

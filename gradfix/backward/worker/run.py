@@ -26,6 +26,7 @@ from gradfix.backward.worker.requests import Plan, Request, Search
 from gradfix.backward.worker.scratch import furnish, replace_copy
 from gradfix.backward.worker.synthesis import search as worker_search
 from gradfix.backward.worker.vary import Departure, Leaves
+from gradfix.backward.worker.ways import compiled
 
 Report = Callable[[Said], None]
 
@@ -136,7 +137,7 @@ def _compiled(request: Request, once: Once) -> types.CodeType:
     text, path = request.text, request.path
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
     try:
-        return compile(text, path, "exec", dont_inherit=True)
+        return compiled(text, path, request.ways)
     except (SyntaxError, ValueError) as error:
         once.end(error, stopped=False)
         os._exit(0)
