@@ -90,6 +90,9 @@ class CaseJudge:
                     self._run_ahead()
                 elif number == 1:
                     self._pairs.settle()
+            if self._in_time:
+                for seed, plan in self._special():
+                    self._pair(seed, plan, plain=False)
             self._confirm()
         except DiffersError as difference:
             return judged(evidence, subject, Verdict.REJECTED, str(difference))
@@ -106,10 +109,16 @@ class CaseJudge:
         The second comes last: what the others leave behind shows when it is compared with a process of its own.
         """
         failed = self._evidence.failed
-        (_, second, *others) = (self._requests.pair(seed, plan) for seed, plan in PAIRS)
+        (_, second, *others) = (self._requests.pair(seed, plan) for seed, plan in (*PAIRS, *self._special()))
         before, after = ([pair[number] for pair in (*others, second)] for number in (0, 1))
         cured = [] if failed is None else [oracle.cured(request, [failed.symptom.cure]) for request in before]
         self._pairs.ahead(before, after, *([cured] if cured else []))
+
+    def _special(self) -> list[tuple[int, Plan]]:
+        """The pairs that come last. Central differences ask for a smooth forward."""
+        failed = self._evidence.failed
+        differing = failed is not None and failed.symptom.cure in (Cure.DIFFERENCES, Cure.NONE)
+        return self._requests.special(smooth=differing or self._subject.silent)
 
     def _confirm(self) -> None:
         confirm_in_double(self._make, self._requests.plain(), self._subject.after, self._evidence, self._failures)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from gradfix.backward.limits import Limits
@@ -16,6 +18,7 @@ PAIRS = (  # seeds and plans
     *((seed, Plan(scale=scale)) for seed, scale in ((0, -1.0), (1, 1.0), (2, -10.0), (2, 0.1), (2, 10.0))),
     *((seed, Plan(scale=scale, weights=4.0)) for seed, scale in ((3, 3.0), (4, -10.0))),
 )
+TIES, NAN, FLIPPED = (5, Plan(ties=True)), (6, Plan(nan=True)), (7, Plan(flipped=True))
 LONGER = 8  # times as many passes where lines of the rewrite come after the last
 
 
@@ -53,6 +56,21 @@ class Requests:
         first = replace(self.base, seed=seed + self.subject.way.seed, plan=plan)
         return first, replace(first, text=self.subject.after, lines=tuple(sorted(self.after)), ways=self.ways)
 
+    def special(self, *, smooth: bool) -> list[tuple[int, Plan]]:
+        """Further pairs: with what random numbers never are, unless a `smooth` forward is needed; of calls more.
+
+        Those are made with modules in their other mode, and with other values for the defaults of parameters that the
+        changed lines speak of.
+        """
+        subject = self.subject
+        is_call = subject.way.call is not None
+        made = [] if smooth else [TIES, *([NAN] if is_call else [])]
+        if is_call:
+            names = named_in(subject.before, subject.changed_before) | named_in(subject.after, subject.changed_after)
+            others = defaults_of(subject.before) & names
+            made += [FLIPPED, *([(0, Plan(otherwise=tuple(sorted(others))))] if others else [])]
+        return made
+
     def plain(self) -> Request:
         """Of the original, with nothing watched."""
         return replace(self.base, seed=self.subject.way.seed, lines=())
@@ -60,3 +78,24 @@ class Requests:
     def longer(self) -> Requests:
         """The same with more passes."""
         return replace(self, base=replace(self.base, backwards=LONGER * self.base.backwards))
+
+
+def named_in(text: str, lines: Collection[int]) -> frozenset[str]:
+    """The names in these lines of a text."""
+    return frozenset(
+        node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name) and node.lineno in lines
+    )
+
+
+def defaults_of(text: str) -> frozenset[str]:
+    """The parameters of functions of a text that have defaults."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            given = node.args
+            places = [*given.posonlyargs, *given.args]
+            found.update(one.arg for one in places[len(places) - len(given.defaults) :])
+            found.update(
+                one.arg for one, value in zip(given.kwonlyargs, given.kw_defaults, strict=True) if value is not None
+            )
+    return frozenset(found)

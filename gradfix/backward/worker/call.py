@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import dataclasses
+import inspect
 import types
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -61,6 +62,8 @@ def execute(
     owner = getattr(function, "__self__", function)
     for one in _modules_in([owner, *args, *keywords.values()]):
         _watch_parameters(one, leaves)
+        if leaves.plan.flipped:
+            one.train(not one.training)
 
     def roots() -> list[Root]:
         own = shared_by(module, request.shared)
@@ -164,7 +167,29 @@ def prepared(text: str, module: types.ModuleType, leaves: Leaves) -> tuple[Any, 
     """The function and its evaluated arguments."""
     tree = _call_in(text)
     function = _value(tree.func, module)
-    return function, *_arguments(tree, module, leaves)
+    args, keywords = _arguments(tree, module, leaves)
+    if leaves.plan.otherwise:
+        keywords.update(_otherwise(function, args, keywords, leaves.plan.otherwise))
+    return function, args, keywords
+
+
+def _otherwise(function: Any, args: list[Any], keywords: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Other numbers and flags for the parameters `names`, where the call leaves them at their defaults."""
+    called = function.forward if isinstance(function, torch.nn.Module) else function
+    try:
+        signature = inspect.signature(called)
+        given = signature.bind_partial(*args, **keywords).arguments
+    except (TypeError, ValueError):
+        return {}
+    defaults = {name: one.default for name, one in signature.parameters.items() if name not in given and name in names}
+    return {name: _unlike(value) for name, value in defaults.items() if type(value) in (bool, int, float)}
+
+
+def _unlike(value: float) -> float:
+    """Another flag or number of the same type."""
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int) else value + 0.5
 
 
 def _call_in(text: str) -> ast.Call:
@@ -251,7 +276,7 @@ def as_inputs(args: list[Any], keywords: dict[str, Any], leaves: Leaves) -> list
 def _scaled(tensors: list[torch.Tensor], leaves: Leaves) -> list[torch.Tensor]:
     with torch._C.DisableTorchFunction():
         for tensor in tensors:
-            leaves.scale(tensor)
+            leaves.hand_over(tensor)
     return tensors
 
 
@@ -265,7 +290,7 @@ def _fed(value: torch.Tensor, label: str, leaves: Leaves) -> torch.Tensor:
         return value
     with torch._C.DisableTorchFunction():
         leaf = value.detach().requires_grad_()
-        leaves.scale(leaf)
+        leaves.hand_over(leaf)
         leaves.labels[id(leaf)] = label
         fed = leaves.follow(leaf)
         if fed is leaf:

@@ -17,6 +17,10 @@ class Plan:
 
     scale: float = 1.0  # factor on random inputs and on leaves
     weights: float = 1.0  # factor on what is filled at random in place, as modules do with their parameters
+    ties: bool = False  # what is drawn at random, and leaves, are multiples of a half: some equal, some zero
+    nan: bool = False  # the last element of each tensor that a call is given is no number
+    flipped: bool = False  # modules that a call is about are in their other mode: training or not
+    otherwise: tuple[str, ...] = ()  # parameters of a function that is called, whose defaults are replaced
     fresh_leaves: bool = False  # hand out `leaf * 1` for every leaf
     double: bool = False  # float64 by default; random numbers are drawn as in float32
     direction: int | None = None  # forward only, with every leaf moved along this direction …
@@ -113,7 +117,7 @@ def numbered(message: dict[str, Any]) -> tuple[int, Request]:
 def _request(message: dict[str, Any]) -> Request:
     given = {one.name: _frozen(message[one.name]) for one in fields(Request)}
     search = message["search"]
-    given["plan"] = Plan(**message["plan"])
+    given["plan"] = Plan(**{name: _frozen(value) for name, value in message["plan"].items()})
     given["search"] = None if search is None else Search(**{name: _frozen(value) for name, value in search.items()})
     given["further"] = tuple(_request({**message, **one}) for one in message["further"])
     return Request(**given)

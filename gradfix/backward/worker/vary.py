@@ -73,9 +73,18 @@ class Leaves:
 
     def scale(self, tensor: torch.Tensor) -> None:
         """Multiply a freshly made floating tensor in place, once, without bumping its version."""
-        if self.plan.scale != 1.0 and tensor.is_floating_point() and id(tensor) not in self._scaled:
+        plan = self.plan
+        if (plan.scale != 1.0 or plan.ties) and tensor.is_floating_point() and id(tensor) not in self._scaled:
             self._scaled[id(tensor)] = tensor
-            tensor.data.mul_(self.plan.scale)
+            tensor.data.mul_(plan.scale)
+            if plan.ties:
+                tensor.data.mul_(2).round_().div_(2)
+
+    def hand_over(self, tensor: torch.Tensor) -> None:
+        """The same for what a call is given."""
+        self.scale(tensor)
+        if self.plan.nan and tensor.is_floating_point() and tensor.dim() and tensor.numel():
+            tensor.data[(-1,) * tensor.dim()] = float("nan")
 
     def follow(self, leaf: torch.Tensor) -> torch.Tensor:
         """Take a new leaf into account. Returns what the user gets: the leaf, or `leaf * 1`."""
