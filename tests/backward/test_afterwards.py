@@ -204,3 +204,110 @@ def test_checkpoints_keep_nobody_from_a_proof(judge: Judge, reentrant: bool) -> 
     )
     judgement = judge(text, "y[0] = 1", COPY, DeclaredCall("f(randn(3), [])"), kinds=WRITTEN)
     assert judgement.verdict is Verdict.FIXED, judgement
+
+
+SQUARE = """\
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 2 * x.detach() * g
+
+
+def f(x):
+    y = x.exp()
+    y[0] = 0
+    return (y * y).sum()
+"""
+
+
+@pytest.mark.parametrize(
+    ("result", "verdict"),
+    [("(y * y).sum()", Verdict.FIXED), ("Square.apply(y).sum()", Verdict.REJECTED)],
+)
+def test_gradients_of_gradients_count(judge: Judge, result: str, verdict: Verdict) -> None:
+    written = "    y[0] = 0\n    return (y * y).sum()\n"
+    new = "    y = y.clone()\n" + written.replace("(y * y).sum()", result)
+    judgement = judge(SQUARE, written, new, DeclaredCall("f(randn(4))"))
+    assert judgement.verdict is verdict, judgement
+
+
+COUNTING = """\
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(3, 3)
+        self.calls = 0
+        self.total = 0
+
+    def forward(self, x):
+        self.calls += 1
+        y = self.inner(x).exp()
+        y *= 2
+        self.total += self.calls // 9
+        return y.sum()
+"""
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict"),
+    [
+        ("        y = y * 2\n        self.total += self.calls // 9\n", Verdict.FIXED),
+        ("        y = y * (2 + self.calls // 7)\n        self.total += self.calls // 9\n", Verdict.REJECTED),
+        ("        y = y * 2\n        self.total += self.calls // 10\n", Verdict.REJECTED),
+    ],
+)
+def test_what_goes_wrong_in_a_later_call(judge: Judge, new: str, verdict: Verdict) -> None:
+    old = "        y *= 2\n        self.total += self.calls // 9\n"
+    judgement = judge(COUNTING, old, new, DeclaredCall("Net()(randn(5, 3))"))
+    assert judgement.verdict is verdict, judgement
+
+
+HOOKED = """\
+seen = []
+
+
+def f(x):
+    y = x.exp()
+    y.register_hook(lambda gradient: seen.append(gradient.sum().item()))
+    y[0] = 0
+    return y.sum()
+"""
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict"),
+    [
+        ("    y.register_hook(lambda gradient: seen.append(gradient.sum().item()))\n", Verdict.FIXED),
+        ("    y.register_hook(lambda gradient: seen.append(0))\n", Verdict.REJECTED),
+        ("", Verdict.REJECTED),
+    ],
+)
+def test_what_hooks_leave_counts(judge: Judge, new: str, verdict: Verdict) -> None:
+    old = "    y.register_hook(lambda gradient: seen.append(gradient.sum().item()))\n    y[0] = 0\n"
+    judgement = judge(HOOKED, old, new + "    y = y.clone()\n    y[0] = 0\n", DeclaredCall("f(randn(4))"))
+    assert judgement.verdict is verdict, judgement
+
+
+KEEPING = """\
+kept = {}
+
+
+def f(x):
+    y = x.exp()
+    y[0] = 0
+    kept["y"] = y.detach()
+    return y.sum()
+"""
+
+
+def test_what_is_left_gains_no_graph(judge: Judge) -> None:
+    old = '    y[0] = 0\n    kept["y"] = y.detach()\n'
+    judgement = judge(KEEPING, old, '    y = y.clone()\n    y[0] = 0\n    kept["y"] = y\n', DeclaredCall("f(randn(4))"))
+    assert judgement.verdict is Verdict.REJECTED, judgement
+    assert "has a graph after, none before" in judgement.reason

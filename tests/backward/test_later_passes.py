@@ -9,6 +9,7 @@ from gradfix.findings import HazardKind, Verdict
 
 CUT = frozenset({HazardKind.DISCONNECTED})
 SILENT = frozenset({HazardKind.SILENT_WRITE})
+SAVED = frozenset({HazardKind.SAVED_THEN_WRITTEN})
 
 TWO_LOSSES = """\
 x = torch.randn(3, requires_grad=True)
@@ -105,4 +106,21 @@ CUTS = ("torch.tensor([x.exp().sum(), x.sum()], requires_grad=True)", "torch.ten
 def test_a_pass_over_copies_before_one_that_raises(judge: Judge, first: str, verdict: Verdict) -> None:
     after = LEAF_THEN_CUT.replace(CUTS[0], f"torch.stack([{first}])").replace("torch.tensor", "torch.stack")
     judgement = judge(LEAF_THEN_CUT, LEAF_THEN_CUT, after, cuts=CUTS, kinds=CUT)
+    assert judgement.verdict is verdict, judgement
+
+
+MANY_STEPS = """\
+x = torch.randn(3, requires_grad=True)
+for step in range(40):
+    y = x.exp()
+    y[0] = 0
+    y.sum().backward()
+"""
+
+
+@pytest.mark.parametrize(
+    ("scale", "verdict"), [("1", Verdict.FIXED), ("(1 + step // 30)", Verdict.REJECTED)], ids=["right", "wrong"]
+)
+def test_passes_beyond_the_eighth(judge: Judge, scale: str, verdict: Verdict) -> None:
+    judgement = judge(MANY_STEPS, "    y[0] = 0\n", f"    y = y * {scale}\n    y[0] = 0\n", kinds=SAVED)
     assert judgement.verdict is verdict, judgement

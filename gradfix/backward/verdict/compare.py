@@ -33,6 +33,7 @@ class Agreement:
 
     slack: float = 1.0  # factor on all tolerances
     volatile: frozenset[str] = frozenset()  # what two runs of the original leave otherwise
+    connects: bool = False  # what had no graph may have one
     cancels: bool = False  # of terms as large as the largest gradient, only rounding may be left
     bitwise: bool = True
     forward: float = 0.0  # largest difference of losses, against the largest magnitude of its tensor
@@ -44,7 +45,7 @@ class Agreement:
 
     def fresh(self) -> Agreement:
         """The same tolerances, nothing compared."""
-        return Agreement(slack=self.slack, volatile=self.volatile, cancels=self.cancels)
+        return Agreement(self.slack, self.volatile, connects=self.connects, cancels=self.cancels)
 
     def merge(self, other: Agreement) -> None:
         """Take in what another comparison has found."""

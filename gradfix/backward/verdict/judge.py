@@ -57,11 +57,13 @@ class CaseJudge:
     def __init__(self, make: Make, subject: Subject, limits: Limits, *, apart: bool = False) -> None:
         """`apart`: each pair is run in processes of its own."""
         self._make, self._subject, self._limits, self._apart = make, subject, limits, apart
-        self._evidence = Evidence()
+        connects = HazardKind.DISCONNECTED in subject.kinds
+        self._evidence = Evidence(Agreement(connects=connects))
         self._lines = Lines.of(subject)
         self._requests = Requests.of(subject, limits)
         self._pairs = Together(make, 0.0)
         self._in_time = True  # no pair was left out
+        self._goes_on = False  # there are passes beyond those that were looked at
         self._longer = False  # runs have more passes, so that they get to all that is changed
         self._asked = False  # whether what differs does so from one second to the next
         self._told: dict[tuple[object, ...], Told] = {}  # by how both failed
@@ -93,6 +95,9 @@ class CaseJudge:
             if self._in_time:
                 for seed, plan in self._special():
                     self._pair(seed, plan, plain=False)
+                if self._goes_on:
+                    self._requests = self._requests.longer()
+                    self._pair(*PAIRS[0], plain=False)
             self._confirm()
         except DiffersError as difference:
             return judged(evidence, subject, Verdict.REJECTED, str(difference))
@@ -147,10 +152,12 @@ class CaseJudge:
                 raise UncheckedError(obstacle)
             self._begin(first, before)
         after = self._pairs(second)
-        if plain and not self._longer and self._stops_short(after):
-            self._longer, self._requests = True, self._requests.longer()
-            self._pair(seed, plan, plain=plain)
-            return
+        if plain and not self._longer and after.ended is not None and after.ended.stopped:
+            if self._can_take_longer(after, len(PAIRS)) and after.ended.executable - after.executed:
+                self._longer, self._requests = True, self._requests.longer()
+                self._pair(seed, plan, plain=plain)
+                return
+            self._goes_on = self._can_take_longer(after, 1)
         self._count_lines(before, after)
         has_passes = bool(before.events)
         if HazardKind.DISCONNECTED not in self._subject.kinds:
@@ -191,10 +198,9 @@ class CaseJudge:
         if evidence.proven > proven:
             evidence.failing.setdefault(before.executed, first)
 
-    def _stops_short(self, after: Run) -> bool:
-        """Whether a short run ended after its last pass, and lines of the rewrite were still to come."""
-        stopped = after.ended is not None and after.ended.stopped and bool(after.ended.executable - after.executed)
-        return stopped and LONGER * len(PAIRS) * 2 * after.seconds < self._limits.seconds
+    def _can_take_longer(self, after: Run, pairs: int) -> bool:
+        """Whether there is time for so many pairs of runs with more passes."""
+        return LONGER * pairs * 2 * after.seconds < self._limits.seconds
 
     def _varies_later(self, first: Request, failure: Failure | None) -> bool:
         """Whether something that differs may do so because of the clock; found out once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import symtable
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,13 +18,17 @@ from gradfix.backward.worker.messages import (
     FILE,
     FRAME,
     GRADIENT,
+    LATER,
     MORE,
+    PASSED,
     THIRD,
+    TWICE,
     UNSHARED,
 )
 
 ERRORS = "the standard error"
-_AGAIN = {AGAIN: "a second call", THIRD: "a third call"}
+_AGAIN = {AGAIN: "a second call", THIRD: "a third call", **{when: when.removeprefix(" after ") for when in LATER}}
+_NOT_TWICE = re.compile(r"differentiate twice|derivative .* not implemented")
 
 
 def shared_names(*texts: str) -> tuple[str, ...]:
@@ -120,6 +125,8 @@ def _same_value(path: str, one: Tensor | str | None, other: Tensor | str | None,
         distance(one, other, what, agreement, improve=False)
         if one.requires_grad and not other.requires_grad:
             raise DiffersError(f"{what} has a graph before, none after")
+        if other.requires_grad and not one.requires_grad and not agreement.connects:
+            raise DiffersError(f"{what} has a graph after, none before")
     elif isinstance(one, str) and isinstance(other, str) and path.startswith((FILE, ERRORS)):
         difference = same_print(one, other, prefix=False)
         if difference is not None:
@@ -144,7 +151,7 @@ def _same_gradients(
             continue
         place, others = _what(path), after[path]
         if isinstance(others, Raised):
-            if symptom_of(others.message) is None:
+            if symptom_of(others.message) is None and not (path == TWICE and _NOT_TWICE.search(others.message)):
                 continue  # as a checkpoint does where gradients are asked for
             raise DiffersError(f"backward through {place} raises {others} after")
         local = agreement.fresh()
@@ -158,8 +165,10 @@ def _what(path: str) -> str:
     """An expression, and when it has its value."""
     if path in _AGAIN:
         return f"the result of {_AGAIN[path]}"
-    if path.startswith((FILE, ERRORS)):
+    if path.startswith((FILE, ERRORS)) or path == TWICE:
         return path
+    if path.endswith(PASSED):
+        return f"`{path.removesuffix(PASSED)}`{PASSED}"
     when = next((suffix for suffix in _AGAIN if path.endswith(suffix)), " afterwards")
     expression = path.removesuffix(when)
     if expression.startswith("the result"):

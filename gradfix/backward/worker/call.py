@@ -19,7 +19,7 @@ from gradfix.backward.worker.messages import ARGUMENT
 from gradfix.backward.worker.modules import imported
 from gradfix.backward.worker.observe import Observer
 from gradfix.backward.worker.outside import Outside
-from gradfix.backward.worker.requests import Request
+from gradfix.backward.worker.requests import Plan, Request
 from gradfix.backward.worker.results import consumed, tensors_of
 from gradfix.backward.worker.state import Root, State, shared_by
 from gradfix.backward.worker.tensors import layout, rng_state
@@ -97,7 +97,8 @@ def execute(
     again = None
     if request.recorded is None and not own and not request.plan.fresh_leaves:  # what a leaf was written doesn't last
         again = partial(_another, call, module, function, leaves)
-    afterwards = Afterwards(observer, held, {**left, **held.written()}, outputs)
+    plain = request.plan == Plan()
+    afterwards = Afterwards(observer, held, {**left, **held.written()}, outputs, plain=plain)
     _differentiate(outputs, leaves, own=own, tell=partial(afterwards.tell, again) if request.tells_state else None)
 
 
