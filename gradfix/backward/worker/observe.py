@@ -21,6 +21,7 @@ from gradfix.backward.worker import tensors as wire
 from gradfix.backward.worker.limits import peak, resident
 from gradfix.backward.worker.messages import ErrorMessage, EventMessage, LeafMessage, OutcomeMessage, Said
 from gradfix.backward.worker.results import answers_itself
+from gradfix.backward.worker.turns import Turns
 from gradfix.backward.worker.vary import Leaves
 
 _MOST_NODES = 500_000
@@ -72,8 +73,9 @@ class Observer:
 
     def install(self) -> None:
         """From now on every backward pass of this process is observed."""
-        torch.autograd.backward = self._observed_backward
-        torch.autograd.grad = self._observed_grad
+        turns = Turns()
+        torch.autograd.backward = turns.taken(self._observed_backward)
+        torch.autograd.grad = turns.taken(self._observed_grad)
 
     def meet(self, error: BaseException, frame: FrameType) -> None:
         """Tell an error that comes by in a frame of the user's code, once, and not if a pass raised it."""
