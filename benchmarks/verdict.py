@@ -81,7 +81,7 @@ def main() -> None:
         f"import torch {statistics.median(imports):.2f} s, first verdict {statistics.median(firsts):.2f} s, "
         f"median ratio {statistics.median(ratios):.2f}"
     )
-    print(f"warm: {statistics.median(warm):.1f} verdicts a second, of 8 pairs of runs and their oracles each")
+    print(f"warm: {statistics.median(warm):.1f} verdicts a second, of nine pairs of runs and their oracles each")
     print(f"a guarded run takes {1e3 * processor_time():.1f} ms of one core")
     one, two = zip(*((runs_a_second(1), runs_a_second(2)) for _ in range(ROUNDS)), strict=True)
     ratio = statistics.median(b / a for a, b in zip(one, two, strict=True))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import tokenize
 import traceback
 import types
 from collections.abc import Callable
+from os import _exit  # the user's code may replace what `os` holds
 
 from gradfix.backward.worker import call as worker_call
 from gradfix.backward.worker import installed as worker_installed
@@ -94,7 +94,7 @@ class Once:
     def end(self, error: BaseException | None, *, stopped: bool) -> None:
         """The last message, once."""
         if self._ended:
-            os._exit(0)
+            _exit(0)
         self._ended = True
         seconds, memory = self._observer.clock.read()
         with contextlib.suppress(BaseException):
@@ -123,7 +123,7 @@ class Once:
         if self._outside is not None:
             self._outside.restore()
         if self._last:
-            os._exit(0)
+            _exit(0)
 
     def _outcome(self, error: BaseException | None) -> OutcomeMessage:
         """What a program leaves, or a call that backward passes have kept from its end."""

@@ -1,5 +1,6 @@
-"""A system-call filter for hosts that allow no mounts of one's own: what Landlock leaves open is closed here.
+"""A system-call filter. It keeps a program from the memory of other processes, the server's above all.
 
+On hosts that allow no mounts of one's own it also closes what Landlock leaves open.
 Landlock knows neither modes, owners, times and attributes of files nor Unix sockets nor UDP. Changes of the former do
 nothing and report success, so that copying a file still works; `socket` is refused, `socketpair` is not.
 Numbers are those of the kernel's public headers (`asm/unistd.h`, `linux/seccomp.h`, `linux/filter.h`).
@@ -27,6 +28,7 @@ class _Calls:
     pretend: tuple[int, ...]  # chmod, chown, utime, setxattr and their kin
     socket: int
     foreign: tuple[int, ...]  # ptrace, process_vm_writev: other processes' memory
+    borrowed: int = 438  # pidfd_getfd: their descriptors
     ring: int = 425  # io_uring_setup: the ring makes calls that no filter sees
 
 
@@ -54,21 +56,24 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Filter)))
 
 
-def filter_calls() -> str | None:
+def filter_calls(*, files: bool) -> str | None:
     """Install the filter for this process and its children, for good. Needs "no new privileges" to be set.
 
-    Returns the wall's name for the report, None where the architecture isn't known or the kernel refuses.
+    With `files` it does what mounts of one's own would do as well. Returns the wall's name for the report, None where
+    the architecture isn't known or the kernel refuses.
     """
     calls = _BY_MACHINE.get(os.uname().machine)
     if calls is None:
         return None
-    steps = _steps(calls)
+    steps = _steps(calls, files=files)
     program = _Program(len(steps), (_Filter * len(steps))(*steps))
     done = ctypes.CDLL(None, use_errno=True).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
-    return "seccomp: sockets, modes and owners of files" if done == 0 else None
+    if done != 0:
+        return None
+    return "seccomp: sockets, modes and owners of files" if files else "seccomp: other processes"
 
 
-def _steps(calls: _Calls) -> list[_Filter]:
+def _steps(calls: _Calls, *, files: bool) -> list[_Filter]:
     steps = [
         _Filter(LOAD, 0, 0, ARCHITECTURE_OFFSET),
         _Filter(JUMP_IF_EQUAL, 1, 0, calls.architecture),
@@ -77,8 +82,10 @@ def _steps(calls: _Calls) -> list[_Filter]:
         _Filter(JUMP_IF_GREATER_OR_EQUAL, 0, 1, X32),
         _Filter(RETURN, 0, 0, RET_ERRNO | ENOSYS),
     ]
-    answers = [(number, PRETEND) for number in calls.pretend]
-    answers += [(calls.socket, EACCES), (calls.ring, ENOSYS), *((number, EPERM) for number in calls.foreign)]
+    answers = [(number, EPERM) for number in (*calls.foreign, calls.borrowed)]
+    if files:
+        answers += [(number, PRETEND) for number in calls.pretend]
+        answers += [(calls.socket, EACCES), (calls.ring, ENOSYS)]
     for number, answer in answers:
         steps += [_Filter(JUMP_IF_EQUAL, 0, 1, number), _Filter(RETURN, 0, 0, RET_ERRNO | answer)]
     return [*steps, _Filter(RETURN, 0, 0, RET_ALLOW)]

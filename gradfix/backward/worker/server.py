@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from mmap import PAGESIZE
+from os import _exit  # the user's code may replace what `os` holds
 
 from gradfix.backward.worker.limits import Limits, set_limits
 from gradfix.backward.worker.messages import BEGUN, Answer, Said
@@ -129,7 +130,7 @@ class Server:
         except BaseException:
             traceback.print_exc()
         finally:
-            os._exit(code)
+            _exit(code)
 
     def _watch(self, pid: int, fds: list[int], seconds: float) -> _Usage:
         """Read what the run says and prints until it ends or breaks a bound; `seconds` count once it has begun."""
@@ -149,7 +150,7 @@ class Server:
                 ready = dict(poll.poll(TICK * 1000))
                 if ready.get(self._requests, 0) & (select.POLLHUP | select.POLLERR):
                     self._clear(pid, count=False)
-                    os._exit(0)  # nobody is listening any more
+                    _exit(0)  # nobody is listening any more
                 over = _has_ended(pid)
                 for fd in fds:
                     if (over or fd in ready) and not self._drain(fd, fds, usage, pending) and fd in ready:

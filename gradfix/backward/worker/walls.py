@@ -231,7 +231,7 @@ def enclose(
         if name:
             walls.names.insert(0, name)
             walls.files = True
-    name = None if own_mounts else filter_calls()
+    name = filter_calls(files=not own_mounts)
     if name:
         walls.names.append(name)
     return walls
