@@ -211,6 +211,27 @@ def test_errors_say_what_to_change(message: str, expected: str) -> None:
     assert expected in texts[:4], texts
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Shape dimension mismatch: expected 3 dimensions, got 2.", "f(randn(4, 4, 4))"),
+        ("Shape mismatch at dimension 1: expected 3, got 4.", "f(randn(4, 3))"),
+        ("Wrong.\n  Expected shape: ['B', '3', 'H']\n  Actual shape: [4, 4]", "f(randn(4, 3, 4))"),
+        ("the weights must be of shape (B,)", "f(randn(4))"),
+        ("'x' needs to be three-dimensional (got 2 dimensions)", "f(randn(4, 4, 4))"),
+        ("Input is supposed to be a vector", "f(randn(4))"),
+        ("only 3-dimensional input is allowed", "f(randn(4, 4, 4))"),
+        ("the number of channels must be 6, got 4", "f(randn(4, 6))"),
+        ("Only nn.Module are supported at this moment", "f(nn.Linear(4, 4))"),
+        ("Boolean value of Tensor with more than one value is ambiguous", "f(4)"),
+    ],
+)
+def test_messages_of_a_library_say_what_to_change(message: str, expected: str) -> None:
+    call = Call("f", (Stage("", (Argument("x", Tensor((4, 4))),)),))
+    texts = [one.text for one in worker_messages.repairs(call, Failure("ShapeError", message, frozenset({"x"})))]
+    assert expected in texts[:4], texts
+
+
 # What the search comes up with.
 
 

@@ -23,7 +23,7 @@ def repairs(call: Call, failure: Failure) -> Iterator[Call]:
 
 _A, _B = r"(?P<a>\d+)", r"(?P<b>\d+)"
 _SHAPES: tuple[tuple[str, Handler], ...] = (
-    (r"^(?!RuntimeError).*[(\[](?:[\w*]+, ?)+[\w*]+[)\]]", repair.as_told),
+    (r"(?s)^(?!RuntimeError).*[(\[](?:['\w*]+, ?)+(?:['\w*]+)?[)\]]", repair.as_told),
     (
         r"[Ee]xpected [\w ]*[(\[](?P<wanted>[\d, ]+)[)\]],? (?:but )?got [\w ]*[(\[](?P<got>[\d, ]+)[)\]]",
         repair.exactly,
@@ -31,7 +31,11 @@ _SHAPES: tuple[tuple[str, Handler], ...] = (
     (rf"mat1 and mat2 shapes cannot be multiplied \(\d+x{_A} and {_B}x\d+\)", repair.same_columns),
     (rf"size mismatch, got .*?\d+x{_A},{_B}", repair.same_columns),
     (rf"to have {_A} channels, but got {_B}", repair.wanted_channels),
+    (rf"at dim(?:ension)? (?P<index>\d).*?expected {_A}\D+?got {_B}", repair.at_dimension),
     (r"\b\d-?D\b", repair.to_named_ranks),
+    (r"[Ee]xpected (?P<rank>[1-5]) dim|\b(?P<rank_>[1-5])[- ]dimensional", repair.to_rank),
+    (r"\b(?P<word>[Oo]ne|[Tt]wo|[Tt]hree|[Ff]our|[Ff]ive)[- ]dimensional", repair.to_spelled_rank),
+    (r"(?:to|must|should) be a (?P<word>scalar|vector)\b", repair.to_spelled_rank),
     (r"dim(?:ension|\(\))?s?\W+(?:must be|should be|==|to be|=)\s*(?P<rank>\d)", repair.to_rank),
     (r"(?P<rank>)[Mm]atrices expected|matrix", repair.to_rank),
     (r"at least (?P<rank>\d) dimensions", repair.to_rank),
@@ -56,11 +60,20 @@ _SHAPES: tuple[tuple[str, Handler], ...] = (
     (r"non-empty|zero[- ]size|numel\(\) == 0|size 0", repair.larger),
     (r"divisible|multiple of", repair.divisible),
     (rf"same (?:batch )?(?:size|shape).*?sizes? \[{_A}.*?sizes? \[{_B}", repair.same_sizes),
+    (
+        rf"^(?!RuntimeError).*\b(?:expect\w*|must|should|needs?)\D+{_A}\D+(?:got|found|given|received|is|was)\D+{_B}",
+        repair.same_sizes,
+    ),
 )
 _KINDS: tuple[tuple[str, Handler], ...] = (
     (r"must be long, int, byte or bool|[Ll]ong|int64|integer|IntTensor", repair.of_another_kind("long", "int")),
     (r"[Bb]ool", repair.of_another_kind("bool")),
     (r"singular|positive.definite|[Cc]holesky|linalg", repair.of_another_kind("matrix")),
+    (r"Boolean value of Tensor", repair.of_another_kind("int", "float", "str", "list")),
+    (
+        r"\b(?:nn\.)?Modules? (?:is|are) (?:expected|supported|needed|required)|expected (?:an? )?(?:nn\.)?Module",
+        repair.of_another_kind("module"),
+    ),
     (r"object is not callable", repair.of_another_kind("callable", "module")),
     (r"TypeError: .*(?:integer|'int'|\bints?\b)", repair.of_another_kind("int")),
     (r"not iterable|not subscriptable|has no len\(\)|an iterable", repair.of_another_kind("list", "tensor", "dict")),

@@ -14,6 +14,7 @@ from gradfix.backward.worker.synthesis.guesses import OF_SEVERAL, SIZE, Context,
 from gradfix.backward.worker.synthesis.values import Call, Code, Fields, Path, Plain, Several, Tensor, Value
 
 _LARGEST = 512  # size of a dimension
+_RANKS = {"scalar": 0, "vector": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,26 @@ def negated(call: Call) -> Iterator[Call]:
 
 def to_rank(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
     """The rank that is asked for."""
-    rank = int(match["rank"] or 2)
+    named = match.groupdict()
+    rank = int(named["rank"] or named.get("rank_") or 2)
     yield from reshaped(call, failure, lambda shape: of_rank(shape, rank))
+
+
+def to_spelled_rank(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """The rank that is asked for in words: "a vector", "two-dimensional"."""
+    rank = _RANKS[match["word"].lower()]
+    yield from reshaped(call, failure, lambda shape: of_rank(shape, rank))
+
+
+def at_dimension(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """The size that is asked for in one dimension, first of what has the one that came there."""
+    index, wanted, got = int(match["index"]), int(match["a"]), int(match["b"])
+
+    def resize(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:index], wanted, *shape[index + 1 :]) if shape[index : index + 1] == (got,) else shape
+
+    yield from reshaped(call, failure, resize)
+    yield from _any_size(call, failure, got, wanted)
 
 
 def to_named_ranks(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
@@ -344,7 +363,7 @@ def exactly(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call
 def as_told(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
     """The shape that a message of the user's own names: "must have shape (*, 3, H, W)"."""
     clue = Clue()
-    documented(failure.message, clue)
+    documented(re.sub(r"['\"]", "", failure.message), clue)
     if clue.shape is not None:
         told = tuple(size or SIZE for size in clue.shape)
         yield from reshaped(call, failure, lambda shape: told)
