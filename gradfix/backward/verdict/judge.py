@@ -120,10 +120,9 @@ class CaseJudge:
         self._pairs.ahead(before, after, *([cured] if cured else []))
 
     def _special(self) -> list[tuple[int, Plan]]:
-        """The pairs that come last. Central differences ask for a smooth forward."""
+        """The pairs that come last."""
         failed = self._evidence.failed
-        differing = failed is not None and failed.symptom.cure in (Cure.DIFFERENCES, Cure.NONE)
-        return self._requests.special(smooth=differing or self._subject.silent)
+        return self._requests.special(None if failed is None else failed.symptom.cure)
 
     def _confirm(self) -> None:
         confirm_in_double(self._make, self._requests.plain(), self._subject.after, self._evidence, self._failures)

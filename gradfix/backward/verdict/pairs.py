@@ -10,6 +10,7 @@ from gradfix.backward.limits import Limits
 from gradfix.backward.verdict.branches import new_ways
 from gradfix.backward.verdict.evidence import Subject
 from gradfix.backward.verdict.state import bound_names, end_names, shared_names
+from gradfix.backward.verdict.symptoms import Cure
 from gradfix.backward.worker.requests import Place, Plan, Request
 
 ONE = Plan()
@@ -56,13 +57,14 @@ class Requests:
         first = replace(self.base, seed=seed + self.subject.way.seed, plan=plan)
         return first, replace(first, text=self.subject.after, lines=tuple(sorted(self.after)), ways=self.ways)
 
-    def special(self, *, smooth: bool) -> list[tuple[int, Plan]]:
-        """Further pairs: with what random numbers never are, unless a `smooth` forward is needed; of calls more.
+    def special(self, cure: Cure | None) -> list[tuple[int, Plan]]:
+        """Further pairs: with what random numbers never are, unless the `cure` needs a smooth forward; of calls more.
 
         Those are made with modules in their other mode, and with other values for the defaults of parameters that the
         changed lines speak of.
         """
         subject = self.subject
+        smooth = subject.silent or cure in (Cure.DIFFERENCES, Cure.NONE)
         is_call = subject.way.call is not None
         made = [] if smooth else [TIES, *([NAN] if is_call else [])]
         if is_call:
