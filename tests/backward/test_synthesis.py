@@ -223,6 +223,9 @@ def test_errors_say_what_to_change(message: str, expected: str) -> None:
         ("only 3-dimensional input is allowed", "f(randn(4, 4, 4))"),
         ("the number of channels must be 6, got 4", "f(randn(4, 6))"),
         ("Only nn.Module are supported at this moment", "f(nn.Linear(4, 4))"),
+        ("sigma must be positive, got tensor", "f(rand(4, 4))"),
+        ("Not a color tensor. Got shape [4, 4]", "f(randn(4, 4, 4))"),
+        ("arange() received an invalid combination of arguments - got (Tensor, device=cpu)", "f(4)"),
         ("Boolean value of Tensor with more than one value is ambiguous", "f(4)"),
     ],
 )
@@ -230,6 +233,12 @@ def test_messages_of_a_library_say_what_to_change(message: str, expected: str) -
     call = Call("f", (Stage("", (Argument("x", Tensor((4, 4))),)),))
     texts = [one.text for one in worker_messages.repairs(call, Failure("ShapeError", message, frozenset({"x"})))]
     assert expected in texts[:4], texts
+
+
+def test_one_number_becomes_as_many_as_a_message_asks_for() -> None:
+    call = Call("f", (Stage("", (Argument("size", Plain(4)),)),))
+    failure = Failure("TypeError", "`size` must be a three-element sequence of integers. Got 4.", frozenset({"size"}))
+    assert "f((4, 4, 4))" in [one.text for one in worker_messages.repairs(call, failure)]
 
 
 # What the search comes up with.

@@ -59,6 +59,7 @@ _SHAPES: tuple[tuple[str, Handler], ...] = (
     (r"should be (?:greater|less|smaller)|greater than zero|more than 1 value per channel", repair.larger),
     (r"non-empty|zero[- ]size|numel\(\) == 0|size 0", repair.larger),
     (r"divisible|multiple of", repair.divisible),
+    (r"^(?!RuntimeError).*[Gg]ot (?:an? )?(?:tensor (?:of|with) )?shape", repair.more_dimensions),
     (rf"same (?:batch )?(?:size|shape).*?sizes? \[{_A}.*?sizes? \[{_B}", repair.same_sizes),
     (
         rf"^(?!RuntimeError).*\b(?:expect\w*|must|should|needs?)\D+{_A}\D+(?:got|found|given|received|is|was)\D+{_B}",
@@ -74,6 +75,9 @@ _KINDS: tuple[tuple[str, Handler], ...] = (
         r"\b(?:nn\.)?Modules? (?:is|are) (?:expected|supported|needed|required)|expected (?:an? )?(?:nn\.)?Module",
         repair.of_another_kind("module"),
     ),
+    (r"must be (?:strictly )?(?:positive|non[- ]?negative)", repair.positive),
+    (r"\b(?P<word>[Tt]wo|[Tt]hree|[Ff]our)[- ]elements?\b", repair.as_tuple),
+    (r"invalid combination of arguments - got \([^)]*\bTensor", repair.of_another_kind("int")),
     (r"object is not callable", repair.of_another_kind("callable", "module")),
     (r"TypeError: .*(?:integer|'int'|\bints?\b)", repair.of_another_kind("int")),
     (r"not iterable|not subscriptable|has no len\(\)|an iterable", repair.of_another_kind("list", "tensor", "dict")),

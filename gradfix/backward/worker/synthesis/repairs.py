@@ -81,6 +81,19 @@ def tamed(call: Call) -> Iterator[Call]:
                 yield call.at(path, replace(value, kind=kind))
 
 
+def positive(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """Numbers above zero."""
+    yield from tamed(call)
+
+
+def as_tuple(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """A tuple of so many in the place of one number."""
+    count = _RANKS[match["word"].lower()]
+    for path, _, value in places(call, failure):
+        if isinstance(value, Plain) and type(value.value) in (int, float):
+            yield call.at(path, Several((value,) * count, is_list=False))
+
+
 def negated(call: Call) -> Iterator[Call]:
     """The call with negative numbers, which may take the other side of a branch."""
 
