@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+ROOM = 1_000_000  # objects that may be new before it is worth looking for those that nobody can reach any more
 
 
 @contextmanager
@@ -17,3 +19,24 @@ def paused() -> Iterator[None]:
     finally:
         if collects:
             gc.enable()
+
+
+@contextmanager
+def seldom(room: int = ROOM) -> Iterator[Callable[[], None]]:
+    """Collections only where what is given, called between files, finds so many new objects, and as many as there are.
+
+    Else each file is followed by one that looks through all modules which the files have in common, and finds little.
+    """
+    least = room
+
+    def look() -> None:
+        nonlocal least
+        if enabled and (new := gc.get_count()[0]) >= least:
+            least = max(room, least + new - gc.collect())
+
+    enabled = gc.isenabled()
+    with paused():
+        yield look
+        if enabled:
+            gc.freeze()
+            gc.unfreeze()  # what is left counts as old: else the next collection would look through all of it

@@ -24,6 +24,7 @@ from gradfix.engine import engine
 from gradfix.findings import Applicability, Finding, RefusalKind, Severity
 from gradfix.project import others
 from gradfix.project.files import read
+from gradfix.project.imports import stands_in
 from gradfix.project.others import Project
 from gradfix.source import Source
 
@@ -165,6 +166,22 @@ def test_modules_that_have_no_such_name_are_not_parsed(tmp_path: Path, monkeypat
 
 def summary(folder: Path, name: str) -> ModuleSummary:
     return summarise(read(folder / f"{name}.py")[0], name, {})
+
+
+@pytest.mark.parametrize("name", ["a", "ab", "_", "é", "e\u0301", "Å"])
+def test_a_name_stands_in_a_text_where_a_pattern_finds_it(name: str) -> None:
+    for text in (
+        "",
+        name,
+        f"{name}b {name}",
+        f"b{name}",
+        f"x.{name}()",
+        f"1{name}",
+        f"{name}{name}",
+        f"-{name}-",
+        "b ab_",
+    ):
+        assert stands_in(name, text) is (re.search(rf"\b{name}\b", text) is not None), text
 
 
 def test_summaries_are_values() -> None:

@@ -110,7 +110,9 @@ def analyse_tree(
     with _deep_recursion():
         worth = candidates(tree, imports) if chosen is None else chosen
         if worth.functions or worth.writes or any(name.search(source.text) for name in _GRADIENTS):
-            run_functions(m, run_module(m, tree), worth)
+            end = run_module(m, tree)
+            run_functions(m, end, worth)
+            end.unmade.clear()  # shared by all states; through it they hold each other in circles
     ordinals = outcome.ordinals_of(m, tree)
     written = outcome.written_memory(m)
     steadiness = Steadiness(tree)

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from gradfix import collector, syntax
 from gradfix import edits as edit_sets
-from gradfix import syntax
 from gradfix.edits import Edit
 from gradfix.engine import prefilter
 from gradfix.errors import FileProblem
@@ -30,8 +30,10 @@ T = TypeVar("T")
 
 def check(rules: Rules, inputs: Iterable[Input]) -> Iterator[FileResult]:
     """The findings of each file, nothing executed."""
-    for given in inputs:
-        yield at_the_boundary(given, lambda loaded: _checked(rules, loaded))
+    with collector.seldom() as collect:
+        for given in inputs:
+            yield at_the_boundary(given, lambda loaded: _checked(rules, loaded))
+            collect()
 
 
 def plan(

@@ -47,3 +47,21 @@ def files_run(bases: Sequence[str], name: str, exists: Exists) -> Iterator[str]:
         if found:
             yield from found
             return
+
+
+def stands_in(name: str, text: str) -> bool:
+    """Whether a text has a name in it that isn't part of a longer one: what `\\b` around a pattern asks, far faster."""
+    at = text.find(name)
+    while at >= 0:
+        if _is_edge(text, at) and _is_edge(text, at + len(name)):
+            return True
+        at = text.find(name, at + 1)
+    return False
+
+
+def _is_edge(text: str, at: int) -> bool:
+    return _is_letter(text[at - 1 : at]) is not _is_letter(text[at : at + 1])
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or character == "_"

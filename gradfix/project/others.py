@@ -14,7 +14,7 @@ from gradfix.analysis.analyse import opened
 from gradfix.analysis.summaries import Found, Imports, Module, Modules, ModuleSummary, Traced
 from gradfix.analysis.text.write_spellings import Spellings
 from gradfix.errors import FileProblem
-from gradfix.project.imports import INSTALLED, file_of, name_of, root_of
+from gradfix.project.imports import INSTALLED, file_of, name_of, root_of, stands_in
 from gradfix.source import Source
 
 _STAR = re.compile(r"import[\s\\]*\*")
@@ -111,7 +111,7 @@ class _Unopened:
 
     def _spells(self, name: str) -> bool:
         """Whether the name stands in the text: what the module defines or imports does."""
-        return name in self._identifiers and re.search(rf"\b{name}\b", self._identifiers) is not None
+        return stands_in(name, self._identifiers)
 
     @cached_property
     def _imports(self) -> Imports:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from gradfix.analysis.across import effects
 from gradfix.analysis.across.held import held_by
@@ -194,9 +195,9 @@ class OpenClass(Described):
         return OpenFunction(self.module, f"{self.name}.{name}", parameters_of(node)[0 if bare else 1 :])
 
     def _own(self, name: str, seen: set[str]) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-        for statement in self.node.body:
-            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == name:
-                return statement
+        own = _methods(self.node).get(name)
+        if own is not None:
+            return own
         for base in self._parents(seen):
             if (found := base._own(name, seen)) is not None:
                 return found
@@ -214,6 +215,13 @@ class OpenClass(Described):
             return True
         others = (self.module.own.find(base) for base in self.bases if "." in base and not base.startswith("torch."))
         return any(isinstance(other, Described) and other.is_module() for other in others)
+
+
+@lru_cache(maxsize=512)
+def _methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The methods that stand in a class; of several with one name, the first."""
+    methods = (s for s in reversed(node.body) if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef)))
+    return {method.name: method for method in methods}
 
 
 def _asked_of_object(node: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
@@ -295,7 +303,7 @@ class OpenModule:
 
     def qualified(self, node: ast.expr) -> str:
         """What an expression of the top level names."""
-        first, _, rest = ast.unparse(node).partition(".")
+        first, _, rest = _dotted(node).partition(".")
         known = self.index.get(first)
         start = known if isinstance(known, str) else first
         return f"{start}.{rest}" if rest else start
@@ -338,6 +346,16 @@ class OpenModule:
         known = self.index.get(value.id) if isinstance(value, ast.Name) else self.qualified(value)
         if known is not None:
             self.index[name] = known
+
+
+def _dotted(node: ast.expr) -> str:
+    """The text of an expression, mostly a name or one with dots."""
+    rest = ""
+    inner: ast.expr = node
+    while isinstance(inner, ast.Attribute):
+        rest = f".{inner.attr}{rest}"
+        inner = inner.value
+    return inner.id + rest if isinstance(inner, ast.Name) else ast.unparse(node)
 
 
 def stars_of(statement: ast.Import | ast.ImportFrom) -> list[str]:

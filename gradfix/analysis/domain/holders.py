@@ -109,9 +109,13 @@ def held_in(state: State, value: Value) -> list[tuple[str, Value]]:
 
 def perhaps_held_in(state: State, value: Value) -> tuple[Value, ...]:
     """What one may get at through `value`: what it was handed where nobody followed, or what it was made of."""
-    if value.__class__ not in _REMEMBERING:
+    kind = value.__class__
+    if kind not in _REMEMBERING:
         return ()
-    kept = (state.kept.get(value) or ()) if state.kept and value.__class__ in KEEPING else ()
-    if isinstance(value, Opaque):
-        return (*value.holds, *kept)
-    return (*value.holders, *kept) if isinstance(value, (Array, Tensor)) else kept
+    kept = (state.kept.get(value) or ()) if kind in KEEPING and state.kept else ()
+    own: tuple[Value, ...] = ()
+    if isinstance(value, (Tensor, Array)):
+        own = value.holders
+    elif isinstance(value, Opaque):
+        own = value.holds
+    return (*own, *kept) if kept else own

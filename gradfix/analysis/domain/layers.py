@@ -69,7 +69,7 @@ class Layers(Generic[K, V]):
         self.own[key] = value
 
     def __bool__(self) -> bool:
-        return bool(self.own) or self._below is not None
+        return self._below is not None or bool(self.own)
 
     def items(self) -> Iterator[tuple[K, V]]:
         """Every key with its newest value."""

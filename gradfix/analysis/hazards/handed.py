@@ -51,6 +51,8 @@ def renewed(m: Machine, state: State, value: Value, node: ast.expr) -> Value:
     `read` has noted that it would have missed those writes, so nobody gives it a new tensor in any other way.
     """
     missed = state.missed(value) if isinstance(value, Tensor) and not state.quiet else frozenset()
+    if not missed:
+        return value
     own = {
         visit for visit in missed if (record := m.notes.writes.get(visit.key)) and is_argument(m, visit, record, node)
     }

@@ -24,7 +24,7 @@ def read(
 
     What an unknown call gave may be what it was given, which isn't `certain`.
     """
-    if state.quiet or not state.log:
+    if value.__class__ not in HOLDING or state.quiet or not state.log:
         return
     place: Place | None = None
     for tensor in tensors(value):
@@ -39,7 +39,7 @@ def read(
                 place = place or m.place(node, f"`{name}` is read here")
                 replay = (state.given.get(tensor) or {}).get(visit.key)
                 record.add_obstacle(Obstacle(kind, holder, place, certain, replay))
-    if depth and value.__class__ in HOLDING:
+    if depth:
         for suffix, item in held_in(state, value):
             if item.__class__ in HOLDING and not _misses_nothing(state, item):
                 read(m, state, item, node, name + suffix, depth - 1, certain=certain)

@@ -18,6 +18,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, graph_node, outside, result_tensor
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
+    HOLDING,
     NONE,
     UNKNOWN,
     Array,
@@ -44,6 +45,7 @@ from gradfix.analysis.operators import objects
 from gradfix.analysis.text.parameters import defaults_of
 
 _BUILTINS = frozenset(dir(builtins))
+_TAKEN = frozenset({Tensor, Array, Opaque})  # what may have missed a write where it was
 
 
 def evaluate(m: Machine, state: State, node: ast.expr) -> Value:
@@ -75,7 +77,7 @@ def look_up(m: Machine, state: State, name: str) -> Value:
 
 def _name(m: Machine, state: State, node: ast.Name) -> Value:
     value = look_up(m, state, node.id)
-    if state.log:
+    if value.__class__ in HOLDING and state.log:
         read(m, state, value, node, node.id)
         return handed.renewed(m, state, value, node)
     return value
@@ -89,7 +91,7 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
     elsewhere = inherited.attribute(m, state, base, node.attr) if isinstance(base, Instance) else None
     value = objects.attribute(m, state, base, node.attr, node) if elsewhere is None else elsewhere
     value = hands.taken_from(state, base, value)
-    if state.log and isinstance(value, (Tensor, Array, Opaque)):
+    if value.__class__ in _TAKEN and state.log:
         read(m, state, value, node, m.spelling(node))
         return handed.renewed(m, state, value, node)
     return value
@@ -100,7 +102,7 @@ def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
     value = item_access.subscript(m, state, base, node, lambda part: item_access.index_value(m, state, part))
     value = hands.taken_from(state, base, value)
     is_of_holder = isinstance(base, Container) or (isinstance(base, Tensor) and not base.known)
-    if state.log and is_of_holder and isinstance(value, (Tensor, Array, Opaque)):
+    if is_of_holder and value.__class__ in _TAKEN and state.log:
         read(m, state, value, node, m.spelling(node))
         return handed.renewed(m, state, value, node)
     return value

@@ -28,6 +28,11 @@ _PLAIN_MODULES = ("numpy", "math", "random", "os", "sys", "time", "logging", "js
 _PLAIN_TYPES = frozenset("int float bool str bytes None Literal Callable".split())
 _CONTAINERS = frozenset("Tuple tuple List list Sequence Iterable Dict dict Set set Mapping".split())
 
+_TELLING = frozenset(
+    {ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension}
+    | {ast.withitem, ast.Global, ast.Nonlocal, ast.Call}
+)
+
 
 class Evidence:
     """The assignments of one function."""
@@ -39,7 +44,8 @@ class Evidence:
         self._added: dict[str, list[ast.expr | None]] = {}  # by `op=`
         self._parameters = {a.arg: a.annotation for a in _arguments(function.args)}
         for node in nodes_of(function):
-            self._note(node)
+            if node.__class__ in _TELLING:
+                self._note(node)
 
     def is_write(self, statement_target: ast.expr, *, augmented: bool) -> bool:
         """Whether assigning to this target (with `augmented`, by `op=`) may write to a tensor."""

@@ -138,8 +138,12 @@ def _changed_by_functions(tree: ast.Module) -> frozenset[str]:
     for function in every_node(tree):
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and function.name != "__init__":
             for node in nodes_of(function):
-                found.update(_changed_by(node))
+                if node.__class__ in _CHANGING:
+                    found.update(_changed_by(node))
     return frozenset(found)
+
+
+_CHANGING = frozenset({ast.Global, ast.Nonlocal, ast.Call, ast.Attribute, ast.Subscript})
 
 
 def _changed_by(node: ast.AST) -> Iterable[str]:
