@@ -7,7 +7,7 @@ What changes while the program runs (nodes, saves, attributes, items) lives in `
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
 
@@ -244,6 +244,7 @@ class Unknown:
     """Something that is certainly not followed as a tensor: strings, modules, files."""
 
     plain: bool = False  # certainly nothing with a graph: what NumPy, the clock or a file gives
+    inside: Value | None = field(default=None, compare=False)  # one of the modules inside this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,18 @@ from gradfix.analysis.domain.holders import escape, keep
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import ask_grad, part_of
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import KEEPING, UNKNOWN, Class, Instance, Symbol, Tensor, Unknown, Value, options
+from gradfix.analysis.domain.values import (
+    KEEPING,
+    NONE,
+    UNKNOWN,
+    Class,
+    Instance,
+    Symbol,
+    Tensor,
+    Unknown,
+    Value,
+    options,
+)
 from gradfix.analysis.interpreter import classes
 from gradfix.analysis.interpreter.items import iterated
 from gradfix.torch_ops import ViewKind
@@ -48,7 +59,11 @@ def set_attribute(m: Machine, state: State, owner: Value, name: str, value: Valu
         elif isinstance(option, (Instance, Tensor)):
             if isinstance(option, Instance):
                 classes.add_layer(state, option, name, value)
-            state.attributes_of(option)[name] = value
+            held = state.attributes_of(option)
+            if isinstance(option, Tensor) and name == "grad" and value == NONE:
+                held.pop(name, None)  # the next backward, wherever that is, leaves another one there
+            else:
+                held[name] = value
         elif option.__class__ in KEEPING:
             keep(state, option, [value])
         elif isinstance(option, (Symbol, Unknown)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from gradfix.analysis.domain import python_values
+from gradfix.analysis.domain import learned, python_values
 from gradfix.analysis.domain.graph import Node, NodeKind, reachable
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.machine import Machine
@@ -21,6 +21,7 @@ from gradfix.analysis.domain.values import (
     Storage,
     Symbol,
     Tensor,
+    Unknown,
     Value,
     tensor_of,
     tensors,
@@ -29,6 +30,7 @@ from gradfix.analysis.facts import ConditionKind, Tracked, ValueFacts
 from gradfix.analysis.interpreter import bindings, predicates
 from gradfix.analysis.interpreter.expressions import evaluate, look_up
 from gradfix.analysis.operators import nn_layers
+from gradfix.analysis.text import refusals
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.targets import base_of
 
@@ -70,7 +72,7 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
     Behind `isinstance(x, nn.Linear)`, what nothing is known of is a module with parameters.
     """
     if positive and isinstance(node, ast.Call) and (name := _asked_for_layer(m, state, node)) is not None:
-        bindings.bind(m, state, name, nn_layers.some_layer(state))
+        bindings.bind(m, state, name, nn_layers.some_layer(state, learns=_may_learn(m, state, name)))
         return
     if isinstance(node, ast.Call) and (asked := predicates.asked(m, state, node)) is not None:
         if not isinstance(asked, ast.Call):
@@ -111,6 +113,16 @@ def _asked_for_layer(m: Machine, state: State, call: ast.Call) -> ast.Name | Non
         return None
     found = [m.look(state, part) for part in parts]
     return asked if all(isinstance(v, Symbol) and nn_layers.has_weight(v.name) for v in found) else None
+
+
+def _may_learn(m: Machine, state: State, module: ast.Name) -> bool:
+    """False where the function freezes modules, or this one stands inside another that is frozen as far as is known."""
+    held, function = look_up(m, state, module.id), m.scope.info
+    if function is not None and refusals.freezes(function.node):
+        return False
+    outer = held.inside if isinstance(held, Unknown) else None
+    known = () if outer is None else learned.parameters(state, outer)
+    return not known or any(state.nodes.get(storage) is not None for storage in known)
 
 
 def _without_grad(m: Machine, state: State, node: ast.expr) -> None:

@@ -11,6 +11,7 @@ from gradfix.analysis.domain.state import Items, State, any_item, at_most_twice
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Value
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter import module_methods
+from gradfix.analysis.operators import objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,8 @@ _METHODS: Mapping[str, Callable[[_Call], Value]] = {
     **dict.fromkeys(("get", "__getitem__"), _get),
     "setdefault": _setdefault,
     **dict.fromkeys(
-        ("parameters", "named_parameters", "to", "train", "eval", "children", "modules", "requires_grad_"), _of_modules
+        (*objects.OF_MODULES, "requires_grad_"),
+        _of_modules,
     ),
 }
 # How many arguments a call must show for its effect to be known.

@@ -36,6 +36,7 @@ from gradfix.analysis.domain.values import (
     Suspended,
     Symbol,
     Tensor,
+    Unknown,
     Value,
     options,
 )
@@ -228,6 +229,8 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
         return Items((view_of(state, value, ViewKind.MULTI, "unbind", node, shape=shape),), False, least=least)
     if isinstance(value, Tensor):
         return Items((part_of(state, value, "item"),), False)
+    if value.__class__ is Unknown and value.inside is not None:
+        return Items((value,), False)
     if isinstance(value, Method):
         return Items((UNKNOWN,), False)
     if isinstance(value, (Array, Number)) and (flows := cuts.flows_of(state, value)):

@@ -19,6 +19,7 @@ from gradfix.analysis.domain.values import (
     Number,
     Tensor,
     Text,
+    Unknown,
     Value,
     is_unknown,
     tensors,
@@ -28,6 +29,7 @@ from gradfix.analysis.interpreter import classes
 from gradfix.analysis.operators import objects
 
 _RETURNING_ITSELF = frozenset("to cuda cpu train eval double float half requires_grad_ apply".split())
+_GIVING_MODULES = frozenset({"modules", "named_modules", "children", "named_children"})
 _ADDING_MODULES = frozenset({"add_module", "register_module"})
 _REGISTERING = _ADDING_MODULES | {"register_buffer", "register_parameter"}
 
@@ -45,6 +47,8 @@ def call(
         return Number("int") if args or name != "size" else UNKNOWN
     if name in ("parameters", "named_parameters"):
         return _parameters(state, receiver, named=name == "named_parameters")
+    if name in _GIVING_MODULES:
+        return Unknown(inside=receiver)
     if name in _REGISTERING and isinstance(receiver, Instance) and len(args) > 1:
         value = _buffer(state, args[1]) if name == "register_buffer" else args[1]
         _register(state, receiver, name, args[0], value)

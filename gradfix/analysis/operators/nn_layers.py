@@ -65,9 +65,12 @@ def has_weight(name: str) -> bool:
     return known is not None and (known.learns == "yes" or "Norm" in name)
 
 
-def some_layer(state: State) -> Layer:
+def some_layer(state: State, *, learns: bool = True) -> Layer:
     """A module of which no more is known than that it has parameters; who calls may have switched gradients off."""
-    return Layer("Module", weights=_weights(state, "module", "maybe"))
+    weights = _weights(state, "module", "maybe")
+    for storage in weights if not learns else ():
+        state.nodes[storage] = None
+    return Layer("Module", weights=weights)
 
 
 def rebuilt(state: State, built: Built, node: ast.AST) -> Layer:

@@ -59,6 +59,9 @@ _FIELDS = {
     **dict.fromkeys(("indices", "eigenvectors", "R", "S", "logabsdet", "max"), 1),
     **dict.fromkeys(("V", "Vh"), 2),
 }
+OF_MODULES = frozenset(
+    "parameters named_parameters buffers modules named_modules children named_children train eval to".split()
+)
 _TRANSPOSED = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 
 
@@ -213,9 +216,9 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
         return held
     if name in COUNTING or (name in ("_replace", "_asdict") and slots):
         return Method(base, name)
-    if name in ("parameters", "modules", "children", "buffers", "named_parameters", "train", "eval", "to", "training"):
-        return Number("bool") if name == "training" else Method(base, name)
-    if name in REGISTERING or name in hooks.NAMES:
+    if name == "training":
+        return Number("bool")
+    if name in OF_MODULES or name in REGISTERING or name in hooks.NAMES:
         return Method(base, name)
     if name == "device":
         return DEVICE

@@ -1,4 +1,4 @@
-"""Arguments that can't require grad, told from a function's text: what `out=` computes with refuses gradients.
+"""What can't require grad, told from a function's text: what `out=` computes with refuses gradients, or is frozen.
 
 Measured (2.13): `torch.mul(a, b, out=y)` raises as soon as `a`, `b` or `y` requires grad and gradients are on. A
 function that comes to such a call whatever its arguments are is written for data: what the operands are made of.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from gradfix.analysis.text.nodes import every_node, nodes_of
 
@@ -25,6 +26,26 @@ def refused(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozen
     while grown := {n for targets, values in made if targets & found for n in values} - found:
         found |= grown
     return frozenset(found)
+
+
+@lru_cache(maxsize=64)
+def freezes(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
+    """Whether a function lets something require no grad from then on: `p.requires_grad_(False)`."""
+    return any(map(_is_freezing, nodes_of(node)))
+
+
+def _is_freezing(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        given = [*node.args, *(k.value for k in node.keywords)]
+        asks = isinstance(node.func, ast.Attribute) and node.func.attr == "requires_grad_"
+        return asks and len(given) == 1 and _is_false(given[0])
+    targets = node.targets if isinstance(node, ast.Assign) else ()
+    flags = (t for t in targets if isinstance(t, ast.Attribute) and t.attr == "requires_grad")
+    return isinstance(node, ast.Assign) and _is_false(node.value) and any(flags)
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
 
 
 def _out_calls(body: Sequence[ast.stmt]) -> Iterator[ast.Call]:
