@@ -47,6 +47,9 @@ class Callee(Protocol):
     def may_switch(self) -> bool:
         """False where it surely switches no gradients on or off, as far as its text tells."""
 
+    def turns_off(self) -> bool:
+        """Whether what runs under it, a decorator or context manager, surely has gradients off, as its text tells."""
+
     def may_build(self) -> bool:
         """False where it surely returns no module that it has made, as far as its text tells."""
 
@@ -60,6 +63,7 @@ class FunctionSummary:
     parameters: tuple[Parameter, ...]
     variants: tuple[Effects, ...]  # the last one holds for any arguments
     switching: bool = False  # of gradients, as far as its text tells
+    turning_off: bool = False  # what runs under it
 
     def effects(self, given: Given) -> Effects | None:
         """The variant for exactly these constants, else the one for all."""
@@ -80,6 +84,10 @@ class FunctionSummary:
     def may_switch(self) -> bool:
         """Whether something in it switches gradients."""
         return self.switching
+
+    def turns_off(self) -> bool:
+        """Whether what runs under it surely has gradients off."""
+        return self.turning_off
 
     def may_build(self) -> bool:
         """False where no variant returns a module."""
@@ -283,11 +291,14 @@ class Imports:
         called = list(map(found.method, ("forward", "__call__"))) if isinstance(found, Described) else [found]
         return any(one is not None and one.may_sever() for one in called)
 
-    def switches(self, name: str) -> bool:
-        """Whether the name stands for a context manager or decorator that may switch gradients, as its text tells."""
+    def switches(self, name: str) -> str:
+        """What a context manager or decorator by that name does to gradients, as its text tells: "off", "maybe", ""."""
         found = self.find(name)
         called = list(map(found.method, ("__enter__", "__call__"))) if isinstance(found, Described) else [found]
-        return any(one is not None and one.may_switch() for one in called)
+        known = [one for one in called if one is not None and one.may_switch()]
+        if not known:
+            return ""
+        return "off" if known[0].turns_off() else "maybe"
 
     def knows(self, names: Sequence[str]) -> bool:
         """Whether one of these names, imported here, is of the project."""

@@ -30,6 +30,7 @@ from gradfix.analysis.text.names import imports_of
 from gradfix.analysis.text.nodes import nodes_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.parameters import defaults_of, named_of
+from gradfix.analysis.text.switches import turns_off
 from gradfix.analysis.text.write_spellings import Spellings
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
@@ -72,6 +73,11 @@ class OpenFunction:
         """False where its text switches no gradients on or off."""
         return self.module.spellings.may_switch(self.name.partition(".")[0])
 
+    def turns_off(self) -> bool:
+        """Whether its text turns gradients off for what runs under it."""
+        node = self.module.definition(self.name)
+        return node is not None and turns_off(node)
+
     def may_build(self) -> bool:
         """False where its text makes no object."""
         return self.module.spellings.may_build(self.name.partition(".")[0])
@@ -86,7 +92,7 @@ class OpenFunction:
         sets += [tuple(sorted((*defaults, (place, "list", None)))) for place in lists]
         found = (self.effects(given) for given in (*sets, ()))
         variants = tuple(e for e in found if e is not None)
-        return FunctionSummary(self.name, self.file, self.parameters, variants, self.may_switch())
+        return FunctionSummary(self.name, self.file, self.parameters, variants, self.may_switch(), self.turns_off())
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +306,15 @@ class OpenModule:
         if self._writing is None:
             self._writing = ParameterWrites(self.tree)
         return self._writing.may_write(name)
+
+    def definition(self, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        """The text of a function, or of the method `Class.name`, where it stands in the module itself."""
+        first, _, method = name.partition(".")
+        known = self.index.get(first)
+        for one in known.body if isinstance(known, ast.ClassDef) else [known]:
+            if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) and one.name == (method or first):
+                return one
+        return None
 
     def qualified(self, node: ast.expr) -> str:
         """What an expression of the top level names."""

@@ -139,7 +139,8 @@ def _play(
         state.variables[frame, rest.arg] = values[rest.arg]
     state.grad, state.off_at = Tracked.YES, None
     if function.grad is not None:
-        state.grad, state.off_at = function.grad, info.node
+        state.grad = function.grad
+        state.off_at = None if id(info.node) in m.notes.off_elsewhere else info.node
     with m.inside(Scope(info.qualname, (frame, *function.frames), info)):
         result = m.run_body(state, info)
     return None if m.exhausted else Played(memories, nodes, m, state, result)

@@ -54,6 +54,7 @@ class Notes:
     gradient_hooks: dict[int, tuple[Node, dict[tuple[int, int], Hooked]]] = field(default_factory=dict)
     hook_calls: dict[tuple[int, str, int], ast.Call] = field(default_factory=dict)  # by that of their module
     switches: dict[int, ast.expr] = field(default_factory=dict)  # what turns gradients off, by id of the `def`
+    off_elsewhere: set[int] = field(default_factory=set)  # ids of those whose decorator in another file does
     lent: set[Value] = field(default_factory=set)  # dictionaries that a call nobody follows may have changed
     owners: list[object] = field(default_factory=list)  # of ids used as keys
     alarms: int = 0  # hazards, overwritten saves, backward calls and gradients asked for so far

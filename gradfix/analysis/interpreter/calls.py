@@ -333,7 +333,8 @@ def _follow(
     bind_parameters(m, state, info, frame, [*receiver, *args], keywords, callee)
     grad, off_at = state.grad, state.off_at
     if callee.grad is not None:
-        state.grad, state.off_at = grad_modes.inside(callee.grad, grad), info.node
+        state.grad = grad_modes.inside(callee.grad, grad)
+        state.off_at = state.off_at if id(info.node) in m.notes.off_elsewhere else info.node
     scope = Scope(info.qualname, (frame, *callee.frames), info)
     with m.called(at, info), m.inside(scope):
         result = m.run_body(state, info)

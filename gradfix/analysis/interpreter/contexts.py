@@ -13,7 +13,7 @@ from gradfix.analysis.domain.values import UNKNOWN, Instance, Suspended, Value
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import bindings
-from gradfix.analysis.interpreter.definitions import may_switch
+from gradfix.analysis.interpreter.definitions import switched_elsewhere
 
 _SWITCHES = ("torch.no_grad", "torch.inference_mode")
 
@@ -33,12 +33,15 @@ def _enter(m: Machine, state: State, node: ast.With | ast.AsyncWith, index: int)
         flow = _around(m, state, node, index, value)
     else:
         mode, casts = grad_modes.grad_mode(value), grad_modes.autocast(value)
-        if mode is None and isinstance(call := item.context_expr, ast.Call) and may_switch(m, state, call.func):
-            mode = grad_modes.inside(Tracked.MAYBE, state.grad)
+        off_at: ast.AST | None = node
+        if mode is None and isinstance(call := item.context_expr, ast.Call):
+            switched = switched_elsewhere(m, state, call.func)
+            if switched is not None:
+                mode, off_at = grad_modes.inside(switched, state.grad), state.off_at
         if isinstance(value, Instance) and value.info is not None and value.info.derives_from(*_SWITCHES):
             mode = Tracked.NO
         if mode is not None:
-            state.grad, state.off_at = mode, node
+            state.grad, state.off_at = mode, off_at
         if casts is not None:
             state.autocast = casts
         given = _call(m, state, value, ("__enter__", "__aenter__"), 0, node)

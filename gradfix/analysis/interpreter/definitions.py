@@ -27,12 +27,15 @@ def switch_among(m: Machine, state: State, decorators: list[ast.expr]) -> tuple[
     return None
 
 
-def may_switch(m: Machine, state: State, function: ast.expr) -> bool:
-    """Whether a decorator or context manager is one of another file of the project that may switch gradients."""
+def switched_elsewhere(m: Machine, state: State, function: ast.expr) -> Tracked | None:
+    """The grad mode under a decorator or context manager of another file of the project; None where it sets none."""
     if m.imports is None or not isinstance(function, (ast.Name, ast.Attribute)):
-        return False
+        return None
     value = evaluate(m, state, function)
-    return isinstance(value, Symbol) and not value.name.startswith("torch.") and m.imports.switches(value.name)
+    if not isinstance(value, Symbol) or value.name.startswith("torch."):
+        return None
+    switch = m.imports.switches(value.name)
+    return Tracked.NO if switch == "off" else Tracked.MAYBE if switch else None
 
 
 def function(m: Machine, state: State, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Value:
@@ -79,8 +82,11 @@ def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
     switch, mode = switch_among(m, state, decorators) or (None, None)
     if switch is not None and mode is Tracked.NO:
         m.notes.switches[id(info.node)] = switch
-    if switch is None and any(may_switch(m, state, d.func if isinstance(d, ast.Call) else d) for d in decorators):
-        mode = Tracked.MAYBE
+    if switch is None:
+        modes = [switched_elsewhere(m, state, d.func if isinstance(d, ast.Call) else d) for d in decorators]
+        mode = next((found for found in reversed(modes) if found is not None), None)
+        if mode is Tracked.NO:
+            m.notes.off_elsewhere.add(id(info.node))
     return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), mode)
 
 

@@ -31,7 +31,8 @@ def run(m: Machine, state: State, suspended: Suspended, each: Each) -> None:
     bind_parameters(m, state, info, frame, [*receiver, *suspended.args], dict(suspended.keywords), callee)
     before = state.grad, state.off_at
     if callee.grad is not None:
-        state.grad, state.off_at = grad_modes.inside(callee.grad, state.grad), info.node
+        state.grad = grad_modes.inside(callee.grad, state.grad)
+        state.off_at = state.off_at if id(info.node) in m.notes.off_elsewhere else info.node
     here = m.whereabouts()
 
     def handle(current: State, value: Value) -> None:
