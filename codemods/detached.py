@@ -40,7 +40,8 @@ def f(x):
 Safe for `.data`, and for detours whose functions give the same bits in torch, where backward fails today. Unsafe for
 `.detach()`, which somebody wrote on purpose, and for functions that may differ in the last digit. Where the loss has a
 graph otherwise, a detach is taken to be meant. Leaving out a `no_grad` around what the loss is computed from is unsafe,
-too: nobody but its author knows why it is there.
+too: nobody but its author knows why it is there. Where a step in the block, `w = w - lr * w.grad`, made what has no
+graph, the leaf itself is updated instead.
 
 ## References
 - <https://pytorch.org/docs/stable/generated/torch.Tensor.detach.html>

@@ -170,7 +170,7 @@ def test_after_has_the_gradient_that_was_meant(codemod: Codemod, path: Path) -> 
         "non-leaf-grad",
         "swapped-elements",
         "expanded-write",
-    ):  # the original has no forward to compare with
+    ) or path.name.startswith("steps_"):  # the original has no forward to compare with
         original = function
     for arguments in inputs:
         found, expected = gradients(function, arguments), differences(original, arguments)

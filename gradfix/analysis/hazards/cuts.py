@@ -145,7 +145,8 @@ def follow(
             if name not in _ABOUT:
                 put(state, (result,), cut(m, state, _GRAPHLESS.get(name, CutKind.DISCRETE), name, at, operands))
         elif node is None and state.grad is Tracked.NO:
-            put(state, (result,), cut(m, state, CutKind.GRADIENTS_OFF, name, at, operands))
+            made = flows_of(state, result) | cut(m, state, CutKind.GRADIENTS_OFF, name, at, operands)
+            _set(state, result, made - UNSURE)  # whatever the operands have: the result has no graph
         elif node is None or name in _NOT_FLAT:
             continue
         elif output.gradient is Gradient.ZERO and (graph := state.node_of(result)) is not None:
@@ -207,6 +208,11 @@ def put(state: State, results: Iterable[Tensor], flows: Flows) -> None:
         for tensor in results:
             for storage in tensor.graph_keys:
                 state.cuts[storage] = flows | (state.cuts.get(storage) or NO_FLOWS)
+
+
+def _set(state: State, result: Tensor, flows: Flows) -> None:
+    for storage in result.graph_keys:
+        state.cuts[storage] = flows
 
 
 def cut(

@@ -25,6 +25,7 @@ _TITLES = {
     CutKind.GRADIENTS_OFF: "Compute what the loss needs with gradients on",
     CutKind.PARAMETER: "Use the tensor inside `{text}`",
 }
+_UPDATE = "Have the block update the leaves themselves"
 _DETOUR = "Compute in torch what NumPy computes from `{text}`"
 _MAKERS = frozenset({"tensor", "as_tensor", "asarray", "new_tensor", "Tensor", "FloatTensor", "DoubleTensor"})
 _LINEAR = (ast.Add, ast.Sub, ast.Mult, ast.Div)
@@ -45,7 +46,8 @@ def reconnect(source: Source, cut: Cut, facts: ModuleFacts) -> tuple[Rewrite, ..
     if isinstance(tried, Refusal):
         return _FOR_NUMPY if cut.kind is CutKind.NUMBER and cut.through_numpy else tried
     applicability = Applicability.SAFE if _is_safe(source, cut, facts) else Applicability.UNSAFE
-    title = (_DETOUR if cut.through_numpy else _TITLES[cut.kind]).format(text=short(source, cut.node))
+    title = _UPDATE if modes.is_update(cut) else _DETOUR if cut.through_numpy else _TITLES[cut.kind]
+    title = title.format(text=short(source, cut.node))
     return (Rewrite(title, applicability, partial(_build, build=build, cut=cut, spelling=facts.spelling)),)
 
 
