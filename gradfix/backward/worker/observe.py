@@ -116,7 +116,7 @@ class Observer:
             keywords["inputs"] = inputs
         args, keywords = self._keeping(args, keywords)
         if self._inside:
-            self._meet_nested(tensors, sys._getframe(1))
+            self._meet_nested(tensors, sys._getframe(2))  # behind the one that took its turn
             return _backward(tensors, grad_tensors, *args, **keywords)
         if self._skips():
             self._leaves.fill_gradients()
