@@ -32,8 +32,10 @@ def f(x):
     total.backward()
 ```
 An array of NumPy that such numbers are put into becomes a tensor of its dtype, where everything that uses it has an
-equal in torch. A tensor that may have dimensions of size 1 gets none with `.reshape(())`, as its number has none.
-Functions of `math` become those of torch.
+equal in torch; a list of numbers that goes to `np.mean`, `np.sum` or `np.array` becomes a list of tensors, and
+`torch.stack(losses)`. A tensor that may have dimensions of size 1 gets none with `.reshape(())`, as its number has
+none, and one that is written in place later is cloned, as the number stays what it was. Functions of `math` become
+those of torch.
 
 ## Leaves alone
 ```python

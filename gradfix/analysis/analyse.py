@@ -128,7 +128,7 @@ def analyse_tree(
         swaps=swaps.facts_of_swaps(m, ordinals),
         second_backwards=gradient_facts.facts_of_again(m, ordinals),
         non_leaf_grads=gradient_facts.facts_of_grads(m, ordinals),
-        cuts=facts_of_cuts(m, ordinals),
+        cuts=facts_of_cuts(m, ordinals, written),
         spelling=spelling_of(tree, source.text),
         early_steps=optimizers.facts_of_steps(m, ordinals),
         maskings=maskings_of(tree, writes),

@@ -364,6 +364,7 @@ class Cut:
     fills: bool  # it went where torch takes numbers only: `torch.full(size, v)`
     is_fresh: bool  # nobody else holds what the argument makes
     may_be_number: bool  # on some ways a Python number stands there instead of a tensor
+    value_changes: bool  # the memory of what is cut is written in place somewhere
     severity: Severity
     hazards: tuple[Hazard, ...]
     origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file

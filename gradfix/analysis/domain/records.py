@@ -215,6 +215,7 @@ class CutRecord:
     fills: bool = False  # it went where torch takes numbers only: `torch.full(size, v)`
     is_fresh: bool = False  # in every passage nobody else holds what the argument makes
     may_be_number: bool = False  # on some ways a Python number stands there instead
+    storages: set[Storage] = field(default_factory=set)  # of what was cut
     behind: set[int] = field(default_factory=set)  # the keys of cuts that lie behind what it cuts
     leaves: set[Storage] = field(default_factory=set)  # what it made, that losses end in
     losses: dict[int, LossNote] = field(default_factory=dict)  # by id of the place

@@ -243,6 +243,7 @@ def cut(
     made = CutRecord(kind, op, at, m.statement, m.scope.qualname, argument, facts, parts, level, is_fresh=is_fresh)
     record = _joined(m, made)
     record.may_be_number = record.may_be_number or any(map(_is_either, values))
+    record.storages.update(storage for t in operands for storage in t.storages)
     record.behind.update(key for key, _ in behind if key != id(at))
     if kind is not CutKind.NO_LEAF and len(record.roots) < _MOST:
         graphs = (state.node_of(t) for value in values for t in _members(state, value))

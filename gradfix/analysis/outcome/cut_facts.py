@@ -9,6 +9,7 @@ from dataclasses import replace
 from gradfix.analysis.cut_kinds import CutEffect, CutKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import CutRecord, LossNote
+from gradfix.analysis.domain.values import Storage
 from gradfix.analysis.facts import Cut, Tracked
 from gradfix.analysis.hazards.cuts import WITHOUT_GRADIENT, WRITTEN_PAST
 from gradfix.analysis.hazards.losses import careless
@@ -40,10 +41,10 @@ _LOSS_LABELS = {
 }
 
 
-def facts_of_cuts(m: Machine, ordinals: Mapping[int, int]) -> tuple[Cut, ...]:
-    """Cuts that a loss depends on, in source order."""
+def facts_of_cuts(m: Machine, ordinals: Mapping[int, int], written: frozenset[Storage]) -> tuple[Cut, ...]:
+    """Cuts that a loss depends on, in source order; `written` is all memory that is written in place somewhere."""
     records = [r for r in m.notes.cuts.values() if r.kind is not CutKind.NO_LEAF or id(r.node) not in m.notes.connected]
-    found = [_cut(m, record, ordinals) for record in records if _matters(m, record)]
+    found = [_cut(m, record, ordinals, written) for record in records if _matters(m, record)]
     return tuple(sorted(found, key=lambda c: (getattr(c.node, "lineno", 0), getattr(c.node, "col_offset", 0))))
 
 
@@ -58,7 +59,7 @@ def _starves(m: Machine, record: CutRecord) -> bool:
     return any(s in m.notes.grad_read and leaf not in m.notes.fed for leaf, s in record.starved.items())
 
 
-def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
+def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int], written: frozenset[Storage]) -> Cut:
     note = min(record.losses.values(), key=lambda n: _EFFECTS.index(n.effect))
     if note.effect is CutEffect.PARTIAL and _starves(m, record):
         note = replace(note, effect=CutEffect.STARVED)
@@ -85,6 +86,7 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int]) -> Cut:
         fills=record.fills,
         is_fresh=record.is_fresh,
         may_be_number=record.may_be_number,
+        value_changes=not record.storages.isdisjoint(written),
         severity=_severity(record, note, read=not m.notes.grad_read.isdisjoint(record.leaves)),
         origin=record.origin,
         hazards=(Hazard(HazardKind.DISCONNECTED, place, loss, ""),),

@@ -7,11 +7,12 @@ import ast
 from gradfix.analysis.facts import Cut, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
+from gradfix.rewrite.cuts.gathered_numbers import gathered
 from gradfix.rewrite.cuts.named_arrays import Back, Detour, detour_of
 from gradfix.rewrite.cuts.numpy_twins import EXACT, Twins, function_of, number_behind, tensor_behind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_literal_number
-from gradfix.rewrite.text.pieces import has_comment, is_parenthesised, text_of
+from gradfix.rewrite.text.pieces import atom, has_comment, is_parenthesised, text_of
 from gradfix.rewrite.text.unused_imports import without_import
 from gradfix.source import Source
 
@@ -51,7 +52,7 @@ def _rounds_otherwise(node: ast.BinOp, detour: Detour) -> bool:
 
 def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...] | Refusal:
     """The edits that compute in torch what the detour computes in NumPy."""
-    detour = detour_of(source, cut)
+    detour = detour_of(source, cut) or gathered(source, cut)
     if detour is None:
         return Refusal(
             RefusalKind.UNKNOWN,
@@ -62,7 +63,10 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
         return Refusal(
             RefusalKind.SPELLING, "a comment inside the expression would be lost", "move it before the statement"
         )
-    twins = Twins(source, spelling, detour.arrays, detour.numbers, detour.floats, detour.filled)
+    typed = all(any(k.arg == "dtype" for k in back.call.keywords) for back in detour.back)
+    twins = Twins(
+        source, spelling, detour.arrays, detour.numbers, detour.floats, detour.filled, detour.lists, not typed
+    )
     edits = _edits(source, cut, detour, twins)
     if isinstance(edits, Refusal):
         return edits
@@ -85,12 +89,26 @@ def _edits(source: Source, cut: Cut, detour: Detour, twins: Twins) -> list[Edit]
         if made is None or (isinstance(fill, ast.AugAssign) and not _is_scalar(source, cut, fill)):
             return _NO_TWIN
         edits.append(Edit(source.span_of(fill.value), made))
+    edits += [_as_tensor(source, cut, number) for number in detour.gathered]
     for back in detour.back:
         text = _of_call(source, back, detour, twins)
         if isinstance(text, Refusal):
             return text
         edits.append(Edit(source.span_of(back.call), text))
     return edits
+
+
+def _as_tensor(source: Source, cut: Cut, number: ast.expr) -> Edit:
+    """The tensor itself, without dimensions, in the place of a number that a list gathers."""
+    tensor = number_behind(number)
+    assert tensor is not None
+    own = source.span_of(number) == source.span_of(cut.node)
+    facts = cut.value.tensor if own and cut.value is not None else None
+    shape = "" if facts is not None and facts.rank == 0 else ".reshape(())"
+    changes = cut.value_changes if own else isinstance(tensor, (ast.Name, ast.Attribute, ast.Subscript))
+    conversion = shape + ".clone()" * changes  # the number was what it was then
+    text = atom(source, tensor) + conversion if conversion else text_of(source, tensor)
+    return Edit(source.span_of(number), text)
 
 
 def _is_scalar(source: Source, cut: Cut, fill: ast.AugAssign) -> bool:

@@ -38,6 +38,8 @@ class Detour:
     numbers: frozenset[str] = frozenset()  # names of numbers written out
     read_once: frozenset[str] = frozenset()  # names of arrays that one place reads, once
     fills: tuple[ast.Assign | ast.AugAssign, ...] = ()  # `a[i] = …` of arrays made by `np.zeros` and the like
+    gathered: tuple[ast.expr, ...] = ()  # numbers that lists gather for NumPy
+    lists: frozenset[str] = frozenset()  # their names
 
     @property
     def arrays(self) -> frozenset[str]:
@@ -65,7 +67,7 @@ class Detour:
     def expressions(self) -> tuple[ast.expr, ...]:
         """What is rewritten."""
         filling = (fill.value for fill in self.fills)
-        return (*(value for _, value in self.bound), *filling, *(back.call for back in self.back))
+        return (*(value for _, value in self.bound), *filling, *self.gathered, *(back.call for back in self.back))
 
     def may_share(self, array: ast.expr) -> bool:
         """Whether an array may be the memory of a tensor that somebody else holds."""
@@ -77,11 +79,11 @@ class Detour:
 
 def detour_of(source: Source, cut: Cut) -> Detour | None:
     """The way of the value that `cut` cuts; None where an array goes elsewhere as well, or can't be followed."""
-    back = _back_again(enclosing(cut.statement, cut.node)[::-1])
+    back = back_again(enclosing(cut.statement, cut.node)[::-1])
     return _Way(source, cut.statement).detour() if back is None else Detour((back,))
 
 
-def _back_again(around: tuple[ast.AST, ...]) -> Back | None:
+def back_again(around: tuple[ast.AST, ...]) -> Back | None:
     """The call among the nodes around an array, innermost first, that makes a tensor of it again."""
     for node, outer in zip(around, (*around[1:], None), strict=False):  # none around a block that cuts
         if isinstance(node, ast.Call) and _name(node) in _BACK and len(node.args) == 1:
@@ -170,7 +172,7 @@ class _Way:
     def _bindings(self, name: str) -> list[ast.Assign] | None:
         """The assignments to a name, where nothing else binds it."""
         stores = self._inside.stores.get(name)
-        if not stores or name in _spoken_of(self._scope):
+        if not stores or name in spoken_of(self._scope):
             return None
         found = []
         for store in stores:
@@ -188,7 +190,7 @@ class _Way:
             return None
         if any(isinstance(outer, _REPEATED) for outer in around):
             self._often.add(node.id)
-        back = _back_again(around)
+        back = back_again(around)
         if back is not None:
             self._back[id(back.call)] = back
             return self._operands(back.call.args[0])
@@ -233,7 +235,7 @@ def _filled(statement: ast.stmt) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _spoken_of(scope: ast.AST) -> frozenset[str]:
+def spoken_of(scope: ast.AST) -> frozenset[str]:
     """The names that something but expressions has: an argument, an import, a function, `except`, `global`, …"""
     found: set[str] = set()
     for node in every_node(scope):

@@ -41,6 +41,8 @@ class Twins:
     numbers: frozenset[str] = frozenset()  # names of numbers
     floats: frozenset[str] = frozenset()  # names of arrays that are computed from what has a gradient
     filled: frozenset[str] = frozenset()  # names of arrays that are made first, and then filled
+    lists: frozenset[str] = frozenset()  # names of lists of numbers that are lists of tensors from now on
+    double: bool = True  # what NumPy makes of such lists is float64, and its dtype matters
 
     def made(self, node: ast.expr) -> str | None:
         """`np.zeros(…)` as a tensor of the same dtype; None for all that isn't floating."""
@@ -74,6 +76,8 @@ class Twins:
         number = number_behind(node) if self.filled else None
         if number is not None:
             return atom(self.source, number)
+        if isinstance(node, ast.Name) and node.id in self.lists:
+            return f"{names.torch_name(self.spelling, 'stack')}({node.id})" + ".double()" * self.double
         if is_literal_number(node) or (isinstance(node, ast.Name) and node.id in self.arrays | self.numbers):
             return text_of(self.source, node)
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in self.filled:
@@ -100,6 +104,10 @@ class Twins:
             return self._method(node)
         if name == "clip":
             return self._clamped(node)
+        if name in ("array", "asarray"):
+            return self.text(node.args[0]) if self._is_list(node.args) and not node.keywords else None
+        if name in _REDUCING and self._is_list(node.args) and not node.keywords:
+            return f"{self.text(node.args[0])}.{name}()"
         twin = EXACT.get(name) or _CLOSE.get(name)
         if twin is None or len(node.args) != 1 or not _axes_only(node, name):
             return None
@@ -107,6 +115,9 @@ class Twins:
         if inner is None or self._is_number(node.args[0]) or (twin == "mean" and not self._is_float(node.args[0])):
             return None
         return f"{names.torch_name(self.spelling, twin)}({inner}{self._axes(node)})"
+
+    def _is_list(self, arguments: list[ast.expr]) -> bool:
+        return len(arguments) == 1 and isinstance(arguments[0], ast.Name) and arguments[0].id in self.lists
 
     def _method(self, node: ast.Call) -> str | None:
         """`array.sum(axis=0)`."""
@@ -146,13 +157,13 @@ class Twins:
     def _is_number(self, node: ast.expr) -> bool:
         """Whether no tensor goes into it."""
         inside = [inner for inner in ast.walk(node) if isinstance(inner, ast.expr)]
-        of_arrays = any(isinstance(inner, ast.Name) and inner.id in self.arrays for inner in inside)
+        of_arrays = any(isinstance(inner, ast.Name) and inner.id in self.arrays | self.lists for inner in inside)
         of_numbers = self.filled and any(number_behind(inner) is not None for inner in inside)
         return not of_arrays and not of_numbers and all(tensor_behind(inner) is None for inner in inside)
 
     def _is_float(self, node: ast.expr) -> bool:
         """Whether what has a gradient goes into it: of integers torch has no mean."""
-        return comes_from_gradients(node, self.floats)
+        return comes_from_gradients(node, self.floats | self.lists)
 
 
 def comes_from_gradients(node: ast.expr, floats: Set[str]) -> bool:

@@ -54,6 +54,8 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> Edits | Refusal
     if cut.kind is CutKind.DETACH and len(node.args) == 1:  # torch.detach(t)
         return (instead(source, node, atom(source, node.args[0])),)
     shape = "" if cut.kind is not CutKind.NUMBER or _is_scalar(cut) else ".reshape(())"
+    if cut.kind is CutKind.NUMBER and cut.value_changes:
+        shape += ".clone()"  # the number was what it was then
     if isinstance(node.func, ast.Attribute) and not node.args:
         return (without_call(source, node.func, node, shape),)
     if len(node.args) == 1 and not node.keywords:
@@ -86,7 +88,7 @@ def _list(source: Source, cut: Cut, node: ast.Call) -> Edits | Refusal:
             "the lists that `tolist` makes have no graph",
             "compute with the tensor, without `.tolist()`",
         )
-    return (without_call(source, node.func, node, ".unbind()"),)
+    return (without_call(source, node.func, node, f"{'.clone()' * cut.value_changes}.unbind()"),)
 
 
 def _function(source: Source, cut: Cut, node: ast.Call | ast.Attribute, spelling: Spelling) -> Edits | Refusal:
