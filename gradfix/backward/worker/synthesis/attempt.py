@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from gradfix.backward.worker.call import as_inputs, drive, left_behind, prepared
+from gradfix.backward.worker.call import drive, left_behind
+from gradfix.backward.worker.inputs import as_inputs, prepared
 from gradfix.backward.worker.requests import Plan
 from gradfix.backward.worker.results import consumed, tensors_of
 from gradfix.backward.worker.vary import Leaves, has_graph
