@@ -258,6 +258,12 @@ def test_text_that_cannot_be_parsed_is_a_problem_of_the_file(text: str, says: st
         check_source(_source(text), [])
 
 
+def test_a_chain_that_python_parses_but_cannot_spell_is_a_problem_of_the_file() -> None:
+    text = "import torch\nx = torch.randn(3, requires_grad=True)\ny = x.exp()\n"
+    with pytest.raises(FileProblem, match="nested too deeply"):
+        check_source(_source(f"{text}y{'.add(0)' * 400}.add_(1)\ny[0] = 1\ny.sum().backward()\n"), registry.builtin())
+
+
 def test_warnings_of_the_parser_are_silent(recwarn: pytest.WarningsRecorder) -> None:
     check_source(_source("x = '\\d'\nif x is 'y':\n    pass\n"), [])
     assert list(recwarn) == []

@@ -68,7 +68,10 @@ def _findings(
     facts = _facts(source, imports)
     severe = reaches(facts, least)
     telling = [codemod for codemod in codemods if severe or not codemod.is_builtin]
-    found = [finding for codemod in telling for finding in codemod.find(source, facts)]
+    try:
+        found = [finding for codemod in telling for finding in codemod.find(source, facts)]
+    except RecursionError:  # a chain of calls that Python parses, but doesn't spell
+        raise FileProblem(source.path, syntax.TOO_DEEP) from None
     if not found:
         return ()
     found = _leading(found)

@@ -49,6 +49,8 @@ _KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "Doub
 _OF_LAYOUT = frozenset({"numel", "nelement", "dim", "ndimension", "size", "stride"})
 _WRITTEN_OUT = 8  # items of a list that are told apart
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
+_DROPOUTS = ("dropout", "alpha_dropout", "feature_alpha_dropout")  # hand their input through where they drop nothing
+_NEVER = (Const(0), Const(0.0))
 
 
 def torch_function(
@@ -134,6 +136,8 @@ def _listed(
         return out_arguments.write_out(m, state, op, written, args, keywords, node)
     narrowed, bound = operators.bind(state, op, args, keywords)
     if bound.get("inplace") == Const(True) and args and (target := tensor_of(args[0])) is not None:
+        if short in _DROPOUTS and (bound.get("p") in _NEVER or bound.get("training") == Const(False)):
+            return target
         flagged = inplace_flag(name) or op
         return write_call(m, state, WriteForm.FLAG, flagged, target, _first(node, args), args, keywords, node)
     return operators.apply(m, state, narrowed, bound, node)
