@@ -119,6 +119,7 @@ class ObstacleKind(Enum):
     IN_TUPLE = "in-tuple"  # an item of a tuple, as `torch.split` and `torch.unbind` return
     HOLDS_ITEMS = "holds-items"  # the target is a list or dict, whose items are written
     FROZEN = "frozen"  # a field of a named tuple or a frozen dataclass
+    COMPUTED = "computed"  # what a property or a `__getitem__` makes when it is asked
     OVERLAP = "overlap"  # the value is a view of the target, some of which is written before it is read
     USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used
 

@@ -87,6 +87,12 @@ class ClassInfo:
         inherited = any(isinstance(base, ClassInfo) and base.is_frozen for base in self.bases)
         return frozen or inherited or self.derives_from(*NAMED_TUPLES)
 
+    def has_property(self, name: str) -> bool:
+        """Whether reading `name` calls a method each time, which alone could take what is assigned (`@name.setter`)."""
+        found = self.method(name)
+        marks = getattr(found.node, "decorator_list", ()) if found is not None else ()
+        return any(isinstance(mark, ast.Name) and mark.id == "property" for mark in marks)
+
     def descends_from(self, other: ClassInfo) -> bool:
         """True when another class of this file is a base, near or far."""
         return any(isinstance(b, ClassInfo) and (b is other or b.descends_from(other)) for b in self.bases)

@@ -39,7 +39,7 @@ from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
 from gradfix.analysis.interpreter.expressions import evaluate
 from gradfix.analysis.operators import arrays, operators
 from gradfix.analysis.text.targets import base_of, root_of
-from gradfix.torch_ops import method
+from gradfix.torch_ops import ViewKind, method
 
 _INPLACE = {
     "+": "add_",
@@ -197,7 +197,8 @@ def rebind(m: Machine, state: State, target: ast.expr, old: Tensor, new: Tensor)
 
 def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, new: Tensor) -> None:
     base = base_of(target)
-    owner = m.look(state, target.value) if base is target.value else UNKNOWN
+    assigned = base is target.value and root_of(target) is not None
+    owner = m.look(state, target.value) if assigned else UNKNOWN
     if not isinstance(owner, (Container, Choice)):
         _rebind_base(m, state, target, new)
     for option in options(owner):
@@ -217,8 +218,8 @@ def _rebind_item(m: Machine, state: State, target: ast.Subscript, old: Tensor, n
 def _rebind_base(m: Machine, state: State, target: ast.expr, new: Tensor) -> None:
     """The write went through a view; the base itself is what a rewrite binds anew."""
     name = base_of(target)
-    if name is target or not isinstance(name, (ast.Name, ast.Attribute)):
-        return
+    if name is target or not isinstance(name, (ast.Name, ast.Attribute)) or new.view is ViewKind.MULTI:
+        return  # one of several views is put back nowhere
     base = tensor_of(m.look(state, name))
     if base is None or set(base.storages).isdisjoint(new.storages):
         return

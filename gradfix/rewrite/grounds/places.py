@@ -73,7 +73,8 @@ def view_base(expression: ast.expr) -> ast.expr | None:
 
 def _is_view_method(name: str) -> bool:
     operator = torch_ops.method(name)
-    return operator is not None and operator.view in (ViewKind.VIEW, ViewKind.MAYBE)
+    itself = operator is not None and operator.view is ViewKind.SELF and not is_writing(name)  # `y.cpu()`
+    return itself or (operator is not None and operator.view in (ViewKind.VIEW, ViewKind.MAYBE))
 
 
 def inner_link(target: ast.expr) -> ast.expr | None:

@@ -22,6 +22,7 @@ _REFUSED = (
     ObstacleKind.GRADIENTS_OFF,
     ObstacleKind.IN_TUPLE,
     ObstacleKind.FROZEN,
+    ObstacleKind.COMPUTED,
     ObstacleKind.HOLDS_ITEMS,
 )
 
@@ -66,6 +67,11 @@ _REASONS: Mapping[ObstacleKind, tuple[RefusalKind, str, str]] = {
         RefusalKind.NOT_ASSIGNABLE,
         "`{other}` is a field of a named tuple or a frozen dataclass, which can't be given a new tensor",
         "make a new object with the new tensor (`_replace`, `dataclasses.replace`)",
+    ),
+    ObstacleKind.COMPUTED: (
+        RefusalKind.NOT_ASSIGNABLE,
+        "`{other}` is computed when it is asked for: there is nothing that a new tensor could be given to",
+        "give it a name first (`h = {other}`), and go on with that",
     ),
     ObstacleKind.GRADIENTS_OFF: (
         RefusalKind.LEAF,
