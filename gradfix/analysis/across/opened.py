@@ -230,6 +230,7 @@ def _methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef | ast.AsyncFunctio
     return {method.name: method for method in methods}
 
 
+@lru_cache(maxsize=512)
 def _asked_of_object(node: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
     first = next(iter((*node.args.posonlyargs, *node.args.args)), None)
     return frozenset(

@@ -29,7 +29,8 @@ _GROWING = frozenset("append appendleft extend insert add update setdefault".spl
 
 def handed_over(m: Machine, state: State, callee: Value, given: Iterable[Value]) -> None:
     """`callee` was called with these: what it may have kept of them, and calls later, has an effect from now on."""
-    functions = [f for value in given for f in options(value) if isinstance(f, Function)]
+    callables = [value for value in given if value.__class__ is Function or value.__class__ is Choice]
+    functions = [f for value in callables for f in options(value) if isinstance(f, Function)]
     applied = isinstance(callee, Method) and callee.name == "apply"  # of a module, which calls it at once
     for function in functions if applied or not _is_followed(callee) else ():
         mode = m.defined.handed.get(function.info, state.grad)

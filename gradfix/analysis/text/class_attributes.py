@@ -12,10 +12,15 @@ from gradfix.analysis.text.nodes import every_node
 REGISTERING = frozenset({"add_module", "register_module", "register_buffer", "register_parameter"})
 
 
+@lru_cache(maxsize=16)  # several questions are asked of one class, one after the other
+def _nodes(node: ast.ClassDef) -> list[ast.AST]:
+    return every_node(node)
+
+
 @lru_cache(maxsize=256)
 def given_names(node: ast.ClassDef) -> frozenset[str]:
     """The names that a class assigns to attributes of anything, registers, or defines in its body."""
-    inside = {one.attr for one in every_node(node) if isinstance(one, ast.Attribute) and not _is_read(one)}
+    inside = {one.attr for one in _nodes(node) if isinstance(one, ast.Attribute) and not _is_read(one)}
     registered = {name for _, name, _ in registrations(node)}
     body = {
         target.id
@@ -29,7 +34,7 @@ def given_names(node: ast.ClassDef) -> frozenset[str]:
 
 def assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
     """What is assigned to attributes of `self`, by name."""
-    for one in every_node(node):
+    for one in _nodes(node):
         if isinstance(one, (ast.Assign, ast.AnnAssign)) and one.value is not None:
             targets = one.targets if isinstance(one, ast.Assign) else [one.target]
             own = (t for t in targets if isinstance(t, ast.Attribute) and ast.unparse(t.value) == "self")
@@ -38,7 +43,7 @@ def assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
 
 def registrations(node: ast.ClassDef) -> Iterator[tuple[str, str, ast.expr | None]]:
     """Calls as `self.register_buffer("steps", value)`: method, name and value."""
-    for one in every_node(node):
+    for one in _nodes(node):
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in REGISTERING:
             values = {keyword.arg: keyword.value for keyword in one.keywords}
             name = one.args[0] if one.args else values.get("name")
