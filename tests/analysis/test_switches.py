@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from contextlib import contextmanager
 from textwrap import dedent
 from typing import Any
@@ -48,6 +49,38 @@ DECORATORS = {
                         return function()
             return wrapper
         """,
+    "gives back what it was handed": """
+        def switch(function):
+            torch.no_grad()(function)
+            return function
+        """,
+    "keeps another beside it": """
+        def switch(function):
+            @torch.no_grad()
+            def quiet():
+                return function()
+            function.quiet = quiet
+            return function
+        """,
+    "keeps what it was handed": """
+        def switch(function):
+            def wrapper():
+                with torch.no_grad():
+                    function()
+                return wrapper.loud()
+            wrapper.loud = function
+            return wrapper
+        """,
+    "asks for its name": """
+        def switch(function):
+            assert function is not None
+            assert function.__name__
+            @functools.wraps(function)
+            def wrapper():
+                with torch.no_grad():
+                    return function()
+            return wrapper
+        """,
     "turns them on": """
         def switch(function):
             def wrapper():
@@ -81,7 +114,7 @@ CONTEXTS = {
 
 def _loaded(text: str) -> tuple[Any, ast.FunctionDef]:
     text = dedent(text)
-    names: dict[str, Any] = {"torch": torch}
+    names: dict[str, Any] = {"functools": functools, "torch": torch}
     exec(text, names)
     definition = ast.parse(text).body[0]
     assert isinstance(definition, ast.FunctionDef)
@@ -91,7 +124,7 @@ def _loaded(text: str) -> tuple[Any, ast.FunctionDef]:
 @pytest.mark.parametrize("text", DECORATORS.values(), ids=DECORATORS)
 def test_decorators(text: str) -> None:
     switch, definition = _loaded(text)
-    assert turns_off(definition) is not switch(torch.is_grad_enabled)()
+    assert turns_off(definition) is not switch(lambda: torch.is_grad_enabled())()
 
 
 @pytest.mark.parametrize("text", CONTEXTS.values(), ids=CONTEXTS)
@@ -106,3 +139,10 @@ def test_a_class_that_sets_the_mode(wanted: str, *, off: bool) -> None:
     definition = ast.parse(f"def __enter__(self):\n    torch.set_grad_enabled({wanted})").body[0]
     assert isinstance(definition, ast.FunctionDef)
     assert turns_off(definition) is off
+
+
+def test_a_class_that_sets_the_mode_twice() -> None:
+    text = "def __enter__(self):\n    torch.set_grad_enabled(False)\n    torch.set_grad_enabled(True)"
+    definition = ast.parse(text).body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    assert not turns_off(definition)

@@ -18,11 +18,31 @@ def turns_off(node: _Function) -> bool:
     False where its text doesn't show it: a function that is called elsewhere, a mode that somebody else chooses.
     """
     if node.name in ("__enter__", "__aenter__"):
-        return any(
-            _is_off(s.value) and _name(s.value) in _SETTING for s in node.body if isinstance(s, (ast.Expr, ast.Assign))
-        )
+        return _enters_off(node)
     met = list(_places(node, frozenset(), off=False))
-    return bool(met) and all(met)
+    return bool(met) and all(met) and not _is_handed_on(node)
+
+
+def _enters_off(node: _Function) -> bool:
+    """Whether `__enter__` turns gradients off whatever happens in it, and never on."""
+    sets = [one for one in ast.walk(node) if isinstance(one, ast.Call) and _name(one) in (*_SETTING, "enable_grad")]
+    always = [s.value for s in node.body if isinstance(s, (ast.Expr, ast.Assign))]
+    return any(one in always for one in sets) and all(map(_is_off, sets))
+
+
+def _is_handed_on(node: _Function) -> bool:
+    """Whether a function that was handed over, and runs, is returned or kept as it is: others call it as they like."""
+    inner = list(ast.walk(node))
+    calls = [one for one in inner if isinstance(one, ast.Call)]
+    functions = [one for one in inner if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    handed = {one.arg for function in functions for one in named_of(function.args)}
+    run = [*(call.func for call in calls), *(arg for call in calls if _is_off(call.func) for arg in call.args)]
+    names = handed & {one.id for one in run if isinstance(one, ast.Name)}
+    asked: list[ast.AST] = [one.value for one in inner if isinstance(one, ast.Attribute)]
+    asked += [side for one in inner if isinstance(one, ast.Compare) for side in (one.left, *one.comparators)]
+    asked += [one for f in functions for decorator in f.decorator_list for one in ast.walk(decorator)]
+    known = set(map(id, (*run, *asked)))
+    return any(isinstance(one, ast.Name) and one.id in names and id(one) not in known for one in inner)
 
 
 def _places(node: ast.AST, handed: frozenset[str], *, off: bool) -> Iterator[bool]:
