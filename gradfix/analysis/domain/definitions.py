@@ -9,6 +9,7 @@ from gradfix.analysis.text.names import BodyNames, body_names, stands_for_others
 from gradfix.analysis.text.parameters import named_of
 
 NAMED_TUPLES = ("typing.NamedTuple",)
+_KINDS = frozenset({"isinstance", "type", "is_tensor", "hasattr"})
 
 
 @dataclass(eq=False, slots=True)
@@ -20,6 +21,15 @@ class FunctionInfo:
     owner: ClassInfo | None = None
     _body: BodyNames | None = None  # most functions of a file are never entered
     _abstract: bool | None = None
+    _by_kind: bool | None = None
+
+    @property
+    def goes_by_kind(self) -> bool:
+        """Whether it asks what kind of value it has got, as who calls itself with what a container holds does."""
+        if self._by_kind is None:
+            called = (node.func for node in ast.walk(self.node) if isinstance(node, ast.Call))
+            self._by_kind = any((f.id if isinstance(f, ast.Name) else getattr(f, "attr", "")) in _KINDS for f in called)
+        return self._by_kind
 
     @property
     def local_names(self) -> frozenset[str]:

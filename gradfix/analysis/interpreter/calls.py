@@ -324,7 +324,8 @@ def _follow(
     info = callee.info
     if info.is_generator:
         return Suspended(callee, tuple(args), tuple(keywords.items()), at)
-    if info in m.calls or len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others:
+    again = m.calls.count(info)
+    if again > info.goes_by_kind or len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others:
         return unknown_call(m, state, (*args, *keywords.values()), at)
     m.defined.covered.add(info)
     m.steps += 1
