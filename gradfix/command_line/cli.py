@@ -7,6 +7,7 @@ command needs it.
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Callable
@@ -27,7 +28,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def main() -> None:
     """Run the command line of this process and leave it with the exit code."""
     open_closed_streams()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # else Python looks through all that is left for garbage on its way out
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

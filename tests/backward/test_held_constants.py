@@ -106,6 +106,11 @@ CASES = {
         LEAVES + "loss = torch.tensor([a * b.detach(), b]).sum()\n",
         "torch.tensor([a * b.detach(), b])", "torch.stack([a * b.detach(), b])", "a * b.detach(), b", "a * b, b",
     ),
+    "a leaf that asks for gradients later": Case(
+        "x = torch.randn(3).requires_grad_()\nh = x.sin()\na, b = h.sum(), h.sin().sum()\n"
+        "w = a.detach()\nloss = (torch.tensor([a, b]) * w).sum()\n",
+        "torch.tensor([a, b])", "torch.stack([a, b])", "w = a.detach()", "w = a",
+    ),
     "a detour through NumPy": Case(
         LEAVES + DETOUR, "torch.from_numpy(np.sqrt(h.detach().numpy()))", "h.sqrt()", "kept = h.detach()", "kept = h",
         "h.detach()",
@@ -158,3 +163,9 @@ def test_what_is_written_past_autograd_leaves_it_open(judge: Judge, beside: str)
     text = LEAVES + f"g = x * 2\n{beside}\nloss = loss * step.item()\nloss.backward()\n"
     judgement = judge(text, "step.item()", "step", kinds=CUT, cuts=["step.item()"])
     assert judgement.verdict in (Verdict.REJECTED, Verdict.UNCHECKED), judgement
+
+
+def test_a_forward_with_a_kink_everywhere_has_no_oracle(judge: Judge) -> None:
+    text = LEAVES + "c = (a * 1e9).sin()\nloss = torch.tensor([c, b]).sum() * h.detach().sum()\nloss.backward()\n"
+    judgement = judge(text, "torch.tensor([c, b])", "torch.stack([c, b])", kinds=CUT, cuts=["torch.tensor([c, b])"])
+    assert judgement.verdict is Verdict.UNCHECKED, judgement

@@ -55,7 +55,7 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     if m.notes.zero_gradients and ends and not any(n.kind in _ENDS for n in _smoothly_reached(m, node)):
         flat = [m.notes.zero_gradients[id(n)] for n in passed if id(n) in m.notes.zero_gradients]
         _note(m, CutEffect.ZERO, flat, expression, call)
-    straight = [r for r in _straight(m, flows) if careless(r)]
+    straight = [r for r in _straight(m, flows) if careless(r) and not _is_freed(state, r)]
     _note(m, CutEffect.CONSTANT, straight, expression, call)
     others = _others(m, flows, straight)
     _note(m, CutEffect.PARTIAL, others, expression, call)
@@ -93,6 +93,11 @@ def _note_starved(m: Machine, state: State, records: Sequence[CutRecord], met: I
         if not _is_meant(record):
             behind = (id(n) for n in _leaves(record))
             record.starved.update((key, owners[key]) for key in behind if key in owners and key not in spared)
+
+
+def _is_freed(state: State, record: CutRecord) -> bool:
+    """Whether a backward has freed what was cut off, as of a state that goes on: not cut off, the next would fail."""
+    return any(node in state.spent for root in record.roots for node in reachable(root))
 
 
 def _is_meant(record: CutRecord) -> bool:

@@ -118,7 +118,8 @@ def _asked_for_layer(m: Machine, state: State, call: ast.Call) -> ast.Name | Non
 def _may_learn(m: Machine, state: State, module: ast.Name) -> bool:
     """False where the function freezes modules, or this one stands inside another that is frozen as far as is known."""
     held, function = look_up(m, state, module.id), m.scope.info
-    if function is not None and refusals.freezes(function.node):
+    last = m.statement.end_lineno or module.lineno
+    if function is not None and refusals.freezes(function.node, last):
         return False
     outer = held.inside if isinstance(held, Unknown) else None
     known = () if outer is None else learned.parameters(state, outer)

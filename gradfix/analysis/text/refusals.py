@@ -29,9 +29,9 @@ def refused(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozen
 
 
 @lru_cache(maxsize=64)
-def freezes(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
-    """Whether a function lets something require no grad from then on: `p.requires_grad_(False)`."""
-    return any(map(_is_freezing, nodes_of(node)))
+def freezes(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, last: int) -> bool:
+    """Whether a function lets something require no grad by the line `last`: `p.requires_grad_(False)`."""
+    return any(_is_freezing(inner) and getattr(inner, "lineno", last) <= last for inner in nodes_of(node))
 
 
 def _is_freezing(node: ast.AST) -> bool:

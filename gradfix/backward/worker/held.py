@@ -91,7 +91,7 @@ class Holding(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not
         if not tracked:
             return result
         result = self._held(function, result, given, written)
-        return torch.Tensor.requires_grad_(result) if leaf else result
+        return _as_leaf(result) if leaf else result
 
     def _held(
         self, function: Callable[..., Any], result: Any, given: list[torch.Tensor], written: list[torch.Tensor]
@@ -155,6 +155,11 @@ def _kept(function: Callable[..., Any], loose: list[Any], changed: list[torch.Te
     one = Kept(getattr(function, "__name__", ""), [_copy(item) for item in loose], [t.clone() for t in changed])
     one.own = [(item, item._version) for item in loose if isinstance(item, torch.Tensor)]
     return one
+
+
+def _as_leaf(result: torch.Tensor) -> torch.Tensor:
+    """The tensor as the program's own leaf, which isn't moved: the held constants are what it is made of."""
+    return result.requires_grad_()
 
 
 def _connected(result: Any) -> Any:

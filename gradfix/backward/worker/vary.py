@@ -38,6 +38,7 @@ _SHAPES = ("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_le
 _TO_NUMBERS = {torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.__float__, torch.Tensor.numpy, torch.tensor}
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 _TRANSPARENT = ("grad_mode.py", "_contextlib.py")  # frames between the user's `no_grad` and the switch itself
+_MODE = "__torch_function__"
 _LESS_THAN_DOUBLE = {torch.float32, torch.float16, torch.bfloat16}
 
 
@@ -301,9 +302,15 @@ def users_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def _called_from_inside(frame: FrameType | None) -> bool:
-    while frame is not None and os.path.basename(frame.f_code.co_filename) in _TRANSPARENT:
+    while frame is not None and _hands_on(frame):
         frame = frame.f_back
     return frame is None or _is_inside(frame)
+
+
+def _hands_on(frame: FrameType) -> bool:
+    """Whether it only hands on what the program calls: a switch of gradients, or a mode of the check above this one."""
+    code = frame.f_code
+    return os.path.basename(code.co_filename) in _TRANSPARENT or (code.co_name == _MODE and _is_inside(frame))
 
 
 def _is_inside(frame: FrameType) -> bool:
