@@ -165,7 +165,9 @@ def test_what_is_written_past_autograd_leaves_it_open(judge: Judge, beside: str)
     assert judgement.verdict in (Verdict.REJECTED, Verdict.UNCHECKED), judgement
 
 
-def test_a_forward_with_a_kink_everywhere_has_no_oracle(judge: Judge) -> None:
-    text = LEAVES + "c = (a * 1e9).sin()\nloss = torch.tensor([c, b]).sum() * h.detach().sum()\nloss.backward()\n"
-    judgement = judge(text, "torch.tensor([c, b])", "torch.stack([c, b])", kinds=CUT, cuts=["torch.tensor([c, b])"])
-    assert judgement.verdict is Verdict.UNCHECKED, judgement
+def test_a_forward_that_is_too_steep_in_some_runs_is_judged_by_the_others(judge: Judge) -> None:
+    text = "x = torch.randn(3).requires_grad_()\nh = x.exp()\na, b = h.sum(), h.sin().sum()\n"
+    text += "w = a.detach()\nloss = (torch.tensor([a, b]) * w).sum()\nloss.backward()\n"
+    judgement = judge(text, "torch.tensor([a, b])", "torch.stack([a, b])", kinds=CUT, cuts=["torch.tensor([a, b])"])
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, HELD), judgement
+    assert any(note.startswith("not judged in some runs") for note in judgement.notes), judgement

@@ -10,9 +10,10 @@ from functools import lru_cache
 from gradfix.analysis.across import effects
 from gradfix.analysis.across.held import held_by
 from gradfix.analysis.across.rounds import Rounds
+from gradfix.analysis.across.signatures import parameters_of
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.effects import Constant, Effects, Given, Parameter, usual
+from gradfix.analysis.effects import Effects, Given, Parameter, usual
 from gradfix.analysis.summaries import (
     Callee,
     ClassSummary,
@@ -29,7 +30,6 @@ from gradfix.analysis.text.class_attributes import given_names
 from gradfix.analysis.text.names import imports_of
 from gradfix.analysis.text.nodes import nodes_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
-from gradfix.analysis.text.parameters import defaults_of, named_of
 from gradfix.analysis.text.switches import turns_off
 from gradfix.analysis.text.write_spellings import Spellings
 
@@ -379,28 +379,3 @@ def stars_of(statement: ast.Import | ast.ImportFrom) -> list[str]:
     if isinstance(statement, ast.Import) or all(alias.name != "*" for alias in statement.names):
         return []
     return ["." * statement.level + (statement.module or "")]
-
-
-def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[Parameter, ...]:
-    """The parameters of a function, `*rest` last, without `**more`."""
-    arguments = node.args
-    defaults = defaults_of(arguments)
-    rest = () if arguments.vararg is None else (Parameter(arguments.vararg.arg, False, False, True, gathers=True),)
-    named = tuple(
-        _parameter(
-            parameter,
-            defaults.get(parameter.arg),
-            by_position=parameter not in arguments.kwonlyargs,
-            by_name=parameter not in arguments.posonlyargs,
-        )
-        for parameter in named_of(arguments)
-    )
-    return (*named, *rest)
-
-
-def _parameter(node: ast.arg, default: ast.expr | None, *, by_position: bool, by_name: bool) -> Parameter:
-    value: Constant = None
-    constant = isinstance(default, ast.Constant) and isinstance(default.value, (bool, int, float, str, type(None)))
-    if constant:
-        value = default.value  # type: ignore[union-attr]  # one of these
-    return Parameter(node.arg, by_position, by_name, default is not None, constant, value)
