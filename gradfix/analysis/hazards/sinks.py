@@ -37,8 +37,8 @@ def backward(
     else:
         record.non_scalar = record.non_scalar and many
         record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
-    gradients.note_backward(m, state, root, call)
     losses.differentiated(m, state, root, expression, call)
+    gradients.note_backward(m, state, root, call)
     gradient_hooks.run(m, state, state.node_of(root))
     reach(m, state, [root], certain=True, total=True)
     if ast.unparse(call.func).endswith("backward"):
