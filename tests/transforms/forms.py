@@ -50,8 +50,8 @@ FORMS = (
     Form(
         "without `inplace=True`",
         "GF104",
-        "h = x.sigmoid()\nh = F.dropout(h, 0.0, inplace=True)\nreturn h * 2",
-        "h = F.dropout(h, 0.0)",
+        "h = x.sigmoid()\nh = F.leaky_relu(h, inplace=True)\nreturn h * 2",
+        "h = F.leaky_relu(h)",
     ),
     Form(
         "`index_put`",
