@@ -23,7 +23,9 @@ WRITE = "    y[0] = 0\n"
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ("y = a", "y = a if t else b", ["a", "b"]),
+        ("y = a", "y = a if t else b", ["b"]),
+        ("y = a", "y = b if t else c", ["b", "c"]),
+        ("return y", "return stack(ys) if ys else y", ["stack(ys)"]),
         ("y = a if t else b", "y = a if t else c", ["c"]),
         ("y = a if t else b", "y = (a if t else b) + 1", []),
         ("y = a", "y = t and a or b", ["a", "b"]),

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from gradfix.backward.worker.requests import Place
 from gradfix.backward.worker.ways import place_of
 
+_SIMPLE = (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return)
+
 
 def one_sided(before: str, after: str, changed: frozenset[int], executed: Sequence[frozenset[int]]) -> int | None:
     """The line of an `if` that only the rewritten text has and that went one way in all runs; None without such a one.
@@ -43,14 +45,42 @@ def _lines(body: Iterable[ast.stmt]) -> set[int]:
 
 
 def new_ways(before: str, after: str, changed: frozenset[int]) -> tuple[Place, ...]:
-    """Where expressions stand that run only sometimes and that no such place of the original has, in changed lines."""
+    """Where expressions stand that run only sometimes and that no such place of the original has, in changed lines.
+
+    Nor does one count with which the statement around would be one of the original's, as `y` of
+    `return stack(ys) if ys else y`, or would keep what is there.
+    """
     try:
         known = {told for _, told in _ways(before)}
         ways = list(_ways(after))
+        as_before = _as_before(before, after)
     except (SyntaxError, ValueError, RecursionError):
         return ()
-    new = (place_of(one) for one, told in ways if told not in known)
+    new = (place for one, told in ways if told not in known and (place := place_of(one)) not in as_before)
     return tuple(dict.fromkeys(place for place in new if changed & set(range(place[0], place[2] + 1))))
+
+
+def _as_before(before: str, after: str) -> set[Place]:
+    """Where sides of `a if test else b` stand that make a statement one of the original's, or `y = y`."""
+    known = {ast.dump(node) for node in ast.walk(ast.parse(before)) if isinstance(node, _SIMPLE)}
+    found: set[Place] = set()
+    for statement in ast.walk(ast.parse(after)):
+        choices = (
+            [node for node in ast.walk(statement) if isinstance(node, ast.IfExp)]
+            if isinstance(statement, _SIMPLE)
+            else []
+        )
+        told = ast.dump(statement) if choices else ""
+        for choice in choices:
+            for side in (choice.body, choice.orelse):
+                keeps = isinstance(statement, ast.Assign) and choice is statement.value and _is_target(statement, side)
+                if keeps or told.replace(ast.dump(choice), ast.dump(side)) in known:
+                    found.add(place_of(side))
+    return found
+
+
+def _is_target(statement: ast.Assign, side: ast.expr) -> bool:
+    return [ast.unparse(target) for target in statement.targets] == [ast.unparse(side)]
 
 
 def _ways(text: str) -> Iterator[tuple[ast.expr, str]]:
