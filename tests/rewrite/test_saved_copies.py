@@ -7,7 +7,7 @@ from programs import assert_cured, fixed
 
 from gradfix import registry
 from gradfix.engine import engine
-from gradfix.findings import Applicability
+from gradfix.findings import Applicability, Severity
 from gradfix.source import Source
 
 pytest.importorskip("torch")
@@ -127,3 +127,13 @@ def test_a_copy_is_offered_beside_a_new_tensor_for_what_a_caller_handed_over(tar
     titles = [fix.title for fix in (result.fix, *result.alternatives) if fix is not None]
     assert titles[0] == f"Write `{target} /= {target}.norm()` as an assignment of a new tensor"
     assert (f"Let backward keep a copy of `{target}`" in titles) is kept
+
+
+@pytest.mark.parametrize("target", ["z", "held.z"])
+def test_a_write_that_reads_what_it_has_written_is_not_given_a_copy_for_sure(target: str) -> None:
+    text = "class Held: pass\nheld = Held()\nz = x.exp()\nheld.z = z\n" + f"{target} *= z[:, 0]\nz.sum().backward()\n"
+    source = Source.from_text("program.py", HEAD + LEAF + text)
+    (finding,) = engine.check_source(source, registry.builtin(), least=Severity.WARNING)
+    grades = {rewrite.form: rewrite.applicability for rewrite in finding.rewrites}
+    assert set(grades.values()) == {Applicability.UNSAFE}, grades
+    assert "saved-copy" in grades

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from gradfix import torch_ops
-from gradfix.analysis.facts import SavedValue, Spelling, Write, WriteForm
+from gradfix.analysis.facts import ObstacleKind, SavedValue, Spelling, Write, WriteForm
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.text.expressions import is_effectless, short
@@ -35,7 +35,8 @@ _HOOKS = re.compile(r"\bregister_(?:module_)?forward_hook\(")
 def copy_saved(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
     """Clone, where operations take them, the values that `write` overwrites; None where that wouldn't be a cure.
 
-    Unsafe where nothing is known of the operation: it may write to its operand, or return it.
+    Unsafe where nothing is known of the operation: it may write to its operand, or return it. And where the write reads
+    a part of what it writes.
     """
     return copy_all_saved(source, (write,), spelling)
 
@@ -47,9 +48,14 @@ def copy_all_saved(source: Source, writes: Sequence[Write], spelling: Spelling) 
     values = tuple(dict.fromkeys(value for write in writes for value in write.saved))
     names = " and ".join(dict.fromkeys(f"`{short(source, value.expression)}`" for value in values))
     known = all(write.saved_by_known for write in writes) and not _may_be_hooked(source, values)
-    grade = Applicability.SAFE if known else Applicability.UNSAFE
+    grade = Applicability.SAFE if known and not any(map(_reads_what_it_writes, writes)) else Applicability.UNSAFE
     build = partial(_build, values=values, spelling=spelling)
     return Rewrite(f"Let backward keep a copy of {names}", grade, build, "saved-copy", last_resort=True)
+
+
+def _reads_what_it_writes(write: Write) -> bool:
+    """Whether a copy of its operand would hold what the write has changed before it reads it: `z *= z[:, 0]`."""
+    return any(obstacle.kind is ObstacleKind.OVERLAP for obstacle in write.obstacles)
 
 
 def _may_be_hooked(source: Source, values: Sequence[SavedValue]) -> bool:
