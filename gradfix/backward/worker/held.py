@@ -15,6 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gradfix.backward.worker.messages import ASTRAY, BEHIND, PLACELESS
+from gradfix.backward.worker.origin import tensors_among
 from gradfix.backward.worker.requests import Place
 from gradfix.backward.worker.vary import Leaves, is_refill
 from gradfix.tracer.spots import Marker
@@ -73,7 +74,7 @@ class Holding(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not
         keywords = dict(kwargs or {})
         name = getattr(function, "__name__", "")
         attribute = getattr(getattr(function, "__self__", None), "__name__", "")
-        given = list(_tensors([*args, *keywords.values()]))
+        given = list(tensors_among([*args, *keywords.values()]))
         tracked = any(tensor.requires_grad for tensor in given)
         if name == "__set__" and attribute == "data" and tracked and args[0].data_ptr() != args[1].data_ptr():
             self._leaves.stops.add(BEHIND)  # `x.data += 1` sets what was there
@@ -207,10 +208,6 @@ def _items(value: Any) -> Iterator[Any]:
             yield from _items(item)
     else:
         yield value
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    return (item for item in _items(value) if isinstance(item, torch.Tensor))
 
 
 def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:

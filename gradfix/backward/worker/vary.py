@@ -16,6 +16,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gradfix.backward.worker.messages import NARROW, NUMBERS
+from gradfix.backward.worker.origin import Origin, Origins, tensors_among
 from gradfix.backward.worker.requests import Plan
 
 Function = Callable[..., Any]
@@ -34,6 +35,7 @@ _DETACHING = {torch.Tensor.detach, torch.detach}
 _SHAPES_ONLY = {torch.zeros_like, torch.ones_like, torch.empty_like, torch.rand_like, torch.randn_like} | {
     getattr(torch.Tensor, name) for name in ("size", "dim", "numel", "stride", "__len__", "is_floating_point")
 }
+_SETTING = ("__setitem__", "__set__")  # what they write to comes first
 _SHAPES = ("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf")
 _TO_NUMBERS = {torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.__float__, torch.Tensor.numpy, torch.tensor}
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
@@ -57,7 +59,7 @@ class Leaves:
         self.after_pass: Callable[[], None] = lambda: None  # done when a backward pass is over
         self._ordinal: dict[int, int] = {}
         self._derived: list[tuple[torch.Tensor, torch.Tensor]] = []  # (what the user holds, the leaf behind it)
-        self._scaled: dict[int, torch.Tensor] = {}
+        self.origins = Origins()
 
     def hidden(self) -> dict[int, torch.Tensor]:
         """The leaf behind each tensor that the user holds in its place, by id of the latter."""
@@ -72,14 +74,24 @@ class Leaves:
         if any(id(root) in self.detached for root in roots):
             self.stops.add("detach")
 
+    @property
+    def scales(self) -> bool:
+        """Whether inputs are other than the program makes them."""
+        return self.plan.scale != 1.0 or self.plan.ties
+
     def scale(self, tensor: torch.Tensor) -> None:
-        """Multiply a freshly made floating tensor in place, once, without bumping its version."""
-        plan = self.plan
-        if (plan.scale != 1.0 or plan.ties) and tensor.is_floating_point() and id(tensor) not in self._scaled:
-            self._scaled[id(tensor)] = tensor
-            tensor.data.mul_(plan.scale)
-            if plan.ties:
-                tensor.data.mul_(2).round_().div_(2)
+        """Multiply a freshly made floating tensor in place, once, without bumping its version.
+
+        What was computed from leaves may share their memory, which they have been saved with: it stays as it is.
+        """
+        if not self.scales or not tensor.is_floating_point():
+            return
+        origin = self.origins.of(tensor)
+        if origin is Origin.OWN:
+            tensor.data.mul_(self.plan.scale)
+        if origin is not Origin.COMPUTED and self.plan.ties:
+            tensor.data.mul_(2).round_().div_(2)
+        self.origins.note(tensor, max(origin, Origin.SCALED))
 
     def hand_over(self, tensor: torch.Tensor) -> None:
         """The same for what a call is given."""
@@ -97,7 +109,7 @@ class Leaves:
         if not self.plan.fresh_leaves:
             return leaf
         derived = leaf * 1
-        self._derived.append((derived, leaf))
+        self.keep(derived, leaf)
         return derived
 
     def follow_parameter(self, parameter: torch.Tensor) -> None:
@@ -108,6 +120,8 @@ class Leaves:
 
     def keep(self, derived: torch.Tensor, leaf: torch.Tensor) -> None:
         """Remember that the user holds `derived` where the gradient arrives at `leaf`."""
+        if self.scales:
+            self.origins.note(derived, self.origins.of(leaf))
         self._derived.append((derived, leaf))
 
     def name(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -168,16 +182,21 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             self._look_for_stops(function, args)
             self._look_for_detached(function, [*args, *keywords.values()])
         hashable = _known(function)
+        origin = self._origin(hashable, [*args, *keywords.values()])
         if hashable in _RANDOM or hashable in _FILLED:
-            return self._make(function, args, keywords, random=hashable in _RANDOM)
+            return self._make(function, args, keywords, origin, random=hashable in _RANDOM)
         if hashable in _REFILLS:
             return self._refill(function, args, keywords)
         result = function(*args, **keywords)
+        if origin:
+            written = getattr(function, "__name__", "") in _SETTING
+            self._leaves.origins.hand_on(origin, args[0] if written else result)
         if hashable in _DETACHING and self._plan.double and not _called_from_inside(sys._getframe(1)):
             self._leaves.detached[id(result)] = result
         if hashable is torch.Tensor.requires_grad_ and isinstance(result, torch.Tensor) and result.requires_grad:
             return result if _called_from_inside(sys._getframe(1)) else self._new_leaf(result)
-        if _setter_name(function) == "requires_grad" and len(args) > 1 and args[1]:
+        asks = _setter_name(function) == "requires_grad" and len(args) > 1 and args[1]
+        if asks and not _called_from_inside(sys._getframe(1)):  # a checkpoint asks, too
             self._new_leaf(args[0])
         if getter_name(function) == "data" and self._plan.double:
             self._data_views[id(result)] = result
@@ -185,7 +204,14 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             self._note_precision(function, result)
         return result
 
-    def _make(self, function: Function, args: tuple[Any, ...], keywords: dict[str, Any], *, random: bool) -> Any:
+    def _origin(self, function: Function | None, given: list[Any]) -> Origin:
+        """Where a result of the function comes from, as far as that counts in this run."""
+        unread = not self._leaves.scales or function in _SHAPES_ONLY
+        return Origin.OWN if unread else self._leaves.origins.of_all(given)
+
+    def _make(
+        self, function: Function, args: tuple[Any, ...], keywords: dict[str, Any], origin: Origin, *, random: bool
+    ) -> Any:
         wanted = bool(keywords.pop("requires_grad", False))
         of_tensors = function is torch.normal and any(isinstance(arg, torch.Tensor) for arg in args)
         free = keywords.get("dtype") is None and "out" not in keywords
@@ -197,6 +223,7 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             self._note_precision(function, result)
         if not isinstance(result, torch.Tensor):
             return result
+        self._leaves.origins.hand_on(origin, result)
         if random and self._leaves.scaling:
             self._leaves.scale(result)
         if wanted and self._leaves.lets_numbers_through and args and isinstance(args[0], (float, complex)):
@@ -255,16 +282,12 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
 
 
 def _is_among(tensors: dict[int, torch.Tensor], value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(_is_among(tensors, item) for item in value)
-    return isinstance(value, torch.Tensor) and id(value) in tensors
+    return any(id(tensor) in tensors for tensor in tensors_among(value))
 
 
 def has_graph(value: Any) -> bool:
     """Whether a tensor, or one in a sequence, needs gradients."""
-    if isinstance(value, (list, tuple)):
-        return any(map(has_graph, value))
-    return isinstance(value, torch.Tensor) and value.requires_grad
+    return any(tensor.requires_grad for tensor in tensors_among(value))
 
 
 def _known(function: Function) -> Function | None:
