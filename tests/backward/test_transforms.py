@@ -54,7 +54,17 @@ TRANSFORMED: dict[str, Callable[[Any], Any]] = {
     "along another dimension": lambda func: func.vmap(lambda x, y: (x * y, x.sum()), (1, None), (-1, 0))(ROWS, X.sum()),
     "of examples in a dictionary": lambda func: func.vmap(_g, in_dims=0)(ROWS),
     "gradients of examples": lambda func: func.vmap(func.grad(_f), in_dims=(0, None))(ROWS, X),
-    "drawn at random": lambda func: func.vmap(lambda x: x * torch.rand(3), randomness="different")(ROWS),
+}
+DRAWN: dict[str, Callable[[Any], Any]] = {
+    "numbers": lambda x: x * torch.rand(3) + torch.randn(2, 1),
+    "many": lambda x: x.sum() * torch.randn(20),
+    "integers": lambda x: x * torch.randint(0, 9, (3,)) * torch.randint(9, (3,)),
+    "permutations": lambda x: x[torch.randperm(3)] * x.sum(),
+    "alike": lambda x: x * torch.rand_like(x) + torch.randn_like(x) * torch.randint_like(x, 7),
+    "in place": lambda x: x * (x * 1).normal_().exponential_() + x.clone().bernoulli_(0.3),
+    "by a mean": lambda x: x * torch.normal(1.0, 2.0, (3,)),
+    "dropout": lambda x: torch.nn.functional.dropout(x, 0.4),
+    "nested": lambda x: torch.func.vmap(lambda y: y * torch.randn(2), randomness="different")(x),
 }
 
 
@@ -67,6 +77,33 @@ def test_the_stand_in_gives_what_the_transform_gives(name: str) -> None:
         found = TRANSFORMED[name](torch.func)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
     assert not any(one.requires_grad for one in torch.utils._pytree.tree_leaves(found))
+
+
+@pytest.mark.parametrize("mode", ["different", "same"])
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_loop_draws_what_vmap_draws(name: str, mode: str) -> None:
+    torch.manual_seed(0)
+    expected, state = torch.func.vmap(DRAWN[name], randomness=mode)(ROWS), torch.get_rng_state()
+    torch.manual_seed(0)
+    with _by_autograd():
+        found = torch.func.vmap(DRAWN[name], randomness=mode)(ROWS)
+    assert torch.equal(found, expected)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("function", "dim"),
+    [
+        pytest.param(lambda x: torch.bernoulli(x.sigmoid()), 0, id="by what an example holds"),
+        pytest.param(lambda x: torch.rand_like(x), 1, id="along another dimension"),
+        pytest.param(lambda x: torch.rand(3) if x[0] < 0 else torch.rand(3) + torch.rand(3), 0, id="more than others"),
+    ],
+)
+def test_what_vmap_would_draw_and_is_not_known_raises(function: Callable[[Any], Any], dim: int) -> None:
+    from gradfix.backward.worker.draws import DrawError
+
+    with _by_autograd(), pytest.raises(DrawError):
+        torch.func.vmap(function, in_dims=dim, randomness="different")(ROWS)
 
 
 def test_gradients_pass_through_the_stand_in() -> None:
@@ -97,6 +134,8 @@ def f(row):
     return h.sum() * row.sum()
 torch.vmap(f)(x).sum().backward()
 """
+NOISE = "    h = h * torch.rand(3) + torch.nn.functional.dropout(row, 0.5)\n"
+NOISY = BUFFER.replace("    return", NOISE + "    return").replace("(f)", "(f, randomness='{}')")
 INNER = """\
 def f(w, x):
     h = torch.exp(w * x)
@@ -119,6 +158,15 @@ def test_a_write_under_vmap_is_held_against_a_loop(judge: Judge, new: str, verdi
     judgement = judge(BUFFER, "h[0] = row[0] * 2", new, kinds=VMAP)
     assert judgement.verdict is verdict, judgement
     assert judgement.oracle == (PLAINLY if verdict is Verdict.FIXED else None)
+
+
+@pytest.mark.parametrize("mode", ["different", "same"])
+def test_a_write_beside_random_numbers_is_held_against_a_loop_that_draws_the_same(judge: Judge, mode: str) -> None:
+    text, new = NOISY.format(mode), "h = row.new_zeros(3); h[0] = row[0] * 2"
+    judgement = judge(text, "h[0] = row[0] * 2", new, kinds=VMAP)
+    assert (judgement.verdict, judgement.oracle) == (Verdict.FIXED, PLAINLY), judgement
+    wrong = new.replace("* 2", "* 2 + 0 * torch.rand(())" if mode == "same" else ".detach() + row[0]")
+    assert judge(text, "h[0] = row[0] * 2", wrong, kinds=VMAP).verdict is Verdict.REJECTED
 
 
 @pytest.mark.parametrize(

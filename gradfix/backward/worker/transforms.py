@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from gradfix.backward.worker.draws import Draws
 from gradfix.backward.worker.observe import accumulators
 from gradfix.backward.worker.vary import Leaves
 
@@ -50,8 +51,9 @@ class _Plain:
     def vmap(
         self, func: Function, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", **options: Any
     ) -> Function:
-        """One call for each example. What draws random numbers draws others than these, and stays as it is."""
-        if randomness != "error":
+        """One call for each example. Random numbers that are drawn for a part of them at a time stay as they are."""
+        draws = randomness != "error"
+        if draws and options.get("chunk_size") is not None:
             return _vmap(func, in_dims, out_dims, randomness, **options)  # type: ignore[no-any-return]
 
         @functools.wraps(func)
@@ -60,11 +62,14 @@ class _Plain:
             dims = pytree._broadcast_to_and_flatten(list(in_dims) if type(in_dims) is list else in_dims, spec)
             sizes = {one.shape[dim] for one, dim in zip(given, dims or ()) if dim is not None}
             if len(sizes) != 1:  # the transform says what is wrong
-                return _vmap(func, in_dims, out_dims)(*args, **keywords)
-            results = []
-            for number in range(sizes.pop()):
+                return _vmap(func, in_dims, out_dims, randomness)(*args, **keywords)
+            results, size = [], sizes.pop()
+            first = all(dim in (None, 0) for dim in dims)
+            drawn = Draws(size, same=randomness == "same", along_first=first) if draws else None
+            for number in range(size):
                 own = [one if dim is None else one.select(dim, number) for one, dim in zip(given, dims)]
-                results.append(func(*pytree.tree_unflatten(own, spec), **keywords))
+                with contextlib.nullcontext() if drawn is None else drawn.of(number):
+                    results.append(func(*pytree.tree_unflatten(own, spec), **keywords))
             return _stacked(results, out_dims)
 
         return mapped

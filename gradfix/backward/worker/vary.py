@@ -87,10 +87,11 @@ class Leaves:
         if not self.scales or not tensor.is_floating_point():
             return
         origin = self.origins.of(tensor)
-        if origin is Origin.OWN:
-            tensor.data.mul_(self.plan.scale)
-        if origin is not Origin.COMPUTED and self.plan.ties:
-            tensor.data.mul_(2).round_().div_(2)
+        with torch.no_grad():
+            if origin is Origin.OWN:
+                _numbers(tensor).mul_(self.plan.scale)
+            if origin is not Origin.COMPUTED and self.plan.ties:
+                _numbers(tensor).mul_(2).round_().div_(2)
         self.origins.note(tensor, max(origin, Origin.SCALED))
 
     def hand_over(self, tensor: torch.Tensor) -> None:
@@ -243,7 +244,8 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             filled.data.copy_(narrow)
             result = filled
         if self._plan.weights != 1.0 and filled.is_floating_point():
-            filled.data.mul_(self._plan.weights)
+            with torch.no_grad():
+                _numbers(filled).mul_(self._plan.weights)
         self._leaves.move(filled)
         return result
 
@@ -279,6 +281,11 @@ class Departure(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are n
             written = isinstance(args[0], torch.Tensor) and id(args[0]) in self._data_views
             if not (written and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__")))):
                 self._leaves.stops.add(".data")
+
+
+def _numbers(tensor: torch.Tensor) -> torch.Tensor:
+    """What its numbers are written through, so that no version tells: itself inside of `vmap`, which gives no data."""
+    return tensor if torch._C._functorch.peek_interpreter_stack() is not None else tensor.data
 
 
 def _is_among(tensors: dict[int, torch.Tensor], value: Any) -> bool:
