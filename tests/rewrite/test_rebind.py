@@ -130,7 +130,11 @@ BEST = {
         case("y[ids] = v\n", written=value(2), kinds={"ids": LIST}),
         "y = y.clone()\ny[ids] = v\n",
     ),
-    "whole tensor": (case("y[:] = 0\n", facts=tensor(3)), "y = y.clone()\ny[:] = 0\n"),
+    "whole tensor": (case("y[:] = 0\n", facts=tensor(3)), "y = torch.fill(y, 0)\n"),
+    "whole tensor, more than half precision has": (
+        case("y[:] = 1e9\n", facts=tensor(3)),
+        "y = y.clone()\ny[:] = 1e9\n",
+    ),
     "value that reads the tensor": (
         case("y[1:] = f(y)\n"),
         "value = f(y)\ny = y.clone()\ny[1:] = value\n",
@@ -287,7 +291,7 @@ BEST = {
     "something is evaluated before": (case("f(g(y), y.relu_())\n"), "y = y.clone()\nf(g(y), y.relu_())\n"),
     "only under a condition": (case("z = y.relu_() if c else y\n"), "y = y.clone()\nz = y.relu_() if c else y\n"),
     "no name, value used": (case("h = conv(x).relu_()\n"), "h = conv(x).relu()\n"),
-    "no twin": (case("y.fill_(0)\n"), "y = y.clone()\ny.fill_(0)\n"),
+    "fill": (case("y.fill_(0)\n"), "y = torch.fill(y, 0)\n"),
     "random fill": (case("y.normal_()\n"), "y = y.clone()\ny.normal_()\n"),
     "bernoulli is no twin": (case("y.bernoulli_(0.5)\n"), "y = y.clone()\ny.bernoulli_(0.5)\n"),
     "copy of what it reads": (case("y.copy_(y.flip(0))\n"), "value = y.flip(0)\ny = y.clone()\ny.copy_(value)\n"),

@@ -54,6 +54,12 @@ def test_the_values_get_names_and_each_write_is_cured(body: str, made: str) -> N
     assert_cured(text, "modified by an inplace operation", "x", by_differences=in_another_order)
 
 
+def test_what_is_only_read_and_copied_needs_no_names() -> None:
+    text = f"{HEAD}y = x.tanh()\nloss = y.sum()\ny[0], c[0] = c[1].clone(), y[1]\nshow(y, c)\n(y * h * c).sum().backward()\n"
+    assert "y = y.clone()\ny[0], c[0] = c[1].clone(), y[1]\n" in fixed(text)
+    assert_cured(text, "modified by an inplace operation", "x")
+
+
 @pytest.mark.parametrize("targets", ["h[0], (h[1], h[2])", "h[0], *c", "d = h[0], h[1]"])
 def test_what_is_nested_starred_or_chained_stays(targets: str) -> None:
     value = "both(h[1], h[2])" if "(" not in targets else "(h[0], both(h[1], h[2]))"

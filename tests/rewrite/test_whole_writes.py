@@ -43,7 +43,32 @@ WHOLE = {  # the program before its backward, the line that writes, and what tak
         "y[:] = x * 3",
         None,  # the producer gets a gradient of zeros, by way of the write
     ),
-    "a number": ("y = x * 2\nz = y * y\n{}\nloss = y.sum() + z.sum()\n", "y[:] = 0.5", None),
+    "a number": (
+        "y = x * 2\nz = y * y\n{}\nloss = y.sum() + z.sum()\n",
+        "y[:] = 0.5",
+        "y = torch.fill(y, 0.5)",
+    ),
+    "zeros in all of what only its producer saved": (
+        "y = x.exp()\n{}\nloss = y.sum()\n",
+        "y.zero_()",
+        "y = torch.fill(y, 0)",
+    ),
+    "a tensor in every place": (
+        "y = x * 2\nz = y * y\n{}\nloss = y.sum() + z.sum()\n",
+        "y.fill_(x[0])",
+        "y = torch.fill(y, x[0])",
+    ),
+    "a number in all of what has no graph": (
+        "y = torch.ones(6)\nz = x * y\n{}\nloss = (x * y).sum() + z.sum()\n",
+        "y.fill_(0.5)",
+        "y = torch.full_like(y, 0.5)",
+    ),
+    "zeros in all of what has no graph": (
+        "y = torch.ones(6)\nz = x * y\n{}\nloss = (x * y).sum() + z.sum()\n",
+        "y.zero_()",
+        "y = torch.zeros_like(y)",
+    ),
+    "a number in parentheses": ("y = x * 2\nz = y * y\n{}\nloss = y.sum() + z.sum()\n", "y.fill_((0.5))", None),
     "a part": ("y = x * 2\nz = y * y\n{}\nloss = y.sum() + z.sum()\n", "y[1:] = x[1:] * 3", None),
     "in parentheses": ("y = x * 2\nz = y * y\n{}\nloss = y.sum() + z.sum()\n", "y[:] = (x * 3)", None),
     "a view that is read": (

@@ -76,6 +76,28 @@ def is_literal_number(expression: ast.expr | None) -> bool:
     return isinstance(expression, ast.Constant) and type(expression.value) in (int, float)
 
 
+def are_places(value: ast.expr) -> bool:
+    """Whether the values are read where they stand, `y[1], y[0].clone()`: backward needs nothing for taking them."""
+    parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]
+    return all(_is_plain_place(_copied(part)) for part in parts)
+
+
+def _copied(node: ast.expr) -> ast.expr:
+    """`y[0]` of `y[0].clone()`."""
+    copied = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "clone"
+    return node.func.value if copied and not (node.args or node.keywords) else node  # type: ignore[attr-defined]
+
+
+def _is_plain_place(node: ast.expr) -> bool:
+    while isinstance(node, (ast.Subscript, ast.Attribute)):
+        if isinstance(node, ast.Subscript) and any(
+            isinstance(n, (ast.Call, ast.NamedExpr)) for n in ast.walk(node.slice)
+        ):
+            return False
+        node = node.value
+    return isinstance(node, (ast.Name, ast.Constant))
+
+
 def is_effectless(expression: ast.AST, spelling: Spelling) -> bool:
     """Whether evaluating it twice, or a little earlier or later, makes no difference."""
     for node in ast.walk(expression):

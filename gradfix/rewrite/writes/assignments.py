@@ -13,14 +13,14 @@ from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.grounds.dtypes import keeps_dtype
 from gradfix.rewrite.grounds.places import is_unpacked, temporary
 from gradfix.rewrite.text import names, sites, tree
-from gradfix.rewrite.text.expressions import is_effectless, is_literal_number, is_term, mentions
+from gradfix.rewrite.text.expressions import are_places, is_effectless, is_literal_number, is_term, mentions
 from gradfix.rewrite.text.numbers import spread
 from gradfix.rewrite.text.tree import Tree
 from gradfix.rewrite.views import replays
 from gradfix.rewrite.views.view_steps import slice_arguments
 from gradfix.rewrite.writes import ladder
 from gradfix.rewrite.writes.ladder import Form
-from gradfix.rewrite.writes.unpacking import NESTED, are_places, may_show, one_by_one
+from gradfix.rewrite.writes.unpacking import NESTED, may_show, one_by_one
 from gradfix.source import Source
 
 Edits = tuple[Edit, ...]

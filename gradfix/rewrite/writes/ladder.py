@@ -40,6 +40,7 @@ class Form(Enum):
     ONE_BY_ONE = "one-by-one"  # hs_value, cs_value = f(hs, cs); hs[t] = hs_value; …: each write is then cured by itself
     WHOLE = "whole"  # y = v, of y[:] = v
     REFILL = "refill"  # y = torch.empty_like(y).copy_(v), of the same
+    FILL = "fill"  # y = torch.fill(y, v), of y[:] = v, y.fill_(v) and y.zero_() with a number
     CLONE = "clone"  # y = y.clone(); y[i] = v
 
 
@@ -57,6 +58,8 @@ def index_forms(write: Write, spelling: Spelling) -> tuple[Form, ...]:
         return (Form.REPLAY, Form.CLONE) if fits_replay(write, spelling) else (Form.CLONE,)
     if whole.covers(write):
         return (Form.WHOLE if whole.is_equal(write) else Form.REFILL, Form.CLONE)
+    if whole.fills(write):
+        return (Form.FILL, Form.CLONE)
     tests = ((Form.WHERE, _fits_where), (Form.INDEX_PUT, _fits_index_put), (Form.SCATTER, _fits_scatter))
     best = next((form for form, fits in tests if fits(write)), None)
     best = None if best is Form.SCATTER and not may_scatter(write, spelling) else best

@@ -20,7 +20,7 @@ from gradfix.rewrite.grounds.places import (
     writes_through_view,
 )
 from gradfix.rewrite.text import names
-from gradfix.rewrite.text.expressions import enclosing, is_container_item, is_effectless, mentions, short
+from gradfix.rewrite.text.expressions import are_places, enclosing, is_container_item, is_effectless, mentions, short
 from gradfix.rewrite.text.scopes import binds_anew
 from gradfix.rewrite.views import replays
 from gradfix.rewrite.writes import chains, ladder, obstacles, whole
@@ -135,9 +135,11 @@ def _forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...]
 
 
 def _takes_apart(write: Write) -> bool:
-    """A multiple assignment whose values read the tensor that it writes."""
+    """A multiple assignment whose values are computed from the tensor that it writes."""
     value, place = getattr(write.node, "value", None), place_of(write)
-    return is_unpacked(write) and value is not None and place is not None and mentions(value, place)
+    if value is None or place is None or are_places(value):
+        return False
+    return is_unpacked(write) and mentions(value, place)
 
 
 def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form, ...] | Refusal:
@@ -166,6 +168,8 @@ def _call_forms(source: Source, write: Write, spelling: Spelling) -> tuple[Form,
         forms.append(Form.REPLAY)
     if use is chains.Use.STATEMENT and whole.covers(write) and names.can_spell_torch(spelling):
         forms.append(Form.WHOLE if whole.is_equal(write) else Form.REFILL)
+    if not forms and use is chains.Use.STATEMENT and whole.fills(write) and names.can_spell_torch(spelling):
+        forms.append(Form.FILL)
     buried = use is chains.Use.BURIED
     if buried and forms and isinstance(place, ast.Name) and not replays.replay_of(write):
         buried = not chains.is_forgotten(source, write, chain.top, place)
@@ -216,6 +220,8 @@ def _title(source: Source, write: Write, form: Form) -> str:
             return f"Assign the value to `{name}`"
         case Form.REFILL:
             return f"Put the value into new memory for `{name}`"
+        case Form.FILL:
+            return f"Assign `{name}` a tensor filled with the number"
         case Form.TWIN if write.method is not None:
             return f"Replace `{write.method}` with `{write.method.removesuffix('_')}`"
         case Form.FUNCTION if write.form is WriteForm.FLAG:
@@ -244,6 +250,8 @@ def build(source: Source, *, form: Form, write: Write, spelling: Spelling) -> tu
         made = on_the_spot.build(source, write, spelling)
     elif form in (Form.WHOLE, Form.REFILL):
         made = whole.build(source, write, spelling, refilled=form is Form.REFILL)
+    elif form is Form.FILL:
+        made = whole.build_filled(source, write, spelling)
     elif write.form in _CALLS:
         from gradfix.rewrite.writes import calls  # imports LibCST
 

@@ -46,12 +46,6 @@ def one_by_one(source: Source, read: Tree, write: Write, clones: Sequence[str] =
     return [first, *clones, *writes]
 
 
-def are_places(value: ast.expr) -> bool:
-    """Whether the values are read where they stand, `y[1], y[0]`: taking them computes nothing that backward needs."""
-    parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]
-    return all(_is_place(part) for part in parts)
-
-
 def may_show(value: ast.expr) -> bool:
     """Whether one of the values may be a view of what is written, and change with it."""
     if isinstance(value, (ast.Tuple, ast.List)):
@@ -62,16 +56,6 @@ def may_show(value: ast.expr) -> bool:
     if isinstance(value, ast.Call):
         return isinstance(value.func, ast.Name) and value.func.id in _HANDING
     return not isinstance(value, (ast.BinOp, ast.UnaryOp, ast.Compare, ast.Constant))
-
-
-def _is_place(node: ast.expr) -> bool:
-    while isinstance(node, (ast.Subscript, ast.Attribute)):
-        if isinstance(node, ast.Subscript) and any(
-            isinstance(n, (ast.Call, ast.NamedExpr)) for n in ast.walk(node.slice)
-        ):
-            return False
-        node = node.value
-    return isinstance(node, (ast.Name, ast.Constant))
 
 
 def _names_for(source: Source, targets: Sequence[ast.expr]) -> list[str | None]:
