@@ -33,7 +33,8 @@ The new tensor is made in one step: by `index_put` for elements, `torch.where` f
 `torch.slice_scatter` for rows, columns and slices. These also work under `torch.func.vmap`. Where the number of
 dimensions isn't known, or with `--form clone`, `y = y.clone()` stands before the write instead; a value that may keep
 something of `y` for backward is computed before the clone is made. Of `y[:] = v` nothing old is left: `y = v`, or
-`y = torch.empty_like(y).copy_(v)` where `v` may have another shape or dtype, or memory that somebody else writes.
+`y = torch.empty_like(y).copy_(v)` where `v` may have another shape or dtype, or memory that somebody else writes;
+of a number `y = torch.fill(y, 0)`, or `y = torch.zeros_like(y)` where `y` has no graph.
 
 ## Leaves alone
 ```python

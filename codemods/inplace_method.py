@@ -25,8 +25,9 @@ def f(x):
     y = y.mul(2).add(1)
     return y
 ```
-Methods that have no other form (`fill_`, `copy_`, random fills), and writes through a view, work on a clone:
-`y = y.clone()` before the call.
+`y.fill_(v)` and `y.zero_()` become `y = torch.fill(y, v)`, which has the graph of `y`, or `torch.zeros_like(y)` and its
+like where `y` has none. Methods that have no other form (`copy_`, random fills), and writes through a view, work on a
+clone: `y = y.clone()` before the call.
 
 ## Leaves alone
 ```python

@@ -40,6 +40,17 @@ NAMED = (
     ("arr = y.detach().numpy()", "out = torch.from_numpy(arr + np.sqrt(arr)) * 2.0"),
     ("half = 0.5", "arr = (y.data.numpy() - half)[1:]", "out = -torch.as_tensor(arr * half + 1.0).abs()"),
     ("arr = np.exp(y.detach().numpy())", "out = torch.tensor(arr)", "out += 1.0", "out = out + torch.tensor(arr)"),
+    ("arr = y.detach().numpy()", "root = np.sqrt(arr)", "out = torch.from_numpy(root)"),
+    ("arr = y.detach().numpy()", "root = np.log(arr) * arr", "out = torch.tensor(root)", "out += 1.0"),
+    ("arr = y.detach().numpy()", "y = y * 2", "out = torch.from_numpy(np.sqrt(arr))"),
+    ("z = y", "for i in range(n):\n    arr = z.detach().numpy()\n    z = z + 1\n    out = torch.tensor(arr * 2.0)"),
+    (
+        "arr = y.detach().numpy()",
+        "part = arr[1:]",
+        "out = torch.tensor(part)",
+        "out += 1.0",
+        "out = out * y[0].detach()",
+    ),
     ("out = torch.from_numpy(y.data.clone().numpy())", "out += 1.0", "out = out + torch.tensor(y.detach().numpy())"),
     ("arr = np.zeros(3)", "for i in range(n):\n    arr[i] = y[i].item()", "out = torch.from_numpy(arr)"),
     (
@@ -258,6 +269,28 @@ def test_parentheses_that_a_name_needs_no_more_go_with_the_array() -> None:
     policy = engine.Policy(applicability=Applicability.UNSAFE)
     after = edits.apply(text, engine.fix(Source.from_text("program.py", text), CODEMODS, policy).edits)
     assert "arr = y * 2\nroot = torch.sqrt(y + 1) * (y - 1)\nout = arr + root\n" in after
+    run(after)["loss"].backward()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("lines", "made"),
+    [
+        (
+            "arr = y.detach().numpy()\nroot = np.sqrt(arr) + arr\nout = torch.tensor(root)\n",
+            "out = torch.sqrt(y) + y\n",
+        ),
+        ("arr = y.detach().numpy()\nout = torch.tensor(arr)\n", "out = y.clone()\n"),
+        (
+            "arr = y.detach().numpy()\ny = y * 2\nroot = np.sqrt(arr)\nw += 1\nout = torch.tensor(root)\n",
+            "arr = y\ny = y * 2\nroot = torch.sqrt(arr)\nw += 1\nout = root\n",
+        ),
+    ],
+)
+def test_names_that_would_only_stand_for_others_go(lines: str, made: str) -> None:
+    text = f"{HEAD.format(dtype='float64')}{lines}loss = out.sum()\nloss.backward()\n"
+    policy = engine.Policy(applicability=Applicability.UNSAFE)
+    after = edits.apply(text, engine.fix(Source.from_text("program.py", text), CODEMODS, policy).edits)
+    assert f"w = torch.ones(3)\n{made}loss = " in after
     run(after)["loss"].backward()  # type: ignore[attr-defined]
 
 

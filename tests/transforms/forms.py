@@ -59,6 +59,7 @@ FORMS = (
         "y = x.exp()\ny[0] = 10\nreturn y",
         "y = y.index_put((torch.tensor(0),), y.new_tensor(10))",
     ),
+    Form("`torch.fill` of all", "GF101 GF103", "y = x.exp()\ny.zero_()\nreturn y + x", "y = torch.fill(y, 0)"),
     Form(
         "`torch.where` for a mask",
         "GF101",

@@ -10,6 +10,7 @@ from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.cuts.gathered_numbers import gathered
 from gradfix.rewrite.cuts.named_arrays import Back, Detour, detour_of
 from gradfix.rewrite.cuts.numpy_twins import EXACT, Twins, function_of, number_behind, tensor_behind
+from gradfix.rewrite.cuts.plain_names import PlainNames, plain_names
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_literal_number
 from gradfix.rewrite.text.pieces import atom, has_comment, is_parenthesised, text_of
@@ -64,10 +65,19 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
             RefusalKind.SPELLING, "a comment inside the expression would be lost", "move it before the statement"
         )
     typed = all(any(k.arg == "dtype" for k in back.call.keywords) for back in detour.back)
+    plain = plain_names(source, detour)
     twins = Twins(
-        source, spelling, detour.arrays, detour.numbers, detour.floats, detour.filled, detour.lists, not typed
+        source,
+        spelling,
+        detour.arrays,
+        detour.numbers,
+        detour.floats,
+        detour.filled,
+        detour.lists,
+        not typed,
+        plain.read_as,
     )
-    edits = _edits(source, cut, detour, twins)
+    edits = _edits(source, cut, detour, twins, plain)
     if isinstance(edits, Refusal):
         return edits
     if not names.can_spell_torch(spelling):
@@ -76,9 +86,11 @@ def reconnected(source: Source, cut: Cut, spelling: Spelling) -> tuple[Edit, ...
     return (*edits, *imports, *without_import(source, edits, "numpy"))
 
 
-def _edits(source: Source, cut: Cut, detour: Detour, twins: Twins) -> list[Edit] | Refusal:
-    edits: list[Edit] = []
+def _edits(source: Source, cut: Cut, detour: Detour, twins: Twins, plain: PlainNames) -> list[Edit] | Refusal:
+    edits = list(plain.edits)
     for name, value in detour.bound:
+        if name in plain.read_as:
+            continue
         made = twins.made(value) if name in detour.filled else twins.whole(value)
         if made is None:
             return _NO_TWIN
@@ -90,7 +102,7 @@ def _edits(source: Source, cut: Cut, detour: Detour, twins: Twins) -> list[Edit]
             return _NO_TWIN
         edits.append(Edit(source.span_of(fill.value), made))
     edits += [_as_tensor(source, cut, number) for number in detour.gathered]
-    for back in detour.back:
+    for back in (one for one in detour.back if id(one.call) not in plain.done):
         text = _of_call(source, back, detour, twins)
         if isinstance(text, Refusal):
             return text

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
 
 from gradfix.analysis.facts import Spelling
 from gradfix.rewrite.text import names
@@ -43,6 +43,7 @@ class Twins:
     filled: frozenset[str] = frozenset()  # names of arrays that are made first, and then filled
     lists: frozenset[str] = frozenset()  # names of lists of numbers that are lists of tensors from now on
     double: bool = True  # what NumPy makes of such lists is float64, and its dtype matters
+    read_as: Mapping[str, str] = field(default_factory=dict)  # names of arrays, and of the tensors read instead
 
     def made(self, node: ast.expr) -> str | None:
         """`np.zeros(…)` as a tensor of the same dtype; None for all that isn't floating."""
@@ -78,6 +79,8 @@ class Twins:
             return atom(self.source, number)
         if isinstance(node, ast.Name) and node.id in self.lists:
             return f"{names.torch_name(self.spelling, 'stack')}({node.id})" + ".double()" * self.double
+        if isinstance(node, ast.Name) and node.id in self.read_as:
+            return self.read_as[node.id]
         if is_literal_number(node) or (isinstance(node, ast.Name) and node.id in self.arrays | self.numbers):
             return text_of(self.source, node)
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in self.filled:
@@ -202,6 +205,11 @@ def number_behind(node: ast.expr) -> ast.expr | None:
 def is_maker(node: ast.expr) -> bool:
     """Whether it makes an array to be filled."""
     return function_of(node) in _MAKERS
+
+
+def is_copied(array: ast.expr) -> bool:
+    """Whether the array has memory of its own: that of `x.detach().clone().numpy()`."""
+    return bool(_copied(array))
 
 
 def _copied(array: ast.expr) -> str:
