@@ -50,7 +50,13 @@ def encode(source: Source, patch: PatchedFile) -> bytes:
     if not patch:
         return b""
     plain = Source(source.path, source.text, source.encoding, bom=False)  # the mark stands in the first line already
-    return _header(patch).encode() + plain.encode("".join(map(str, patch)))
+    lines = _lines("".join(map(str, patch)))
+    return _header(patch).encode() + b"".join(_encoded(plain, line[0], line[1:]) for line in lines)
+
+
+def _encoded(source: Source, mark: str, rest: str) -> bytes:
+    """One line of a hunk: what marks it is ASCII in every file, and UTF-7, for one, spells a `+` otherwise."""
+    return mark.encode() + (source.encode(rest) if mark in " +-" else rest.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,6 +316,8 @@ def _declared_encoding(path: str, data: bytes) -> str:
     try:
         encoding, _ = detect_encoding(lambda: next(lines, b""))
     except SyntaxError as error:
+        if data.startswith(codecs.BOM_UTF8) and error.msg.startswith("encoding problem"):
+            raise FileProblem(path, "a UTF-8 byte order mark, and a comment that declares another encoding") from None
         raise FileProblem(path, str(error.msg)) from None
     return "utf-8" if encoding == "utf-8-sig" else encoding
 

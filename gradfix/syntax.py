@@ -29,13 +29,16 @@ class _Newer:
 
 _NEWER = (
     _Newer((3, 11), "`except*`", re.compile(r"^\s*except\s*\*")),
-    _Newer((3, 12), "the `type` statement", re.compile(r"^\s*type\s+\w+\s*(\[.*\])?\s*=")),
-    _Newer((3, 12), "type parameters", re.compile(r"^\s*(?:(?:async\s+)?def|class)\s+\w+\s*\[")),
-    _Newer((3, 12), "this form of f-string", re.compile(r"[fF][rR]?[\"']|[rR][fF][\"']"), "f-string"),
     _Newer((3, 13), "a type parameter with a default", re.compile(r"^\s*(?:def|class|type)\s+\w+\s*\[[^\]]*=")),
-    _Newer((3, 14), "t-strings", re.compile(r"(?<!\w)(?:[tT][rR]?|[rR][tT])[\"']")),
+    _Newer((3, 12), "the `type` statement", re.compile(r"^\s*type\s+\w+\s*(\[.*\])?\s*=")),
+    _Newer((3, 12), "a type parameter", re.compile(r"^\s*(?:(?:async\s+)?def|class)\s+\w+\s*\[")),
+    _Newer((3, 12), "this form of f-string", re.compile(r"[fF][rR]?[\"']|[rR][fF][\"']"), "f-string"),
+    _Newer((3, 14), "a t-string", re.compile(r"(?<!\w)(?:[tT][rR]?|[rR][tT])[\"']")),
 )
-_PYTHON_2 = ("Missing parentheses in call to", "multiple exception types must be parenthesized")
+_OTHER_PYTHONS = {  # what a message of Python's tells of
+    "Missing parentheses in call to": "this looks like Python 2, which gradfix doesn't read",
+    "multiple exception types must be parenthesized": "Python 2, which gradfix doesn't read, or syntax of Python 3.14",
+}
 
 
 def parse(source: Source) -> ast.Module:
@@ -67,8 +70,10 @@ def problem(source: Source, error: SyntaxError, running: tuple[int, int] = sys.v
         version = ".".join(map(str, newer.version))
         here = ".".join(map(str, running))
         reason = f"{newer.name} needs Python {version}, and gradfix runs on {here}: run it on {version} or newer"
-    elif error.msg.startswith(_PYTHON_2):
-        reason = f"syntax error: {error.msg} (this looks like Python 2, which gradfix doesn't read)"
+    elif (
+        other := next((says for start, says in _OTHER_PYTHONS.items() if error.msg.startswith(start)), None)
+    ) is not None:
+        reason = f"syntax error: {error.msg} ({other})"
     elif "too many" in error.msg:  # parentheses, levels of indentation, statically nested blocks
         reason = f"{TOO_DEEP}: {error.msg}"
     else:

@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from unidiff import PatchSet
 
 from gradfix.command_line import cli, terminal
+from gradfix.proof.plan import Plan
 
 BROKEN = "import torch\n\nx = torch.ones(3, requires_grad=True)\ny = x.exp()\ny[0] = 10\ny.sum().backward()\n"
 PLAIN = "def f(x):\n    return x + 1\n"
@@ -397,6 +399,38 @@ def test_interrupted_apply_writes_nothing(gradfix: Cli, monkeypatch: pytest.Monk
     done = gradfix("apply", "--no-verify", ".")
     assert (done.code, path.read_text()) == (130, BROKEN)
     assert done.err.strip() == "interrupted: nothing was written"
+
+
+class NoPool:
+    """Stands for the checkers of `apply`, of which none is started."""
+
+    walls, fresh, kept = ("a wall",), False, None
+
+    def __enter__(self) -> NoPool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def test_what_is_said_after_the_check_does_not_share_a_line_with_its_progress(
+    gradfix: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradfix.command_line import run
+
+    def prove_all(
+        rules: object, planned: list[Plan], pool: NoPool, begun: Callable[[str], None], *, proven: bool
+    ) -> object:
+        for one in planned:
+            begun(one.loaded.path)
+            yield run.unproven(one)
+
+    monkeypatch.setattr(run, "pool", lambda *given, **limits: NoPool())
+    monkeypatch.setattr(run, "prove_all", prove_all)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    gradfix.write("a.py", BROKEN)
+    done = gradfix("apply", "--diff", "a.py")
+    assert "1/1 a.py\r\x1b[KThe backward check ran behind: a wall." in done.err
 
 
 LOADED = """

@@ -217,6 +217,13 @@ def test_lines_are_encoded_as_the_file_is(tool: str) -> None:
         patches.encode(source, patches.patch_of(source, replaced(source.text, ("x", "→"))))
 
 
+def test_marks_of_a_patch_are_ascii_whatever_the_lines_are(tool: str) -> None:
+    data = b"# coding: utf-7\nx = 1\n"  # in UTF-7 a plus is `+-`
+    source = Source.from_bytes("f.py", data)
+    patch = patches.encode(source, patches.patch_of(source, replaced(source.text, ("1", "1 + 1"))))
+    assert applied(tool, patch, {"f.py": data}) == {"f.py": b"# coding: utf-7\nx = 1 +- 1\n"}
+
+
 def test_the_cost_follows_the_edits_and_one_pass_over_the_text() -> None:
     text = numbered(50_000)
     source = Source.from_text("f.py", text)

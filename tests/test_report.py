@@ -137,6 +137,17 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     assert "\u241b[31m" in shown
 
 
+def test_names_of_files_and_quoted_code_send_no_escape_sequences_and_begin_no_lines() -> None:
+    source = Source.from_text("a\x1b[31m\nb\u202e\u200d.py", 'y[0] = "\x1b[31m"\n')
+    message = f"`{source.text.strip()}` overwrites `y`"
+    finding = replace(_result("y[0]\n", "y", "y[0]").finding, message=message, hazard=None, span=Span(0, 4))
+    result = Result(source, finding, Status.FOUND)
+    assert concise([result]) == ('a\u241b[31m\u240ab\ufffd\u200d.py:1:1: GF101 `y[0] = "\u241b[31m"` overwrites `y`\n')
+    shown = _full(result)
+    assert "\x1b" not in shown
+    assert " --> a\u241b[31m\u240ab\ufffd\u200d.py:1:1\n" in shown
+
+
 def test_a_very_long_line_is_cut_around_its_marks() -> None:
     shown = _marks("a = [" + "1, " * 2000 + "]; y[0] = 1; b = [" + "2, " * 2000 + "]\n", "y[0] = 1").splitlines()
     assert shown[0].startswith("...")

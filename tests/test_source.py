@@ -217,6 +217,8 @@ def test_encodings_are_accepted_as_the_running_python_accepts_them(name: str, tm
         ("x = 1\n".encode("utf-16"), "UTF-16 text, which Python doesn't read; save it as UTF-8", None),
         ("x = 1\n".encode("utf-32"), "UTF-32 text, which Python doesn't read; save it as UTF-8", None),
         (b"# coding: klingon\n", "unknown encoding: klingon", None),
+        (b"\xef\xbb\xbf# coding: klingon\n", "unknown encoding: klingon", None),
+        (b"\xef\xbb\xbf# coding: latin-1\n", "a UTF-8 byte order mark, and a comment that declares another", None),
         (b"# coding: ascii\nx = '\xe9'\n", "not valid ascii: byte 0xe9", 2),
         (b"# coding: rot13\n", "can't be decoded as rot13", None),
         (b"# coding: utf-7\nx = '+AGE-'\n", "utf-7 doesn't give back the bytes of this file; save it as UTF-8", None),

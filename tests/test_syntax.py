@@ -20,6 +20,8 @@ def _reason(text: str, message: str, running: tuple[int, int], line: int = 1) ->
         ("type Pair = tuple[int, int]", "3.12"),
         ("def first[T](xs: list[T]) -> T:", "3.12"),
         ("class Box[T]:", "3.12"),
+        ("class Box[T = int]:", "3.13"),
+        ("type Box[T = int] = list[T]", "3.13"),
         ("x = t'hello {name}'", "3.14"),
         ("    except* ValueError:", "3.11"),
     ],
@@ -34,6 +36,12 @@ def test_new_f_strings_are_told_by_message_and_line() -> None:
     line = 'print(f"{names["a"]}")'
     assert "needs Python 3.12" in _reason(line, "f-string: expecting '}'", (3, 11))
     assert _reason(line, "invalid syntax", (3, 11)) == "syntax error: invalid syntax"
+
+
+def test_types_without_parentheses_are_of_python_2_or_of_a_new_one() -> None:
+    reason = _reason("except A, B:", "multiple exception types must be parenthesized", (3, 11))
+    assert "Python 2" in reason
+    assert "3.14" in reason
 
 
 def test_a_line_number_outside_the_text_is_left_out() -> None:

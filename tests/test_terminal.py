@@ -63,6 +63,16 @@ def test_progress_is_shown_to_people_only(monkeypatch: pytest.MonkeyPatch) -> No
     assert stream.buffer.getvalue() == b"\r\x1b[K1/2 a.py\r\x1b[K"  # type: ignore[attr-defined]
 
 
+def test_progress_stays_on_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _stream("utf-8")
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "12")
+    with SCREEN.progress(2) as counter:
+        counter.step("some/\nfolder.py")
+    assert stream.buffer.getvalue().decode() == "\r\x1b[K1/2 some/\u240a\r\x1b[K"  # type: ignore[attr-defined]
+
+
 def test_a_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.BytesIO):
         def write(self, _: object) -> int:

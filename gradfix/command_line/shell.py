@@ -13,6 +13,7 @@ from gradfix.command_line.session import Session, open_session
 from gradfix.errors import FileProblem, UsageError
 from gradfix.findings import Severity
 from gradfix.report.paint import Paint
+from gradfix.report.visible import visible
 from gradfix.results import FileResult, Result, Status
 
 if TYPE_CHECKING:
@@ -114,8 +115,9 @@ def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Seque
     python = session.python()
     _announce(session, [one for one in busy if one.cases or one.sought], python)
     pool = run.pool(python, trust=options.trust, budget=session.budget, jobs=options.jobs, keep=options.keep_failed)
-    with pool, screen.progress(len(busy)) as at:
-        yield from run.prove_all(session.rules, planned, pool, at.step, proven=options.require_verified)
+    with pool:
+        with screen.progress(len(busy)) as at:
+            yield from run.prove_all(session.rules, planned, pool, at.step, proven=options.require_verified)
         if pool.walls or pool.fresh:
             walls = f": {'; '.join(pool.walls)}" if pool.walls else " no walls"
             screen.tell(f"The backward check ran behind{walls}{', each run in a process of its own' * pool.fresh}.")
@@ -129,10 +131,10 @@ def _announce(session: Session, runs: Sequence[Plan], python: str) -> None:
         return
     from gradfix.command_line.run import names_of
 
-    lines = [f"  {plan.loaded.path}: {', '.join(names_of(plan))}" for plan in runs[:LISTED]]
+    lines = [visible(f"  {plan.loaded.path}: {', '.join(names_of(plan))}") for plan in runs[:LISTED]]
     if len(runs) > LISTED:
         lines.append(f"  and {len(runs) - LISTED} more files")
-    session.screen.tell("\n".join([f"The backward check will run with {python}:", *lines]))
+    session.screen.tell("\n".join([f"The backward check will run with {_from_here(python)}:", *lines]))
 
 
 def _with_patch(session: Session, files: Sequence[FileResult]) -> tuple[FileResult, ...]:
@@ -192,7 +194,7 @@ def _complain(session: Session, files: Sequence[FileResult]) -> None:
     for file in files:
         if file.problem is None:
             continue
-        session.screen.complain(f"error: {file.problem}")
+        session.screen.complain(visible(f"error: {file.problem}"))
         if session.options.verbose and file.problem.__cause__ is not None:
             session.screen.complain("".join(traceback.format_exception(file.problem.__cause__)))
 

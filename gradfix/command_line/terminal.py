@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import TextIO
 
 from gradfix.errors import GradfixError
 from gradfix.report.paint import Paint
+from gradfix.report.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,9 @@ class Counter:
         """The next one begins."""
         self._number += 1
         if self._shown:
-            _write(sys.stderr, f"\r\x1b[K{self._number}/{self._total} {name[:80]}")
+            width = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and its first row stay
+            line = visible(f"{self._number}/{self._total} {name}")
+            _write(sys.stderr, f"\r\x1b[K{line[:width]}")
 
     def clear(self) -> None:
         """Take the line away."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradfix.findings import Applicability, Fix
+from gradfix.report.visible import visible
 from gradfix.results import Result
 
 
@@ -25,4 +26,5 @@ def _line(result: Result, unsafe: bool) -> str:
     at = result.source.position(finding.span.start)
     star = "[*] " if fixable(result.fix, unsafe) else ""
     verdict = f" ({result.judgement.verdict.value})" if result.judgement else ""
-    return f"{result.source.path}:{at.line}:{at.column + 1}: {finding.code} {star}{finding.message}{verdict}\n"
+    place = f"{result.source.path}:{at.line}:{at.column + 1}"
+    return visible(f"{place}: {finding.code} {star}{finding.message}{verdict}") + "\n"

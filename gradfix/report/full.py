@@ -8,6 +8,7 @@ from gradfix.findings import Applicability, Cost, Finding, Judgement
 from gradfix.patches import patch_of
 from gradfix.report.paint import Paint
 from gradfix.report.snippet import Label, gutter_width, numbered, snippet
+from gradfix.report.visible import visible
 from gradfix.results import Result, Status
 
 _GRADE = {
@@ -56,25 +57,25 @@ def _lines(result: Result, paint: Paint) -> Iterator[str]:
     rows = [source.position(label.span.start).line for label in marked] + [number for _, number, _ in changed]
     gutter = gutter_width(rows)
     head = paint.severity(f"{finding.severity.value}[{finding.code}]", finding.severity)
-    yield f"{head}{paint.bold(f': {finding.message}')}"
+    yield f"{head}{paint.bold(f': {visible(finding.message)}')}"
     note = " (in the text that the fixes before it made)" if result.passes > 1 else ""
-    yield f"{' ' * gutter}{paint.frame('-->')} {source.path}:{at.line}:{at.column + 1}{note}"
+    yield f"{' ' * gutter}{paint.frame('-->')} {visible(source.path)}:{at.line}:{at.column + 1}{note}"
     yield from snippet(source, marked, gutter, paint)
     yield paint.frame(" " * gutter + " |")
     edge = paint.frame(" " * gutter + " =")
     if result.fix is not None:
-        yield f"{edge} {paint.bold(_GRADE[result.fix.applicability])}: {result.fix.title}"
+        yield f"{edge} {paint.bold(_GRADE[result.fix.applicability])}: {visible(result.fix.title)}"
         yield from (numbered(number, sign, text.rstrip("\r\n"), gutter, paint) for sign, number, text in changed)
     if result.status is Status.CURED:
         yield f"{edge} {paint.bold('cured')}: harmless now, by the other fixes of this file"
     if result.refusal is not None:
-        yield f"{edge} {paint.bold(_refusal_head(result))}: {refusal_text(result)}"
+        yield f"{edge} {paint.bold(_refusal_head(result))}: {visible(refusal_text(result))}"
     for other in result.alternatives:
-        yield f"{edge} {paint.bold('or')} ({_GRADE[other.applicability]}): {other.title}"
+        yield f"{edge} {paint.bold('or')} ({_GRADE[other.applicability]}): {visible(other.title)}"
     if result.judgement is not None:
         verdict = result.judgement.verdict
-        yield f"{edge} {paint.verdict(verdict.value, verdict)}: {evidence(result.judgement)}"
-        yield from (f"{edge} {note}" for note in result.judgement.notes)
+        yield f"{edge} {paint.verdict(verdict.value, verdict)}: {visible(evidence(result.judgement))}"
+        yield from (f"{edge} {visible(note)}" for note in result.judgement.notes)
         if result.judgement.cost is not None:
             yield f"{edge} cost: {cost_text(result.judgement.cost)}"
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gradfix.report.paint import Paint
+from gradfix.report.visible import picture
 from gradfix.source import Source, Span
 
 TAB = 4
@@ -120,16 +121,7 @@ def _shown(text: str) -> str:
     pieces: list[str] = []
     column = 0
     for character in text:
-        if character == "\t":
-            piece = " " * (TAB - column % TAB)
-        elif character < " ":
-            piece = chr(0x2400 + ord(character))
-        elif character == "\x7f":
-            piece = "\u2421"
-        elif unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs"):
-            piece = "\ufffd"  # direction overrides and line separators among them
-        else:
-            piece = character
+        piece = " " * (TAB - column % TAB) if character == "\t" else picture(character)
         pieces.append(piece)
         column += sum(map(_width, piece))
     return "".join(pieces)

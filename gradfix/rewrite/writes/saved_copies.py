@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import ObstacleKind, SavedValue, Spelling, Write, WriteForm
@@ -60,8 +60,12 @@ def _reads_what_it_writes(write: Write) -> bool:
 
 def _may_be_hooked(source: Source, values: Sequence[SavedValue]) -> bool:
     """Whether a hook may have got the result that is cloned: it would miss the write."""
-    hooks = _HOOKS.search(source.text) is not None
-    return hooks and any(isinstance(value.expression, ast.Call) for value in values)
+    return _has_hooks(source.text) and any(isinstance(value.expression, ast.Call) for value in values)
+
+
+@lru_cache(maxsize=1)
+def _has_hooks(text: str) -> bool:
+    return _HOOKS.search(text) is not None
 
 
 def _build(source: Source, *, values: tuple[SavedValue, ...], spelling: Spelling) -> tuple[Edit, ...] | Refusal:
