@@ -384,8 +384,13 @@ def test_the_users_own_command_judges_too(tmp_path: Path) -> None:
     assert f"= fixed: `{command}` exits with 1 before, with 0 after" in done.stdout
 
 
-@pytest.mark.parametrize("moment", [0.05, 0.4, 0.9, 1.7, 2.6, 4.0])
-def test_an_interrupt_at_any_moment_leaves_the_tree_as_it_was_and_nothing_behind(tmp_path: Path, moment: float) -> None:
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [*((signal.SIGINT, moment) for moment in (0.05, 0.4, 0.9, 2.6)), (signal.SIGTERM, 1.7), (signal.SIGHUP, 4.0)],
+)
+def test_an_interrupt_at_any_moment_leaves_the_tree_as_it_was_and_nothing_behind(
+    tmp_path: Path, number: signal.Signals, moment: float
+) -> None:
     project, temporary = tmp_path / "project", tmp_path / "temporary"
     for folder in (project, temporary):
         folder.mkdir()
@@ -401,10 +406,10 @@ def test_an_interrupt_at_any_moment_leaves_the_tree_as_it_was_and_nothing_behind
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
     )
     time.sleep(moment)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     after = {path: path.read_bytes() for path in project.iterdir()}
-    assert process.returncode in (0, 130, -signal.SIGINT, 1), err  # before Python has its handler, the signal itself
+    assert process.returncode in (0, 128 + number, -number, 1), err  # before Python has its handler, the signal itself
     assert after == before or process.returncode == 0
     until = time.monotonic() + 5
     while (left := _mentioning(str(temporary))) and time.monotonic() < until:

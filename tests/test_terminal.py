@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from gradfix.command_line.terminal import Screen, open_closed_streams, read_stdin
+from gradfix.command_line.terminal import Screen, Stopped, open_closed_streams, read_stdin, stop_as_by_ctrl_c
 from gradfix.errors import GradfixError
 from gradfix.report.paint import Paint
 
@@ -70,7 +70,7 @@ def test_progress_stays_on_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "12")
     with SCREEN.progress(2) as counter:
         counter.step("some/\nfolder.py")
-    assert stream.buffer.getvalue().decode() == "\r\x1b[K1/2 some/\u240a\r\x1b[K"  # type: ignore[attr-defined]
+    assert stream.buffer.getvalue().decode() == "\r\x1b[K1/2 some/\u240af\r\x1b[K"  # type: ignore[attr-defined]
 
 
 def test_a_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +90,22 @@ def test_streams_that_were_closed_before_the_start_lead_nowhere(monkeypatch: pyt
     SCREEN.out("a finding\n")
     SCREEN.complain("an error")
     assert read_stdin() == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_being_ended_counts_as_ctrl_c_unless_it_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", _stream("utf-8"))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+        stop_as_by_ctrl_c()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        with SCREEN.uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped) as stopped:
+            signal.raise_signal(signal.SIGTERM)
+        assert stopped.value.number == signal.SIGTERM
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

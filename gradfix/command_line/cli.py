@@ -11,12 +11,14 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from signal import SIGINT
 from typing import Any, TypeVar
 
 import click
 
 from gradfix import __version__
-from gradfix.command_line.terminal import open_closed_streams
+from gradfix.command_line.terminal import open_closed_streams, stop_as_by_ctrl_c
 from gradfix.errors import GradfixError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,6 +30,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def main() -> None:
     """Run the command line of this process and leave it with the exit code."""
     open_closed_streams()
+    stop_as_by_ctrl_c()
     code = run(sys.argv[1:])
     gc.freeze()  # else Python looks through all that is left for garbage on its way out
     sys.exit(code)
@@ -45,9 +48,10 @@ def run(arguments: list[str]) -> int:
     except GradfixError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: nothing was written", err=True)
-        return 130
+    except (KeyboardInterrupt, click.Abort) as error:
+        with suppress(OSError):  # of a terminal that is gone
+            click.echo("interrupted: nothing was written", err=True)
+        return 128 + getattr(error.__cause__ or error, "number", SIGINT)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left; Python would complain once more at exit
         return 141

@@ -17,6 +17,8 @@ from gradfix.errors import GradfixError
 from gradfix.report.paint import Paint
 from gradfix.report.visible import visible
 
+_ENDING = tuple(number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Screen:
@@ -59,7 +61,7 @@ class Screen:
 
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Hold off Ctrl-C, so that either nothing is written or everything; it counts afterwards."""
+        """Hold off Ctrl-C and its like, so that either nothing is written or everything; they count afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -68,11 +70,12 @@ class Screen:
         def hold(number: int, frame: FrameType | None) -> None:
             held.append(number)
 
-        before = signal.signal(signal.SIGINT, hold)
+        before = {number: signal.signal(number, hold) for number in (signal.SIGINT, *_ENDING) if _is_heard(number)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         if held:
             self.complain("interrupted while writing: all files are written")
 
@@ -95,6 +98,29 @@ class Counter:
         """Take the line away."""
         if self._shown and self._number:
             _write(sys.stderr, "\r\x1b[K")
+
+
+class Stopped(KeyboardInterrupt):
+    """What else ends a process from outside came: all is cleaned up as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def stop_as_by_ctrl_c() -> None:
+    """Have SIGTERM and SIGHUP raise `Stopped`, so that no scratch folder stays behind; not where they are ignored."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    for number in _ENDING:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
+
+
+def _is_heard(number: int) -> bool:
+    return signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL)
 
 
 def read_stdin() -> bytes:

@@ -39,10 +39,15 @@ _DEPTH = 4  # containers in containers
 _MAKERS = frozenset("grad grad_and_value jacrev hessian jacfwd".split())
 _CALLED = "gradfix.transformed."
 _MAPS = frozenset({"torch.vmap", "torch.func.vmap", "functorch.vmap"})
-_FUNC, _FUNCTIONAL, _CHECKS = ("torch.func.", "functorch."), "torch.autograd.functional.", "torch.autograd."
+_FUNC = ("torch.func.", "functorch.")
+_FUNCTIONAL = {  # and where `create_graph` stands
+    f"torch.autograd.functional.{short}": 2 if short in ("jacobian", "hessian") else 3
+    for short in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp")
+}
+_CHECKS = frozenset({"torch.autograd.gradcheck", "torch.autograd.gradgradcheck"})
 _PULLBACK = f"{_CALLED}pullback"
 _ALL = Const(None)
-_NO_AUX = Const(False)
+_FALSE = Const(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +75,13 @@ def called(
         return Partial(Symbol(f"{_CALLED}vmap"), (given, axes), ())
     if name.startswith(_FUNC):
         return _functional(m, state, short, given, args, keywords, at)
-    if name.startswith(_FUNCTIONAL) or name in ("torch.autograd.gradcheck", "torch.autograd.gradgradcheck"):
+    if name in _FUNCTIONAL or name in _CHECKS:
         inputs = args[1] if len(args) > 1 else keywords.get("inputs", UNKNOWN)
         found = state.items.get(inputs) if isinstance(inputs, Container) and inputs.kind in ("tuple", "list") else None
         handed = (inputs,) if found is None else found.values
         inner = _Call(given, handed, {}, at)
-        _differentiated(m, state, inner, _ALL, leaves=name.startswith(_FUNCTIONAL))
-        return result_tensor(state, None, at) if name.startswith(_FUNCTIONAL) else Const(True)
+        _differentiated(m, state, inner, _ALL, leaves=name in _FUNCTIONAL)
+        return _differential(state, name, args, keywords, at) if name in _FUNCTIONAL else Const(True)
     return None
 
 
@@ -85,17 +90,24 @@ def is_transform(name: str) -> bool:
     return name in _MAPS or (name.startswith(_FUNC) and name.rpartition(".")[2] in _MAKERS)
 
 
+def _differential(state: State, name: str, args: Sequence[Value], keywords: Keywords, at: ast.Call) -> Value:
+    """What `torch.autograd.functional` gives: tensors without a graph, unless one is asked for."""
+    place = _FUNCTIONAL[name]
+    graph = args[place] if len(args) > place else keywords.get("create_graph", _FALSE)
+    return result_tensor(state, None, at) if graph == _FALSE else UNKNOWN
+
+
 def _functional(
     m: Machine, state: State, short: str, callee: Value, args: Sequence[Value], keywords: Keywords, at: ast.Call
 ) -> Value | None:
     if short in _MAKERS:
         argnums = args[1] if len(args) > 1 else keywords.get("argnums", Const(0))
         place = 3 if short in ("jacrev", "jacfwd") else 2
-        has_aux = args[2] if len(args) > 2 and place == 2 else keywords.get("has_aux", _NO_AUX)
+        has_aux = args[2] if len(args) > 2 and place == 2 else keywords.get("has_aux", _FALSE)
         return Partial(Symbol(_CALLED + short), (callee, argnums, has_aux), ())
     if short == "vjp":
         result, leaves = _played(m, state, _Call(callee, args[1:], {}, at), _ALL)
-        value, aux = _parted(state, result, keywords.get("has_aux", _NO_AUX))
+        value, aux = _parted(state, result, keywords.get("has_aux", _FALSE))
         roots = members(state, value)
         sinks.transformed(m, state, roots, leaves, certain=False)  # surely once the pullback is called
         kept = (roots, [Tensor((s,)) for s in _storages(state, leaves)], args[1:])
@@ -105,7 +117,7 @@ def _functional(
         primals = state.items.get(args[1]) if len(args) > 1 and isinstance(args[1], Container) else None
         m.saw_backward = True
         result = UNKNOWN if primals is None else m.call_value(state, callee, primals.values, {}, _inner(m, at))
-        value, aux = _parted(state, result, keywords.get("has_aux", _NO_AUX))
+        value, aux = _parted(state, result, keywords.get("has_aux", _FALSE))
         return state.tuple_of((value, value, *aux))
     return None
 
@@ -137,7 +149,7 @@ def _of_transformed(
 
 
 def _differentiated(
-    m: Machine, state: State, call: _Call, argnums: Value, *, has_aux: Value = _NO_AUX, leaves: bool = True
+    m: Machine, state: State, call: _Call, argnums: Value, *, has_aux: Value = _FALSE, leaves: bool = True
 ) -> tuple[list[Tensor], list[Node], tuple[Value, ...]]:
     """Make the call and let gradients flow back from what it returns to what it was given."""
     result, made = _played(m, state, call, argnums if leaves else Const(()))
@@ -200,7 +212,7 @@ def _storages(state: State, leaves: Sequence[Node]) -> list[Storage]:
 
 def _parted(state: State, result: Value, has_aux: Value) -> tuple[Value, tuple[Value, ...]]:
     """What is differentiated of a result, and what is handed on beside it."""
-    if has_aux == _NO_AUX:
+    if has_aux == _FALSE:
         return result, ()
     held = state.items.get(result) if isinstance(result, Container) else None
     if held is None or not held.exact or len(held.values) != 2:
