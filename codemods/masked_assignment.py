@@ -23,8 +23,7 @@ import torch
 
 def f(x):
     y = x.exp()
-    mask = y > 1
-    y = torch.where(mask, torch.where(mask, y, 1).log() + 1, y)
+    y = torch.where(y > 1, torch.where(y > 1, y, 1).log() + 1, y)
     return y
 ```
 The inner `torch.where` keeps gradients finite: what isn't selected has a gradient of zero, and zero times the slope of

@@ -29,7 +29,6 @@ LONGER = {
     "loop_filled_buffer/scales": _FITTED,
     "loop_filled_buffer/zipped_rows": _STATEMENTS,
     "masked_assignment/inverse_first": _STATEMENTS,
-    "masked_assignment/log_above_one": "the mask is used twice, so it gets a name",
     "out_argument/product": "the result is cast to the dtype of the buffer, which isn't known to be its own",
     "recurrent_buffer/advantages_from_the_end": _FITTED,
     "recurrent_buffer/begun_before_the_loop": "the list begins with slots of the buffer, since the first is a number",

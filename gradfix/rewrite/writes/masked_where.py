@@ -22,6 +22,7 @@ from gradfix.rewrite.writes import obstacles
 from gradfix.source import Source, Span
 
 _FORM = "where"
+_WIDTH = 88  # of a line that spells the mask more than once
 _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Constant)
 
 
@@ -78,21 +79,30 @@ class _Selector:
         self._flipped = masking.inverse is not None and not isinstance(first.mask, ast.Name)
         if masking.inverse is not None and self._flipped:
             self._mask = self._text(masking.inverse.mask)
-        guarded = sum(len(masked.places) + 1 for masked in _both(masking) if not is_linear(masked))
-        self._hoist: list[str] = []
-        if guarded and not isinstance(first.mask, ast.Name) and masking.inverse is None:
-            name = names.fresh(source, "mask", "selected", "is_selected")
-            self._hoist.append(f"{name} = {self._mask}")
-            self._mask = name
 
     def lines(self) -> list[str]:
-        """The statements."""
+        """The statements: the mask gets a name where it would be spelled more often than it was, or at length."""
+        first = self._masking.first
+        if self._masking.inverse is not None or isinstance(first.mask, ast.Name) or is_linear(first):
+            return [self._line()]
+        called = any(isinstance(node, ast.Call) for node in ast.walk(first.mask))
+        if first.write.form is WriteForm.INDEX and not called:
+            line = self._line()
+            column = self._source.position(self._source.span_of(first.write.statement).start).column
+            if column + len(line) <= _WIDTH and "\n" not in line:
+                return [line]
+        name = names.fresh(self._source, "mask", "selected", "is_selected")
+        hoisted, self._mask = f"{name} = {self._mask}", name
+        return [hoisted, self._line()]
+
+    def _line(self) -> str:
+        """The assignment."""
         first, inverse = self._masking.first, self._masking.inverse
         one = self._value(first, taken=not self._flipped)
         other = self._target if inverse is None else self._value(inverse, taken=self._flipped)
         if self._flipped:
             one, other = other, one
-        return [*self._hoist, f"{self._target} = {self._where}({self._mask}, {one}, {other})"]
+        return f"{self._target} = {self._where}({self._mask}, {one}, {other})"
 
     def _text(self, node: ast.AST) -> str:
         return self._source.span_of(node).text(self._source.text)
