@@ -23,7 +23,7 @@ def buffer_findings(code: str, name: str, source: Source, facts: ModuleFacts, *,
         connects = any(id(written.write.node) in connecting for written in buffer.writes)
         if not buffer.writes or bool(buffer.reads) is not recurrent or connects:
             continue
-        made = rewrite.stack_slots(source, buffer, facts.spelling)
+        made = rewrite.stack_slots(source, buffer, facts.spelling, facts.writes)
         if isinstance(made, Refusal):
             continue
         writes = rewrite.stacked_writes(buffer, facts.spelling)

@@ -2,9 +2,10 @@
 
 ## What it does
 Finds loops that write a tensor slot by slot, `out[i] = v`, and don't read it, where an operation saved the buffer
-before (it is filled again, say) or where nothing is wrong at all (`--severity info`); and collects the values in a
-list, which `torch.stack` makes a tensor of. Finds, too, buffers whose columns, rows or slices are written by one
-statement after the other; and makes the buffer of all of them at once, with `torch.stack` or `torch.cat`.
+before (it is filled again, say) or where nothing is wrong at all (`--severity info`); and makes the buffer anew in each
+round, or collects the values in a list, which `torch.stack` makes a tensor of. Finds, too, buffers whose columns, rows
+or slices are written by one statement after the other; and makes the buffer of all of them at once, with `torch.stack`
+or `torch.cat`.
 
 ## Why does backward fail?
 A loop that fills a fresh buffer once is fine. When the buffer is used and then filled again, the writes overwrite what
@@ -30,13 +31,17 @@ import torch
 
 
 def f(x):
-    out = torch.zeros(3)
     total = 0
     for scale in (1.0, 2.0):
-        out = torch.stack([(scale * x[i].exp()).to(out).reshape(()) for i in range(3)])
+        out = torch.zeros(3)
+        for i in range(3):
+            out[i] = scale * x[i].exp()
         total = total + (out**2).sum()
     return total
 ```
+The buffer is made in each round where that shows nowhere: each round writes the same places before it reads any, and
+nobody has the buffer besides. Else, and where it takes no more than that, the values are collected:
+`out = torch.stack([(scale * x[i].exp()).to(out).reshape(()) for i in range(3)])`.
 A loop whose body is more than that write appends to a list instead. `out[i] = v` casts, moves and broadcasts `v`;
 where the facts don't prove that needless, the value is made to fit: `.to(out)` for dtype and device, `.reshape(())` for
 single elements, `.reshape_as(out[i])` for what is computed element by element with a slot, `.expand_as(out[i])` for a

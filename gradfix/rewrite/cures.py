@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
 from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
+from gradfix.rewrite.buffers.renewed import make_anew
 from gradfix.rewrite.callers.definitions import definition_around
 from gradfix.rewrite.callers.handed_back import hand_back
 from gradfix.rewrite.callers.returned_gradients import return_gradient
@@ -53,6 +54,9 @@ def out_of_place(
     if flags is not None:
         return (flags,)
     made = rebind(source, write, spelling)
+    anew = make_anew(source, write, writes, spelling)
+    if anew is not None and not isinstance(made, Refusal):
+        return (anew, *made)
     copy = (
         split_plainly(source, write, spelling)
         or work_on_copy(source, write, spelling)

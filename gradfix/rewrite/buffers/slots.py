@@ -26,6 +26,7 @@ from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.buffers.fitting import AS_IT_IS, NUMBER, OWN_MEMORY, Fit, fit_of
 from gradfix.rewrite.buffers.lists import is_annotated, made_as_list, may_be_list, sealed
+from gradfix.rewrite.buffers.renewed import make_anew
 from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import is_effectless
 from gradfix.rewrite.text.numbers import spread
@@ -43,8 +44,13 @@ _COMMENT = Refusal(
 )
 
 
-def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tuple[Rewrite, ...] | Refusal:
-    """The ways to keep the slots of `buffer` in a list, and a clone before each write as the last; or why not."""
+def stack_slots(
+    source: Source, buffer: FilledBuffer, spelling: Spelling, every: Sequence[Write] = ()
+) -> tuple[Rewrite, ...] | Refusal:
+    """The ways to keep the slots of `buffer` in a list, and a clone before each write as the last; or why not.
+
+    Of `every` write of the file, those of the buffer tell whether it can be made anew in each round instead.
+    """
     refusal = _refusal(source, buffer, spelling)
     if refusal is not None:
         return refusal
@@ -61,6 +67,9 @@ def stack_slots(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tup
         title = _title(buffer, plain=True)
         made.append(Rewrite(title, Applicability.UNSAFE, _builder(buffer, spelling, plain=True), _FORM))
     copies = _copies(source, buffer, spelling)
+    anew = make_anew(source, writes[0], every, spelling)
+    if anew is not None:
+        made.insert(1 if _is_one_line(buffer) else 0, anew)
     return (*copies, *made, *clones(source, buffer.name.id, writes, spelling))
 
 
@@ -68,6 +77,12 @@ def stacked_writes(buffer: FilledBuffer, spelling: Spelling) -> tuple[Write, ...
     """The writes that become writes to the list: those of the loop, and those before it where they are part of it."""
     initial = () if made_as_list(buffer, spelling) is None else buffer.initial.writes
     return tuple(written.write for written in (*buffer.writes, *initial))
+
+
+def _is_one_line(buffer: FilledBuffer) -> bool:
+    """`out = torch.stack([v for i in range(n)])`: the values are slots already."""
+    single = buffer.filling is not None and buffer.filling.is_single and not buffer.filling.leaves_target
+    return single and buffer.has_slots and fit_of(buffer, buffer.writes[0]) == AS_IT_IS
 
 
 def _copies(source: Source, buffer: FilledBuffer, spelling: Spelling) -> tuple[Rewrite, ...]:

@@ -1,0 +1,146 @@
+"""The verb `make_anew`: a buffer that each round of a loop fills before it reads it is made in the round.
+
+What an earlier round has saved is another tensor then, and nothing is copied. Nobody sees a difference where every
+round writes the same places: what is left of the round before is what the buffer was made with.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from functools import partial
+
+from gradfix.analysis.facts import Spelling, Write, WriteForm
+from gradfix.analysis.text.nodes import every_node
+from gradfix.analysis.text.scopes import Parents, parents
+from gradfix.edits import Edit
+from gradfix.findings import Applicability, Earlier, HazardKind, Refusal, RefusalKind, Rewrite
+from gradfix.rewrite.buffers.rounds import Rounds
+from gradfix.rewrite.grounds.places import is_single_assignment, root_of
+from gradfix.rewrite.text import names, sites
+from gradfix.rewrite.text.expressions import is_effectless
+from gradfix.rewrite.text.pieces import text_of
+from gradfix.rewrite.text.scope_uses import end_of, start_of
+from gradfix.rewrite.writes import obstacles
+from gradfix.source import Source
+
+FORM = "renew"
+_MAKERS = frozenset(
+    "zeros ones empty full eye zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full".split()
+)
+_LEAVING = (ast.Break, ast.Continue, ast.Return, ast.Raise, ast.Try, ast.While, ast.Yield, ast.YieldFrom, ast.Await)
+_NO_LINE = Refusal(RefusalKind.SPELLING, "the buffer is made on a line with more", "put it on a line of its own")
+
+Loop = ast.For | ast.While
+
+
+def make_anew(source: Source, write: Write, writes: Sequence[Write], spelling: Spelling) -> Rewrite | None:
+    """The fix that makes the buffer of `write`, one of all `writes` of the file, in each round; else None."""
+    name = root_of(write.target)
+    if not isinstance(name, ast.Name) or not write.hazards:
+        return None
+    own = [one for one in writes if one.function == write.function and _holder(one) == name.id]
+    if not all(_is_filling(one) and _is_unseen(source, one) for one in own):
+        return None
+    found = _statements(source, name.id, write, own, spelling)
+    if found is None:
+        return None
+    created, first = found
+    title = f"Make `{name.id}` anew in each round of the loop"
+    return Rewrite(title, Applicability.SAFE, partial(_build, created=created, first=first), FORM)
+
+
+def _build(source: Source, *, created: ast.stmt, first: ast.stmt) -> tuple[Edit, ...] | Refusal:
+    """The edits that take the statement `created` away, and put it before `first`."""
+    site, gone, text = sites.site_of(source, first), sites.removed(source, created), text_of(source, created)
+    if gone is None or not site.is_alone or "\n" in text:
+        return _NO_LINE
+    return (gone, *sites.prepend(site, [text]))
+
+
+def _holder(write: Write) -> str | None:
+    """The name that a write reaches its tensor by."""
+    node = root_of(write.target)
+    while isinstance(node, (ast.Subscript, ast.Attribute, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _is_filling(write: Write) -> bool:
+    """`y[i] = v`, of which nothing is wrong but that an earlier round needs `y`."""
+    assigned = write.form is WriteForm.INDEX and isinstance(write.target, ast.Name) and is_single_assignment(write)
+    return assigned and all(
+        hazard.kind is HazardKind.SAVED_THEN_WRITTEN and hazard.earlier is Earlier.ROUND for hazard in write.hazards
+    )
+
+
+def _is_unseen(source: Source, write: Write) -> bool:
+    """Whether nobody but the buffer's name holds what is written."""
+    return obstacles.refusal(source, write) is None and obstacles.applicability(write) is Applicability.SAFE
+
+
+def _statements(
+    source: Source, name: str, write: Write, own: Sequence[Write], spelling: Spelling
+) -> tuple[ast.Assign, ast.stmt] | None:
+    """The one that makes the buffer, and the first one of a round that mentions it."""
+    around, scope = parents(names.tree_of(source)), names.scope_of(source, write.statement)
+    bindings = around.bindings_in(scope)
+    if isinstance(scope, ast.ClassDef) or name in bindings.parameters or bindings.is_seen_elsewhere(name):
+        return None
+    stores = bindings.stores.get(name, ())
+    created = around.of(stores[0]) if len(stores) == 1 else None
+    mentions = [node for node in bindings.names.get(name, ()) if isinstance(node.ctx, ast.Load)]
+    if not isinstance(created, ast.Assign) or not _is_maker(created, spelling) or not mentions:
+        return None
+    loops = _loops(around, created, mentions)
+    if not loops:
+        return None
+    rounds = Rounds(around, bindings, loops[-1], created)
+    written = {start_of(one.target) for one in own}
+    first = _first(around, loops[0], mentions, written, rounds)
+    return None if first is None or not rounds.keep(created.value, spelling) else (created, first)
+
+
+def _is_maker(created: ast.Assign, spelling: Spelling) -> bool:
+    """A constructor that takes only sizes, kinds and numbers from what it is given."""
+    call = created.value
+    if len(created.targets) != 1 or not isinstance(call, ast.Call) or not is_effectless(call, spelling):
+        return False
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return function in _MAKERS and all(k.arg in ("dtype", "device", "size", "fill_value") for k in call.keywords)
+
+
+def _loops(around: Parents, created: ast.stmt, mentions: Sequence[ast.Name]) -> list[Loop]:
+    """The loops around all mentions, behind the statement that makes the buffer in its block; innermost first."""
+    found: list[Loop] = []
+    for node in around.up(mentions[0]):
+        if isinstance(node, (ast.For, ast.While)) and (found or _holds(node, mentions)):
+            found.append(node)
+        elif found and not isinstance(node, ast.If):
+            return []  # a block of `with` may make tensors of another kind
+        if found and any(node is other for other in around.block(created)):
+            return found if start_of(created) < start_of(found[-1]) and found[-1] is node else []
+    return []
+
+
+def _holds(loop: Loop, mentions: Sequence[ast.Name]) -> bool:
+    first, last = start_of(loop.body[0]), end_of(loop.body[-1])
+    return all(first <= start_of(node) < last for node in mentions)
+
+
+def _first(
+    around: Parents, loop: Loop, mentions: Sequence[ast.Name], written: set[tuple[int, int]], rounds: Rounds
+) -> ast.stmt | None:
+    """The first statement of a round that mentions the buffer, where all writes come before all that reads it."""
+    holding = [s for s in loop.body if any(start_of(s) <= start_of(node) < end_of(s) for node in mentions)]
+    writing = [s for s in holding if any(start_of(s) <= place < end_of(s) for place in written)]
+    if not writing or holding[: len(writing)] != writing:
+        return None
+    end = end_of(writing[-1])
+    early = [node for node in mentions if start_of(node) < end]
+    if any(start_of(node) not in written for node in early) or len(early) != len(written):
+        return None
+    between = [s for s in loop.body if start_of(writing[0]) <= start_of(s) < end]
+    if any(isinstance(node, _LEAVING) for s in between for node in every_node(s)):
+        return None
+    return writing[0] if all(rounds.writes_alike(node, loop) for node in early) else None

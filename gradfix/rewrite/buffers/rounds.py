@@ -1,0 +1,129 @@
+"""What is the same in every round of a loop: sizes, counters that start anew, tests of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+
+from gradfix.analysis.facts import Spelling
+from gradfix.analysis.text.scopes import Bindings, Parents
+from gradfix.rewrite.text.scope_uses import end_of, start_of
+
+_GROWING = frozenset("append extend pop insert remove clear add update".split())
+_COUNTING = frozenset({"range", "len", "reversed", "enumerate", "zip"})
+_ASKED = frozenset({"shape", "size", "dtype", "device", "ndim"})
+_INDEX = (ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Tuple, ast.Slice)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The rounds of a loop, with all that lies in it, and what comes before it from the statement `since` on."""
+
+    around: Parents
+    bindings: Bindings
+    loop: ast.For | ast.While
+    since: ast.stmt
+
+    def keep(self, made: ast.expr, spelling: Spelling) -> bool:
+        """Whether what makes a buffer would make the same one in every round."""
+        packages = {str(spelling.torch), *(local for local, _ in spelling.names)}
+        fixed = all(node.id in packages or self._is_fixed(node) for node in _names(made))
+        return fixed and _asks_sizes(made, packages)
+
+    def writes_alike(self, name: ast.Name, loop: ast.For | ast.While) -> bool:
+        """Whether each round of `loop` makes the write `name[i] = v` as often, and to the same places."""
+        target = self.around.of(name)
+        if not isinstance(target, ast.Subscript) or not self._is_alike(target.slice):
+            return False
+        inner: ast.AST = target
+        for node in self.around.up(target):
+            if node is loop:
+                return True
+            if isinstance(node, ast.If):
+                if not self._is_alike(node.test):
+                    return False
+            elif isinstance(node, ast.For):
+                if any(inner is statement for statement in node.orelse) or not self._counts_alike(node.iter):
+                    return False
+            elif not isinstance(node, ast.Assign):
+                return False
+            inner = node
+        return False
+
+    def _is_alike(self, index: ast.expr) -> bool:
+        """Numbers, made of what is fixed and of counters that start anew in every round."""
+        nodes = (node for node in ast.walk(index) if isinstance(node, ast.expr))
+        return all(isinstance(node, _INDEX) for node in nodes) and all(
+            self._is_fixed(node) or self._is_counter(node) for node in _names(index)
+        )
+
+    def _is_fixed(self, name: ast.Name) -> bool:
+        """Whether nothing binds the name, or changes what it stands for, from `since` to the end of the loop."""
+        stores = self.bindings.stores.get(name.id, ())
+        known = name.id in self.bindings.parameters or bool(stores) or name.id in _COUNTING
+        bound = any(self._is_inside(node) for node in stores)
+        return known and not bound and not any(map(self._changes, self.bindings.names.get(name.id, ())))
+
+    def _changes(self, name: ast.Name) -> bool:
+        """Whether something is added to what the name stands for, or taken away from it: a list grows, say."""
+        outer = self.around.of(name)
+        if isinstance(outer, ast.Attribute):
+            return self._is_inside(name) and (outer.attr in _GROWING or outer.attr.endswith("_"))
+        stored = isinstance(outer, ast.Subscript) and not isinstance(outer.ctx, ast.Load)
+        return stored and outer.value is name and self._is_inside(name)  # type: ignore[union-attr]  # a subscript
+
+    def _is_inside(self, node: ast.expr) -> bool:
+        return start_of(self.since) < start_of(node) < end_of(self.loop) and self.around.of(node) is not self.since
+
+    def _is_counter(self, name: ast.Name) -> bool:
+        """Whether all that binds the name in the loop are loops in it that count alike in every round."""
+        stores = [node for node in self.bindings.stores.get(name.id, ()) if self._is_inside(node)]
+        counting = [self._counting_loop(node) for node in stores]
+        return bool(stores) and all(loop is not None and self._counts_alike(loop.iter) for loop in counting)
+
+    def _counting_loop(self, store: ast.Name) -> ast.For | None:
+        """The loop inside of this one whose variable a name is."""
+        node: ast.AST = store
+        for outer in self.around.up(store):
+            if isinstance(outer, ast.For):
+                return outer if node is outer.target and outer is not self.loop else None
+            if not isinstance(outer, (ast.Tuple, ast.List)):
+                return None
+            node = outer
+        return None
+
+    def _counts_alike(self, counted: ast.expr) -> bool:
+        """`range(n)`, `enumerate(xs)`: of fixed sizes, and nothing that can be gone through only once."""
+        if isinstance(counted, ast.Name):
+            return self._is_fixed(counted) and counted.id in self._sized()
+        if not isinstance(counted, ast.Call) or not isinstance(counted.func, ast.Name) or counted.keywords:
+            return False
+        if counted.func.id == "range":
+            return all(_asks_sizes(part) and all(map(self._is_fixed, _names(part))) for part in counted.args)
+        return counted.func.id in _COUNTING - {"len"} and all(map(self._counts_alike, counted.args))
+
+    def _sized(self) -> set[str]:
+        """The names whose length is asked for."""
+        calls = (self.around.of(node) for node in self.bindings.names.get("len", ()))
+        asked = (call.args[0] for call in calls if isinstance(call, ast.Call) and call.args)
+        return {node.id for node in asked if isinstance(node, ast.Name)}
+
+
+def _names(expression: ast.expr) -> Iterator[ast.Name]:
+    return (node for node in ast.walk(expression) if isinstance(node, ast.Name))
+
+
+def _asks_sizes(expression: ast.expr, packages: Set[str] = frozenset()) -> bool:
+    """Whether an expression asks tensors for nothing but sizes and kinds."""
+    for node in ast.walk(expression):
+        if isinstance(node, ast.Attribute):
+            of = node.value.id if isinstance(node.value, ast.Name) else None
+            if of is None or not (of in packages or node.attr in _ASKED or node.attr.startswith("new_")):
+                return False
+        elif isinstance(node, ast.Subscript):
+            if not isinstance(node.value, ast.Attribute):
+                return False
+        elif isinstance(node, ast.expr) and not isinstance(node, (*_INDEX, ast.Call, ast.keyword)):
+            return False
+    return True
