@@ -24,6 +24,8 @@ LAYERS = (
     ("project.imports", "torch_ops", "syntax", "results", "identity"),
     ("engine.origins", "engine.taken", "engine.policy"),
     ("engine.suppress", "project.files", "engine.passes"),
+    ("analysis.tensor_facts",),
+    ("analysis.way_facts",),
     ("analysis.backward_facts", "analysis.cut_kinds", "analysis.updates", "analysis.view_facts"),
     ("analysis.graph_ends",),
     ("analysis.effects",),

@@ -25,6 +25,7 @@ from gradfix.analysis.interpreter.roots import run_functions, run_module
 from gradfix.analysis.operators import optimizers
 from gradfix.analysis.outcome import gradient_facts, outcome
 from gradfix.analysis.outcome.cut_facts import facts_of_cuts
+from gradfix.analysis.outcome.way_facts import facts_of_ways
 from gradfix.analysis.summaries import Imports, Modules, ModuleSummary
 from gradfix.analysis.text.candidates import Candidates, candidates
 from gradfix.analysis.text.masked import maskings_of, with_whole_masks
@@ -128,6 +129,7 @@ def analyse_tree(
         swaps=swaps.facts_of_swaps(m, ordinals),
         second_backwards=gradient_facts.facts_of_again(m, ordinals),
         non_leaf_grads=gradient_facts.facts_of_grads(m, ordinals),
+        bare_ways=facts_of_ways(m, tree, ordinals),
         cuts=facts_of_cuts(m, ordinals, written),
         spelling=spelling_of(tree, source.text),
         early_steps=optimizers.facts_of_steps(m, ordinals),

@@ -8,37 +8,12 @@ from enum import Enum
 
 from gradfix.analysis.backward_facts import NonLeafGrad, SecondBackward
 from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
+from gradfix.analysis.tensor_facts import TensorFacts as TensorFacts
+from gradfix.analysis.tensor_facts import Tracked as Tracked
 from gradfix.analysis.updates import EarlyStep
 from gradfix.analysis.view_facts import NO_VIEWS, WrittenViews
+from gradfix.analysis.way_facts import BareWay
 from gradfix.findings import Hazard, Place, Severity
-
-
-class Tracked(Enum):
-    """Whether autograd records what happens to a tensor."""
-
-    NO = "no"
-    MAYBE = "maybe"  # depends on the caller, the data, or something the analysis can't see
-    YES = "yes"
-
-
-@dataclass(frozen=True, slots=True)
-class TensorFacts:
-    """What is known of a tensor just before the statement in question."""
-
-    tracked: Tracked = Tracked.MAYBE
-    leaf: bool = False  # certainly a leaf that requires grad
-    dtype: str | None = None  # "float32", "int64", "bool", …; None: unknown (also under autocast)
-    floating: bool = False  # proven to be of a floating or complex dtype, whichever it is
-    shape: tuple[int | None, ...] | None = None  # None: rank unknown; None as item: that size unknown
-    expanded: bool = False  # may have several indices for one memory cell
-    transposed: bool = False  # its dimensions lie in memory in another order, as far as one can see
-    plain: bool = True  # not known to be a subclass, sparse or complex layout that a twin may treat differently
-    device: str | None = None  # "default" of factories without `device=`, "cpu", "cuda:0", …; None: unknown
-
-    @property
-    def rank(self) -> int | None:
-        """Number of dimensions, or None."""
-        return None if self.shape is None else len(self.shape)
 
 
 class IndexKind(Enum):
@@ -398,3 +373,4 @@ class ModuleFacts:
     blocks: tuple[FilledBlock, ...] = ()
     maskings: tuple[Masking, ...] = ()
     early_steps: tuple[EarlyStep, ...] = ()
+    bare_ways: tuple[BareWay, ...] = ()

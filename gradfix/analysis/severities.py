@@ -18,5 +18,6 @@ def _severities(facts: ModuleFacts) -> Iterator[Severity]:
     yield from (slot.write.severity for buffer in facts.buffers for slot in buffer.writes)
     yield from (call.severity for call in facts.backward_calls if call.severity is not None)
     yield from (Severity.WARNING for _ in facts.swaps)
+    yield from (way.severity for way in facts.bare_ways)
     for group in (facts.fills, facts.second_backwards, facts.non_leaf_grads, facts.cuts, facts.early_steps):
         yield from (fact.severity for fact in group)

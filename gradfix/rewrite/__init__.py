@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gradfix.rewrite.backward_calls.gradients import reach_leaf as reach_leaf
     from gradfix.rewrite.backward_calls.losses import scalar_loss as scalar_loss
     from gradfix.rewrite.branches.anchoring import is_anchored as is_anchored
+    from gradfix.rewrite.branches.bare_ways import connect_way as connect_way
     from gradfix.rewrite.branches.branch import connect_branch as connect_branch
     from gradfix.rewrite.buffers.blocks import join_pieces as join_pieces
     from gradfix.rewrite.buffers.slots import stack_slots as stack_slots
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "assign_result": "writes.out_arguments",
     "connect_branch": "branches.branch",
+    "connect_way": "branches.bare_ways",
     "copy_view": "writes.swaps",
     "is_anchored": "branches.anchoring",
     "is_view": "grounds.places",

@@ -5,10 +5,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Value
+
+
+class Exit(NamedTuple):
+    """A way out of a function: the state there, and what it brings."""
+
+    state: State
+    value: Value
+    at: ast.Return
+    branch: ast.If | None = None  # the innermost `if` on tensor data that decides whether it is taken
 
 
 @dataclass(slots=True)
@@ -18,7 +28,7 @@ class Flow:
     after: State | None
     breaks: list[State] = field(default_factory=list)
     continues: list[State] = field(default_factory=list)
-    returns: list[tuple[State, Value]] = field(default_factory=list)
+    returns: list[Exit] = field(default_factory=list)
 
     def absorb(self, other: Flow) -> None:
         """Add the exits of an inner block, except its normal end."""
@@ -33,7 +43,7 @@ class Flow:
             yield self.after
         yield from self.breaks
         yield from self.continues
-        yield from (state for state, _ in self.returns)
+        yield from (exit.state for exit in self.returns)
 
     @property
     def leaves(self) -> bool:

@@ -15,6 +15,7 @@ from gradfix.analysis.domain.indexing import Shape, joined_shape
 from gradfix.analysis.domain.records import (
     AgainRecord,
     BackwardRecord,
+    BareRecord,
     CutRecord,
     FillRecord,
     GradRecord,
@@ -38,7 +39,8 @@ class Notes:
     last_writes: dict[int, WriteRecord] = field(default_factory=dict)  # by id of what writes; of several, the last
     swaps: dict[int, SwapRecord] = field(default_factory=dict)  # by id of the target
     fills: dict[tuple[int, int], FillRecord] = field(default_factory=dict)
-    phis: dict[int, FillRecord] = field(default_factory=dict)  # id of a PHI node -> the fill it stands for
+    bare: dict[tuple[int, int], BareRecord] = field(default_factory=dict)  # by ids of what decides and of the value
+    phis: dict[int, FillRecord | BareRecord] = field(default_factory=dict)  # id of a PHI node -> what it stands for
     optimizer_steps: dict[int, StepRecord] = field(default_factory=dict)  # by id of the call
     backwards: dict[int, BackwardRecord] = field(default_factory=dict)  # by id of the call
     second_backwards: dict[int, AgainRecord] = field(default_factory=dict)  # by id of the call
@@ -76,7 +78,7 @@ class Notes:
 
     def extent(self) -> tuple[int, ...]:
         """Grows with whatever may become a finding."""
-        made = len(self.fills), len(self.swaps), len(self.backwards)
+        made = len(self.fills), len(self.bare), len(self.swaps), len(self.backwards)
         return self.alarms, *made, len(self.non_leaf_grads), len(self.optimizer_steps)
 
     def add_hazard(self, record: WriteRecord, note: HazardNote, passage: Passage, certain: bool) -> None:

@@ -22,6 +22,7 @@ from gradfix.analysis.facts import (
     WriteForm,
 )
 from gradfix.analysis.view_facts import NamedView
+from gradfix.analysis.way_facts import Operand
 from gradfix.findings import HazardKind
 
 
@@ -133,6 +134,30 @@ class FillRecord:
     reached: bool = False
     only_connection: bool = True
     ends: list[ast.stmt] = field(default_factory=list)  # statements that start a backward through it
+
+    def meet(self, end: ast.stmt, *, alone: bool) -> None:
+        """A backward goes through it; `alone`: it has nothing else to go back through."""
+        self.reached = True
+        self.ends.append(end)
+        self.only_connection = self.only_connection and alone
+
+
+@dataclass(slots=True)
+class BareRecord:
+    """A way to a value that alone brings a tensor without a graph."""
+
+    node: ast.expr  # what has none
+    statement: ast.stmt
+    branch: ast.If | ast.IfExp  # that decides
+    function: str
+    tensor: TensorFacts
+    operands: tuple[Operand, ...]
+    starved: list[ast.stmt] = field(default_factory=list)  # statements whose backward has nothing else to go through
+
+    def meet(self, end: ast.stmt, *, alone: bool) -> None:
+        """A backward goes through it; `alone`: it has nothing else to go back through."""
+        if alone:
+            self.starved.append(end)
 
 
 @dataclass(slots=True)

@@ -111,7 +111,4 @@ def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, tot
     if bare is tracked_when(root, branches, taken=True):
         return  # the loss is as connected without the branch
     for key in open_ends:
-        fill = m.notes.phis[key]
-        fill.reached = True
-        fill.ends.append(m.statement)
-        fill.only_connection = fill.only_connection and total and bare is Tracked.NO
+        m.notes.phis[key].meet(m.statement, alone=total and bare is Tracked.NO)

@@ -16,18 +16,17 @@ from gradfix.analysis.domain.values import (
     UNKNOWN,
     Choice,
     Const,
-    Number,
     Origin,
     Storage,
     Symbol,
     Tensor,
     Unknown,
-    Value,
     tensor_of,
     tensors,
 )
 from gradfix.analysis.facts import ConditionKind, Tracked, ValueFacts
 from gradfix.analysis.interpreter import bindings, predicates
+from gradfix.analysis.interpreter.data_tests import kind_of
 from gradfix.analysis.interpreter.expressions import evaluate, look_up
 from gradfix.analysis.operators import nn_layers
 from gradfix.analysis.text import refusals
@@ -57,13 +56,7 @@ def test(m: Machine, state: State, node: ast.expr) -> tuple[bool | None, Conditi
         return (None if truth is None else not truth), kind
     value = evaluate(m, state, node)
     m.notes.add_size(node, value.shape if isinstance(value, Tensor) else None)
-    return python_values.truth(value), _kind(value)
-
-
-def _kind(value: Value) -> ConditionKind:
-    if tensors(value):
-        return ConditionKind.TENSOR
-    return ConditionKind.ITEM if isinstance(value, Number) and value.of_data else ConditionKind.PYTHON
+    return python_values.truth(value), kind_of(value)
 
 
 def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:

@@ -38,9 +38,10 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.hazards import batches, cuts, handed
 from gradfix.analysis.hazards.reads import read
-from gradfix.analysis.interpreter import bindings, calls, comprehensions, hands, inherited, protocols
+from gradfix.analysis.interpreter import bindings, calls, comprehensions, data_tests, hands, inherited, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
+from gradfix.analysis.interpreter.bare_ways import Way, told_apart
 from gradfix.analysis.operators import objects
 from gradfix.analysis.text.parameters import defaults_of
 
@@ -184,9 +185,11 @@ def _boolop(m: Machine, state: State, node: ast.BoolOp) -> Value:
 
 
 def _ifexp(m: Machine, state: State, node: ast.IfExp) -> Value:
-    truth = python_values.truth(evaluate(m, state, node.test))
+    test = evaluate(m, state, node.test)
+    truth = python_values.truth(test)
     if truth is not None:
         return evaluate(m, state, node.body if truth else node.orelse)
+    is_of_data = data_tests.depends_on_data(m, state, node.test, data_tests.kind_of(test))
     other = state.fork()
     arms = len(m.arms)
     m.enter_arm()
@@ -195,8 +198,14 @@ def _ifexp(m: Machine, state: State, node: ast.IfExp) -> Value:
     m.enter_arm()
     second = evaluate(m, other, node.orelse)
     m.leave_arms(arms)
-    state.adopt(join(state, other, m.statement))
-    return merge(first, second, m.statement)
+    end, result = join(state, other, m.statement), merge(first, second, m.statement)
+    if is_of_data and isinstance(result, Tensor):
+        arms_of = ((state, first, node.body), (other, second, node.orelse))
+        ways = [Way(ending, value, arm, m.statement, node) for ending, value, arm in arms_of]
+        names = (name for name in ast.walk(node) if isinstance(name, ast.Name))
+        told_apart(m, end, result, ways, names)
+    state.adopt(end)
+    return result
 
 
 def _sequence(m: Machine, state: State, node: ast.Tuple | ast.List | ast.Set) -> Value:

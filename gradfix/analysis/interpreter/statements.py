@@ -7,23 +7,26 @@ from collections.abc import Callable, Sequence
 
 from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.definitions import FunctionInfo
-from gradfix.analysis.domain.flow import Flow, join_all
+from gradfix.analysis.domain.flow import Exit, Flow, join_all
 from gradfix.analysis.domain.holders import escape
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.state import State, merge
+from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, Symbol, Value
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import (
     assumptions,
+    bare_ways,
     bindings,
     conditions,
     container_methods,
     contexts,
+    data_tests,
     definitions,
     loops,
     patterns,
     ranks,
+    returns,
     stores,
 )
 from gradfix.analysis.interpreter.expressions import evaluate
@@ -53,15 +56,9 @@ def run_body(m: Machine, state: State, info: FunctionInfo) -> Value:
     if isinstance(info.node, ast.Lambda):
         return evaluate(m, state, info.node.body)
     flow = run_block(m, state.fork() if info.may_not_return else state, info.node.body)
-    exits = list(flow.returns)
-    if flow.after is not None:
-        exits.append((flow.after, NONE))
-    if not exits:
+    if flow.after is None and not flow.returns:
         return NONE  # every way raises
-    end, result = exits[0]
-    for other, value in exits[1:]:
-        end = join(end, other, m.statement)
-        result = merge(result, value, m.statement)
+    end, result = returns.joined(m, flow)
     state.adopt(end)
     return result
 
@@ -98,6 +95,7 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
         conditions.narrow(m, state, node.test, positive=False)
         assumptions.assume(state, passed)
         return Flow(state)
+    by_data = data_tests.depends_on_data(m, state, node.test, kind)
     other = state.fork()
     assumptions.assume(state, taken)
     assumptions.assume(other, passed)
@@ -114,11 +112,15 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
     flow.absorb(second)
     m.statement = node
     m.leave_arms(arms, exits=bool(flow.returns or flow.breaks or flow.continues))
+    if by_data:
+        flow.returns = returns.decided_by(node, flow.returns)
     if flow.after is not None and second.after is not None:
         joined = join(flow.after, second.after, node)
         assumptions.remember(joined, taken, flow.after, passed, second.after, node.test)
         conditions.note_fills(m, joined, node, kind, before)
         conditions.note_rebound(m, joined, node, kind, before)
+        if by_data and node.orelse:
+            bare_ways.bound_apart(m, joined, node, (flow.after, second.after))
         flow.after = joined
     else:
         flow.after = flow.after if second.after is None else second.after
@@ -163,7 +165,7 @@ def _finally(m: Machine, flow: Flow, body: Sequence[ast.stmt]) -> Flow:
     result.after = None if flow.after is None else through(flow.after)
     for exits, kept in ((flow.breaks, result.breaks), (flow.continues, result.continues)):
         kept += [after for state in exits if (after := through(state)) is not None]
-    result.returns += [(after, value) for state, value in flow.returns if (after := through(state)) is not None]
+    result.returns += [e._replace(state=after) for e in flow.returns if (after := through(e.state)) is not None]
     return result
 
 
@@ -171,7 +173,7 @@ def _return(m: Machine, state: State, node: ast.Return) -> Flow:
     value = NONE if node.value is None else evaluate(m, state, node.value)
     if node.value is not None and state.log and isinstance(value, Container):
         stores.note_read(m, state, value, node.value)
-    return Flow(None, returns=[(state, value)])
+    return Flow(None, returns=[Exit(state, value, node)])
 
 
 def _raise(m: Machine, state: State, node: ast.Raise) -> Flow:

@@ -7,8 +7,9 @@ other operand gets a gradient of zero, also where it holds infinities or NaN, wh
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
-from gradfix.analysis.facts import ConditionalFill, Spelling
+from gradfix.analysis.facts import ConditionalFill, Spelling, TensorFacts
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.branches import guarded
@@ -43,11 +44,16 @@ def build(source: Source, fill: ConditionalFill, spelling: Spelling) -> tuple[Ed
 def anchor(source: Source, fill: ConditionalFill, spelling: Spelling) -> str:
     """`y = torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum(), y)`."""
     name = source.span_of(fill.buffer).text(source.text)
-    total = " + ".join(f"{leaf}.sum()" for leaf in anchors(source, fill))
-    if not fill.tensor.rank or not is_floating(fill.tensor):  # may take on a wider dtype, or one of floats
+    return f"{name} = {kept_by_where(name, anchors(source, fill), fill.tensor, spelling)}"
+
+
+def kept_by_where(name: str, leaves: Sequence[str], tensor: TensorFacts, spelling: Spelling) -> str:
+    """`torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum(), y)`: the tensor `name`, connected to `leaves`."""
+    total = " + ".join(f"{leaf}.sum()" for leaf in leaves)
+    if not tensor.rank or not is_floating(tensor):  # may take on a wider dtype, or one of floats
         total = f"({total}).to({name}.dtype)" if "+" in total else f"{total}.to({name}.dtype)"
     where, zeros_like, boolean = (names.torch_name(spelling, f) for f in ("where", "zeros_like", "bool"))
-    return f"{name} = {where}({zeros_like}({name}, dtype={boolean}), {total}, {name})"
+    return f"{where}({zeros_like}({name}, dtype={boolean}), {total}, {name})"
 
 
 def is_anchored(source: Source, fill: ConditionalFill) -> bool:

@@ -1,0 +1,133 @@
+"""Values that come on several ways, of which some bring a tensor without a graph: those are remembered."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from gradfix.analysis.domain.graph import Node, phi, reachable
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import facts_of
+from gradfix.analysis.domain.records import BareRecord
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import UNKNOWN, Tensor, Value, now
+from gradfix.analysis.hazards.cuts import flows_of
+from gradfix.analysis.text.nodes import every_node
+from gradfix.analysis.text.sure_names import unsure_names
+from gradfix.analysis.way_facts import Operand
+
+
+class Way(NamedTuple):
+    """One way to a value."""
+
+    state: State
+    value: Value
+    spelled: ast.expr  # what gives it
+    statement: ast.stmt
+    branch: ast.If | ast.IfExp | None  # the innermost one on tensor data that decides whether it is taken
+
+
+class _Bare(NamedTuple):
+    way: Way
+    tensor: Tensor
+    branch: ast.If | ast.IfExp
+
+
+def told_apart(m: Machine, end: State, result: Value, ways: Sequence[Way], names: Iterable[ast.Name]) -> None:
+    """Give the `result` of one of `ways`, in the state `end`, a graph of which each way without one is a branch.
+
+    `names` may stand for what connects the other ways to the leaves.
+    """
+    graphs = [way.state.node_of(way.value) if isinstance(way.value, Tensor) else None for way in ways]
+    connected = [graph for graph in graphs if graph is not None]
+    deciding = next((w.branch for w, graph in zip(ways, graphs, strict=True) if graph and w.branch), None)
+    bare = [_bare(way, deciding) for way, graph in zip(ways, graphs, strict=True) if graph is None]
+    if not isinstance(result, Tensor) or not connected or not bare:
+        return
+    graph = phi(connected, m.statement)
+    told: list[tuple[_Bare, Node]] = []
+    for one in bare:
+        if one is None:
+            return
+        graph = phi((graph, None), one.branch)  # type: ignore[arg-type]  # only its identity counts
+        assert graph is not None
+        told.append((one, graph))
+    loaded = list(names)
+    for one, graph in told:
+        _remember(m, one, graph, _operands(m, one, graph, loaded))
+    if len(result.storages) == 1:
+        end.nodes[result.storage] = graph
+    else:
+        end.chosen[result.choice] = (graph, now())
+
+
+def bound_apart(m: Machine, joined: State, branch: ast.If, ends: tuple[State, State]) -> None:
+    """The same of names that both arms of `branch`, where tensor data decide, bind last to different values."""
+    first, second = (_last_bound(arm) for arm in (branch.body, branch.orelse))
+    for name in first.keys() & second.keys():
+        place = (m.scope.frames[0], name)
+        values, merged = [end.variables.get(place) for end in ends], joined.variables.get(place)
+        bound = (first[name], second[name])
+        ways = [
+            Way(end, value, at.value, at, branch)
+            for end, value, at in zip(ends, values, bound, strict=True)
+            if value is not None
+        ]
+        if len(ways) == 2 and isinstance(merged, Tensor) and ways[0].value is not ways[1].value:
+            read = (n for n in every_node(branch) if isinstance(n, ast.Name) and n.id != name)
+            told_apart(m, joined, merged, ways, read)
+
+
+def _last_bound(arm: Sequence[ast.stmt]) -> dict[str, ast.Assign]:
+    """The last assignments in it to a name alone."""
+    plain = (s for s in arm if isinstance(s, ast.Assign) and len(s.targets) == 1)
+    return {s.targets[0].id: s for s in plain if isinstance(s.targets[0], ast.Name)}
+
+
+def _bare(way: Way, deciding: ast.If | ast.IfExp | None) -> _Bare | None:
+    """None where nothing is known of the tensor, a cut is to blame, or tensor data don't decide."""
+    branch, tensor = way.branch or deciding, way.value
+    if branch is None or not isinstance(tensor, Tensor) or not tensor.known or tensor.made_by is None:
+        return None
+    return None if flows_of(way.state, tensor) else _Bare(way, tensor, branch)
+
+
+def _remember(m: Machine, bare: _Bare, graph: Node, operands: tuple[Operand, ...]) -> None:
+    way, tensor, branch = bare
+    key = (id(branch), id(way.spelled))
+    record = m.notes.bare.get(key)
+    if record is None:
+        facts = facts_of(way.state, tensor)
+        record = BareRecord(way.spelled, way.statement, branch, m.scope.qualname, facts, operands)
+        m.notes.bare[key] = record
+    else:
+        known = {operand.name: operand for operand in operands}
+        record.operands = tuple(_either(o, known[o.name]) for o in record.operands if o.name in known)
+    m.notes.phis[id(graph)] = record
+    m.notes.owners.append(graph)
+
+
+def _either(a: Operand, b: Operand) -> Operand:
+    tensor = a.tensor if a.tensor == b.tensor else replace(a.tensor, shape=None, dtype=None)
+    return Operand(a.name, tensor, a.same_dtype and b.same_dtype)
+
+
+def _operands(m: Machine, bare: _Bare, graph: Node, names: Iterable[ast.Name]) -> tuple[Operand, ...]:
+    """The tensors in scope that the other ways go back to; of two of which one goes into the other, that."""
+    state, info = bare.way.state, m.scope.info
+    unsure = unsure_names(m.tree if info is None else info.node, bare.way.statement)
+    behind = {id(node) for node in reachable(graph)}
+    found: dict[str, tuple[Node, Tensor]] = {}
+    for name in {name.id: name for name in names}.values():
+        value = UNKNOWN if name.id in unsure else m.look(state, name)
+        node = state.node_of(value) if isinstance(value, Tensor) and value.known else None
+        if node is not None and id(node) in behind and isinstance(value, Tensor):
+            found[name.id] = (node, value)
+    inner = {id(n) for node, _ in found.values() for n in reachable(node) if n is not node}
+    return tuple(
+        Operand(name, facts_of(state, value), value.dtype is not None and value.dtype == bare.tensor.dtype)
+        for name, (node, value) in found.items()
+        if id(node) not in inner
+    )

@@ -1,0 +1,92 @@
+"""What a test is made of: values of tensors, their sizes, or nothing of the kind."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.values import Container, Number, Value, tensors
+from gradfix.analysis.facts import ConditionKind
+from gradfix.analysis.text.nodes import every_node, nodes_of
+
+_COUNTS = ("numel", "nelement", "size")
+_FILLING = ("append", "extend")
+
+
+def kind_of(value: Value) -> ConditionKind:
+    """What the truth of `value` depends on."""
+    if tensors(value):
+        return ConditionKind.TENSOR
+    return ConditionKind.ITEM if isinstance(value, Number) and value.of_data else ConditionKind.PYTHON
+
+
+def depends_on_data(m: Machine, state: State, test: ast.expr, kind: ConditionKind) -> bool:
+    """Whether data decide a test of this kind.
+
+    Whoever asks if a tensor has elements expects data to decide that: `len(index) == 0`, `not x.numel()`. A list has
+    items or none by data where those are put into it in a loop that leaves some out by data.
+    """
+    if kind is not ConditionKind.PYTHON:
+        return True
+    counted = [held for part in _parts(test) if (held := _counted(part)) is not None]
+    return any(tensors(m.look(state, held)) or _is_filled_by_data(m, state, held) for held in counted)
+
+
+def _parts(test: ast.expr) -> Iterator[ast.expr]:
+    """The comparisons and values that a test puts together."""
+    if isinstance(test, ast.BoolOp):
+        for part in test.values:
+            yield from _parts(part)
+    elif isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        yield from _parts(test.operand)
+    else:
+        yield test
+
+
+def _counted(test: ast.expr) -> ast.expr | None:
+    """`x` of `len(x) == 0`, `x.numel()`, `x.size(0) > 0`, `x.shape[0]`, and of `x` alone, which may be a list."""
+    count = test
+    if isinstance(test, ast.Compare):
+        bound = test.comparators[0]
+        if len(test.ops) != 1 or not (isinstance(bound, ast.Constant) and bound.value in (0, 1)):
+            return None
+        count = test.left
+    if isinstance(count, ast.Call) and isinstance(count.func, ast.Name) and count.func.id == "len" and count.args:
+        return count.args[0]
+    if isinstance(count, ast.Call) and isinstance(count.func, ast.Attribute):
+        return count.func.value if count.func.attr in _COUNTS else None
+    sizes = count.value if isinstance(count, ast.Subscript) else None
+    if isinstance(sizes, ast.Attribute):
+        return sizes.value if sizes.attr == "shape" else None
+    return test if isinstance(test, ast.Name) else None
+
+
+def _is_filled_by_data(m: Machine, state: State, name: ast.expr) -> bool:
+    """Whether a list gets its items in a loop that data make leave some out."""
+    held = m.look(state, name) if isinstance(name, ast.Name) else None
+    if not isinstance(held, Container) or held.kind != "list" or not isinstance(name, ast.Name):
+        return False
+    nodes = nodes_of(m.tree if m.scope.info is None else m.scope.info.node)
+    loops = [n for n in nodes if isinstance(n, (ast.For, ast.While)) and n.lineno < name.lineno and _fills(n, name.id)]
+    tests = [n.test for loop in loops for n in every_node(loop) if isinstance(n, ast.If) and _leaves_out(n, name.id)]
+    return any(_is_of_tensors(m, state, test) for test in tests)
+
+
+def _is_of_tensors(m: Machine, state: State, test: ast.expr) -> bool:
+    asked = [counted for part in _parts(test) if (counted := _counted(part)) is not None]
+    return any(kind_of(m.look(state, part)) is not ConditionKind.PYTHON for part in (test, *asked))
+
+
+def _leaves_out(branch: ast.If, name: str) -> bool:
+    return _fills(branch, name) or any(isinstance(node, ast.Continue) for node in every_node(branch))
+
+
+def _fills(root: ast.AST, name: str) -> bool:
+    """Whether `name.append(…)` or the like stands in it."""
+    called = (node.func for node in every_node(root) if isinstance(node, ast.Call))
+    return any(
+        isinstance(f, ast.Attribute) and f.attr in _FILLING and isinstance(f.value, ast.Name) and f.value.id == name
+        for f in called
+    )

@@ -1,0 +1,42 @@
+"""From records of ways out of a function to facts."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.text.guards import is_kept_away
+from gradfix.analysis.text.nodes import every_node
+from gradfix.analysis.way_facts import BareWay
+from gradfix.findings import Hazard, HazardKind, Severity
+
+
+def _is_inside(node: ast.expr, body: Sequence[ast.stmt] | ast.expr) -> bool:
+    return any(inner is node for part in ([body] if isinstance(body, ast.expr) else body) for inner in every_node(part))
+
+
+def facts_of_ways(m: Machine, tree: ast.Module, ordinals: Mapping[int, int]) -> tuple[BareWay, ...]:
+    """Ways that leave a backward nothing to go back through, where nothing keeps such a run from it."""
+    found = []
+    for record in m.notes.bare.values():
+        if all(is_kept_away(tree, end) for end in record.starved):
+            continue
+        name = ast.unparse(record.node)
+        decides = m.place(record.branch.test, "which this decides")
+        place = m.place(record.node, f"`{name}` has no graph")
+        found.append(
+            BareWay(
+                node=record.node,
+                statement=record.statement,
+                test=record.branch.test,
+                when=_is_inside(record.node, record.branch.body),
+                function=record.function,
+                identity_ordinal=ordinals.get(id(record.statement), 0),
+                tensor=record.tensor,
+                operands=record.operands,
+                severity=Severity.WARNING,
+                hazards=(Hazard(HazardKind.DISCONNECTED, place, decides, name),),
+            )
+        )
+    return tuple(sorted(found, key=lambda fact: (fact.node.lineno, fact.node.col_offset)))
