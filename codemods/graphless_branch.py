@@ -1,9 +1,9 @@
 """Constant without a graph that one way through a function gives, where the others give what has one.
 
 ## What it does
-Finds constants (`torch.tensor(0.0)`) that a branch on tensor data returns, or gives to a name, where the other ways give
-what is computed from tensors that require grad; if a backward follows that has nothing else to go back through, and no
-test (`if loss.requires_grad:`) keeps it away. And connects the constant to those tensors.
+Finds constants (`torch.tensor(0.0)`) that a branch on tensor data returns, or gives to a name, where the other ways
+give what is computed from tensors that require grad; if a backward follows that has nothing else to go back through,
+and no test (`if loss.requires_grad:`) keeps it away. And connects the constant to those tensors.
 
 ## Why does backward fail?
 When that way is taken, nothing that requires grad has reached the loss. It has no graph, and backward has nothing to go

@@ -132,6 +132,13 @@ h[0] = 0
 g, = torch.autograd.grad(h.sum(), x)
 print(g)
 """
+GRAD_CALL_ONCE = """\
+x = torch.randn(4, requires_grad=True)
+h = x.exp()
+h[0] = 0
+g, = torch.autograd.grad(iter([h.sum()]), iter([x]))
+print(g)
+"""
 SWALLOWED = """\
 x = torch.randn(4, requires_grad=True)
 for i in range(3):
@@ -164,6 +171,7 @@ RIGHT = [
     pytest.param(MULTI_VIEW, "a += 1", "a = a + 1", id="unbind"),
     pytest.param(PARENTHESES, "h *= x + 1", "h = h * (x + 1)", id="parentheses"),
     pytest.param(GRAD_CALL, "h[0] = 0", "h = h.clone(); h[0] = 0", id="autograd.grad"),
+    pytest.param(GRAD_CALL_ONCE, "h[0] = 0", "h = h.clone(); h[0] = 0", id="autograd.grad of iterators"),
     pytest.param(SWALLOWED, "h[0] = 0", "h = h.clone(); h[0] = 0", id="caught by the program"),
     pytest.param(
         SHIFT,

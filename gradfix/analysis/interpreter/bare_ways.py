@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -125,9 +125,22 @@ def _operands(m: Machine, bare: _Bare, graph: Node, names: Iterable[ast.Name]) -
         node = state.node_of(value) if isinstance(value, Tensor) and value.known else None
         if node is not None and id(node) in behind and isinstance(value, Tensor):
             found[name.id] = (node, value)
-    inner = {id(n) for node, _ in found.values() for n in reachable(node) if n is not node}
     return tuple(
         Operand(name, facts_of(state, value), value.dtype is not None and value.dtype == bare.tensor.dtype)
-        for name, (node, value) in found.items()
-        if id(node) not in inner
+        for name, value in _fewest(found)
     )
+
+
+def _fewest(found: Mapping[str, tuple[Node, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """As few as go back to all that the others go back to, of two of which one goes into the other that."""
+    inner = {id(n) for node, _ in found.values() for n in reachable(node) if n is not node}
+    ends = {
+        name: {id(n) for n in reachable(node) if not n.inputs}
+        for name, (node, _) in found.items()
+        if id(node) not in inner
+    }
+    missing = set[int]().union(*ends.values())
+    while missing:
+        name = max(ends, key=lambda name: len(ends[name] & missing))
+        missing -= ends.pop(name)
+        yield name, found[name][1]

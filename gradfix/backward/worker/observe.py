@@ -115,6 +115,7 @@ class Observer:
         if inputs is not None:
             keywords["inputs"] = inputs
         args, keywords = self._keeping(args, keywords)
+        tensors, grad_tensors = _once(tensors), _once(grad_tensors)
         if self._inside:
             self._meet_nested(tensors, sys._getframe(2))  # behind the one that took its turn
             return _backward(tensors, grad_tensors, *args, **keywords)
@@ -141,6 +142,7 @@ class Observer:
 
     def _observed_grad(self, outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **keywords: Any) -> Any:
         args, keywords = self._keeping(args, keywords)
+        outputs, inputs, grad_outputs = _once(outputs), _once(inputs), _once(grad_outputs)
         if self._inside or any(wire.plain(root) is None for root in _pair(outputs, None)[0]):
             return _grad(outputs, inputs, grad_outputs, *args, **keywords)
         if self._skips():  # what it gives is needed
@@ -150,7 +152,8 @@ class Observer:
         def call(given: Sequence[torch.Tensor | None]) -> Any:
             return _grad(outputs, inputs, grad_outputs if not self.ones else tuple(given), *args, **keywords)
 
-        wanted = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+        asked = inputs.values() if isinstance(inputs, dict) else inputs
+        wanted = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(asked)
         return self._observe("grad", roots, cotangents, call, wanted)
 
     def _observe(
@@ -237,7 +240,8 @@ class Observer:
             self._pass = None
             own.end()
         if wanted and result is not None:
-            gradients = {id(leaf): g for leaf, g in zip(wanted, result) if isinstance(g, torch.Tensor)}
+            found = result.values() if isinstance(result, dict) else result
+            gradients = {id(leaf): g for leaf, g in zip(wanted, found) if isinstance(g, torch.Tensor)}
         if self.directions:
             event["objective"] = _objective(roots, given)
             event["derivatives"] = [self._leaves.derivative(number, gradients) for number in range(self.directions)]
@@ -278,6 +282,11 @@ class Observer:
         while frame is not None and frame.f_code.co_filename != self._subject:
             frame = frame.f_back
         return None if frame is None else frame.f_lineno
+
+
+def _once(given: Any) -> Any:
+    """What can be gone through again and again: `model.parameters()` can't."""
+    return tuple(given) if isinstance(given, Iterator) else given
 
 
 def _pair(tensors: Any, cotangents: Any) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
