@@ -378,6 +378,35 @@ def test_quickfix_as_patch_from_stdin_and_where_nothing_is(gradfix: Cli) -> None
     assert "gone.py" in gone.err
 
 
+def test_a_configured_interpreter_that_is_not_there_is_an_error(gradfix: Cli) -> None:
+    path = gradfix.write("a.py", BROKEN)
+    gradfix.write("gradfix.toml", 'python = "no/such/python"\n')
+    done = gradfix("apply", "a.py")
+    assert (done.code, path.read_text()) == (2, BROKEN)
+    assert "gradfix.toml: `python`: no such program: " in done.err
+    assert gradfix("apply", "--no-verify", "a.py").code == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_json_takes_names_that_are_no_text(gradfix: Cli) -> None:
+    name = os.fsdecode(b"bad\xff.py")
+    gradfix.write(name, BROKEN)
+    done = gradfix("check", "--output-format", "json", name)
+    assert done.code == 1, done.err
+    assert os.path.basename(json.loads(done.out)[0]["filename"]) == name
+    assert json.loads(gradfix("quickfix", f"{name}:5").out)["filename"] == name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a folder that is in use")
+def test_a_current_folder_that_is_gone_is_no_bug(gradfix: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, gone = gradfix.write("a.py", BROKEN), gradfix.folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = gradfix("check", str(path))
+    assert (done.code, done.err) == (2, "error: the current folder can't be used: No such file or directory\n")
+
+
 def test_rule_prints_pages(gradfix: Cli) -> None:
     done = gradfix("rule", "GF101")
     assert done.out.startswith("# index-assignment (GF101)\n")

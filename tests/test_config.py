@@ -204,3 +204,8 @@ def test_interpreters_are_paths_or_names(tmp_path: Path) -> None:
 def test_suggestions_are_made_for_any_key(word: str, key: str) -> None:
     assert config._suggestion(key + "x", config._READERS) == f"; did you mean `{key}`?"
     assert config._suggestion(word, config._READERS) in ("", *(f"; did you mean `{key}`?" for key in config._READERS))
+
+
+def test_every_key_is_documented() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert {key for key in config._READERS if f"`{key}`" not in page and f"tool.gradfix.{key}]" not in page} == set()

@@ -104,7 +104,10 @@ class Session:
         given = self.options.python
         if given is not None and shutil.which(given) is None:
             raise UsageError(f"--python {given}: no such program")
-        return find_python(given, self.config.python, Path.cwd())
+        configured = self.config.python
+        if given is None and configured is not None and shutil.which(configured) is None:
+            raise UsageError(f"{self.config.path}: `python`: no such program: {configured}")
+        return find_python(given, configured, Path.cwd())
 
     def declared(self, path: str) -> tuple[Case, ...]:
         """What there is to run for a file besides itself: recorded calls, what is declared, the user's own command."""
@@ -164,6 +167,7 @@ class Session:
 def open_session(given: Mapping[str, object]) -> Session:
     """The session of a command line. Raises `UsageError`, `ConfigError` and `CodemodError`."""
     options = _options(given)
+    here = _current_folder()
     screen = Screen.open(options.color, quiet=options.quiet)
     config = _config(options)
     known = registry.load([*map(Path, options.codemods), *_consented(options, config, screen)])
@@ -177,8 +181,15 @@ def open_session(given: Mapping[str, object]) -> Session:
         form=options.form or config.form,
         torch=torch_tables.nearest(config.torch_version or _installed_torch(options, config)),
     )
-    rules = Rules(chosen, policy, _imports_of(os.getcwd()))
+    rules = Rules(chosen, policy, _imports_of(here))
     return Session(options, config, rules, screen, Severity(options.fail_on or severity.value))
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the current folder can't be used: {error.strerror}") from None
 
 
 def _imports_of(folder: str) -> Callable[[str], Imports]:

@@ -79,7 +79,7 @@ def quickfix(given: Mapping[str, object]) -> int:
         return 2
     results = [result for result in file.results if covers(place, loaded.source, result.finding)]
     if session.options.output_format == "json":
-        session.screen.out(quickfix_json(loaded.source, results).encode())
+        session.screen.out(_json(quickfix_json(loaded.source, results)))
     else:
         _with_patch(session, [replace(file, edits=run.together(results))])
     return 0
@@ -178,7 +178,7 @@ def _report(session: Session, files: Sequence[FileResult], paint: Paint) -> str 
     if session.options.output_format == "json":
         from gradfix.report.structured import structured
 
-        return structured(results, [file.problem for file in files if file.problem]).encode()
+        return _json(structured(results, [file.problem for file in files if file.problem]))
     if not results:
         return ""
     if session.options.output_format == "concise":
@@ -188,6 +188,11 @@ def _report(session: Session, files: Sequence[FileResult], paint: Paint) -> str 
     from gradfix.report.full import full
 
     return full(results, paint)
+
+
+def _json(text: str) -> bytes:
+    """What a name has of bytes that aren't UTF-8 becomes an escape of JSON, `\\udcff`."""
+    return text.encode(errors="backslashreplace")
 
 
 def _complain(session: Session, files: Sequence[FileResult]) -> None:
