@@ -105,6 +105,18 @@ KEPT = {  # what stands before the loop, its head, its body, what stands behind 
         "    for i in range(len(xs)):\n        out[i] = s * xs[i]\n    xs.append(x[1])\n" + READ,
         "",
     ),
+    "a list that somebody makes grow": (
+        "def grow(items):\n    items.append(x[1])\nxs = [x[0]]\n",
+        "s in (1.0, 2.0)",
+        "    for i in range(len(xs)):\n        out[i] = s * xs[i]\n    grow(xs)\n" + READ,
+        "",
+    ),
+    "a count that a function changes": (
+        "k = 3\ndef less():\n    global k\n    k -= 1\n",
+        "s in (1.0, 2.0)",
+        FILL.replace("range(n)", "range(k)") + READ + "    less()\n",
+        "",
+    ),
     "a function reads it": (
         "def read():\n    return out.prod()\n",
         "s in (1.0, 2.0)",

@@ -62,16 +62,28 @@ class Rounds:
         """Whether nothing binds the name, or changes what it stands for, from `since` to the end of the loop."""
         stores = self.bindings.stores.get(name.id, ())
         known = name.id in self.bindings.parameters or bool(stores) or name.id in _COUNTING
-        bound = any(self._is_inside(node) for node in stores)
-        return known and not bound and not any(map(self._changes, self.bindings.names.get(name.id, ())))
+        if not known or self.bindings.is_seen_elsewhere(name.id) or any(self._is_inside(node) for node in stores):
+            return False
+        inside = (node for node in self.bindings.names.get(name.id, ()) if self._is_inside(node))
+        changes = self._may_grow if name.id in self._sized() else self._changes
+        return not any(map(changes, inside))
 
     def _changes(self, name: ast.Name) -> bool:
-        """Whether something is added to what the name stands for, or taken away from it: a list grows, say."""
+        """Whether something is done to what the name stands for, in place."""
         outer = self.around.of(name)
         if isinstance(outer, ast.Attribute):
-            return self._is_inside(name) and (outer.attr in _GROWING or outer.attr.endswith("_"))
-        stored = isinstance(outer, ast.Subscript) and not isinstance(outer.ctx, ast.Load)
-        return stored and outer.value is name and self._is_inside(name)  # type: ignore[union-attr]  # a subscript
+            return not isinstance(outer.ctx, ast.Load) or outer.attr.endswith("_") or outer.attr in _GROWING
+        return isinstance(outer, ast.Subscript) and not isinstance(outer.ctx, ast.Load) and outer.value is name
+
+    def _may_grow(self, name: ast.Name) -> bool:
+        """Whether a list gets to somebody who may add to it."""
+        outer = self.around.of(name)
+        if isinstance(outer, ast.Call):
+            return not (isinstance(outer.func, ast.Name) and outer.func.id in _COUNTING)
+        if isinstance(outer, ast.Attribute):
+            return outer.attr not in _ASKED
+        read = isinstance(outer, ast.Subscript) and isinstance(outer.ctx, ast.Load)
+        return not read and not (isinstance(outer, (ast.For, ast.comprehension)) and outer.iter is name)
 
     def _is_inside(self, node: ast.expr) -> bool:
         return start_of(self.since) < start_of(node) < end_of(self.loop) and self.around.of(node) is not self.since
