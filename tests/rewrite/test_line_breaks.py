@@ -37,6 +37,8 @@ LONG = (
     "out = torch.cat([first_half_of_the_values.exp(), second_half_of_the_values.sigmoid(), third_one], dim=1)",
     "force = torch.select_scatter(force, torch.where(below_zero, -torch.where(below_zero, stiffness, 1.0) "
     "* torch.where(below_zero, height, 1.0), force[2]), 0, 2)",
+    "loss = cross_entropy_of(logits[valid_ones], labels[valid_ones]) if valid_ones.any() else zero + logits[:0].sum()",
+    "return pred_of_it[mask].mean() if mask_of_it.any() else zero + pred_of_it.flatten()[:0].sum().to(zero.dtype)",
     "head, tail = torch.where(mask_of_the_pair, first_half_of_the_values, second_half_of_the_values)",
 )
 

@@ -21,10 +21,7 @@ from gradfix.analysis.interpreter import calls, roots
 from gradfix.analysis.operators import custom_functions, objects
 from gradfix.analysis.text.names import other_uses
 from gradfix.analysis.text.parameters import annotations_of
-from gradfix.analysis.text.targets import VIEW_ATTRIBUTES
 from gradfix.torch_ops import method_names
-
-_OF_TENSORS = objects.METADATA | objects.QUIET_METHODS | VIEW_ATTRIBUTES | {"grad", "grad_fn"}  # beside methods
 
 
 @dataclass(slots=True)
@@ -80,7 +77,7 @@ def player(m: Machine, end: State, name: str, parameters: Sequence[Parameter], g
 
 @lru_cache(maxsize=64)
 def _others(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
-    return other_uses(node, method_names() | _OF_TENSORS)
+    return other_uses(node, method_names() | objects.ATTRIBUTES)
 
 
 def _arguments(

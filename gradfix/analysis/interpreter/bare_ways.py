@@ -14,9 +14,12 @@ from gradfix.analysis.domain.records import BareRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, Tensor, Value, now
 from gradfix.analysis.hazards.cuts import flows_of
+from gradfix.analysis.operators import objects
+from gradfix.analysis.text.names import used_as_tensors
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.sure_names import unsure_names
 from gradfix.analysis.way_facts import Operand
+from gradfix.torch_ops import method_names
 
 
 class Way(NamedTuple):
@@ -116,19 +119,29 @@ def _either(a: Operand, b: Operand) -> Operand:
 
 def _operands(m: Machine, bare: _Bare, graph: Node, names: Iterable[ast.Name]) -> tuple[Operand, ...]:
     """The tensors in scope that the other ways go back to; of two of which one goes into the other, that."""
-    state, info = bare.way.state, m.scope.info
-    unsure = unsure_names(m.tree if info is None else info.node, bare.way.statement)
+    state = bare.way.state
+    scope = m.tree if m.scope.info is None else m.scope.info.node
+    unsure = unsure_names(scope, bare.way.statement)
     behind = {id(node) for node in reachable(graph)}
     found: dict[str, tuple[Node, Tensor]] = {}
     for name in {name.id: name for name in names}.values():
         value = UNKNOWN if name.id in unsure else m.look(state, name)
-        node = state.node_of(value) if isinstance(value, Tensor) and value.known else None
+        node = state.node_of(value) if isinstance(value, Tensor) else None
         if node is not None and id(node) in behind and isinstance(value, Tensor):
             found[name.id] = (node, value)
+    if not all(value.known for _, value in found.values()):
+        used = used_as_tensors(scope, method_names(), objects.ATTRIBUTES, lambda i: _is_known(m.look(state, i)))
+        found = {name: pair for name, pair in found.items() if pair[1].known or name in used}
+    computed = {name: pair for name, pair in found.items() if pair[1].known or pair[0].inputs}
+    found = computed or found  # what a call gave rather than a batch that is as unknown
     return tuple(
         Operand(name, facts_of(state, value), value.dtype is not None and value.dtype == bare.tensor.dtype)
         for name, value in _fewest(found)
     )
+
+
+def _is_known(value: Value) -> bool:
+    return isinstance(value, Tensor) and value.known
 
 
 def _fewest(found: Mapping[str, tuple[Node, Tensor]]) -> Iterator[tuple[str, Tensor]]:

@@ -37,6 +37,7 @@ from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, gradients
 from gradfix.analysis.operators import hooks
 from gradfix.analysis.text.class_attributes import REGISTERING
+from gradfix.analysis.text.targets import VIEW_ATTRIBUTES
 from gradfix.torch_ops import ViewKind, method, module
 
 # Attributes and methods that tell of a tensor without reading its values: an old object answers the same.
@@ -47,6 +48,7 @@ QUIET_METHODS = frozenset(
     "size dim numel stride ndimension element_size storage_offset is_contiguous is_floating_point is_complex "
     "get_device new_zeros new_ones new_empty new_full new_tensor nelement data_ptr".split()
 )
+ATTRIBUTES = METADATA | QUIET_METHODS | VIEW_ATTRIBUTES | {"grad", "grad_fn"}  # of tensors, beside their other methods
 # Methods that give numbers, whatever kind of tensor or operator an object is: `operator.size(-1)`.
 COUNTING = frozenset("size dim numel ndimension nelement".split())
 # What people call the object that holds the settings: numbers, names and switches, no tensors.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gradfix.analysis.facts import Spelling
@@ -165,7 +165,26 @@ def shown_tensors(node: Function, telling: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def other_uses(node: Function, tensor_names: frozenset[str]) -> frozenset[str]:
+def used_as_tensors(
+    scope: Function | ast.Module,
+    methods: frozenset[str],
+    attributes: frozenset[str],
+    is_tensor: Callable[[ast.expr], bool],
+) -> frozenset[str]:
+    """Names used as arrays are, and never otherwise: `x.mean()`, `x[mask]` of a tensor `mask`.
+
+    Of arrays, only tensors have a graph. `methods` and `attributes` are those of tensors.
+    """
+    found: set[str] = set()
+    for node in nodes_of(scope):
+        if (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in methods) or (
+            isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and is_tensor(node.slice)
+        ):
+            found.add(node.value.id)
+    return frozenset(found) - other_uses(scope, methods | attributes)
+
+
+def other_uses(node: Function | ast.Module, tensor_names: frozenset[str]) -> frozenset[str]:
     """Names a function uses in ways that tensors don't allow: `config.width`, `layer(x)`, `batch["x"]`."""
     found: set[str] = set()
     for inner in nodes_of(node):

@@ -190,9 +190,15 @@ def _last_call(node: ast.expr | None) -> ast.Call | None:
 
 
 def _pieces(text: str, node: ast.expr | None) -> list[str]:
-    """`a + b` as terms that begin with their operators, `a.b(c).d(e)` as calls that begin with their dots."""
+    """`a + b` as terms that begin with their operators, `a.b(c).d(e)` as calls that begin with their dots.
+
+    `a if b else c` as three parts.
+    """
     cuts: list[int] = []
     left = node
+    if isinstance(node, ast.IfExp):
+        gaps = ((node.body, node.test, "if"), (node.test, node.orelse, "else"))
+        cuts = [text.rindex(word, _span(text, a)[1], _span(text, b)[0]) for a, b, word in gaps]
     if isinstance(node, ast.BinOp):
         while isinstance(left, ast.BinOp) and _strength(left.op) == _strength(node.op):
             end, right = _span(text, left.left)[1], _span(text, left.right)[0]
