@@ -227,6 +227,9 @@ def test_errors_say_what_to_change(message: str, expected: str) -> None:
         ("Not a color tensor. Got shape [4, 4]", "f(randn(4, 4, 4))"),
         ("arange() received an invalid combination of arguments - got (Tensor, device=cpu)", "f(4)"),
         ("Boolean value of Tensor with more than one value is ambiguous", "f(4)"),
+        ("Timesteps should be a 1d-array", "f(randn(4))"),
+        ("boundaries tensor must be 1 dimension, but got dim(2)", "f(randn(4))"),
+        ("Input size (4*4) doesn't match model (32*32).", "f(randn(32, 32))"),
     ],
 )
 def test_messages_of_a_library_say_what_to_change(message: str, expected: str) -> None:
@@ -239,6 +242,31 @@ def test_one_number_becomes_as_many_as_a_message_asks_for() -> None:
     call = Call("f", (Stage("", (Argument("size", Plain(4)),)),))
     failure = Failure("TypeError", "`size` must be a three-element sequence of integers. Got 4.", frozenset({"size"}))
     assert "f((4, 4, 4))" in [one.text for one in worker_messages.repairs(call, failure)]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("IndexError: list index out of range", "f([4, 4, 4, 4, 4, 4], 4)(randn(4, 4, 4, 4))"),
+        ("RuntimeError: got weight of size [0, 4, 1, 1] instead", "f([32, 32, 32], 32)(randn(4, 32, 4, 4))"),
+        (
+            "RuntimeError: The size of tensor a (16) must match the size of tensor b (4) at non-singleton dimension 1",
+            "f([4, 4, 4], 16)(randn(4, 16, 4, 4))",
+        ),
+    ],
+)
+def test_lists_and_widths_change_with_what_depends_on_them(message: str, expected: str) -> None:
+    widths = Stage("", (Argument("levels", Several((Plain(4),) * 3)), Argument("width", Plain(4))))
+    call = Call("f", (widths, Stage("", (Argument("x", Tensor((4, 4, 4, 4))),))))
+    failure = Failure(*message.split(": ", 1), frozenset())
+    assert expected in [one.text for one in worker_messages.repairs(call, failure)]
+
+
+def test_what_a_failing_statement_depends_on_is_changed_before_anything_else() -> None:
+    call = Call("f", (Stage("", (Argument("x", Tensor((4, 4))), Argument("y", Tensor((4, 4))))),))
+    failure = Failure("RuntimeError", "expected 3 dimensions", frozenset({"y"}))
+    texts = [one.text for one in worker_messages.repairs(call, failure)]
+    assert texts.index("f(randn(4, 4), randn(4, 4, 4))") < texts.index("f(randn(4, 4, 4), randn(4, 4))")
 
 
 # What the search comes up with.
@@ -482,6 +510,51 @@ def test_what_a_call_leaves_behind_is_differentiated_where_it_returns_nothing(ch
     wrong = before.replace("y += x", "y = y + 2 * x")
     assert judged(checker, before, after, "f(randn(3))").verdict is Verdict.FIXED
     assert judged(checker, before, wrong, "f(randn(3))").verdict is Verdict.REJECTED
+
+
+BUFFERS = """\
+import torch
+from torch import nn
+class Bias(nn.Module):
+    def __init__(self, dim, size):
+        super().__init__()
+        self.linear, self.size = nn.Linear(dim, dim), size
+        self.fill()
+    def fill(self):
+        offsets = torch.arange(self.size)[:, None] - torch.arange(self.size)
+        offsets[:, 0] += self.size - 1  # <-
+        self.register_buffer("offsets", offsets)
+"""
+INDICES = """\
+import torch
+def f(size):
+    offsets = torch.arange(size)[:, None] - torch.arange(size)
+    offsets[:, 0] += size - 1  # <-
+    return offsets
+"""
+
+
+@pytest.mark.parametrize("text", [BUFFERS, INDICES])
+def test_whole_numbers_that_a_call_gives_or_leaves_are_compared(text: str, checker: Checker) -> None:
+    (line,) = (number for number, one in enumerate(text.splitlines(), 1) if "# <-" in one)
+    lines = frozenset({line})
+    (call,) = checker.find_calls(PATH, text, "fill", [line], [lines], frozenset()).calls
+    assert call is not None
+    right = text.replace("offsets[:, 0] +=", "offsets[:, 0] = offsets[:, 0] +")
+    wrong = text.replace("offsets[:, 0] +=", "offsets[:, 0] -=")
+    verdicts = [
+        checker.judge(PATH, text, after, DeclaredCall(call, synthesised=True), lines, lines).verdict
+        for after in (right, wrong)
+    ]
+    assert verdicts == [Verdict.EQUIVALENT, Verdict.REJECTED]
+
+
+def test_a_call_that_leaves_nothing_shows_nothing(checker: Checker) -> None:
+    text = INDICES.replace("    return offsets\n", "")
+    lines = frozenset({4})
+    assert checker.find_calls(PATH, text, "f", [4], [lines], frozenset()).reached == 0
+    after = text.replace("offsets[:, 0] +=", "offsets[:, 0] -=")
+    assert checker.judge(PATH, text, after, DeclaredCall("f(4)"), lines, lines).verdict is Verdict.UNCHECKED
 
 
 def test_data_has_no_graph(checker: Checker) -> None:

@@ -16,8 +16,13 @@ class UncheckedError(Exception):
     """Nothing can be said; the message is the reason."""
 
 
-def obstacle_of(run: Run, *, call: bool) -> str | None:
-    """Why nothing can be learned from a run of the original."""
+def shows(run: Run, *, valued: bool) -> bool:
+    """Whether a run gave something to compare: passes, and where `valued` results that can't have a graph."""
+    return bool(run.events) or (valued and run.ended is not None and bool(run.ended.results))
+
+
+def obstacle_of(run: Run, *, call: bool, valued: bool) -> str | None:
+    """Why nothing can be learned from a run of the original. Where `valued`, results without a graph tell something."""
     if run.killed is not None and not (run.killed == "time" and run.events):
         if run.killed == "time":
             return "the original reached no backward in time"
@@ -25,7 +30,7 @@ def obstacle_of(run: Run, *, call: bool) -> str | None:
     failed = failure_of(run) is not None
     if run.ended is not None and run.ended.error is not None and not failed and (call or not run.events):
         return f"the original raises {run.ended.error}"
-    if run.events or failed:
+    if failed or shows(run, valued=valued):
         return None
     if run.ended is None and run.killed is None:
         return f"the original {_departure(run)} before any backward"

@@ -12,13 +12,7 @@ from dataclasses import replace
 from gradfix.backward.limits import Limits
 from gradfix.backward.protocol import Conflict, Run
 from gradfix.backward.verdict import oracle
-from gradfix.backward.verdict.compare import (
-    Agreement,
-    DiffersError,
-    OutsideError,
-    RoundingError,
-    same_passes,
-)
+from gradfix.backward.verdict.compare import Agreement, DiffersError, OutsideError, RoundingError, same_passes
 from gradfix.backward.verdict.conflicts import Lines, Told, came_to_its_end, none_of_its_own, told
 from gradfix.backward.verdict.constants import as_returned, without_graphs
 from gradfix.backward.verdict.costs import cost
@@ -35,6 +29,7 @@ from gradfix.backward.verdict.endings import (
     same_count,
     same_end,
     same_output,
+    shows,
     still_raises,
 )
 from gradfix.backward.verdict.evidence import Evidence, Subject, add_once, conclude, judged, misses_gradient
@@ -145,7 +140,9 @@ class CaseJudge:
     def _pair(self, seed: int, plan: Plan, *, plain: bool) -> None:
         first, second = self._requests.pair(seed, plan)
         before = self._pairs(first)
-        obstacle = obstacle_of(before, call=self._subject.way.call is not None)
+        call = self._subject.way.call is not None
+        valued = call and HazardKind.DISCONNECTED not in self._subject.kinds
+        obstacle = obstacle_of(before, call=call, valued=valued)
         if plain:
             if obstacle is not None:
                 raise UncheckedError(obstacle)
@@ -158,14 +155,14 @@ class CaseJudge:
                 return
             self._goes_on = self._can_take_longer(after, 1)
         self._count_lines(before, after)
-        has_passes = bool(before.events)
+        shown = shows(before, valued=valued)
         if HazardKind.DISCONNECTED not in self._subject.kinds:
             before, after = as_returned(before, after)
         failure, again = self._failures(before, after)
         no_new_end(before, after, failure, again, silent=self._subject.silent)
-        if plain and not has_passes and failure is None:
+        if plain and not shown and failure is None:
             raise UncheckedError(NO_BACKWARD)
-        if obstacle is None and (has_passes or failure is not None):
+        if obstacle is None and (shown or failure is not None):
             self._evidence.pairs += 1
             self._evidence.failed = self._evidence.failed or failure
             self._compare_noting(first, second, before, after, failure, plain=plain)

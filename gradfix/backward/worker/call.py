@@ -59,9 +59,10 @@ def execute(
     own, stand_ins = observer.events > before, leaves.hidden()
     left = {path: tensor for path, tensor in state.new(held.state).items() if id(tensor) not in stand_ins}
     outputs = returned or ([] if own else [*left_behind(call.function, call.given), *left.values()])
+    data = [] if outputs or own else state.data(held.state)
     reached = {**state.tensors, **{f"{ARGUMENT}{number}": tensor for number, tensor in enumerate(call.given, 1)}}
     outputs = _once([*outputs, *(reached[path] for path in request.left if path in reached)])
-    _tell(request, observer, state, call, outputs)
+    _tell(request, observer, state, call, outputs or data)
     once_more = None
     if request.recorded is None and not own and not request.plan.fresh_leaves:  # what a leaf was written doesn't last
         once_more = partial(another, text, module, call.function, leaves)

@@ -106,6 +106,11 @@ class State:
         unmet = (path for key, path in met.items() if old._versions.get(key) != self._versions[key])
         return {path: self.graphs[path] for path in sorted(unmet, key=list(self.graphs).index)}
 
+    def data(self, old: State) -> list[torch.Tensor]:
+        """Tensors that can't have a graph and weren't met before, or were written to since. `old` tells no content."""
+        fresh = ((path, tensor) for path, tensor in self.tensors.items() if not tensor.requires_grad)
+        return [tensor for path, tensor in fresh if old.found.get(path) != _version_of(tensor)]
+
     def replaced(self, old: State) -> None:
         """Tell leaves that aren't those which stood there before: who holds those holds others now."""
         for path, leaf in self.leaves.items():
@@ -155,7 +160,7 @@ class State:
                 self.found[path] = "a tensor"
             elif self._wire is None:
                 self._seen[id(tensor)] = tensor  # as long as it lives, no other has its id
-                self.found[path] = f"{id(tensor)} in version {tensor._version}"
+                self.found[path] = _version_of(tensor)
             elif self._bytes + tensor.numel() * tensor.element_size() > _MOST_BYTES:
                 self.found[path] = f"{tensor.dtype} {list(tensor.shape)}"
             else:
@@ -299,6 +304,10 @@ def _is_closed(kind: type) -> bool:
 
 def _is_standard(module: object) -> bool:
     return str(module).partition(".")[0] in STANDARD
+
+
+def _version_of(tensor: torch.Tensor) -> str:
+    return f"{id(tensor)} in version {tensor._version}"
 
 
 def _is_array(value: Any) -> bool:

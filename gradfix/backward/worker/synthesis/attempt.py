@@ -7,6 +7,7 @@ import io
 import random
 import signal
 import sys
+import time
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -40,6 +41,9 @@ class Outcome:
     passes: int = 0  # backward passes that the call makes itself
     again: int = 0  # times that lines ran once more
     tracked: bool = True  # something that needs gradients took part; only looked at when asked
+    seconds: float = 0.0  # of the processor
+    leaves_data: bool = False  # it gives tensors that can't have a graph, or leaves such behind
+    graphs: frozenset[int] = frozenset()  # lines where something that needs gradients takes part; when asked
 
     @property
     def progress(self) -> float:
@@ -64,15 +68,16 @@ class Trials:
 
     def looked_into(self, text: str) -> Outcome:
         """Run it, and see whether anything that needs gradients takes part."""
-        with _Graphs() as graphs:
+        with _Graphs(self._path) as graphs:
             outcome = self.run(text)
-        return replace(outcome, tracked=graphs.met)
+        return replace(outcome, tracked=graphs.met, graphs=frozenset(graphs.lines))
 
     def run(self, text: str) -> Outcome:
         """Make the call and drive backward over what it returns."""
         self.made += 1
+        started = time.process_time()
         lines: Counter[int] = Counter()
-        state: list[Any] = [RAISED, None, True, 0]
+        state: list[Any] = [RAISED, None, True, 0, False]
         error = self._raised(text, state, lines)
         shown = RAISED if error is None else self._shown(str(error))
         if shown:
@@ -81,7 +86,10 @@ class Trials:
             state[0] = RAISED if hidden else shown
         torch.set_grad_enabled(True)
         again = sum(lines.values()) - len(lines)
-        return Outcome(state[0], frozenset(lines), error, state[2], state[1], state[3], again)
+        seconds = time.process_time() - started
+        level, result, finite, passes, leaves_data = state
+        ran = frozenset(lines)
+        return Outcome(level, ran, error, finite, result, passes, again, seconds=seconds, leaves_data=leaves_data)
 
     def _shown(self, message: str) -> int:
         if any(stem in message for stem in self._stems):
@@ -90,7 +98,7 @@ class Trials:
 
     def _hidden(self, text: str, lines: Counter[int]) -> BaseException | None:
         """What a call that autograd stops half-way would raise after that: without a graph it goes on."""
-        state: list[Any] = [RAISED, None, True, 0]
+        state: list[Any] = [RAISED, None, True, 0, False]
         with torch.no_grad():
             error = self._raised(text, state, lines)
         return error if state[0] == RAISED and not state[3] else None
@@ -113,6 +121,7 @@ class Trials:
         leaves = Leaves(Plan())
         function, args, keywords = prepared(text, self.module, leaves)
         given = as_inputs(args, keywords, leaves)
+        held = _data_of(getattr(function, "__self__", None))
         with self._counted() as passes:
             try:
                 result = consumed(function(*args, **keywords))
@@ -128,6 +137,10 @@ class Trials:
             drive(floating, leaves)
         if floating or passes:
             state[0] = DIFFERENTIABLE
+        else:
+            met = {(id(tensor), version) for tensor, version in held}
+            left = [*_data_of(getattr(function, "__self__", function)), *_data_of(result)]
+            state[4] = bool(outputs) or any((id(tensor), version) not in met for tensor, version in left)
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[list[int]]:
@@ -153,16 +166,30 @@ class Trials:
 class _Graphs(TorchFunctionMode):  # type: ignore[misc]  # torch's stubs are not followed
     """Sees whether a tensor that needs gradients goes into a function of torch, or comes out of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__()
         self.met = False
+        self.lines: set[int] = set()  # of the file at the path
+        self._path = path
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = function(*args, **(kwargs or {}))
-        self.met = self.met or has_graph([*args, *(kwargs or {}).values(), result])
+        if has_graph([*args, *(kwargs or {}).values(), result]):
+            self.met = True
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_code.co_filename != self._path:
+                frame = frame.f_back
+            self.lines.update(() if frame is None else (frame.f_lineno,))
         return result
+
+
+def _data_of(value: Any) -> list[tuple[torch.Tensor, int]]:
+    """The tensors of an object that can't have a graph, and their versions."""
+    own = tensors_of(list(vars(value).values())) if hasattr(value, "__dict__") and not isinstance(value, type) else []
+    buffers = value.buffers() if isinstance(value, torch.nn.Module) else ()
+    return [(tensor, tensor._version) for tensor in (*own, *buffers) if not tensor.requires_grad]
 
 
 class _TooLong(BaseException):

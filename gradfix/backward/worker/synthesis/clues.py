@@ -114,6 +114,8 @@ class Clue:
         """Kinds, the likeliest first. A constructor's arguments are widths, where nothing says otherwise."""
         weights = Counter({"int": 2, "tensor": -1} if of_class else {"tensor": 1})
         weights.update(self.kinds)
+        if weights["long"] > 2:  # which is a tensor, too
+            weights["long"] += max(0, weights["tensor"])
         if weights["module"] > 0 and weights["callable"] > 0:
             weights["module"] += weights["callable"]
         if self.item is not None and weights["list"] > 0 and self.item.is_structured:

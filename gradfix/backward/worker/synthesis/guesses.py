@@ -16,13 +16,17 @@ LARGE = 64  # a default beyond this is made smaller
 DEEP = 6  # layers that a default may have
 WIDE = 32  # what a large width becomes: groups and heads by default divide it
 OF_SEVERAL = ("lambda *args: tanh(args[1])", "lambda *args: tanh(args[0])", "nn.functional.mse_loss")
-FUNCTIONS = ("tanh", "nn.Tanh()", "nn.Linear(4, 4)", *OF_SEVERAL, "nn.ReLU")
-TEXTS = ("relu", "mean", "none", "gelu", "same", "zeros")
+OF_ANY = ("nn.Identity", "lambda *args, **keywords: args[0]")  # take whatever they are given
+CLASSES = ("nn.Identity", "nn.ReLU")
+FUNCTIONS = ("tanh", "nn.Tanh()", "nn.Linear(4, 4)", *OF_SEVERAL, "nn.ReLU", "nn.Identity")
+TEXTS = ("relu", "mean", "none", "gelu", "same", "zeros", "constant", "reflect")
 _COUNTS = re.compile(
     r"(n_?|num_?)?(heads?|nhead|groups|layers|depth|blocks|levels|stages|steps?|iters?|iterations|experts)|n_\w+|num_(heads|layers|groups|blocks)\w*"
 )
 _ONES = re.compile(r"stride|dilation|padding|axis|\w*start\w*|expand_ratio|expansion|offset")
 _WINDOWS = re.compile(r"\w*kernel(_size)?|window(_size)?|ks|\w*patch(_size)?")
+_MAKERS = re.compile(r"(\w+_)?(layer|class|cls)")  # of callables: called once, they give what is called then
+_DATA = re.compile(r"x|y|z|pos(itions?)?|\w+_(attr|weight|states)|inputs?|logits|targets?|images?|img|points|coords")
 _SMALL = re.compile(r"lr|dt|dx|dy|eps\w*|step_size|\w*eps|step|learning_rate|\w*decay")
 _REPEATED = re.compile(r"\w*(layers?|depths?|repeats|blocks|res_units)(_per_\w+)?")
 _CHANCES = re.compile(r"p|\w*drop\w*|prob\w*")
@@ -120,7 +124,9 @@ def of_kind(kind: str, name: str, clue: Clue, context: Context) -> list[Value]:
     if kind == "str":
         return [Plain(choice) for choice in dict.fromkeys(clue.choices or TEXTS)]
     if kind == "callable":
-        return [Code(text) for text in (FUNCTIONS if clue.arity < 2 else dict.fromkeys([*OF_SEVERAL, *FUNCTIONS]))]
+        texts = FUNCTIONS if clue.arity < 2 else (*OF_SEVERAL, *FUNCTIONS)
+        makes = re.search(r"\b[Tt]ype\[", clue.annotation) or _MAKERS.fullmatch(name)
+        return [Code(text) for text in dict.fromkeys((*CLASSES, *texts) if makes else texts)]
     return _compound(kind, name, clue, context)
 
 
@@ -176,7 +182,10 @@ def _field(name: str, clue: Clue, context: Context) -> Value:
 
 def field_value(name: str) -> Value:
     """A value for a setting, told by its name alone."""
-    return guesses(name, named(name), Context(of_class=True, nested=1))[0]
+    clue = named(name)
+    if _DATA.fullmatch(name):
+        clue.add("tensor", 4)
+    return guesses(name, clue, Context(of_class=True, nested=1))[0]
 
 
 def integers(name: str) -> list[int]:

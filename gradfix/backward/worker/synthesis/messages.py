@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
+from gradfix.backward.worker.synthesis import kinds
 from gradfix.backward.worker.synthesis import repairs as repair
 from gradfix.backward.worker.synthesis.repairs import Failure, Handler
 from gradfix.backward.worker.synthesis.values import Call
@@ -15,10 +17,12 @@ from gradfix.backward.worker.synthesis.values import Call
 
 def repairs(call: Call, failure: Failure) -> Iterator[Call]:
     """Calls that may come further, told by the error: of every row that fits, in the order of the table."""
-    for pattern, handler in _OF_KINDS if failure.kind == "KeyError" else _TABLE:  # a key may hold anything
-        match = pattern.search(f"{failure.kind}: {failure.message}")
-        if match is not None:
-            yield from handler(call, failure, match)
+    table = _OF_KINDS if failure.kind == "KeyError" else _TABLE  # a key may hold anything
+    told = [(handler, pattern.search(f"{failure.kind}: {failure.message}")) for pattern, handler in table]
+    for one in (replace(failure, only=True), failure) if failure.relevant else (failure,):
+        for handler, match in told:
+            if match is not None:
+                yield from handler(call, one, match)
 
 
 _A, _B = r"(?P<a>\d+)", r"(?P<b>\d+)"
@@ -28,12 +32,18 @@ _SHAPES: tuple[tuple[str, Handler], ...] = (
         r"[Ee]xpected [\w ]*[(\[](?P<wanted>[\d, ]+)[)\]],? (?:but )?got [\w ]*[(\[](?P<got>[\d, ]+)[)\]]",
         repair.exactly,
     ),
+    (
+        r"(?P<got>\d+(?: ?[x*,] ?\d+)+)\D+(?:doesn't|not|must) match\D*(?P<wanted>\d+(?: ?[x*,] ?\d+)+)",
+        repair.ends_as,
+    ),
+    (r"value tensor of shape \[(?P<got>[\d, ]+)\] cannot be .*? shape \[(?P<wanted>[\d, ]+)\]", repair.exactly),
     (rf"mat1 and mat2 shapes cannot be multiplied \(\d+x{_A} and {_B}x\d+\)", repair.same_columns),
     (rf"size mismatch, got .*?\d+x{_A},{_B}", repair.same_columns),
     (rf"to have {_A} channels, but got {_B}", repair.wanted_channels),
     (rf"at dim(?:ension)? (?P<index>\d).*?expected {_A}\D+?got {_B}", repair.at_dimension),
-    (r"\b\d-?D\b", repair.to_named_ranks),
-    (r"[Ee]xpected (?P<rank>[1-5]) dim|\b(?P<rank_>[1-5])[- ]dimensional", repair.to_rank),
+    (r"\b\d-?[Dd]\b", repair.to_named_ranks),
+    (r"(?:[Ee]xpected|must be|should be|have) (?P<rank>[1-5]) dim|\b(?P<rank_>[1-5])[- ]dimensional", repair.to_rank),
+    (r"should have positive dimension", repair.more_dimensions),
     (r"\b(?P<word>[Oo]ne|[Tt]wo|[Tt]hree|[Ff]our|[Ff]ive)[- ]dimensional", repair.to_spelled_rank),
     (r"(?:to|must|should) be a (?P<word>scalar|vector)\b", repair.to_spelled_rank),
     (r"dim(?:ension|\(\))?s?\W+(?:must be|should be|==|to be|=)\s*(?P<rank>\d)", repair.to_rank),
@@ -53,6 +63,8 @@ _SHAPES: tuple[tuple[str, Handler], ...] = (
     (r"shape '\[(?P<shape>[-\d, ]+)\]' is invalid", repair.viewable),
     (r"unflatten|view size|reshape", repair.larger),
     (r"(?:not enough|too many) values to unpack \(expected (?P<wanted>\d+)", repair.unpackable),
+    (r"^IndexError: (?:list|tuple) index out of range", repair.longer),
+    (r"of size \[(?:\d+, )*0\b|at least 1 at dimension|be a positive number", repair.wider),
     (r"index (?P<index>\d+) is out of bounds for dimension \d+ with size (?P<size>\d+)", repair.in_range),
     (r"out of range|out of bounds|class values must be smaller", repair.in_range),
     (r"[Kk]ernel size can't be greater|too small|must be less than|selected index k|start \(", repair.larger),
@@ -67,31 +79,31 @@ _SHAPES: tuple[tuple[str, Handler], ...] = (
     ),
 )
 _KINDS: tuple[tuple[str, Handler], ...] = (
-    (r"must be long, int, byte or bool|[Ll]ong|int64|integer|IntTensor", repair.of_another_kind("long", "int")),
-    (r"[Bb]ool", repair.of_another_kind("bool")),
-    (r"singular|positive.definite|[Cc]holesky|linalg", repair.of_another_kind("matrix")),
-    (r"Boolean value of Tensor", repair.of_another_kind("int", "float", "str", "list")),
+    (r"must be long, int, byte or bool|[Ll]ong|int64|integer|IntTensor", kinds.of_another_kind("long", "int")),
+    (r"[Bb]ool", kinds.of_another_kind("bool")),
+    (r"singular|positive.definite|[Cc]holesky|linalg", kinds.of_another_kind("matrix")),
+    (r"Boolean value of Tensor", kinds.of_another_kind("int", "float", "str", "list")),
     (
         r"\b(?:nn\.)?Modules? (?:is|are) (?:expected|supported|needed|required)|expected (?:an? )?(?:nn\.)?Module",
-        repair.of_another_kind("module"),
+        kinds.of_another_kind("module"),
     ),
     (r"must be (?:strictly )?(?:positive|non[- ]?negative)", repair.positive),
     (r"\b(?P<word>[Tt]wo|[Tt]hree|[Ff]our)[- ]elements?\b", repair.as_tuple),
-    (r"invalid combination of arguments - got \([^)]*\bTensor", repair.of_another_kind("int")),
-    (r"object is not callable", repair.of_another_kind("callable", "module")),
-    (r"TypeError: .*(?:integer|'int'|\bints?\b)", repair.of_another_kind("int")),
-    (r"not iterable|not subscriptable|has no len\(\)|an iterable", repair.of_another_kind("list", "tensor", "dict")),
-    (r"must be tuple of ints|argument 'size'", repair.of_another_kind("list")),
-    (r"must be [Tt]ensor|expected Tensor|NoneType", repair.of_another_kind("tensor", "list")),
-    (r"not (?:int|float|str|list|tuple)\b", repair.of_another_kind("tensor", "list")),
-    (r"TypeError: .*(?:float|real number)", repair.of_another_kind("float")),
-    (r"unsupported operand|not supported between|bad op", repair.of_another_kind("float", "int", "tensor", "list")),
-    (r"should be a string|must be str|expected str", repair.of_another_kind("str")),
-    (r"KeyError: '(?P<key>\w+)'", repair.with_key),
-    (r"indices must be|KeyError|string index", repair.of_another_kind("str", "dict", "int", "long")),
-    (r"'(?:types\.)?(?P<owner>\w+)' object has no attribute '(?P<name>\w+)'", repair.with_attribute),
-    (r"unexpected keyword argument '(?P<name>\w+)'", repair.without),
-    (r"positional arguments? but|missing \d+ required positional|takes no arguments", repair.of_another_arity),
+    (r"invalid combination of arguments - got \([^)]*\bTensor", kinds.of_another_kind("int")),
+    (r"object is not callable", kinds.of_another_kind("callable", "module")),
+    (r"TypeError: .*(?:integer|'int'|\bints?\b)", kinds.of_another_kind("int")),
+    (r"not iterable|not subscriptable|has no len\(\)|an iterable", kinds.of_another_kind("list", "tensor", "dict")),
+    (r"must be tuple of ints|argument 'size'", kinds.of_another_kind("list")),
+    (r"must be [Tt]ensor|expected Tensor|NoneType", kinds.of_another_kind("tensor", "list")),
+    (r"not (?:int|float|str|list|tuple)\b", kinds.of_another_kind("tensor", "list")),
+    (r"TypeError: .*(?:float|real number)", kinds.of_another_kind("float")),
+    (r"unsupported operand|not supported between|bad op", kinds.of_another_kind("float", "int", "tensor", "list")),
+    (r"should be a string|must be str|expected str", kinds.of_another_kind("str")),
+    (r"KeyError: '(?P<key>\w+)'", kinds.with_key),
+    (r"indices must be|KeyError|string index", kinds.of_another_kind("str", "dict", "int", "long")),
+    (r"'(?:types\.)?(?P<owner>\w+)' object has no attribute '(?P<name>\w+)'", kinds.with_attribute),
+    (r"unexpected keyword argument '(?P<name>\w+)'", kinds.without),
+    (r"positional arguments? but|missing \d+ required positional|takes no arguments", kinds.of_another_arity),
 )
 _OF_KINDS = tuple((re.compile(pattern), handler) for pattern, handler in _KINDS)
 _TABLE = (*((re.compile(pattern), handler) for pattern, handler in _SHAPES), *_OF_KINDS)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gradfix.backward.worker.synthesis.clues import Clue, documented
-from gradfix.backward.worker.synthesis.guesses import OF_SEVERAL, SIZE, Context, field_value, guesses, of_kind
-from gradfix.backward.worker.synthesis.values import Call, Code, Fields, Path, Plain, Several, Tensor, Value
+from gradfix.backward.worker.synthesis.guesses import SIZE
+from gradfix.backward.worker.synthesis.values import Call, Path, Plain, Several, Tensor, Value
 
 _LARGEST = 512  # size of a dimension
 _RANKS = {"scalar": 0, "vector": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
@@ -25,6 +25,7 @@ class Failure:
     message: str
     relevant: frozenset[str] = frozenset()
     texts: tuple[tuple[str, ...], ...] = ()  # keys of the dicts that the file spells out
+    only: bool = False  # nothing but those arguments is to be changed
 
     def __str__(self) -> str:
         first = self.message.partition("\n")[0]
@@ -36,10 +37,11 @@ Handler = Callable[[Call, Failure, "re.Match[str]"], Iterable[Call]]
 
 def places(call: Call, failure: Failure) -> list[tuple[Path, str, Value]]:
     """All values, those that the failing statement depends on first."""
-    return sorted(call.values(), key=lambda place: _outer(call, place[0]) not in failure.relevant)
+    every = sorted(call.values(), key=lambda place: outer(call, place[0]) not in failure.relevant)
+    return [one for one in every if not failure.only or outer(call, one[0]) in failure.relevant]
 
 
-def _outer(call: Call, path: Path) -> str:
+def outer(call: Call, path: Path) -> str:
     return call.stages[path[0]].arguments[path[1]].name
 
 
@@ -140,7 +142,7 @@ def to_named_ranks(call: Call, failure: Failure, match: re.Match[str]) -> Iterat
     Of two the larger one comes first, which has a batch; of more the smallest.
     """
     expected = re.split(r"\b(?:but )?got\b", failure.message)[0]
-    names = re.findall(r"\b(\d)-?D\b", expected) or re.findall(r"\b(\d)-?D\b", failure.message)
+    names = re.findall(r"\b(\d)-?[Dd]\b", expected) or re.findall(r"\b(\d)-?[Dd]\b", failure.message)
     ranks = {int(name) for name in names if int(name) <= 5}
     for rank in sorted(ranks, reverse=len(ranks) < 3):
         yield from reshaped(call, failure, lambda shape, rank=rank: of_rank(shape, rank))  # type: ignore[misc]
@@ -188,6 +190,27 @@ def same_sizes(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[C
     one, other = int(match["a"]), int(match["b"])
     yield from _any_size(call, failure, one, other)
     yield from _any_size(call, failure, other, one)
+    yield from _in_proportion(call, failure, *sorted((one, other)))
+
+
+def _in_proportion(call: Call, failure: Failure, small: int, large: int) -> Iterator[Call]:
+    """A width that is multiplied on the way: it, with the tensors that have it, times as much or as little."""
+    if not 0 < small < large <= _LARGEST or large % small:
+        return
+    for path, _, value in places(call, failure):
+        if isinstance(value, Plain) and type(value.value) is int and value.value == small:
+            for index in (1, -1):
+                changed = call.at(path, Plain(large))
+                yield changed.map(lambda v, i=index: _sized(v, i, small, large))  # type: ignore[misc]
+            yield call.at(path, Plain(max(1, small * small // large)))
+
+
+def _sized(value: Value, index: int, old: int, new: int) -> Value:
+    """A tensor with another size in one dimension, where it has the old one there."""
+    if not isinstance(value, Tensor) or len(value.shape) <= abs(index) or value.shape[index] != old:
+        return value
+    index %= len(value.shape)
+    return replace(value, shape=(*value.shape[:index], new, *value.shape[index + 1 :]))
 
 
 def same_columns(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
@@ -225,6 +248,39 @@ def larger(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]
             yield call.at(path, Several(value.items * 2, value.is_list))
 
 
+def longer(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """Longer lists, all of them and then each."""
+
+    def doubled(value: Value) -> Value:
+        return replace(value, items=value.items * 2) if isinstance(value, Several) else value
+
+    whole = call
+    for path, _, value in places(call, failure):
+        if doubled(value) != value and len(path) == 2:
+            whole = whole.at(path, doubled(value))
+    yield from (one for one in (whole,) if one != call)
+    for path, _, value in places(call, failure):
+        if doubled(value) != value:
+            yield call.at(path, doubled(value))
+
+
+def wider(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """Every width, and sizes like it, eight times as large: something is divided by a number until nothing is left."""
+
+    def widened(value: Value) -> Value:
+        if isinstance(value, Plain) and type(value.value) is int and value.value in (SIZE, 2 * SIZE):
+            return Plain(8 * value.value)
+        if isinstance(value, Tensor):
+            shape = (
+                size * 8 if n == 1 or (size == value.shape[-1] and len(value.shape) < 4) else size
+                for n, size in enumerate(value.shape)
+            )
+            return replace(value, shape=tuple(shape))
+        return value
+
+    yield call.map(widened)
+
+
 def in_range(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
     for path, _, value in tensors(call, failure):
         if value.kind == "long" and value.high > 1:
@@ -235,80 +291,6 @@ def in_range(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Cal
         got = int(match.groupdict().get("size") or 0)
         yield from _any_size(call, failure, got, int(wanted) + 1)
     yield from larger(call, failure, match)
-
-
-def of_another_kind(*kinds: str) -> Handler:
-    """Each value, first those that the failing statement depends on, of another kind."""
-
-    def handler(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
-        for kind in kinds:
-            for path, name, value in places(call, failure):
-                yield from (call.at(path, new) for new in _as_kind(kind, name, value, failure) if new != value)
-
-    return handler
-
-
-def _as_kind(kind: str, name: str, value: Value, failure: Failure) -> list[Value]:
-    if kind in ("long", "bool") and isinstance(value, Tensor):
-        return [replace(value, kind=kind, leaf=False)]
-    if kind == "long":
-        return []
-    if kind == "matrix" and isinstance(value, Tensor):
-        return [replace(value, kind=word) for word in ("positive", "definite")] if value.kind == "normal" else []
-    if kind == "tensor":
-        return [] if isinstance(value, Tensor) else [Tensor((SIZE,) * rank) for rank in (2, 1, 3, 4, 0)]
-    if kind == "list" and not isinstance(value, (Several, Fields)):
-        size = 2 if isinstance(value, Plain) else 3
-        return [Several((value,) * size, is_list) for is_list in (True, False)]
-    if kind == "int":
-        return (
-            []
-            if isinstance(value, Plain) and type(value.value) is int
-            else of_kind("int", name, Clue(), Context(False))
-        )
-    if kind == "str" and isinstance(value, Several):
-        return [Several((Plain("a"), Plain("b")), value.is_list)]
-    if kind in ("float", "callable", "module", "object", "str", "dict"):
-        known = Clue(choices=[key for keys in failure.texts for key in keys])
-        return of_kind(kind, name, known, Context(False))[:6]
-    return []
-
-
-def with_attribute(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
-    """Something has no such attribute: then it is an object that has, or of a kind that has."""
-    owner, name = match["owner"], match["name"]
-    if owner == "SimpleNamespace":
-        for path, _, value in places(call, failure):
-            if isinstance(value, Fields) and value.maker == owner and name not in dict(value.items):
-                yield call.at(path, value.having(name, field_value(name)))
-        return
-    if name in ("items", "keys", "values", "get"):
-        yield from of_another_kind("dict")(call, failure, match)
-    if owner == "Tensor" and name in ("append", "extend"):
-        yield from of_another_kind("list")(call, failure, match)
-    if owner != "Tensor":
-        yield from of_another_kind("tensor", "module")(call, failure, match)
-    yield from of_another_kind("list")(call, failure, match)
-    for path, _, value in places(call, failure):
-        if not isinstance(value, Fields) and _outer(call, path) in failure.relevant:
-            yield call.at(path, Fields(((name, field_value(name)),), "SimpleNamespace"))
-    if owner == "Tensor":
-        yield from of_another_kind("module", "str")(call, failure, match)
-
-
-def with_key(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
-    """Something has no such key: a dict that gets it, or one whose keys were guessed and get those of the file."""
-    key = match["key"]
-    for path, _, value in places(call, failure):
-        if not isinstance(value, Fields) or value.maker != "dict":
-            continue
-        if key not in dict(value.items):
-            for new in guesses(key, Clue(), Context(of_class=False))[:3]:
-                yield call.at(path, value.having(key, new))
-        elif len(value.items) == 1:
-            inner = value.items[0][1]
-            for keys in failure.texts:
-                yield call.at(path, Fields(tuple((other, inner) for other in keys)))
 
 
 def unpackable(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
@@ -354,17 +336,11 @@ def divisible(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Ca
     yield from larger(call, failure, match)
 
 
-def without(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
-    """The argument that isn't known, left out."""
-    for path, name, _ in places(call, failure):
-        if name == match["name"] and len(path) == 2:
-            yield call.without(path)
-
-
-def of_another_arity(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
-    for path, _, value in places(call, failure):
-        if isinstance(value, Code):
-            yield from (call.at(path, Code(text)) for text in (*OF_SEVERAL, "lambda: randn(4)"))
+def ends_as(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:
+    """The sizes that are expected in the last dimensions of what has those that came there."""
+    wanted, got = (tuple(int(size) for size in re.findall(r"\d+", match[name])) for name in ("wanted", "got"))
+    if len(wanted) == len(got):
+        yield from reshaped(call, failure, lambda s: (*s[: -len(got)], *wanted) if s[-len(got) :] == got else s)
 
 
 def exactly(call: Call, failure: Failure, match: re.Match[str]) -> Iterator[Call]:

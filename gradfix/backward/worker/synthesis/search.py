@@ -37,10 +37,11 @@ from gradfix.backward.worker.synthesis.routes import Route
 from gradfix.backward.worker.synthesis.signatures import Signatures
 from gradfix.backward.worker.synthesis.values import Call, Tensor, Value
 
-TRIES = 400  # of all ways together
+TRIES = 800  # of all ways together
 BATCH = 5  # rows of a batch: more values than few rows have, and no square
-EXTRA = 60  # further tries once a call runs that doesn't show the predicted error; twice as many for its write
+EXTRA = 90  # further tries once a call runs that doesn't show the predicted error; twice as many for its write
 SECONDS = 2.5  # of the processor, for all tries
+SLOW = 0.25  # of the processor, beyond which a try is too dear for others like it
 
 
 @dataclass
@@ -189,9 +190,11 @@ class Search:
                 heapq.heappush(heap, (node.key, serial, node))
             if self._done():
                 return
+            if any(node.outcome.seconds > SLOW for _, _, node in heap):
+                break
         while heap and self._left > stop and not self._done():
             _, _, node = heapq.heappop(heap)
-            following = next(node.following, None)
+            following = next((one for one in node.following if one.text not in self._seen), None)
             if following is None:
                 continue
             node.taken += 1
@@ -219,8 +222,16 @@ class Search:
         yield Node(call, replace(outcome, result=None), self._following(call, outcome), depth, misses)
 
     def _outcome(self, call: Call) -> Outcome:
-        """What a call shows. Where nothing needs gradients, an error that says so is nobody's fault."""
+        """What a call shows. Where nothing needs gradients, an error that says so is nobody's fault.
+
+        Whole numbers, say, have no graph; they are compared where the targets compute nothing that has one.
+        """
         outcome = self._trials.run(call.text)
+        missing = [one for number, one in enumerate(self._targets) if number not in self._found]
+        reached = [one for one in missing if one.reached(outcome)]
+        if outcome.level == RAN and outcome.leaves_data and reached:
+            graphs = self._trials.looked_into(call.text).graphs
+            return replace(outcome, level=CONSTANT if not any(one.lines & graphs for one in reached) else RAN)
         given = any(isinstance(value, Tensor) and value.is_floating and value.tracked for _, _, value in call.values())
         if outcome.level < AKIN or given or self._trials.looked_into(call.text).tracked:
             return outcome
@@ -257,8 +268,12 @@ class Search:
         """What to try next, the likeliest first."""
         failure = None if outcome.error is None else self._failure(outcome.error)
         relevant: frozenset[str] = frozenset()
+        if outcome.seconds > SLOW:
+            yield from self._signatures.smaller(call)
         if failure is not None and outcome.level == RAISED:
             relevant = failure.relevant
+            if "NoneType" in failure.message:  # perhaps what was left out
+                yield from self._signatures.others(call, relevant, only=True)
             yield from repairs(call, failure)
         if not outcome.finite:
             yield from tamed(call)

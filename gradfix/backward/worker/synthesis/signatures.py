@@ -70,18 +70,20 @@ class Signatures:
             stages.append(self._stage(way.head, 0, f".{way.method}", function, of_class=False, skip=int(of_function)))
         else:
             stages.append(self._stage(way.head, 0, "", head, of_class=False))
-        call = Call(way.head, tuple(stages))
-        yield from self._smaller(call)
-        yield call
+        whole = Call(way.head, tuple(stages))
+        firsts = [*(self.smaller(whole) if way.head in self._heavy else ()), whole]
+        yield from firsts[:2]
+        call = firsts[0]
         for rank in (3, 1, 4, 0):
-            yield call.map(lambda v, r=rank: replace(v, shape=(SIZE,) * r) if isinstance(v, Tensor) else v)  # type: ignore[misc]
+            yield call.map(lambda v, r=rank: replace(v, shape=(SIZE,) * r) if isinstance(v, Tensor) else v)
         yield call.map(
             lambda v: Plain(8) if isinstance(v, Plain) and v.value == SIZE and type(v.value) is int else v
         ).map(lambda v: replace(v, shape=tuple(8 for _ in v.shape)) if isinstance(v, Tensor) else v)
+        yield from firsts[2:]
 
-    def _smaller(self, call: Call) -> Iterator[Call]:
+    def smaller(self, call: Call) -> Iterator[Call]:
         """The call with smaller values for large defaults of a constructor: all of them, then without the widths."""
-        for table in self._small if call.head in self._heavy else ():
+        for table in self._small:
             made = call
             for index, one in enumerate(call.stages[0].arguments):
                 value = table.get((call.head, one.name))
