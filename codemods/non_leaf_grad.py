@@ -118,10 +118,11 @@ def _trouble(grad: NonLeafGrad) -> str:
 
 
 def _asks_whether(grad: NonLeafGrad) -> bool:
-    """`if h.grad is None`, or a print: None is an answer."""
-    return any(
-        _takes_none(node) and any(inner is grad.node for inner in ast.walk(node)) for node in ast.walk(grad.statement)
-    )
+    """`if h.grad is None`, or a print of it: None is an answer, though not to `h.grad.norm()`."""
+    nodes = list(ast.walk(grad.statement))
+    if any(isinstance(node, (ast.Attribute, ast.Subscript)) and node.value is grad.node for node in nodes):
+        return False
+    return any(_takes_none(node) and any(inner is grad.node for inner in ast.walk(node)) for node in nodes)
 
 
 def _takes_none(node: ast.AST) -> bool:

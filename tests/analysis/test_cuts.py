@@ -95,6 +95,12 @@ def test_a_loss_without_a_graph_is_an_error(body: str, kind: str) -> None:
             "z = torch.tensor(np.abs(y.detach().numpy()).sum())\nz.requires_grad_()\nz.backward()",
             ("error", "detach", "new-leaf"),
         ),
+        (
+            "z = net(data).argmax(1).float().mean()\nz.requires_grad = True\nz.backward()",
+            ("warning", "discrete", "new-leaf"),
+        ),
+        ("z = net(data).detach().mean()\nz.requires_grad_()\nz.backward()", ("warning", "detach", "new-leaf")),
+        ("z = y.detach().requires_grad_()\nz.backward()\nprint(z.grad)", ("info", "detach", "new-leaf")),
         ("(y * math.exp(y.item())).backward()", ("info", "number", "partial")),
         ("(y * torch.exp(y.data)).backward()", ("info", "data", "partial")),
         ("(y + (y.round() - y).data).backward()", ("info", "data", "partial")),
@@ -104,6 +110,17 @@ def test_a_loss_without_a_graph_is_an_error(body: str, kind: str) -> None:
 )
 def test_what_else_a_cut_does(body: str, expected: tuple[str, str, str]) -> None:
     assert told(body) == [expected]
+
+
+def test_a_loss_of_what_has_no_gradient_is_told_where_it_is_made_a_leaf() -> None:
+    body = (
+        "class HitLoss(torch.nn.Module):\n    def forward(self, scores, y):\n"
+        "        loss = (scores.argmax(1) != y).float().mean()\n        loss.requires_grad = True\n"
+        "        return loss\n"
+        "def hit_rate(scores, y):\n    rate = (scores.argmax(1) == y).float().mean()\n"
+        "    rate.requires_grad = True\n    return rate\n"
+    )
+    assert [cut.statement.lineno - HEAD.count("\n") for cut in cuts(body)] == [3]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,39 @@ def test_layers_in_unknown_order_prove_nothing() -> None:
     assert [write.severity for write in facts.writes] == [Severity.INFO]
 
 
+@pytest.mark.parametrize(
+    ("scale", "told"),
+    [
+        ("h /= 2\n        return h", [Severity.ERROR]),
+        ("return h / 2", []),
+        ("x /= 2\n        return h", [Severity.INFO]),
+    ],
+)
+def test_a_forward_is_run_for_heirs_that_put_a_write_in_the_place_of_another_method(
+    scale: str, told: list[Severity]
+) -> None:
+    facts = facts_of(
+        f"""
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x):
+        h = torch.exp(self.fc(x))
+        return self.scale(x * 2, h).sum() + h.sum()
+
+    def scale(self, x, h):
+        return h
+
+class Scaled(Base):
+    def scale(self, x, h):
+        {scale}
+"""
+    )
+    assert [write.severity for write in facts.writes] == told
+
+
 def test_layers_answer_isinstance() -> None:
     facts = facts_of(
         """

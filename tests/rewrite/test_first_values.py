@@ -35,6 +35,7 @@ FIRST_VALUES = {
         "net = nn.Linear(2, 2)\n{}",
         "net.weight[0] = 0\nnet.bias += 1.0\nfor p in net.parameters():\n    p *= 0.5\n",
     ),
+    "of a row that has a name": ("net = nn.Linear(2, 2)\nrow = net.weight[0]\n{}", "row.fill_(2.0)\n"),
 }
 
 
@@ -54,6 +55,17 @@ def test_first_values_are_given_without_gradients_in_one_block(name: str) -> Non
 USED_BEFORE = {
     "called": "y = net(torch.ones(1, 2))\nnet.weight[0] = 0\ny.sum().backward()\n",
     "called in every round": "for _ in range(2):\n    net.weight[0] = 0\n    net(torch.ones(1, 2)).sum().backward()\n",
+    "called, and read by its module later": (
+        "net(torch.ones(1, 2))\nrow = net.weight[0]\nrow.fill_(0)\nnet(torch.ones(1, 2)).sum().backward()\n"
+    ),
+    "called, and read from its module later": (
+        "net(torch.ones(1, 2))\nrow = net.weight[0]\nrow.fill_(0)\n"
+        "nn.functional.linear(torch.ones(1, 2), net.weight).sum().backward()\n"
+    ),
+    "called, and returned with its module": (
+        "def f():\n    net = nn.Linear(2, 2)\n    net(torch.ones(1, 2))\n    row = net.weight[0]\n    row *= 2\n"
+        "    return net\n\n\nf()\n"
+    ),
     "handed to a function": "train(net)\nnet.weight[0] = 0\n",
     "made elsewhere": "def f(net):\n    net.weight[0] = 0\n\n\nf(net)\n",
     "of what has a graph": "x = torch.ones(2, requires_grad=True)\nnet.weight[0] = x * 2\n",

@@ -22,6 +22,7 @@ class Defined:
     decorated: dict[FunctionInfo, Function] = field(default_factory=dict)  # what stands in the place of a method
     statics: dict[ClassInfo, Instance] = field(default_factory=dict)  # holds what a class body assigns
     instances: dict[ClassInfo, tuple[Instance, State]] = field(default_factory=dict)  # and the state they were made in
+    heirs: dict[ClassInfo, list[ClassInfo]] = field(default_factory=dict)  # those that name it as a base
     idle: dict[ClassInfo, frozenset[FunctionInfo]] = field(default_factory=dict)  # made without alarm: what that ran
     plain: dict[object, frozenset[FunctionInfo] | None] = field(default_factory=dict)  # constructors, see `postponed`
     covered: set[FunctionInfo] = field(default_factory=set)  # followed from a call whose gradients were asked for
@@ -35,6 +36,17 @@ class Defined:
         if made is None:
             return Function(info, (MODULE,), receiver)
         return Function(made.info, made.frames, receiver, made.defaults, made.grad)
+
+    def heirs_of(self, info: ClassInfo) -> list[ClassInfo]:
+        """The classes of this file that derive from a class, near or far, nearer ones first."""
+        found: dict[ClassInfo, None] = {}
+        todo = [info]
+        while todo:
+            for heir in self.heirs.get(todo.pop(), ()):
+                if heir not in found:
+                    found[heir] = None
+                    todo.append(heir)
+        return list(found)
 
     def static(self, state: State, info: ClassInfo, name: str) -> Value | None:
         """What the body of a class, or of a base, holds under a name."""

@@ -16,6 +16,7 @@ from gradfix.analysis.domain.values import (
     Method,
     Opaque,
     Partial,
+    Storage,
     Suspended,
     Tensor,
     Value,
@@ -105,6 +106,13 @@ def held_in(state: State, value: Value) -> list[tuple[str, Value]]:
     if isinstance(value, Choice):
         return [("", option) for option in value.options if not isinstance(option, Tensor)]
     return []
+
+
+def weight(storage: Storage) -> Tensor:
+    """A parameter of a layer, which holds the same object since it was made."""
+    held = Tensor((storage,))
+    held.born = 0
+    return held
 
 
 def perhaps_held_in(state: State, value: Value) -> tuple[Value, ...]:

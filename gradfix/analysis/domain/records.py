@@ -220,6 +220,7 @@ class LossNote:
     function: str
     alone: bool  # no other cut stands between the leaves and this loss
     sure: bool = True  # what is differentiated is a tensor, seen from where it was made
+    itself: bool = False  # the leaf that the cut made is what is differentiated: `loss.requires_grad_()`
 
 
 @dataclass(slots=True)

@@ -76,9 +76,13 @@ def _note_new_leaves(
     at: ast.AST,
 ) -> None:
     """A loss ends in leaves that cuts have made, which are all it is computed from."""
-    straight = [r for r in _straight(m, flows) if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
-    unused = node.kind is NodeKind.LEAF or all(leaf.name is None for leaf in leaves)
-    _note(m, effect, straight, expression, at, sure=unused or all(r.parts for r in straight))
+    behind = _straight(m, flows)
+    straight = [r for r in behind if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
+    itself = node.kind is NodeKind.LEAF
+    if itself and not straight:
+        straight = [r for r in behind if r.kind is CutKind.DISCRETE]
+    unused = itself or all(leaf.name is None for leaf in leaves)
+    _note(m, effect, straight, expression, at, sure=unused or all(r.parts for r in straight), itself=itself)
     for record in straight:
         record.leaves.update(leaves)
 
@@ -218,6 +222,7 @@ def _note(
     at: ast.AST,
     *,
     sure: bool = True,
+    itself: bool = False,
 ) -> None:
     found = list(dict.fromkeys(map(id, records)))
     by_id = {id(record): record for record in records}
@@ -225,4 +230,4 @@ def _note(
         record = by_id[key]
         before = record.losses.get(id(at))
         if before is None or _EFFECTS.index(effect) < _EFFECTS.index(before.effect):
-            record.losses[id(at)] = LossNote(effect, at, root, m.scope.qualname, len(found) == 1, sure)
+            record.losses[id(at)] = LossNote(effect, at, root, m.scope.qualname, len(found) == 1, sure, itself)

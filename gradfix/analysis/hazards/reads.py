@@ -6,11 +6,11 @@ import ast
 from functools import lru_cache
 
 from gradfix.analysis.domain.graph import in_order
-from gradfix.analysis.domain.holders import held_in, perhaps_held_in
+from gradfix.analysis.domain.holders import held_in, perhaps_held_in, weight
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import HOLDING, Tensor, Value, tensors
+from gradfix.analysis.domain.values import HOLDING, Layer, Tensor, Value, tensors
 from gradfix.analysis.facts import Obstacle, ObstacleKind
 from gradfix.analysis.hazards import handed
 from gradfix.analysis.text.nodes import every_node
@@ -18,11 +18,20 @@ from gradfix.findings import Place
 
 
 def read(
-    m: Machine, state: State, value: Value, node: ast.AST, name: str, depth: int = 3, *, certain: bool = True
+    m: Machine,
+    state: State,
+    value: Value,
+    node: ast.AST,
+    name: str,
+    depth: int = 3,
+    *,
+    certain: bool = True,
+    whole: ObstacleKind = ObstacleKind.ALIAS_READ,
 ) -> None:
     """Note that `value` is read as `name`: writes whose rewrite would leave it with old values learn of it.
 
-    What an unknown call gave may be what it was given, which isn't `certain`.
+    What an unknown call gave may be what it was given, which isn't `certain`; `whole` is what a tensor that is no view
+    is to the target.
     """
     if value.__class__ not in HOLDING or state.quiet or not state.log:
         return
@@ -32,13 +41,16 @@ def read(
         for visit in in_order(missed) if missed else ():
             record = m.notes.writes.get(visit.key)
             if record is not None and id(node) not in _parts(record.target) and not _apart(tensor, record):
-                kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else ObstacleKind.ALIAS_READ
+                kind = ObstacleKind.BASE_READ if tensor.is_view or _is_view(record) else whole
                 if handed.is_argument(m, visit, record, node):
                     kind = ObstacleKind.ARGUMENT_READ
                 holder = name if m.scope.qualname == record.function else f"the caller's {name}"
                 place = place or m.place(node, f"`{name}` is read here")
                 replay = (state.given.get(tensor) or {}).get(visit.key)
                 record.add_obstacle(Obstacle(kind, holder, place, certain, replay))
+    if isinstance(value, Layer):
+        for storage in value.weights:
+            read(m, state, weight(storage), node, name, 0, certain=certain, whole=ObstacleKind.BASE_READ)
     if depth:
         for suffix, item in held_in(state, value):
             if item.__class__ in HOLDING and not _misses_nothing(state, item):

@@ -105,6 +105,9 @@ def klass(m: Machine, state: State, node: ast.ClassDef) -> Class:
         elif isinstance(value, Symbol):
             bases.append(value.name)
     info = ClassInfo(node, qualified(m, node.name), tuple(bases), {})
+    for parent in bases:
+        if isinstance(parent, ClassInfo):
+            m.defined.heirs.setdefault(parent, []).append(info)
     for statement in node.body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
             method = FunctionInfo(statement, f"{info.qualname}.{statement.name}", info)

@@ -27,6 +27,7 @@ from gradfix.analysis.domain.values import (
     Container,
     Function,
     Instance,
+    Layer,
     Number,
     Opaque,
     Suspended,
@@ -112,7 +113,7 @@ def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
 def _owner(m: Machine, state: State, node: ast.expr) -> Value:
     """What an attribute or item is taken of; that of an object or container says nothing of the others it has."""
     known = look_up(m, state, node.id) if isinstance(node, ast.Name) else None
-    if not isinstance(known, (Instance, Container)):
+    if not isinstance(known, (Instance, Container, Layer)):
         return evaluate(m, state, node)
     for held in perhaps_held_in(state, known) if state.log else ():
         read(m, state, held, node, m.spelling(node), certain=False)

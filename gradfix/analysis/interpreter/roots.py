@@ -62,7 +62,7 @@ def _run_with_nested(m: Machine, state: State, info: FunctionInfo, done: set[int
     """Run a function, then those defined inside that it didn't call: they see the variables it left."""
     known = len(m.defined.functions)
     m.defined.covered = set()
-    for owner in _owners(m, info):
+    for owner in _owners(m, info, worth):
         m.steps = 0
         run_function(m, state if owner is m.defined.functions[info][1] else state.fork(), info, owner)
     done.add(id(info.node))
@@ -82,16 +82,23 @@ def _order(info: FunctionInfo) -> int:
     return 0 if name == "forward" else 2 if name == "__init__" else 1
 
 
-def _owners(m: Machine, info: FunctionInfo) -> tuple[ClassInfo | None, ...]:
-    """Whose method it is: that of its heirs in the file, where its own class leaves other methods to them."""
+def _owners(m: Machine, info: FunctionInfo, worth: frozenset[int]) -> tuple[ClassInfo | None, ...]:
+    """Whose method it is: that of its class and of those heirs in the file that put one worth running in the place of
+    another; of heirs alone where the class leaves methods to them."""
     owner = m.defined.functions[info][1]
-    if owner is None or not any(method.stands_for_others for method in owner.methods.values()):
+    if owner is None:
         return (owner,)
-    owners = (kept for _, kept in m.defined.functions.values())
-    known = dict.fromkeys(kept for kept in owners if kept is not None and kept.descends_from(owner))
     name = getattr(info.node, "name", "")
-    heirs = [heir for heir in known if heir.method(name) is info and not _leaves_open(heir)]
-    return tuple(heirs[:_HEIRS]) or (owner,)
+    heirs = [heir for heir in m.defined.heirs_of(owner) if heir.method(name) is info and not _leaves_open(heir)]
+    if any(method.stands_for_others for method in owner.methods.values()):
+        return tuple(heirs[:_HEIRS]) or (owner,)
+    return (owner, *[heir for heir in heirs if _overrides(heir, owner, worth)][:_HEIRS])
+
+
+def _overrides(heir: ClassInfo, owner: ClassInfo, worth: frozenset[int]) -> bool:
+    """Whether one of the functions `worth` running is a method of `heir` where `owner` has another."""
+    pairs = ((heir.method(name), owner.method(name)) for name in _names(owner))
+    return any(own is not None and own is not other and id(own.node) in worth for own, other in pairs)
 
 
 def _leaves_open(owner: ClassInfo) -> bool:

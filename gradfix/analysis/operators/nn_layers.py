@@ -12,7 +12,7 @@ from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Choice, Const, Container, Layer, Number, Storage, Tensor, Value, tensor_of
 from gradfix.analysis.effects import Built
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards import cuts
+from gradfix.analysis.hazards import cuts, reads
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.operators import objects, operators, overloads
@@ -119,6 +119,7 @@ def call_layer(
 ) -> Value:
     """Run a module of torch.nn on its input."""
     m.notes.layer_modes.setdefault(id(node), set()).add(called.inplace)
+    reads.read(m, state, called, node.func, m.spelling(node.func))
     known = module(called.name)
     op = None if known is None else known.inplace_call if called.inplace else known.call
     if op is None and "Dropout" in called.name:

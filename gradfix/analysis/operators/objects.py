@@ -8,7 +8,7 @@ import re
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.domain.graph import leaf
-from gradfix.analysis.domain.holders import tensors_within
+from gradfix.analysis.domain.holders import tensors_within, weight
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import outside, part_of, result_tensor, tracked, view_of
 from gradfix.analysis.domain.shapes import attribute_shape
@@ -135,7 +135,7 @@ def _tensor_attribute(m: Machine, state: State, base: Tensor, name: str, node: a
     if name == "data" and base.known:
         return cuts.without_graph(m, state, CutKind.DATA, base, twin(base, silent=True), node)
     if name == "grad" and (base.known or tracked(state, base) is Tracked.YES):
-        m.notes.grad_read.update(base.storages)
+        m.notes.grad_read.update(base.storages, base.graph_keys)
         _note_gradient(m, state, base, node)
         grad = result_tensor(state, None, node)
         cuts.put(state, (grad,), cuts.UNSURE)  # after `backward(create_graph=True)` it has a graph
@@ -286,7 +286,7 @@ def _layer_attribute(state: State, base: Layer, name: str) -> Value:
         storage = base.weights[0] if name != "bias" else base.weights[-1]
         if storage not in state.nodes:
             state.nodes[storage] = leaf(name)
-        return Tensor((storage,))
+        return weight(storage)
     return Method(base, name)
 
 

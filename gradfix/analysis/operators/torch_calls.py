@@ -197,7 +197,7 @@ def _unlisted(state: State, short: str, args: Sequence[Value], keywords: Keyword
 
 def _hold(m: Machine, state: State, value: Value, at: ast.Call) -> None:
     for tensor in tensors(value):
-        m.notes.grad_read.update(tensor.storages)
+        m.notes.grad_read.update(tensor.storages, tensor.graph_keys)
         gradients.note_grad(m, state, tensor, at, at.args[0] if at.args else at, by_optimizer=True)
     if isinstance(value, Container) and (items := state.items.get(value)):
         for item in items.values:
@@ -246,7 +246,7 @@ def _unlike_its_row(
         cuts.put(state, (drawn,), cuts.UNSURE)
         return drawn
     if name in ("retain_grad", "register_hook"):
-        m.notes.grad_read.update(receiver.storages)
+        m.notes.grad_read.update(receiver.storages, receiver.graph_keys)
         gradients.retain(m, [receiver])
         if name == "register_hook" and args:
             gradient_hooks.register(m, state, receiver, args[0], node)

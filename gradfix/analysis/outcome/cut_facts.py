@@ -107,9 +107,10 @@ def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
         case CutEffect.NO_GRAPH | CutEffect.NUMBER:
             return Severity.ERROR if note.sure else Severity.WARNING
         case CutEffect.NEW_LEAF | CutEffect.RETURNED_LEAF:
-            if not careless(record) or read or not note.sure:  # its gradient is wanted, or handed on by hand
+            meant = not careless(record) and not note.itself
+            if meant or read or not note.sure:  # its gradient is wanted, or handed on by hand
                 return Severity.INFO
-            proven = note.effect is CutEffect.NEW_LEAF and record.level is Tracked.YES
+            proven = note.effect is CutEffect.NEW_LEAF and record.level is Tracked.YES and careless(record)
             return Severity.ERROR if proven else Severity.WARNING
         case CutEffect.ZERO | CutEffect.RETURNED | CutEffect.STARVED:
             return Severity.WARNING

@@ -194,7 +194,10 @@ def _definition(found: Survey, scope: Scope, node: ast.FunctionDef | ast.AsyncFu
 
 def _attribute(found: Survey, scope: Scope, node: ast.Attribute) -> None:
     name = node.attr
-    if not isinstance(node.ctx, ast.Load):
+    stored = not isinstance(node.ctx, ast.Load)
+    if name == "requires_grad_" or (name == "requires_grad" and stored):  # may make a leaf of what is returned
+        scope.backward = scope.backward or is_awaited(getattr(scope.node, "name", ""))
+    if stored:
         found.stored_attributes.add(name)
     elif name == "backward":
         scope.backward = True

@@ -82,7 +82,11 @@ def _owner(scope: ast.AST, write: Write) -> str | None:
         if not isinstance(loop, ast.While) and root in {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}:
             owners = {_name_at_root(part) for part in _walked(loop.iter)}
             return owners.pop() if len(owners) == 1 else None
-    return None if isinstance(leaf, ast.Name) else root
+    if not isinstance(leaf, ast.Name):
+        return root
+    bound = [s for s in _assignments(scope) if _binds(s, leaf.id)]  # `row = net.fc.weight[0]`
+    is_view = len(bound) == 1 and isinstance(bound[0].value, (ast.Attribute, ast.Subscript, ast.Call))
+    return _name_at_root(bound[0].value) if is_view and (bound[0].lineno, bound[0].col_offset) < place else None
 
 
 def _walked(node: ast.expr) -> Iterator[ast.expr]:

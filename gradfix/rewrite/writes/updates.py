@@ -40,12 +40,16 @@ def _is_meant(source: Source, write: Write) -> bool:
 
 
 def update_unread(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
-    """The same for `for p in module.parameters(): p.mul_(0.9)`, where nobody would see a new tensor under that name."""
+    """The same for `for p in module.parameters(): p.mul_(0.9)`, where nobody would see a new tensor under that name.
+
+    So it is of `row = net.fc.weight[0]`, which the module would miss.
+    """
     statement, place = write.statement, write.target
     alone = isinstance(statement, ast.Expr) and write.form in (WriteForm.METHOD, WriteForm.FUNCTION)
     if not isinstance(place, ast.Name) or not (alone or isinstance(statement, ast.AugAssign)):
         return None
-    if {hazard.kind for hazard in write.hazards} != {HazardKind.LEAF_WRITTEN}:
+    kinds = {hazard.kind for hazard in write.hazards}
+    if kinds != {HazardKind.LEAF_WRITTEN} and not (write.of_module and kinds == {HazardKind.LEAF_VIEW_WRITTEN}):
         return None
     if names.is_mentioned_after(source, statement, place) or not names.can_spell_torch(spelling):
         return None
