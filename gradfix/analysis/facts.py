@@ -344,6 +344,7 @@ class Cut:
     severity: Severity
     hazards: tuple[Hazard, ...]
     origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file
+    asked: ast.AST | None = None  # what made the loss a leaf: `loss.requires_grad` that is set, `loss.requires_grad_()`
 
 
 @dataclass(frozen=True, slots=True)

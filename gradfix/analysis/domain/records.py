@@ -220,7 +220,9 @@ class LossNote:
     function: str
     alone: bool  # no other cut stands between the leaves and this loss
     sure: bool = True  # what is differentiated is a tensor, seen from where it was made
-    itself: bool = False  # the leaf that the cut made is what is differentiated: `loss.requires_grad_()`
+    itself: Node | None = (
+        None  # the leaf that the cut made, where it is what is differentiated: `loss.requires_grad_()`
+    )
 
 
 @dataclass(slots=True)

@@ -78,10 +78,10 @@ def _note_new_leaves(
     """A loss ends in leaves that cuts have made, which are all it is computed from."""
     behind = _straight(m, flows)
     straight = [r for r in behind if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
-    itself = node.kind is NodeKind.LEAF
-    if itself and not straight:
+    itself = node if node.kind is NodeKind.LEAF else None
+    if itself is not None and not straight:
         straight = [r for r in behind if r.kind is CutKind.DISCRETE]
-    unused = itself or all(leaf.name is None for leaf in leaves)
+    unused = itself is not None or all(leaf.name is None for leaf in leaves)
     _note(m, effect, straight, expression, at, sure=unused or all(r.parts for r in straight), itself=itself)
     for record in straight:
         record.leaves.update(leaves)
@@ -222,7 +222,7 @@ def _note(
     at: ast.AST,
     *,
     sure: bool = True,
-    itself: bool = False,
+    itself: Node | None = None,
 ) -> None:
     found = list(dict.fromkeys(map(id, records)))
     by_id = {id(record): record for record in records}

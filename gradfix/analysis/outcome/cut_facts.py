@@ -89,6 +89,7 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int], written: fr
         value_changes=not record.storages.isdisjoint(written),
         severity=_severity(record, note, read=not m.notes.grad_read.isdisjoint(record.leaves)),
         origin=record.origin,
+        asked=None if note.itself is None else note.itself.at,
         hazards=(Hazard(HazardKind.DISCONNECTED, place, loss, ""),),
     )
 
@@ -107,7 +108,7 @@ def _severity(record: CutRecord, note: LossNote, *, read: bool) -> Severity:
         case CutEffect.NO_GRAPH | CutEffect.NUMBER:
             return Severity.ERROR if note.sure else Severity.WARNING
         case CutEffect.NEW_LEAF | CutEffect.RETURNED_LEAF:
-            meant = not careless(record) and not note.itself
+            meant = not careless(record) and note.itself is None
             if meant or read or not note.sure:  # its gradient is wanted, or handed on by hand
                 return Severity.INFO
             proven = note.effect is CutEffect.NEW_LEAF and record.level is Tracked.YES and careless(record)

@@ -11,7 +11,9 @@ from gradfix.analysis.facts import Cut, ModuleFacts, Spelling
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.cuts import arrays, modes, plain_values, stacking
+from gradfix.rewrite.text import names, sites
 from gradfix.rewrite.text.expressions import enclosing, short
+from gradfix.rewrite.text.scope_uses import start_of
 from gradfix.source import Source
 
 Edits = tuple[Edit, ...]
@@ -60,7 +62,27 @@ def _elsewhere(there: Elsewhere) -> Refusal:
 
 
 def _build(source: Source, *, build: _Build, cut: Cut, spelling: Spelling) -> Edits | Refusal:
-    return build(source, cut, spelling)
+    edits = build(source, cut, spelling)
+    left = _no_longer_asked(source, cut)
+    if isinstance(edits, Refusal) or isinstance(left, Refusal):
+        return edits if isinstance(edits, Refusal) else left
+    return (*edits, *left)
+
+
+def _no_longer_asked(source: Source, cut: Cut) -> Edits | Refusal:
+    """`loss.requires_grad = True` goes: of what was computed, which the loss is then, torch takes no such setting."""
+    asked = cut.asked
+    if not isinstance(asked, (ast.Attribute, ast.Call)):
+        return ()
+    block = names.block_around(source, asked)
+    statement = next((s for s in block if start_of(s) == start_of(asked)), None)
+    asking = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "value", None)]
+    if statement is None or [ast.dump(part) for part in asking if part is not None] != [ast.dump(asked)]:
+        return ()
+    edit = sites.removed(source, statement) if len(block) > 1 else None
+    if edit is None:
+        return _SETTING if isinstance(asked, ast.Attribute) else ()
+    return (edit,)
 
 
 def _way(cut: Cut) -> _Build | None:
@@ -75,6 +97,11 @@ def _way(cut: Cut) -> _Build | None:
             return None
 
 
+_SETTING = Refusal(
+    RefusalKind.SPELLING,
+    "`requires_grad` of the loss is set, which torch refuses of what was computed",
+    "leave that out, on a line of its own",
+)
 _FOR_NUMPY = Refusal(
     RefusalKind.UNKNOWN,
     "the number goes into a function of NumPy, which takes no tensor with a graph",

@@ -162,7 +162,7 @@ def statement_after(source: Source, statement: ast.stmt) -> ast.stmt | None:
     return next((after for here, after in pairs if start_of(here) == place), None)
 
 
-def block_around(source: Source, statement: ast.stmt) -> list[ast.stmt]:
+def block_around(source: Source, statement: ast.stmt | ast.expr) -> list[ast.stmt]:
     """The statements of the block that has one at the place of `statement`."""
     return _blocks_by_place(_tree(source.text)).get(start_of(statement), [])
 
