@@ -111,7 +111,7 @@ class Operator:
     unguarded: tuple[str, ...]  # values that backward reads without a version check: a write goes unnoticed
     split_on: str  # the parameter whose kind tells the cases apart, "" when there are none
     cases: Mapping[str, Operator]
-    overloads: tuple[str, ...]  # `input:T dim:N keepdim:B=false`: see gradfix.analysis.overloads
+    overloads: tuple[str, ...]  # `input:T dim:N keepdim:B=false`: see gradfix.analysis.domain.overloads
     constructor: tuple[str, ...]  # of a module, written alike
 
     def given(self, kinds: Mapping[str, str]) -> Operator:

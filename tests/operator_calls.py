@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from gradfix import torch_ops
-from gradfix.analysis.operators.overloads import bind
+from gradfix.analysis.domain.overloads import bind
 from gradfix.torch_ops import Operator
 
 CALLS = """

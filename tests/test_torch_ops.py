@@ -12,7 +12,7 @@ import pytest
 from operator_calls import Row, lines, row, spellings
 
 from gradfix import torch_ops, torch_tables
-from gradfix.analysis.operators.overloads import bind
+from gradfix.analysis.domain.overloads import bind, may_be_method
 from gradfix.torch_ops import Gradient, Operator, Saved, ViewKind
 from gradfix.torch_tables import MINORS
 
@@ -395,3 +395,11 @@ def test_reading_the_table_decodes_the_rows_asked_for_and_imports_no_torch() -> 
         "assert sum(decoded) < 5_000, decoded\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_how_many_arguments_methods_take_by_position() -> None:
+    takes = [("exp", 0), ("matmul", 1), ("sum", 2), ("permute", 7), ("view", 4), ("float", 1), ("no_such_method", 9)]
+    assert [name for name, count in takes if not may_be_method(name, count)] == []
+    assert [
+        name for name, count in [("exp", 1), ("matmul", 2), ("add_", 2), ("sum", 3)] if may_be_method(name, count)
+    ] == []

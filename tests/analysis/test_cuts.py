@@ -411,3 +411,10 @@ class Trainer:
 )
 def test_a_method_whose_callers_are_elsewhere_may_find_other_attributes(caller: str, severities: list[str]) -> None:
     assert [cut.severity.value for cut in cuts(TRAINER + caller)] == severities
+
+
+@pytest.mark.parametrize(("arguments", "is_tensor"), [("a", True), ("a, b", False)])
+def test_who_takes_more_than_a_tensors_method_is_no_tensor(arguments: str, is_tensor: bool) -> None:
+    body = f"import torch\n\ndef f(algebra, a, b):\n    q = algebra.matmul({arguments})\n    q.data.sum().backward()\n"
+    found = analyse(Source.from_text("program.py", body)).cuts
+    assert [cut.kind.value for cut in found] == ["data"] * is_tensor

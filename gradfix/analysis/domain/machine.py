@@ -13,6 +13,7 @@ from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.flow import Flow
 from gradfix.analysis.domain.graph import Node, Passage, Visit
 from gradfix.analysis.domain.notes import Notes
+from gradfix.analysis.domain.overloads import may_be_method
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Function, Suspended, Tensor, Value
 from gradfix.analysis.facts import TensorFacts
@@ -269,7 +270,7 @@ class Machine:
         """Names that a function uses as only tensors can be used."""
         found = self._shown.get(info)
         if found is None:
-            found = self._shown[info] = shown_tensors(info.node, self.telling)
+            found = self._shown[info] = shown_tensors(info.node, self.telling, may_be_method)
         return found
 
     def repeated(self, info: FunctionInfo) -> Mapping[int, tuple[Assumptions, Assumptions]]:

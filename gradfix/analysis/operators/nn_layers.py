@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gradfix.analysis.domain import overloads
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, graph_node, result_tensor, save
 from gradfix.analysis.domain.state import Items, State
@@ -15,7 +16,7 @@ from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import cuts, reads
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write, written_by
-from gradfix.analysis.operators import objects, operators, overloads
+from gradfix.analysis.operators import objects, operators
 from gradfix.torch_ops import NnModule, function, module
 
 Keywords = Mapping[str, Value]

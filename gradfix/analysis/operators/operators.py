@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
+from gradfix.analysis.domain import overloads
 from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.indexing import broadcast
 from gradfix.analysis.domain.machine import Machine
@@ -28,7 +29,6 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import batches, cuts, stale
-from gradfix.analysis.operators import overloads
 from gradfix.analysis.operators.outputs import AUTOCAST, BATCHED, TRANSPOSING, Arguments, output_tensor, short_name
 from gradfix.torch_ops import Condition, Gradient, Operator, Output, Saved, operator
 

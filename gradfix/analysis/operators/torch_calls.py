@@ -9,6 +9,7 @@ from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain import grad_modes
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
+from gradfix.analysis.domain.overloads import may_be_method
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import (
     DEVICE,
@@ -210,6 +211,8 @@ def tensor_method(
     """Call `receiver.name(…)`."""
     target = node.func.value if isinstance(node.func, ast.Attribute) else node.func
     op = method(name)
+    if not receiver.known and not may_be_method(name, len(args)):
+        return m.unknown_call(state, (receiver, *args), node)
     if name.endswith("_") and not name.startswith("_") and not name.endswith("__"):
         if name in _LEAVES_ALONE:
             return _flag_method(m, state, receiver, name, args, keywords, node)

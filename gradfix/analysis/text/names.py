@@ -154,14 +154,22 @@ def tensors_alone(tensor_methods: frozenset[str], text: str) -> frozenset[str]:
     return alone - _OF_TENSORDICTS if "tensordict" in text or "TensorDict" in text else alone
 
 
-def shown_tensors(node: Function, telling: frozenset[str]) -> frozenset[str]:
-    """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`; `telling`: the methods."""
+def shown_tensors(node: Function, telling: frozenset[str], may_be_method: Callable[[str, int], bool]) -> frozenset[str]:
+    """Names a function uses in ways only tensors allow: `x.sigmoid()`, `x.requires_grad`; `telling`: the methods.
+
+    `may_be_method` says of a name whether that method takes so many arguments: `xp.sigmoid(x)` tells nothing of `xp`.
+    """
     found: set[str] = set()
+    others: set[ast.expr] = set()  # what is called as no tensor's method can be; before what is in it
     for inner in nodes_of(node):
         if isinstance(inner, ast.Attribute) and isinstance(inner.value, (ast.Name, ast.BinOp)):
             name = inner.attr
-            if name in telling or name in ("requires_grad", "grad_fn", "is_leaf"):
+            if inner not in others and (name in telling or name in ("requires_grad", "grad_fn", "is_leaf")):
                 found.update(_only_operand(inner.value))
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
+            count = sum(not isinstance(argument, ast.Starred) for argument in inner.args)
+            if count and not may_be_method(inner.func.attr, count):
+                others.add(inner.func)
     return frozenset(found)
 
 

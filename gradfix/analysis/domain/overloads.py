@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from math import inf
 
-from gradfix.torch_ops import Operator
+from gradfix.torch_ops import Operator, method
 
 UNKNOWN = "unknown"  # the kind of an argument of which nothing is known
 REST = "..."
@@ -70,6 +71,25 @@ def bind(operator: Operator, args: Sequence[str], keywords: Mapping[str, str]) -
         return None
     elsewhere = dict.fromkeys(operator.parameters, "none")  # parameters of the other overloads
     return Binding(binding.positional, {**elsewhere, **binding.kinds})
+
+
+def may_be_method(name: str, count: int) -> bool:
+    """Whether a tensor's method of this name, if there is one, takes `count` arguments by position.
+
+    Where it doesn't, as in `xp.exp(x)`, a module or a class of functions has that name, and no tensor.
+    """
+    operator = method(name)
+    return operator is None or count < _room(operator.overloads)
+
+
+@lru_cache(maxsize=1_000)
+def _room(overloads: tuple[str, ...]) -> float:
+    """How many arguments by position the widest overload takes, receiver included."""
+    widest = 0.0 if overloads else inf
+    for overload in map(parse, overloads):
+        free = [parameter for parameter in overload if not parameter.keyword_only]
+        widest = max(widest, inf if free and _spreads(free[-1], UNKNOWN) else len(free))
+    return widest
 
 
 def bind_overloads(overloads: Sequence[str], args: Sequence[str], keywords: Mapping[str, str]) -> Binding | None:
