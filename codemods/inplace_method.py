@@ -26,8 +26,8 @@ def f(x):
     return y
 ```
 `y.fill_(v)` and `y.zero_()` become `y = torch.fill(y, v)`, which has the graph of `y`, or `torch.zeros_like(y)` and its
-like where `y` has none. Methods that have no other form (`copy_`, random fills), and writes through a view, work on a
-clone: `y = y.clone()` before the call.
+like where `y` has none; where each round of a loop begins with that, the round makes `y` instead. Methods that have no
+other form (`copy_`, random fills), and writes through a view, work on a clone: `y = y.clone()` before the call.
 
 ## Leaves alone
 ```python

@@ -41,6 +41,17 @@ RENEWED = {
 }
 FILL = "    for i in range(n):\n        out[i] = s * x[i]\n"
 READ = "    loss = loss + out.prod()\n"
+CLEARED = {  # how the buffer is made, and how each round begins
+    "zeros": ("torch.zeros_like(x)", "out.zero_()"),
+    "ones": ("x.new_ones(n)", "out.fill_(1.0)"),
+}
+NOT_CLEARED = {
+    "of another number": ("torch.ones(n)", "out.zero_()", ""),
+    "only sometimes": ("torch.zeros(n)", "if s < 2:\n        out.zero_()", ""),
+    "read before": ("torch.zeros(n)", "loss = loss + out.sum()\n    out.zero_()", ""),
+    "read after the loop": ("torch.zeros(n)", "out.zero_()", "loss = loss + out.sum()\n"),
+}
+ADD = "    out += torch.tanh(x * s)\n    loss = loss + (out * out).sum()\n"
 KEPT = {  # what stands before the loop, its head, its body, what stands behind it
     "held by a list": (
         "outs = []\n",
@@ -154,3 +165,18 @@ def test_what_could_tell_keeps_the_buffer_outside(name: str) -> None:
     before, head, body, behind = KEPT[name]
     text = HEAD + "out = torch.zeros(n)\n" + before + f"for {head}:\n" + body + behind + TAIL
     assert "    out = torch.zeros(n)\n" not in fixed(text)
+
+
+@pytest.mark.parametrize("name", CLEARED)
+def test_a_buffer_that_each_round_clears_is_made_instead(name: str) -> None:
+    made, clearing = CLEARED[name]
+    before = HEAD + f"out = {made}\nfor s in (1.0, 2.0):\n    {clearing}\n" + ADD + TAIL
+    after = assert_cured(before, INPLACE, "x")
+    assert after == HEAD + f"for s in (1.0, 2.0):\n    out = {made}\n" + ADD + TAIL
+
+
+@pytest.mark.parametrize("name", NOT_CLEARED)
+def test_what_isnt_cleared_alike_in_every_round_stays_outside(name: str) -> None:
+    made, clearing, behind = NOT_CLEARED[name]
+    text = HEAD + f"out = {made}\nfor s in (1.0, 2.0):\n    {clearing}\n" + ADD + behind + TAIL
+    assert f"\nout = {made}\nfor s in" in fixed(text)

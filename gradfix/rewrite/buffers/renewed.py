@@ -1,7 +1,8 @@
 """The verb `make_anew`: a buffer that each round of a loop fills before it reads it is made in the round.
 
 What an earlier round has saved is another tensor then, and nothing is copied. Nobody sees a difference where every
-round writes the same places: what is left of the round before is what the buffer was made with.
+round writes the same places: what is left of the round before is what the buffer was made with. Nor where every round
+begins with writing that to all of it, which needn't be done then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ FORM = "renew"
 _MAKERS = frozenset(
     "zeros ones empty full eye zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full".split()
 )
+_CONTENTS = {"zeros": 0, "ones": 1}
 _LEAVING = (ast.Break, ast.Continue, ast.Return, ast.Raise, ast.Try, ast.While, ast.Yield, ast.YieldFrom, ast.Await)
 _NO_LINE = Refusal(RefusalKind.SPELLING, "the buffer is made on a line with more", "put it on a line of its own")
 
@@ -40,7 +42,7 @@ def make_anew(source: Source, write: Write, writes: Sequence[Write], spelling: S
     if not isinstance(name, ast.Name) or not write.hazards:
         return None
     own = [one for one in writes if one.function == write.function and _holder(one) == name.id]
-    if not all(_is_filling(one) and _is_unseen(source, one) for one in own):
+    if not all(_is_of_earlier_round(one) and _is_unseen(source, one) for one in own):
         return None
     found = _statements(source, name.id, write, own, spelling)
     if found is None:
@@ -51,11 +53,12 @@ def make_anew(source: Source, write: Write, writes: Sequence[Write], spelling: S
 
 
 def _build(source: Source, *, created: ast.stmt, first: ast.stmt) -> tuple[Edit, ...] | Refusal:
-    """The edits that take the statement `created` away, and put it before `first`."""
+    """The edits that take the statement `created` away, and put it before `first`, or in its place if that clears."""
     site, gone, text = sites.site_of(source, first), sites.removed(source, created), text_of(source, created)
     if gone is None or not site.is_alone or "\n" in text:
         return _NO_LINE
-    return (gone, *sites.prepend(site, [text]))
+    clears = isinstance(created, ast.Assign) and _clears(first, created)
+    return (gone, *(sites.replace(site, [text]) if clears else sites.prepend(site, [text])))
 
 
 def _holder(write: Write) -> str | None:
@@ -66,12 +69,34 @@ def _holder(write: Write) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _is_filling(write: Write) -> bool:
-    """`y[i] = v`, of which nothing is wrong but that an earlier round needs `y`."""
-    assigned = write.form is WriteForm.INDEX and isinstance(write.target, ast.Name) and is_single_assignment(write)
-    return assigned and all(
+def _is_of_earlier_round(write: Write) -> bool:
+    """Whether nothing is wrong with it but that an earlier round needs the buffer."""
+    return all(
         hazard.kind is HazardKind.SAVED_THEN_WRITTEN and hazard.earlier is Earlier.ROUND for hazard in write.hazards
     )
+
+
+def _is_assignment(write: Write) -> bool:
+    """`y[i] = v`."""
+    return write.form is WriteForm.INDEX and isinstance(write.target, ast.Name) and is_single_assignment(write)
+
+
+def _clears(statement: ast.stmt, created: ast.Assign) -> bool:
+    """Whether a statement gives every element what the buffer was made with: `y.zero_()`, `y.fill_(1)`."""
+    call, target = getattr(statement, "value", None), created.targets[0]
+    function = created.value.func if isinstance(created.value, ast.Call) else None
+    made = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if not isinstance(statement, ast.Expr) or not isinstance(call, ast.Call) or call.keywords:
+        return False
+    if not isinstance(call.func, ast.Attribute) or not isinstance(target, ast.Name):
+        return False
+    if not isinstance(call.func.value, ast.Name) or call.func.value.id != target.id:
+        return False
+    given = [part.value if isinstance(part, ast.Constant) else None for part in call.args]
+    number: object = 0 if call.func.attr == "zero_" and not given else None
+    if call.func.attr == "fill_" and len(given) == 1:
+        number = given[0] if type(given[0]) in (int, float) else None
+    return number is not None and number == _CONTENTS.get(made.removeprefix("new_").removesuffix("_like"))
 
 
 def _is_unseen(source: Source, write: Write) -> bool:
@@ -87,18 +112,23 @@ def _statements(
     bindings = around.bindings_in(scope)
     if isinstance(scope, ast.ClassDef) or name in bindings.parameters or bindings.is_seen_elsewhere(name):
         return None
-    stores = bindings.stores.get(name, ())
+    stores = [node for node in bindings.stores.get(name, ()) if not isinstance(around.of(node), ast.AugAssign)]
     created = around.of(stores[0]) if len(stores) == 1 else None
-    mentions = [node for node in bindings.names.get(name, ()) if isinstance(node.ctx, ast.Load)]
+    mentions = [node for node in bindings.names.get(name, ()) if node not in stores]
     if not isinstance(created, ast.Assign) or not _is_maker(created, spelling) or not mentions:
         return None
     loops = _loops(around, created, mentions)
     if not loops:
         return None
     rounds = Rounds(around, bindings, loops[-1], created)
-    written = {start_of(one.target) for one in own}
-    first = _first(around, loops[0], mentions, written, rounds)
-    return None if first is None or not rounds.keep(created.value, spelling) else (created, first)
+    if not rounds.keep(created.value, spelling):
+        return None
+    first = _mentioning(loops[0], mentions)[0]
+    if not _clears(first, created):
+        written = {start_of(one.target) for one in own} if all(map(_is_assignment, own)) else set()
+        filling = _first_filling(loops[0], mentions, written, rounds)
+        return None if filling is None else (created, filling)
+    return created, first
 
 
 def _is_maker(created: ast.Assign, spelling: Spelling) -> bool:
@@ -128,11 +158,15 @@ def _holds(loop: Loop, mentions: Sequence[ast.Name]) -> bool:
     return all(first <= start_of(node) < last for node in mentions)
 
 
-def _first(
-    around: Parents, loop: Loop, mentions: Sequence[ast.Name], written: set[tuple[int, int]], rounds: Rounds
+def _mentioning(loop: Loop, mentions: Sequence[ast.Name]) -> list[ast.stmt]:
+    return [s for s in loop.body if any(start_of(s) <= start_of(node) < end_of(s) for node in mentions)]
+
+
+def _first_filling(
+    loop: Loop, mentions: Sequence[ast.Name], written: set[tuple[int, int]], rounds: Rounds
 ) -> ast.stmt | None:
     """The first statement of a round that mentions the buffer, where all writes come before all that reads it."""
-    holding = [s for s in loop.body if any(start_of(s) <= start_of(node) < end_of(s) for node in mentions)]
+    holding = _mentioning(loop, mentions)
     writing = [s for s in holding if any(start_of(s) <= place < end_of(s) for place in written)]
     if not writing or holding[: len(writing)] != writing:
         return None
