@@ -3,7 +3,8 @@
 ## What it does
 Finds constants (`torch.tensor(0.0)`) that a branch on tensor data returns, or gives to a name, where the other ways
 give what is computed from tensors that require grad; if a backward follows that has nothing else to go back through,
-and no test (`if loss.requires_grad:`) keeps it away. And connects the constant to those tensors.
+and no test (`if loss.requires_grad:`) keeps it away; or if a loss returns it that nobody in the file calls. And connects
+the constant to those tensors.
 
 ## Why does backward fail?
 When that way is taken, nothing that requires grad has reached the loss. It has no graph, and backward has nothing to go
@@ -74,8 +75,9 @@ def f(x: torch.Tensor):
 ```
 
 ## Fix safety
-Safe. Values stay the same bit for bit, and so do the gradients of the other ways. On this one the program would have
-failed; its gradients are zero.
+Values stay the same bit for bit, and so do the gradients of the other ways. On this one they are zero. Safe where the
+program would have failed; unsafe where nobody in the file calls the loss, since beside other terms a gradient of None
+becomes zero, and optimizers with momentum or weight decay move such a parameter.
 
 ## References
 - <https://pytorch.org/docs/stable/notes/autograd.html#how-autograd-encodes-the-history>
@@ -111,7 +113,8 @@ def graphless_branch(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
             code="GF205",
             name="graphless-branch",
             severity=way.severity,
-            message=f"`{name}` brings no graph: backward fails {'if' if way.when else 'unless'} `{test}`",
+            message=f"`{name}` brings no graph: backward {'fails' if way.proven else 'may fail'} "
+            f"{'if' if way.when else 'unless'} `{test}`",
             span=source.span_of(way.node),
             identity=identity("GF205", way.function, way.statement, way.identity_ordinal, part=name),
             hazard=way.hazards[0],

@@ -29,6 +29,7 @@ class BareWay:
     function: str
     identity_ordinal: int
     tensor: TensorFacts
+    proven: bool  # a backward has nothing else to go back through; else: a loss whose callers aren't known returns it
     operands: tuple[Operand, ...]  # in scope there, which the other ways go back to
     severity: Severity
     hazards: tuple[Hazard, ...]

@@ -153,6 +153,7 @@ class BareRecord:
     tensor: TensorFacts
     operands: tuple[Operand, ...]
     starved: list[ast.stmt] = field(default_factory=list)  # statements whose backward has nothing else to go through
+    returned: bool = False  # of a loss whose callers aren't known
 
     def meet(self, end: ast.stmt, *, alone: bool) -> None:
         """A backward goes through it; `alone`: it has nothing else to go back through."""

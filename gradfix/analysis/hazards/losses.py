@@ -14,7 +14,7 @@ from gradfix.analysis.domain.records import CutRecord, LossNote
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Array, Flows, Number, Storage, Tensor
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.hazards import cuts
+from gradfix.analysis.hazards import cuts, disconnected
 from gradfix.analysis.text.survey import names_a_loss
 
 _EFFECTS = tuple(CutEffect)
@@ -135,10 +135,12 @@ def number_differentiated(m: Machine, root: Number | Array, call: ast.Call) -> N
 
 def returned(m: Machine, state: State, tensors: Sequence[Tensor], info: FunctionInfo, *, forward: bool) -> None:
     """A function returns: of a module's forward, or of what calls itself a loss, a graph is expected."""
-    if not m.notes.cuts or not tensors or not all(t.known for t in tensors):
-        return
     name = f"{info.owner.node.name if info.owner is not None else ''} {getattr(info.node, 'name', '')}"
     is_loss = any(map(names_a_loss, name.split()))
+    if is_loss and len(tensors) == 1 and (node := state.node_of(tensors[0])) is not None:
+        disconnected.returned(m, node)
+    if not m.notes.cuts or not tensors or not all(t.known for t in tensors):
+        return
     if len(tensors) == 1 and is_loss and (node := state.node_of(tensors[0])) is not None:
         _returned_leaf(m, state, tensors[0], node, info)
     if any(tracked(state, t) is not Tracked.NO for t in tensors):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable, tracked_when
+from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import facts_of
 from gradfix.analysis.domain.records import BackwardRecord, HazardNote, WriteRecord
 from gradfix.analysis.domain.state import MAX_STORAGES, State
 from gradfix.analysis.domain.values import Origin, Storage, Tensor
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards import gradient_hooks, gradients, losses
+from gradfix.analysis.hazards import disconnected, gradient_hooks, gradients, losses
 from gradfix.findings import HazardKind
 
 _Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several memories, those surely saved
@@ -56,7 +56,7 @@ def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, t
         passed = Passed(node)
         m.notes.fed.update(losses.fed_leaves(m, node))
         _overwritten(m, state, passed, covered, certain=certain and root.known)
-        _disconnected(m, node, passed.nodes, total=total)
+        disconnected.differentiated(m, node, passed.nodes, total=total)
     for visit, notes in covered.items():
         if 1 < len(visit.storages) < MAX_STORAGES and notes.keys() >= set(visit.storages):
             for note in notes.values():  # whichever it hits was saved
@@ -96,19 +96,3 @@ def _overwritten(m: Machine, state: State, passed: Passed, covered: _Covered, *,
         record.add_hazard(note, visit.passage, proven and one)
         if proven:
             covered.setdefault(visit, {})[save.storage] = note
-
-
-def _disconnected(m: Machine, root: Node | None, passed: dict[int, Node], *, total: bool) -> None:
-    open_ends = {
-        key: n for key, n in passed.items() if n.kind is NodeKind.PHI and None in n.inputs and key in m.notes.phis
-    }
-    if not open_ends:
-        return
-    branches = frozenset(
-        id(branch) for key, node in open_ends.items() for branch in (node.branch, m.notes.phis[key].branch)
-    )
-    bare = tracked_when(root, branches, taken=False)
-    if bare is tracked_when(root, branches, taken=True):
-        return  # the loss is as connected without the branch
-    for key in open_ends:
-        m.notes.phis[key].meet(m.statement, alone=total and bare is Tracked.NO)

@@ -293,7 +293,7 @@ def ordinals_of(m: Machine, tree: ast.Module) -> Ordinals:
     wanted = {id(r.statement): r.statement for r in m.notes.writes.values() if _is_fact(r)}
     wanted |= {id(r.statement): r.statement for r in m.notes.backwards.values()}
     wanted |= {id(r.branch): r.branch for r in m.notes.fills.values()}
-    wanted |= {id(r.statement): r.statement for r in m.notes.bare.values() if r.starved}
+    wanted |= {id(r.statement): r.statement for r in m.notes.bare.values() if r.starved or r.returned}
     wanted |= {id(r.statement): r.statement for r in m.notes.cuts.values() if r.losses}
     wanted |= {id(r.statement): r.statement for r in m.notes.second_backwards.values()}
     wanted |= {id(r.statement): r.statement for r in m.notes.swaps.values()}

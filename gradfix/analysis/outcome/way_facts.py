@@ -20,7 +20,8 @@ def facts_of_ways(m: Machine, tree: ast.Module, ordinals: Mapping[int, int]) -> 
     """Ways that leave a backward nothing to go back through, where nothing keeps such a run from it."""
     found = []
     for record in m.notes.bare.values():
-        if all(is_kept_away(tree, end) for end in record.starved):
+        proven = not all(is_kept_away(tree, end) for end in record.starved)
+        if not proven and (record.starved or not record.returned):
             continue
         name = ast.unparse(record.node)
         decides = m.place(record.branch.test, "which this decides")
@@ -34,6 +35,7 @@ def facts_of_ways(m: Machine, tree: ast.Module, ordinals: Mapping[int, int]) -> 
                 function=record.function,
                 identity_ordinal=ordinals.get(id(record.statement), 0),
                 tensor=record.tensor,
+                proven=proven,
                 operands=record.operands,
                 severity=Severity.WARNING,
                 hazards=(Hazard(HazardKind.DISCONNECTED, place, decides, name),),

@@ -28,6 +28,7 @@ _LOSS = re.compile(
     r"(^|_)(loss|losses|criterion|penalty|energy)(_|\d|$|fn)|(^|_)objective(\d*|_?fn|_func|_function|_value)$"
     r"|(Loss|Criterion|Objective|Penalty|Energy)$|^training_step$"
 )
+_CONSTANTS = frozenset("tensor zeros new_zeros zeros_like new_tensor ones".split())
 # Fields of nodes without an expression that is evaluated.
 _SKIPPED = frozenset(
     "annotation arg asname attr conversion ctx id is_async kind level module name names op ops rest returns simple "
@@ -214,6 +215,17 @@ def _augmented(found: Survey, scope: Scope, node: ast.AugAssign) -> None:
         scope.items.append((node.target, True))
 
 
+def _branch(found: Survey, scope: Scope, node: ast.If) -> None:
+    """A loss that is a constant on one way: `if mask.sum() == 0: return torch.tensor(0.0)`."""
+    last = node.body[-1]
+    made = last.value if isinstance(last, ast.Return) else None
+    if isinstance(made, ast.Tuple):
+        made = made.elts[0] if made.elts else None
+    if isinstance(made, ast.Call) and isinstance(made.func, ast.Attribute) and made.func.attr in _CONSTANTS:
+        names = (scope.owner or "", getattr(scope.node, "name", ""))
+        scope.backward = scope.backward or any(map(names_a_loss, names))
+
+
 def _subscript(found: Survey, scope: Scope, node: ast.Subscript) -> None:
     if isinstance(node.ctx, ast.Store) and not is_named(node):
         scope.items.append((node, False))
@@ -275,6 +287,7 @@ _SEE: dict[type | None, See] = {
     ast.ClassDef: _definition,  # type: ignore[dict-item]
     ast.arguments: _parameters,  # type: ignore[dict-item]
     ast.AugAssign: _augmented,  # type: ignore[dict-item]
+    ast.If: _branch,  # type: ignore[dict-item]
     ast.Subscript: _subscript,  # type: ignore[dict-item]
     ast.Call: _call,  # type: ignore[dict-item]
 }

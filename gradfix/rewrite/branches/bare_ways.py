@@ -40,7 +40,8 @@ def connect_way(source: Source, way: BareWay, spelling: Spelling) -> tuple[Rewri
             RefusalKind.SPELLING, "torch isn't imported here, and there is no place to import it", "import torch first"
         )
     title = f"Connect `{short(source, way.node)}` to {_listed(operand.name for operand in way.operands)}"
-    return (Rewrite(title, Applicability.SAFE, partial(_build, way=way, spelling=spelling)),)
+    grade = Applicability.SAFE if way.proven else Applicability.UNSAFE
+    return (Rewrite(title, grade, partial(_build, way=way, spelling=spelling)),)
 
 
 def _listed(named: Iterable[str]) -> str:
