@@ -3,8 +3,8 @@
 ## What it does
 Finds constants (`torch.tensor(0.0)`) that a branch on tensor data returns, or gives to a name, where the other ways
 give what is computed from tensors that require grad; if a backward follows that has nothing else to go back through,
-and no test (`if loss.requires_grad:`) keeps it away; or if a loss returns it that nobody in the file calls. And connects
-the constant to those tensors.
+and no test (`if loss.requires_grad:`) keeps it away; or if a loss returns it that nobody in the file calls. And
+connects the constant to those tensors.
 
 ## Why does backward fail?
 When that way is taken, nothing that requires grad has reached the loss. It has no graph, and backward has nothing to go
