@@ -117,6 +117,30 @@ def test_what_a_parameter_holds_comes_from_what_is_done_to_that(text: str, expec
     assert first.text.startswith(expected)
 
 
+DOCUMENTED = '''
+class Blur:
+    """Blurs.
+
+    Args:
+        border: how it goes on beyond the edges, one of ``'reflect'``
+            or ``'circular'``.
+
+    Not for ``'video'``.
+    """
+    def __init__(self, border: str, order):
+        self.border, self.order = border, order
+'''
+
+
+def test_texts_to_choose_from_come_from_the_paragraph_of_a_parameter() -> None:
+    (owner,) = ast.parse(DOCUMENTED).body
+    assert isinstance(owner, ast.ClassDef)
+    function = owner.body[1]
+    assert isinstance(function, ast.FunctionDef)
+    known = worker_parameters.clues(function, {}, OF_TENSORS, owner)
+    assert (known["border"].choices, known["order"].choices) == (["reflect", "circular"], [])
+
+
 def test_a_name_bound_to_its_own_items_again_and_again_is_followed_for_a_while_only() -> None:
     found = clue("def f(x):\n" + "    for x in x: x.exp()\n" * 60, "x")
     assert found.item is not None

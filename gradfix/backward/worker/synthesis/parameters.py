@@ -26,7 +26,7 @@ def clues(
     """
     found = {name: Clue() for name in parameters(function)}
     _from_signature(function, found)
-    _from_docstring(function, found)
+    _from_docstrings(function, owner, found)
     uses = Uses(owner or function, tables, of_tensors)
     for name, clue in found.items():
         uses.of_parameter(function, name, clue)
@@ -41,11 +41,21 @@ def _from_signature(function: Function, found: dict[str, Clue]) -> None:
             annotated(ast.unparse(one.annotation), found[one.arg])
 
 
-def _from_docstring(function: Function, found: dict[str, Clue]) -> None:
-    text = ast.get_docstring(function) if not isinstance(function, ast.Lambda) else None
-    for line in (text or "").splitlines():
+def _from_docstrings(function: Function, owner: ast.ClassDef | None, found: dict[str, Clue]) -> None:
+    """Arguments of a constructor are documented there or in its class."""
+    for node in (owner, function):
+        text = ast.get_docstring(node) if node is not None and not isinstance(node, ast.Lambda) else None
+        _from_docstring(text or "", found)
+
+
+def _from_docstring(text: str, found: dict[str, Clue]) -> None:
+    current: Clue | None = None  # of the parameter whose paragraph it is
+    for line in text.splitlines():
         match = re.match(r"\s*(?::param\s+)?[`*-]*\s*(\w+)[`*]*\s*(?:\(|:|\[)", line)
         clue = found.get(match[1]) if match is not None else None
+        current = clue or (None if match is not None or not line.strip() else current)
+        if current is not None:
+            current.choices += re.findall(r"['\"]([A-Za-z][\w-]*)['\"]", line)
         if clue is not None and match is not None:
             documented(line[match.end(1) :], clue)
             continue
