@@ -251,6 +251,7 @@ def test_errors_say_what_to_change(message: str, expected: str) -> None:
         ("Not a color tensor. Got shape [4, 4]", "f(randn(4, 4, 4))"),
         ("arange() received an invalid combination of arguments - got (Tensor, device=cpu)", "f(4)"),
         ("Boolean value of Tensor with more than one value is ambiguous", "f(4)"),
+        ("Expected values to be greater or equal to 0, got -4.09", "f(rand(4, 4))"),
         ("Timesteps should be a 1d-array", "f(randn(4))"),
         ("boundaries tensor must be 1 dimension, but got dim(2)", "f(randn(4))"),
         ("Input size (4*4) doesn't match model (32*32).", "f(randn(32, 32))"),

@@ -87,7 +87,10 @@ _KINDS: tuple[tuple[str, Handler], ...] = (
         r"\b(?:nn\.)?Modules? (?:is|are) (?:expected|supported|needed|required)|expected (?:an? )?(?:nn\.)?Module",
         kinds.of_another_kind("module"),
     ),
-    (r"must be (?:strictly )?(?:positive|non[- ]?negative)", repair.positive),
+    (
+        r"must be (?:strictly )?(?:positive|non[- ]?negative)|(?:greater|larger)(?: than)?(?: or equal to)? 0",
+        repair.positive,
+    ),
     (r"\b(?P<word>[Tt]wo|[Tt]hree|[Ff]our)[- ]elements?\b", repair.as_tuple),
     (r"invalid combination of arguments - got \([^)]*\bTensor", kinds.of_another_kind("int")),
     (r"object is not callable", kinds.of_another_kind("callable", "module")),
