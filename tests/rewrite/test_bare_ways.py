@@ -83,7 +83,7 @@ def function(text: str) -> Function:
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@pytest.mark.parametrize("constant", (*CONSTANTS, *MINUS_ZEROS))
+@pytest.mark.parametrize("constant", [*CONSTANTS, *MINUS_ZEROS])
 def test_it_stays_what_it_was_and_has_a_graph(constant: str, form: str) -> None:
     text = "import torch\n" + textwrap.dedent(form).replace("CONSTANT", constant) + DIFFERENTIATED
     source = Source.from_text("f.py", text)
