@@ -112,6 +112,22 @@ def test_what_else_a_cut_does(body: str, expected: tuple[str, str, str]) -> None
     assert told(body) == [expected]
 
 
+HELD = "opt = torch.optim.SGD(net.parameters(), 0.1)\nz = torch.tensor(net(data).tolist(), requires_grad=True)\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("(z * z).sum().backward()", ("warning", "starved")),
+        ("z.sum().backward()", ("warning", "starved")),
+        ("(z * z).sum().backward()\nprint(z.grad)", ("info", "partial")),
+        ("(z * z).sum().backward()\nnet(data).sum().backward()", ("info", "partial")),
+    ],
+)
+def test_a_leaf_of_numbers_starves_what_an_optimizer_holds(rest: str, expected: tuple[str, str]) -> None:
+    assert [(level, effect) for level, kind, effect in told(HELD + rest) if kind == "number"] == [expected]
+
+
 def test_a_loss_of_what_has_no_gradient_is_told_where_it_is_made_a_leaf() -> None:
     body = (
         "class HitLoss(torch.nn.Module):\n    def forward(self, scores, y):\n"

@@ -50,7 +50,13 @@ def differentiated(m: Machine, state: State, root: Tensor, expression: ast.expr,
     ends = [n for n in passed if n.kind in _ENDS]
     made = _leaves_of_cuts(state) if flows else {}
     if made and ends and all(id(n) in made for n in ends):
-        _note_new_leaves(m, CutEffect.NEW_LEAF, node, flows, [made[id(n)] for n in ends], expression, call)
+        leaves = [made[id(n)] for n in ends]
+        straight = _note_new_leaves(m, CutEffect.NEW_LEAF, node, flows, leaves, expression, call)
+        others = _others(m, flows, straight)
+        _note(m, CutEffect.PARTIAL, others, expression, call)
+        for record in others:
+            record.leaves.update(leaves)
+        _note_starved(m, state, [*straight, *others], _records(m, flows), node)
         return
     if m.notes.zero_gradients and ends and not any(n.kind in _ENDS for n in _smoothly_reached(m, node)):
         flat = [m.notes.zero_gradients[id(n)] for n in passed if id(n) in m.notes.zero_gradients]
@@ -74,8 +80,8 @@ def _note_new_leaves(
     leaves: Sequence[Storage],
     expression: ast.expr | None,
     at: ast.AST,
-) -> None:
-    """A loss ends in leaves that cuts have made, which are all it is computed from."""
+) -> list[CutRecord]:
+    """A loss ends in leaves that cuts have made, which are all it is computed from: those cuts."""
     behind = _straight(m, flows)
     straight = [r for r in behind if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
     itself = node if node.kind is NodeKind.LEAF else None
@@ -85,6 +91,7 @@ def _note_new_leaves(
     _note(m, effect, straight, expression, at, sure=unused or all(r.parts for r in straight), itself=itself)
     for record in straight:
         record.leaves.update(leaves)
+    return straight
 
 
 def _note_starved(m: Machine, state: State, records: Sequence[CutRecord], met: Iterable[CutRecord], root: Node) -> None:

@@ -61,7 +61,9 @@ def _starves(m: Machine, record: CutRecord) -> bool:
 
 def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int], written: frozenset[Storage]) -> Cut:
     note = min(record.losses.values(), key=lambda n: _EFFECTS.index(n.effect))
-    if note.effect is CutEffect.PARTIAL and _starves(m, record):
+    read = not m.notes.grad_read.isdisjoint(record.leaves)
+    may_be_meant = note.effect is CutEffect.PARTIAL or (note.effect is CutEffect.NEW_LEAF and not note.sure)
+    if may_be_meant and not read and _starves(m, record):
         note = replace(note, effect=CutEffect.STARVED)
     name = "the loss" if note.root is None else f"`{ast.unparse(note.root)}`"
     loss = m.place(head(m, note.at), _LOSS_LABELS[note.effect].format(loss=name))
@@ -87,7 +89,7 @@ def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int], written: fr
         is_fresh=record.is_fresh,
         may_be_number=record.may_be_number,
         value_changes=not record.storages.isdisjoint(written),
-        severity=_severity(record, note, read=not m.notes.grad_read.isdisjoint(record.leaves)),
+        severity=_severity(record, note, read=read),
         origin=record.origin,
         asked=None if note.itself is None else note.itself.at,
         hazards=(Hazard(HazardKind.DISCONNECTED, place, loss, ""),),
