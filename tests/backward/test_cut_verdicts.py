@@ -54,6 +54,28 @@ def test_a_wrong_gradient_is_not_passed_off_as_fixed(judge: Judge, text: str, ol
     assert judge(text, old, new, kinds=CUT).verdict in (Verdict.REJECTED, Verdict.UNCHECKED)
 
 
+PARTS = """\
+def f(x):
+    a, b = x.exp().sum(), (x * x).sum()
+    p, q = torch.tensor([a, b]), torch.tensor([b, a * b])
+    return (p * p).sum() + (q * q).sum() + a
+"""
+
+
+@pytest.mark.parametrize(
+    ("left", "new"),
+    [
+        pytest.param("torch.tensor([b, a * b])", "torch.stack([a, b])", id="one of two"),
+        pytest.param("torch.stack([b, a * b])", "torch.stack([a, b])", id="the last"),
+        pytest.param("torch.stack([b, a * b])", "torch.stack([a, 2 * b - b.detach()])", id="another gradient"),
+    ],
+)
+def test_what_torch_warns_of_at_a_cut_is_no_output(judge: Judge, left: str, new: str) -> None:
+    text, cut = PARTS.replace("torch.tensor([b, a * b])", left), "torch.tensor([a, b])"
+    judgement = judge(text, cut, new, DeclaredCall("f(randn(3))"), kinds=CUT, cuts=[cut])
+    assert (judgement.verdict is Verdict.FIXED) == ("detach" not in new), judgement
+
+
 def test_a_number_that_weighs_another_term_leaves_it_open(judge: Judge) -> None:
     judgement = judge(ADVANTAGE, "torch.tensor", "torch.stack", kinds=CUT)
     assert judgement.verdict is Verdict.UNCHECKED

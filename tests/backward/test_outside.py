@@ -123,12 +123,16 @@ def test_complaints_leave_out_places_and_what_torch_says() -> None:
         "/x/torch/optim/lr.py:9: UserWarning: of an optimizer\n  warnings.warn(\n"
         "/a/b.py:8: UserWarning: slow. (Triggered internally at x.cpp:1.)\n  y.backward()\n"
         "/a/b.py:9: UserWarning: of a tensor better clone\n  z = torch.tensor(y)\n"
+        "/a/b.py:9: UserWarning: to a scalar\nConsider (Triggered internally at x.cpp:2.)\n  z = torch.tensor([y])\n"
+        "/a/b.py:11: UserWarning: mine\nin two lines\n  warnings.warn(text)\n"
+        "/a/b.py:12: UserWarning: of code without a source\n"
         'Traceback (most recent call last):\n  File "/a/b.py", line 3, in f\n    y[0] = 1\nRuntimeError: no\n'
         "done\n"
     )
     ended = Ended(None, False, frozenset(), frozenset(), "r", (), (), (), {}, {}, 0)
     run = Run((), ended, 0.1, None, 0, 0, "", written)
-    assert complaints(run) == "/a/b.py: UserWarning: mine\nTraceback\nRuntimeError: no\ndone\n"
+    own = "/a/b.py: UserWarning: mine\n"
+    assert complaints(run) == f"{own}{own}in two lines\nTraceback\nRuntimeError: no\ndone\n"
     assert complaints(replace(run, ended=None)) is None
 
 

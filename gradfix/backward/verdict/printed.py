@@ -53,7 +53,10 @@ def _same_line(one: str, other: str) -> bool:
 
 _TRACE = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*")
 _PLACE = re.compile(r"^(\S.*):\d+: (\w*Warning: )", re.MULTILINE)
-_WARNING = re.compile(r"^(\S.*): \w*Warning: .*\n( {2}.*\n)?", re.MULTILINE)
+# A warning, the other lines of its message up to the quoted line, and that line; where none is quoted, its first line.
+_WARNING = re.compile(
+    r"^((\S.*): \w*Warning: .*\n(?:(?:(?! {2}|\S.*Warning: ).*\n){0,6}(?= {2}))?)( {2}.*\n)?", re.MULTILINE
+)
 _OURS = re.compile(r"[/\\\\]torch[/\\\\]")
 
 
@@ -70,6 +73,6 @@ def complaints(run: Run) -> str | None:
 
 
 def _kept(warning: re.Match[str]) -> str:
-    place, line = warning.groups()
+    message, place, line = warning.groups()
     own = line is not None and "warn" in line and not _OURS.search(place)
-    return f"{warning.group().partition(chr(10))[0]}\n" if own else ""
+    return message if own else ""
