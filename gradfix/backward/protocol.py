@@ -151,6 +151,7 @@ class Ended:
     seconds: float = 0.0  # in the user's code
     memory: int = 0  # bytes at the peak, beyond those before the user's code
     met: bool = False  # it imported installed modules that the server had not
+    sharing: frozenset[tuple[str, str]] | None = None  # paths to tensors that share memory; None: not looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,15 @@ def _ended(message: EndedMessage) -> Ended:
         seconds=float(message["seconds"]),
         memory=int(message["memory"]),
         met=bool(message.get("used")),
+        sharing=_pairs(message["sharing"]),
     )
+
+
+def _pairs(message: list[tuple[str, str]] | None) -> frozenset[tuple[str, str]] | None:
+    """Each pair in one order."""
+    if message is None:
+        return None
+    return frozenset((min(pair), max(pair)) for pair in ((str(one), str(other)) for one, other in message))
 
 
 def _value(message: StateMessage) -> Tensor | str:

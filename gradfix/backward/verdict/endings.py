@@ -6,6 +6,7 @@ from gradfix.backward.protocol import Raised, Run, Tensor
 from gradfix.backward.verdict.compare import Agreement, DiffersError, OutsideError, distance, match_leaves
 from gradfix.backward.verdict.failures import Failure, failure_of
 from gradfix.backward.verdict.printed import same_print
+from gradfix.backward.verdict.sharing import same_sharing
 from gradfix.backward.verdict.state import same_state
 from gradfix.backward.verdict.symptoms import symptom_of
 
@@ -160,6 +161,7 @@ def same_arguments(before: Run, after: Run, local: Agreement, *, state: bool = T
         distance(one, other, f"argument {number} after the call", local, improve=False)
     if state:
         same_state(before, after, local, gradients=gradients)
+        same_sharing(before.ended, after.ended)
 
 
 def _same_layout(one: Tensor, other: Tensor, number: int) -> None:

@@ -12,12 +12,13 @@ import torch
 from gradfix.backward.worker.afterwards import Afterwards, Held, cotangents
 from gradfix.backward.worker.elsewhere import left_elsewhere
 from gradfix.backward.worker.inputs import Call, another, call_of
-from gradfix.backward.worker.messages import ARGUMENT
+from gradfix.backward.worker.messages import ARGUMENT, RESULT
 from gradfix.backward.worker.modules import imported
 from gradfix.backward.worker.observe import Observer
 from gradfix.backward.worker.outside import Outside
 from gradfix.backward.worker.requests import Plan, Request
 from gradfix.backward.worker.results import consumed, tensors_of
+from gradfix.backward.worker.sharing import sharing
 from gradfix.backward.worker.state import Root, State, shared_by
 from gradfix.backward.worker.tensors import layout, rng_state
 from gradfix.backward.worker.vary import Leaves
@@ -74,11 +75,17 @@ def execute(
 
 def _tell(request: Request, observer: Observer, state: State, call: Call, outputs: list[torch.Tensor]) -> None:
     """Report what the call left and gave."""
+    named = {
+        **{f"{RESULT}{number}": tensor for number, tensor in enumerate(outputs, 1)},
+        **{f"{ARGUMENT}{number}": tensor for number, tensor in enumerate(call.given, 1)},
+        **state.tensors,
+    }
     observer.outcome = {
         "arguments": [observer.wire.tensor(tensor) for tensor in call.given],
         "results": [{**observer.wire.tensor(tensor), **layout(tensor)} for tensor in outputs],
         "state": {path: told for path, told in state.found.items() if request.tells_state or path not in state.tensors},
         "gradients": {},
+        "sharing": sharing(named) if request.tells_sharing else None,
         "passes": observer.events,
         "rng": rng_state(),
     }

@@ -19,7 +19,8 @@ PLACELESS = "a cut in another place than where it was told"  # Python 3.10 knows
 GRAPH = "a graph in the watched lines"
 ASTRAY = "another way through the code"
 MORE = "…"  # among what a run left: there was more than is told
-ARGUMENT = "argument "  # with a number: the path to what was handed over
+ARGUMENT = "argument "  # with a number: the path to what was handed over …
+RESULT = "tensor of the result no. "  # … and to what was given
 GRADIENT = ".grad"  # ends the path to the gradient of a leaf
 IDENTITY = " as an object"  # ends the path to a leaf that was put in the place of another
 AGAIN = " after a second call"  # ends the path to a value; alone, how that call ended: "" where it gave something
@@ -91,6 +92,7 @@ class OutcomeMessage(TypedDict):
     results: list[TensorMessage]
     state: dict[str, StateMessage]  # what is left for others, by the expression that leads to it
     gradients: dict[str, Union[list[LeafMessage], ErrorMessage]]  # through what is left, and a second call
+    sharing: list[tuple[str, str]] | None  # paths to tensors that share memory, in pairs; None: not looked at
     passes: int  # backward passes before that
     rng: str  # how it left the generators
 
@@ -125,6 +127,7 @@ SILENT: EndedMessage = {
     "results": [],
     "state": {},
     "gradients": {},
+    "sharing": None,
     "passes": 0,
     "seconds": 0.0,
     "memory": 0,

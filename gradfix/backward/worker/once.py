@@ -114,6 +114,7 @@ class Once:
             "results": outcome["results"],
             "state": outcome["state"],
             "gradients": outcome["gradients"],
+            "sharing": outcome["sharing"],
             "passes": outcome["passes"],
             "seconds": seconds,
             "memory": memory,
@@ -151,6 +152,7 @@ class Once:
             "results": [],
             "state": state.found,
             "gradients": {},
+            "sharing": None,
             "passes": observer.events,
             "rng": worker_tensors.rng_state(),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-PROTOCOL = 14  # the two sides refuse to talk otherwise
+PROTOCOL = 15  # the two sides refuse to talk otherwise
 
 
 Place = tuple[int, int, int, int]  # first line and column, last ones; columns in bytes of UTF-8
@@ -100,6 +100,11 @@ class Request:
     def tells_state(self) -> bool:
         """Whether the run tells what it leaves behind: not where it is measured or moved."""
         return not (self.plan.double or self.measure or self.trace or self.graphs or self.unchecked)
+
+    @property
+    def tells_sharing(self) -> bool:
+        """Whether it tells which tensors share memory: not where the check itself makes copies."""
+        return self.tells_state and not (self.apart or self.plainly)
 
     def message(self, number: int) -> dict[str, object]:
         """The request as a JSON object that `numbered` reads; of those that follow, what is different."""
