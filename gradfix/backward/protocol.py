@@ -69,9 +69,10 @@ class Tensor:
     projections: tuple[float, ...] = ()
     nans: int = 0
     strides: tuple[int, ...] | None = None  # of what a call gives; 0 where a dimension has one element
+    layout: str = ""  # where it isn't strided
 
     def __str__(self) -> str:
-        return f"{self.dtype}{list(self.shape)}"
+        return f"{self.layout} {self.dtype}{list(self.shape)}".lstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,4 +357,5 @@ def _tensor(message: TensorMessage) -> Tensor:
         projections=tuple(map(float, message.get("projections", ()))),
         nans=int(message.get("nans", 0)),
         strides=tuple(map(int, message["strides"])) if "strides" in message else None,
+        layout=str(message.get("layout", "")),
     )

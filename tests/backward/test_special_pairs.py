@@ -26,6 +26,14 @@ class Net(torch.nn.Module):
         y[0] = 0
         return torch.nn.functional.dropout(y, 0.5, self.training)
 """
+BUFFER = """\
+def f(x):
+    h = torch.zeros(3)
+    h += x.sum(0)
+    y = h.exp()
+    y[0] = 0
+    return y.sum()
+"""
 OF_A_FUNCTION, OF_A_MODULE = DeclaredCall("f(randn(4, 3))"), DeclaredCall("Net()(randn(4, 3))")
 MASKED = "    y[x <= 0] = fill\n"
 WRITTEN = "        y[0] = 0\n        return torch.nn.functional.dropout(y, 0.5, self.training)\n"
@@ -45,7 +53,26 @@ CLONED = "        y = y.clone()\n" + WRITTEN
         pytest.param(
             FUNCTION, MASKED, "    y = torch.where(x <= 0, 0.0, y)\n", OF_A_FUNCTION, Verdict.REJECTED, id="defaults"
         ),
+        (FUNCTION, "    y[x", "    y = y.clone()\n    y[x", OF_A_FUNCTION, Verdict.FIXED),
+        pytest.param(
+            FUNCTION,
+            "    y[x",
+            "    y = y.float().clone()\n    y[x",
+            OF_A_FUNCTION,
+            Verdict.REJECTED,
+            id="another type",
+        ),
+        (BUFFER, "    y[0]", "    y = y.clone()\n    y[0]", OF_A_FUNCTION, Verdict.FIXED),
+        pytest.param(
+            BUFFER,
+            "    h += x.sum(0)\n    y = h.exp()\n",
+            "    h = h + x.sum(0)\n    y = h.exp().clone()\n",
+            OF_A_FUNCTION,
+            Verdict.REJECTED,
+            id="a type that the buffer hadn't",
+        ),
         (MODULE, WRITTEN, CLONED, OF_A_MODULE, Verdict.FIXED),
+        (MODULE, WRITTEN, CLONED.replace("y.clone()", "y.float().clone()"), OF_A_MODULE, Verdict.FIXED),
         pytest.param(
             MODULE, WRITTEN, CLONED.replace(", self.training", ""), OF_A_MODULE, Verdict.REJECTED, id="evaluation"
         ),

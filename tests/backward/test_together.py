@@ -208,7 +208,7 @@ def test_pairs_share_three_processes_once_that_was_shown_to_give_the_same(
     monkeypatch.setattr(checker, "_run", lambda request: (made.append(request), run(request))[1])
     judgement = checker.judge(folder / "plain.py", before, after, CALL, frozenset({4}), frozenset({4, 5}))
     assert judgement.verdict is Verdict.FIXED, judgement
-    assert "10 pairs of runs" in judgement.reason
+    assert "11 pairs of runs" in judgement.reason
     assert [len(request.further) for request in made if request.further] == [9, 9, 9]
     assert len(made) < 16
 

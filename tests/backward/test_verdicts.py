@@ -497,3 +497,13 @@ def test_a_gradient_equal_up_to_rounding_must_be_closer_in_float64(judge: Judge,
     old = text[text.index("h += 1") :].removesuffix("\n")
     judgement = judge(text, old, new, DeclaredCall("f(randn(9, 5), randn(5, 5))"))
     assert judgement.verdict is verdict, judgement
+
+
+def test_a_gradient_that_is_dense_for_a_sparse_one_is_another(judge: Judge) -> None:
+    text = "table = torch.nn.Embedding(5, 3, sparse=True)\ny = table(torch.tensor([1, 2, 2])).exp()\ny[0] = 0\n"
+    looked_up = "torch.nn.functional.embedding(torch.tensor([1, 2, 2]), table.weight)"
+    text += "y.sum().backward()\n"
+    assert judge(text, "y[0] = 0", "y = y.clone(); y[0] = 0").verdict is Verdict.FIXED
+    judgement = judge(text, "table(torch.tensor([1, 2, 2])).exp()", f"{looked_up}.exp().clone()")
+    assert judgement.verdict is Verdict.REJECTED
+    assert "is sparse_coo float32[5, 3] before, float32[5, 3] after" in judgement.reason

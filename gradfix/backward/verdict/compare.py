@@ -191,7 +191,7 @@ def distance(
     With `improve`, a number where the first tensor has NaN is accepted. Raises `RoundingError` for what is small
     against `size`: terms as large may have cancelled.
     """
-    if (one.dtype, one.shape) != (other.dtype, other.shape):
+    if (one.dtype, one.shape, one.layout) != (other.dtype, other.shape, other.layout):
         raise DiffersError(f"{what} is {one} before, {other} after")
     tolerance = _tolerance(one.dtype, agreement)
     floor = tolerance * ABSOLUTE / RELATIVE

@@ -20,6 +20,7 @@ PAIRS = (  # seeds and plans
     *((seed, Plan(scale=scale, weights=4.0)) for seed, scale in ((3, 3.0), (4, -10.0))),
 )
 TIES, NAN, FLIPPED = (5, Plan(ties=True)), (6, Plan(nan=True)), (7, Plan(flipped=True))
+WIDE = (8, Plan(wide=True))
 LONGER = 8  # times as many passes where lines of the rewrite come after the last
 
 
@@ -60,13 +61,13 @@ class Requests:
     def special(self, cure: Cure | None) -> list[tuple[int, Plan]]:
         """Further pairs: with what random numbers never are, unless the `cure` needs a smooth forward; of calls more.
 
-        Those are made with modules in their other mode, and with other values for the defaults of parameters that the
-        changed lines speak of.
+        Those are made with an element that is no number, with arguments in float64, with modules in their other mode,
+        and with other values for the defaults of parameters that the changed lines speak of.
         """
         subject = self.subject
         smooth = subject.silent or cure in (Cure.DIFFERENCES, Cure.NONE)
         is_call = subject.way.call is not None
-        made = [] if smooth else [TIES, *([NAN] if is_call else [])]
+        made = [] if smooth else [TIES, *([NAN, WIDE] if is_call else [])]
         if is_call:
             names = named_in(subject.before, subject.changed_before) | named_in(subject.after, subject.changed_after)
             others = defaults_of(subject.before) & names

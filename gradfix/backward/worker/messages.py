@@ -50,6 +50,7 @@ class TensorMessage(TypedDict, total=False):
     shape: list[int]
     requires_grad: bool
     strides: list[int]  # of what a call gives
+    layout: str  # where it isn't strided
     code: str  # of the module `array`
     data: str  # base64
     digest: str

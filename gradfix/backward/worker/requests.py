@@ -19,6 +19,7 @@ class Plan:
     weights: float = 1.0  # factor on what is filled at random in place, as modules do with their parameters
     ties: bool = False  # what is drawn at random, and leaves, are multiples of a half: some equal, some zero
     nan: bool = False  # the last element of each tensor that a call is given is no number
+    wide: bool = False  # what a call is given in float32 is in float64
     flipped: bool = False  # modules that a call is about are in their other mode: training or not
     otherwise: tuple[str, ...] = ()  # parameters of a function that is called, whose defaults are replaced
     fresh_leaves: bool = False  # hand out `leaf * 1` for every leaf

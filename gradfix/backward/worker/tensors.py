@@ -42,6 +42,8 @@ class Wire:
             "shape": list(tensor.shape),
             "requires_grad": bool(tensor.requires_grad),
         }
+        if tensor.layout != torch.strided:
+            message["layout"] = str(tensor.layout).removeprefix("torch.")
         flat = plain(tensor)
         if flat is None:
             return message

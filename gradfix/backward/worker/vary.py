@@ -95,8 +95,10 @@ class Leaves:
         self.origins.note(tensor, max(origin, Origin.SCALED))
 
     def hand_over(self, tensor: torch.Tensor) -> None:
-        """The same for what a call is given."""
+        """The same for what a call is given, which may be of another type or hold no numbers, too."""
         self.scale(tensor)
+        if self.plan.wide and tensor.dtype == torch.float32:
+            tensor.data = tensor.data.double()
         if self.plan.nan and tensor.is_floating_point() and tensor.dim() and tensor.numel():
             tensor.data[(-1,) * tensor.dim()] = float("nan")
 
