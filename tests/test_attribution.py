@@ -176,6 +176,32 @@ def test_cuts_of_one_loss_are_judged_together() -> None:
     assert _verdicts(settled) == [Verdict.FIXED, Verdict.FIXED]
 
 
+@pytest.mark.parametrize(
+    ("text", "left_out"),
+    [
+        pytest.param("cure1\nidle1\n", [], id="both right"),
+        pytest.param("cure1\nbad\nidle1\n", ["found `bad`"], id="beside a wrong one"),
+        pytest.param("cure1\nidle13\nidle1\n", ["found `idle13`"], id="a wrong cut"),
+    ],
+)
+def test_a_cut_is_judged_against_the_text_with_the_other_cures(text: str, left_out: list[str]) -> None:
+    """What `idle` undoes changes gradients, so beside the cure of an error it looks like a mistake."""
+    world = World(text)
+    world._codemods[2] = _cutting(world._codemods[2])
+
+    def judge(before: FixResult, after: FixResult) -> Judgement:
+        old, new = world.text(before), world.text(after)
+        undone = new.count("same") > old.count("same")
+        if "same13" in new or (undone and "fine" in new and "fine" not in old):
+            return Judgement(Verdict.REJECTED, "the gradient is another")
+        return world.judge(before, after)
+
+    settled = settle(world.fixer, judge, world.share)
+    assert [r.finding.message for r in settled.rejected] == left_out
+    assert world.text(settled.result).startswith("fine1\n")
+    assert world.text(settled.result).endswith("same1\n")
+
+
 def test_one_wrong_fix_among_many_is_found_with_few_trials() -> None:
     lines = [f"idle{i}" for i in range(40)]
     lines[23] = "bad"

@@ -3,7 +3,8 @@
 Autograd reports one conflict at a time, so a program with two hazards still fails when one is cured. Fixes are
 therefore judged together first; the guilty ones are found by what happens when they are left out, and what remains is
 judged fix by fix against the text that has all the others. Of several cuts of one graph that proves nothing: half of
-them undone leaves a loss that misses part of its gradient. So they are judged together, too.
+them undone leaves a loss that misses part of its gradient. So they are judged together, too. And undoing a cut changes
+gradients on purpose, the cure of another hazard must not: cuts are judged against the text with the other cures.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def settle(fixer: Fixer, judge: Judge, share: Share, *, proven: bool = False) ->
         result = fixer(excluded)
         if not result.applied:
             return Settled(result, rejected)
-        whole = judge(NOTHING, result)
+        whole = _whole(fixer, judge, result, excluded)
         if whole.verdict is Verdict.REJECTED:
             guilty = _guilty(fixer, judge, result, excluded)
         else:
@@ -130,12 +131,27 @@ def _stays(verdict: Verdict, proven: bool) -> bool:
     return verdict in _PROVEN if proven else verdict is not Verdict.REJECTED
 
 
+def _whole(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Exclusion]) -> Judgement:
+    """What is said of all fixes of `result` together, where that speaks against them of cuts behind the others."""
+    whole, cuts = judge(NOTHING, result), [r for r in result.applied if _is_cut(r)]
+    if whole.verdict is not Verdict.REJECTED or len(cuts) in (0, len(result.applied)):
+        return whole
+    others = fixer(excluded | {r.finding.identity for r in cuts})
+    steps = judge(NOTHING, others), judge(others, result)
+    return next((step for step in steps if step.verdict is Verdict.REJECTED), steps[0])
+
+
+def _is_cut(result: Result) -> bool:
+    return result.finding.hazard is not None and result.finding.hazard.kind is HazardKind.DISCONNECTED
+
+
 def _guilty(fixer: Fixer, judge: Judge, result: FixResult, excluded: frozenset[Exclusion]) -> list[Result]:
     """The fewest fixes without which the rest isn't rejected, each with the judgement of the rest and itself."""
 
     def judged_without(identities: Iterable[Identity]) -> Judgement | None:
-        trial = fixer(excluded | frozenset(identities))
-        return judge(NOTHING, trial) if trial.applied else None
+        left_out = excluded | frozenset(identities)
+        trial = fixer(left_out)
+        return _whole(fixer, judge, trial, left_out) if trial.applied else None
 
     def accepted(identities: Sequence[Identity]) -> bool:
         judgement = judged_without(identities)
@@ -193,7 +209,7 @@ def _each(
     if len(group) == 1:
         return (replace(group[0], judgement=together),)
     judged = [replace(r, judgement=judge(fixer(excluded | {r.finding.identity}), result)) for r in group]
-    cuts = [r for r in judged if r.finding.hazard is not None and r.finding.hazard.kind is HazardKind.DISCONNECTED]
+    cuts = [r for r in judged if _is_cut(r)]
     if len(cuts) > 1 and any(r.judgement and r.judgement.verdict is Verdict.REJECTED for r in cuts):
         one = judge(fixer(excluded | {r.finding.identity for r in cuts}), result)
         judged = [replace(r, judgement=one) if r in cuts else r for r in judged]

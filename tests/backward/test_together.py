@@ -117,7 +117,8 @@ def test_each_run_of_a_process_has_its_own_report_and_output() -> None:
     raised = {"type": "E", "message": "m", "line": 1}
     end: UseMessage = {"seconds": 1, "killed": None, "status": 0, "left": 0, "output": f"a{BETWEEN}b", "errors": ""}
     ended = {"error": None, "stopped": True, "executed": [], "executable": [], "rng": "", "stops": [], "conflicts": []}
-    rest = {"arguments": [], "results": [], "state": {}, "gradients": {}, "passes": 0, "seconds": 0, "memory": 0}
+    rest = {"arguments": [], "results": [], "state": {}, "gradients": {}, "sharing": None, "passes": 0}
+    rest |= {"seconds": 0, "memory": 0}
     first, second = {**ended, **rest}, {**ended, **rest, "error": raised}
     run = run_of([{"ended": first}, {"ended": second}], end, 1)
     assert (run.output, [one.output for one in run.further]) == ("a", ["b"])
@@ -209,7 +210,7 @@ def test_pairs_share_three_processes_once_that_was_shown_to_give_the_same(
     judgement = checker.judge(folder / "plain.py", before, after, CALL, frozenset({4}), frozenset({4, 5}))
     assert judgement.verdict is Verdict.FIXED, judgement
     assert "11 pairs of runs" in judgement.reason
-    assert [len(request.further) for request in made if request.further] == [9, 9, 9]
+    assert [len(request.further) for request in made if request.further] == [10, 10, 10]
     assert len(made) < 16
 
 
