@@ -34,6 +34,17 @@ def f(x):
     y[0] = 0
     return y.sum()
 """
+LEAF = """\
+class Masked(torch.nn.Linear):
+    def forward(self, x):
+        self.weight *= self.weight > 0
+        return torch.nn.functional.linear(x, self.weight)
+"""
+LEAF_WRITTEN = LEAF.partition("(self, x):\n")[2]
+MASKED_LEAF = """\
+        weight = self.weight * (self.weight > 0)
+        return torch.nn.functional.linear(x, weight)
+"""
 OF_A_FUNCTION, OF_A_MODULE = DeclaredCall("f(randn(4, 3))"), DeclaredCall("Net()(randn(4, 3))")
 MASKED = "    y[x <= 0] = fill\n"
 WRITTEN = "        y[0] = 0\n        return torch.nn.functional.dropout(y, 0.5, self.training)\n"
@@ -72,6 +83,14 @@ CLONED = "        y = y.clone()\n" + WRITTEN
             id="a type that the buffer hadn't",
         ),
         (MODULE, WRITTEN, CLONED, OF_A_MODULE, Verdict.FIXED),
+        pytest.param(
+            LEAF,
+            LEAF_WRITTEN,
+            MASKED_LEAF,
+            DeclaredCall("Masked(3, 3)(randn(4, 3))"),
+            Verdict.FIXED,
+            id="what meets an error behind its failure",
+        ),
         (MODULE, WRITTEN, CLONED.replace("y.clone()", "y.float().clone()"), OF_A_MODULE, Verdict.FIXED),
         pytest.param(
             MODULE, WRITTEN, CLONED.replace(", self.training", ""), OF_A_MODULE, Verdict.REJECTED, id="evaluation"

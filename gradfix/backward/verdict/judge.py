@@ -148,7 +148,7 @@ class CaseJudge:
                 raise UncheckedError(obstacle)
             self._begin(first, before)
         after = self._pairs(second)
-        if plan.wide and obstacle is not None:
+        if plan.wide and (obstacle is not None or oracle.both_raise(self._make, first, before, after)):
             return  # what doesn't run with such arguments may fail in another way
         if plain and not self._longer and after.ended is not None and after.ended.stopped:
             if self._can_take_longer(after, len(PAIRS)) and after.ended.executable - after.executed:

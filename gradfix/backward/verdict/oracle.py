@@ -138,6 +138,14 @@ def past(request: Request, failure: Failure | None) -> Request:
     return cured(request, [failure.symptom.cure])
 
 
+def both_raise(make: Make, request: Request, before: Run, after: Run) -> bool:
+    """Whether the original, which ran as `before`, ends with an error past its failure, as the rewritten text does."""
+    if after.ended is None or after.ended.error is None:
+        return False
+    run = make(past(request, failure_of(before)))
+    return run.ended is not None and run.ended.error is not None
+
+
 def forward(make: Make, request: Request) -> Run:
     """What a text computes up to its first backward, with gradients off. Raises `NoOracleError` when that can't run."""
     run = make(_untracked(request))
