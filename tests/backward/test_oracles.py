@@ -348,7 +348,7 @@ GRAPHS, COPIES = "the original with its graphs kept", "the original with expande
         (GRAD_TWICE, None, "(h.sum(), x)", "(h.sum(), x, retain_graph=True)", GRAPHS),
         (GRAD_TWICE, None, "(h.sum(), x)", "(h.sum(), x, None, True)", GRAPHS),
         (EXPANDED, OF_THREE, "zeros(1).expand(3)", "zeros(1).expand(3).clone()", COPIES),
-        (EXPANDED, OF_THREE, "z += x", "z = z + x", COPIES),
+        (EXPANDED, OF_THREE, "z += x", "z = (z + x).to(z.dtype)", COPIES),
         (EXPANDED, OF_THREE, "z += x", "z = z + x.detach() + 0 * x", None),
         (EXPANDED, OF_THREE, "zeros(1).expand(3)", "ones(1).expand(3).clone()", None),
     ],
