@@ -3,8 +3,8 @@
 ## What it does
 Finds constants (`torch.tensor(0.0)`) that a branch on tensor data returns, or gives to a name, where the other ways
 give what is computed from tensors that require grad; if a backward follows that has nothing else to go back through,
-and no test (`if loss.requires_grad:`) keeps it away; or if a loss returns it that nobody in the file calls. And
-connects the constant to those tensors.
+and nothing (`if loss.requires_grad:`, `except RuntimeError:`) keeps it away; or if a loss returns it that nobody in
+the file calls. And connects the constant to those tensors.
 
 ## Why does backward fail?
 When that way is taken, nothing that requires grad has reached the loss. It has no graph, and backward has nothing to go
@@ -33,7 +33,7 @@ import torch
 def masked_mean(values, mask):
     if mask.sum() == 0:
         zero = torch.tensor(0.0)
-        return zero + values.flatten()[:0].sum().to(zero.dtype)
+        return zero + values.flatten()[:0].sum().to(zero)
     return values[mask].mean()
 
 
@@ -42,7 +42,7 @@ def f(x: torch.Tensor):
     loss.backward()
 ```
 The sum of no elements is zero whatever `values` holds; `values.sum() * 0` is NaN where those hold infinities or NaN.
-Where dtypes and dimensions are known, it is shorter: `torch.tensor(0.0) + values[:0].sum()`.
+Where dtypes, devices and dimensions are known, it is shorter: `values.new_zeros(()) + values[:0].sum()`.
 
 ## Leaves alone
 ```python

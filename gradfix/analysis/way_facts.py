@@ -31,5 +31,6 @@ class BareWay:
     tensor: TensorFacts
     proven: bool  # a backward has nothing else to go back through; else: a loss whose callers aren't known returns it
     operands: tuple[Operand, ...]  # in scope there, which the other ways go back to
+    records: bool  # whether autograd may record what is computed there
     severity: Severity
     hazards: tuple[Hazard, ...]

@@ -172,7 +172,7 @@ ANCHORED = {
     ),
     "buffer without dimensions": (
         branch("if x[0] > 0:\n    y[...] = g(x)\n", buffer=tensor(dtype="float32", tracked=Tracked.NO)),
-        "y = torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum().to(y.dtype), y)\n",
+        "y = torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum().to(y), y)\n",
     ),
 }
 

@@ -18,6 +18,7 @@ class Exit(NamedTuple):
     state: State
     value: Value
     at: ast.Return
+    records: bool  # whether autograd may record what is computed there
     branch: ast.If | None = None  # the innermost `if` on tensor data that decides whether it is taken
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from gradfix.analysis.cut_kinds import CutEffect, CutKind, Elsewhere
 from gradfix.analysis.domain.graph import Node, Passage
@@ -117,6 +118,13 @@ class WriteRecord(Overwriting):
             self.obstacles[key] = obstacle
 
 
+class End(NamedTuple):
+    """Where a backward starts."""
+
+    statement: ast.stmt
+    calls: tuple[ast.AST, ...]  # that led there
+
+
 @dataclass(slots=True)
 class FillRecord:
     """A branch that alone connects a buffer to the leaves."""
@@ -135,10 +143,10 @@ class FillRecord:
     only_connection: bool = True
     ends: list[ast.stmt] = field(default_factory=list)  # statements that start a backward through it
 
-    def meet(self, end: ast.stmt, *, alone: bool) -> None:
+    def meet(self, end: End, *, alone: bool) -> None:
         """A backward goes through it; `alone`: it has nothing else to go back through."""
         self.reached = True
-        self.ends.append(end)
+        self.ends.append(end.statement)
         self.only_connection = self.only_connection and alone
 
 
@@ -152,13 +160,14 @@ class BareRecord:
     function: str
     tensor: TensorFacts
     operands: tuple[Operand, ...]
-    starved: list[ast.stmt] = field(default_factory=list)  # statements whose backward has nothing else to go through
+    records: bool  # whether autograd may record what is computed there
+    starved: dict[End, None] = field(default_factory=dict)  # where a backward has nothing else to go back through
     returned: bool = False  # of a loss whose callers aren't known
 
-    def meet(self, end: ast.stmt, *, alone: bool) -> None:
+    def meet(self, end: End, *, alone: bool) -> None:
         """A backward goes through it; `alone`: it has nothing else to go back through."""
         if alone:
-            self.starved.append(end)
+            self.starved[end] = None
 
 
 @dataclass(slots=True)

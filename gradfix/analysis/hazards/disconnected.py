@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from gradfix.analysis.domain.graph import Node, NodeKind, reachable, tracked_when
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.records import BareRecord
+from gradfix.analysis.domain.records import BareRecord, End
 from gradfix.analysis.facts import Tracked
 
 
@@ -17,8 +17,9 @@ def differentiated(m: Machine, root: Node | None, passed: Mapping[int, Node], *,
     bare = tracked_when(root, branches, taken=False)
     if not open_ends or bare is tracked_when(root, branches, taken=True):
         return  # the loss is as connected without the branch
+    end = End(m.statement, tuple(m.followed[site][0] for site in m.sites if site in m.followed))
     for node in open_ends:
-        m.notes.phis[id(node)].meet(m.statement, alone=total and bare is Tracked.NO)
+        m.notes.phis[id(node)].meet(end, alone=total and bare is Tracked.NO)
 
 
 def returned(m: Machine, root: Node) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, Tensor, Value, now
 from gradfix.analysis.hazards.cuts import flows_of
 from gradfix.analysis.operators import objects
+from gradfix.analysis.tensor_facts import Tracked
 from gradfix.analysis.text.names import used_as_tensors
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.sure_names import unsure_names
@@ -30,6 +31,7 @@ class Way(NamedTuple):
     spelled: ast.expr  # what gives it
     statement: ast.stmt
     branch: ast.If | ast.IfExp | None  # the innermost one on tensor data that decides whether it is taken
+    records: bool  # whether autograd may record what is computed there
 
 
 class _Bare(NamedTuple):
@@ -50,6 +52,8 @@ def told_apart(m: Machine, end: State, result: Value, ways: Sequence[Way], names
     if not isinstance(result, Tensor) or not connected or not bare:
         return
     graph = phi(connected, m.statement)
+    assert graph is not None
+    behind = {id(node) for node in reachable(graph)}
     told: list[tuple[_Bare, Node]] = []
     for one in bare:
         if one is None:
@@ -59,7 +63,7 @@ def told_apart(m: Machine, end: State, result: Value, ways: Sequence[Way], names
         told.append((one, graph))
     loaded = list(names)
     for one, graph in told:
-        _remember(m, one, graph, _operands(m, one, graph, loaded))
+        _remember(m, one, graph, _operands(m, one, behind, loaded))
     if len(result.storages) == 1:
         end.nodes[result.storage] = graph
     else:
@@ -74,7 +78,7 @@ def bound_apart(m: Machine, joined: State, branch: ast.If, ends: tuple[State, St
         values, merged = [end.variables.get(place) for end in ends], joined.variables.get(place)
         bound = (first[name], second[name])
         ways = [
-            Way(end, value, at.value, at, branch)
+            Way(end, value, at.value, at, branch, end.grad is not Tracked.NO)
             for end, value, at in zip(ends, values, bound, strict=True)
             if value is not None
         ]
@@ -103,10 +107,11 @@ def _remember(m: Machine, bare: _Bare, graph: Node, operands: tuple[Operand, ...
     record = m.notes.bare.get(key)
     if record is None:
         facts = facts_of(way.state, tensor)
-        record = BareRecord(way.spelled, way.statement, branch, m.scope.qualname, facts, operands)
+        record = BareRecord(way.spelled, way.statement, branch, m.scope.qualname, facts, operands, way.records)
         m.notes.bare[key] = record
     else:
         known = {operand.name: operand for operand in operands}
+        record.records = record.records and way.records
         record.operands = tuple(_either(o, known[o.name]) for o in record.operands if o.name in known)
     m.notes.phis[id(graph)] = record
     m.notes.owners.append(graph)
@@ -117,12 +122,11 @@ def _either(a: Operand, b: Operand) -> Operand:
     return Operand(a.name, tensor, a.same_dtype and b.same_dtype)
 
 
-def _operands(m: Machine, bare: _Bare, graph: Node, names: Iterable[ast.Name]) -> tuple[Operand, ...]:
+def _operands(m: Machine, bare: _Bare, behind: Set[int], names: Iterable[ast.Name]) -> tuple[Operand, ...]:
     """The tensors in scope that the other ways go back to; of two of which one goes into the other, that."""
     state = bare.way.state
     scope = m.tree if m.scope.info is None else m.scope.info.node
     unsure = unsure_names(scope, bare.way.statement)
-    behind = {id(node) for node in reachable(graph)}
     found: dict[str, tuple[Node, Tensor]] = {}
     for name in {name.id: name for name in names}.values():
         value = UNKNOWN if name.id in unsure else m.look(state, name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Container, Number, Value, tensors
 from gradfix.analysis.facts import ConditionKind
-from gradfix.analysis.text.nodes import every_node, nodes_of
+from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 
 _COUNTS = ("numel", "nelement", "size")
 _FILLING = ("append", "extend")
@@ -68,10 +69,21 @@ def _is_filled_by_data(m: Machine, state: State, name: ast.expr) -> bool:
     held = m.look(state, name) if isinstance(name, ast.Name) else None
     if not isinstance(held, Container) or held.kind != "list" or not isinstance(name, ast.Name):
         return False
-    nodes = nodes_of(m.tree if m.scope.info is None else m.scope.info.node)
-    loops = [n for n in nodes if isinstance(n, (ast.For, ast.While)) and n.lineno < name.lineno and _fills(n, name.id)]
-    tests = [n.test for loop in loops for n in every_node(loop) if isinstance(n, ast.If) and _leaves_out(n, name.id)]
-    return any(_is_of_tensors(m, state, test) for test in tests)
+    left_out = _left_out(m.tree if m.scope.info is None else m.scope.info.node).get(name.id, ())
+    return any(_is_of_tensors(m, state, test) for start, test in left_out if start < name.lineno)
+
+
+@lru_cache(maxsize=64)  # asked again for every test, and in every passage
+def _left_out(scope: Function | ast.Module) -> Mapping[str, Sequence[tuple[int, ast.expr]]]:
+    """By names of what loops fill: the lines where those start, and tests in them that may leave something out."""
+    found: dict[str, list[tuple[int, ast.expr]]] = {}
+    for loop in (node for node in nodes_of(scope) if isinstance(node, (ast.For, ast.While))):
+        filled = _filled(loop)
+        for branch in (node for node in every_node(loop) if filled and isinstance(node, ast.If)):
+            jumps = any(isinstance(node, ast.Continue) for node in every_node(branch))
+            for name in filled if jumps else _filled(branch):
+                found.setdefault(name, []).append((loop.lineno, branch.test))
+    return found
 
 
 def _is_of_tensors(m: Machine, state: State, test: ast.expr) -> bool:
@@ -79,14 +91,8 @@ def _is_of_tensors(m: Machine, state: State, test: ast.expr) -> bool:
     return any(kind_of(m.look(state, part)) is not ConditionKind.PYTHON for part in (test, *asked))
 
 
-def _leaves_out(branch: ast.If, name: str) -> bool:
-    return _fills(branch, name) or any(isinstance(node, ast.Continue) for node in every_node(branch))
-
-
-def _fills(root: ast.AST, name: str) -> bool:
-    """Whether `name.append(…)` or the like stands in it."""
+def _filled(root: ast.AST) -> set[str]:
+    """The names of which `name.append(…)` or the like stands in it."""
     called = (node.func for node in every_node(root) if isinstance(node, ast.Call))
-    return any(
-        isinstance(f, ast.Attribute) and f.attr in _FILLING and isinstance(f.value, ast.Name) and f.value.id == name
-        for f in called
-    )
+    filling = (f.value for f in called if isinstance(f, ast.Attribute) and f.attr in _FILLING)
+    return {held.id for held in filling if isinstance(held, ast.Name)}

@@ -44,6 +44,7 @@ from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
 from gradfix.analysis.interpreter.bare_ways import Way, told_apart
 from gradfix.analysis.operators import objects
+from gradfix.analysis.tensor_facts import Tracked
 from gradfix.analysis.text.parameters import defaults_of
 
 _BUILTINS = frozenset(dir(builtins))
@@ -202,7 +203,8 @@ def _ifexp(m: Machine, state: State, node: ast.IfExp) -> Value:
     end, result = join(state, other, m.statement), merge(first, second, m.statement)
     if is_of_data and isinstance(result, Tensor):
         arms_of = ((state, first, node.body), (other, second, node.orelse))
-        ways = [Way(ending, value, arm, m.statement, node) for ending, value, arm in arms_of]
+        records = state.grad is not Tracked.NO
+        ways = [Way(ending, value, arm, m.statement, node, records) for ending, value, arm in arms_of]
         names = (name for name in ast.walk(node) if isinstance(name, ast.Name))
         told_apart(m, end, result, ways, names)
     state.adopt(end)

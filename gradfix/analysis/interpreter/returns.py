@@ -38,7 +38,7 @@ def _told_apart(m: Machine, end: State, result: Value, exits: Sequence[Exit]) ->
     """The result, or an equal one of whose items the same is told."""
     names = list(_names(m))
     if isinstance(result, Tensor):
-        ways = [Way(e.state, e.value, e.at.value, e.at, e.branch) for e in exits if e.at.value is not None]
+        ways = [Way(e.state, e.value, e.at.value, e.at, e.branch, e.records) for e in exits if e.at.value is not None]
         told_apart(m, end, result, ways, names)
         return result
     rows = [_items(way) for way in exits]
@@ -67,7 +67,9 @@ def _items(way: Exit) -> tuple[_Form, list[Way]] | None:
     spelled = display.values if isinstance(display, ast.Dict) else spelled
     if not isinstance(held, Container) or items is None or not items.exact or len(spelled) != len(items.values):
         return None
-    ways = [Way(way.state, v, node, way.at, way.branch) for v, node in zip(items.values, spelled, strict=True)]
+    ways = [
+        Way(way.state, v, node, way.at, way.branch, way.records) for v, node in zip(items.values, spelled, strict=True)
+    ]
     return (held.kind, items.keys, len(spelled)), ways
 
 

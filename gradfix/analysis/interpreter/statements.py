@@ -173,7 +173,7 @@ def _return(m: Machine, state: State, node: ast.Return) -> Flow:
     value = NONE if node.value is None else evaluate(m, state, node.value)
     if node.value is not None and state.log and isinstance(value, Container):
         stores.note_read(m, state, value, node.value)
-    return Flow(None, returns=[Exit(state, value, node)])
+    return Flow(None, returns=[Exit(state, value, node, state.grad is not Tracked.NO)])
 
 
 def _raise(m: Machine, state: State, node: ast.Raise) -> Flow:

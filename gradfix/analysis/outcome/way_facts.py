@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.records import End
 from gradfix.analysis.text.guards import is_kept_away
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.way_facts import BareWay
@@ -16,11 +17,17 @@ def _is_inside(node: ast.expr, body: Sequence[ast.stmt] | ast.expr) -> bool:
     return any(inner is node for part in ([body] if isinstance(body, ast.expr) else body) for inner in every_node(part))
 
 
+def _from_the_start(ends: Collection[End]) -> list[End]:
+    """Without those of a passage that is a part of another one: what calls it may ask before it does."""
+    parts = {end._replace(calls=end.calls[i:]) for end in ends for i in range(1, len(end.calls) + 1)}
+    return [end for end in ends if end not in parts]
+
+
 def facts_of_ways(m: Machine, tree: ast.Module, ordinals: Mapping[int, int]) -> tuple[BareWay, ...]:
     """Ways that leave a backward nothing to go back through, where nothing keeps such a run from it."""
     found = []
     for record in m.notes.bare.values():
-        proven = not all(is_kept_away(tree, end) for end in record.starved)
+        proven = not all(is_kept_away(tree, *end) for end in _from_the_start(record.starved))
         if not proven and (record.starved or not record.returned):
             continue
         name = ast.unparse(record.node)
@@ -37,6 +44,7 @@ def facts_of_ways(m: Machine, tree: ast.Module, ordinals: Mapping[int, int]) -> 
                 tensor=record.tensor,
                 proven=proven,
                 operands=record.operands,
+                records=record.records,
                 severity=Severity.WARNING,
                 hazards=(Hazard(HazardKind.DISCONNECTED, place, decides, name),),
             )

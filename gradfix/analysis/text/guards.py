@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeGuard
 
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_CHOICES = (ast.If, ast.IfExp, ast.BoolOp, ast.Match, ast.Assert)
+_CAUGHT = frozenset({"RuntimeError", "Exception", "BaseException"})
 _JUMPS = (ast.Return, ast.Continue, ast.Break, ast.Raise)
 
 
@@ -19,12 +24,76 @@ def is_guarded(tree: ast.Module, branch: ast.stmt, end: ast.AST) -> bool:
     )
 
 
-def is_kept_away(tree: ast.Module, end: ast.AST) -> bool:
-    """Whether its own function may keep a run from `end`: a test around it, or one before it that jumps."""
-    scopes = [node for node in every_node(tree) if isinstance(node, _FUNCTIONS) and _contains(node, end)]
-    scope: Function | ast.Module = max(scopes, key=lambda node: node.lineno, default=tree)
-    tests = (node for node in nodes_of(scope) if isinstance(node, ast.If))
-    return any(_is_around(node, end) or _jumps_before(node, end) for node in tests)
+def is_kept_away(tree: ast.Module, end: ast.AST, calls: Iterable[ast.AST] = ()) -> bool:
+    """Whether its own function may keep a run from `end`, or from the `calls` that led there.
+
+    By a test around it, or one before it that jumps; around a call, by a test of what that is given.
+    """
+    if any(guard.keeps_from(end) for guard in _guards(_scope(tree, end))):
+        return True
+    for call in calls:
+        given = _names(call)
+        guards = _guards(_scope(tree, call)) if given else ()
+        if any(guard.keeps_from(call) and not given.isdisjoint(guard.asked) for guard in guards):
+            return True
+    return False
+
+
+def swallows(block: ast.With | ast.AsyncWith) -> bool:
+    """Whether a run may leave the block in its midst and go on behind it: `with suppress(ValueError):`."""
+    spelled = (ast.unparse(item.context_expr) for item in block.items)
+    return any("suppress" in text or "raises" in text for text in spelled)
+
+
+class _Guard(NamedTuple):
+    """What may keep a run from what stands in it, or, if it jumps, from what stands behind."""
+
+    node: ast.stmt | ast.expr
+    asked: frozenset[str]  # names in its test
+    jumps: bool
+
+    def keeps_from(self, end: ast.AST) -> bool:
+        if isinstance(self.node, ast.expr):
+            around = end.value if isinstance(end, ast.Expr) else end
+            return any(inner is around for inner in every_node(self.node))
+        if self.jumps and (self.node.end_lineno or self.node.lineno) < getattr(end, "lineno", 0):
+            return True
+        inside = self.node.body if isinstance(self.node, ast.Try) else [self.node]
+        return any(_contains(statement, end) for statement in inside)
+
+
+@lru_cache(maxsize=512)
+def _guards(scope: Function | ast.Module) -> Sequence[_Guard]:
+    found = []
+    for node in nodes_of(scope):
+        if isinstance(node, _CHOICES) or _hides(node):
+            asked = _names(getattr(node, "test", getattr(node, "subject", node)))
+            jumps = isinstance(node, ast.If) and any(isinstance(inner, _JUMPS) for inner in every_node(node))
+            if "__name__" not in asked:
+                found.append(_Guard(node, asked, jumps or isinstance(node, ast.Assert)))
+    return found
+
+
+def _hides(node: ast.AST) -> TypeGuard[ast.stmt]:
+    """Whether the error of a backward in it ends there."""
+    if isinstance(node, (ast.With, ast.AsyncWith)):
+        return swallows(node)
+    handlers = node.handlers if isinstance(node, ast.Try) else []
+    return any(handler.type is None or not _CAUGHT.isdisjoint(_names(handler.type)) for handler in handlers)
+
+
+@lru_cache(maxsize=4)
+def _functions(tree: ast.Module) -> Sequence[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in every_node(tree) if isinstance(node, _FUNCTIONS)]
+
+
+def _scope(tree: ast.Module, end: ast.AST) -> Function | ast.Module:
+    around = (function for function in _functions(tree) if _contains(function, end))
+    return max(around, key=lambda function: function.lineno, default=tree)
+
+
+def _names(node: ast.AST) -> frozenset[str]:
+    return frozenset(inner.id for inner in every_node(node) if isinstance(inner, ast.Name))
 
 
 def _keeps_away(node: ast.If, branch: ast.stmt, end: ast.AST) -> bool:

@@ -6,20 +6,55 @@ import ast
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from gradfix.analysis.text.guards import swallows
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 
 _BINDING = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Import, ast.ImportFrom)
 
 
-@lru_cache(maxsize=16)  # asked again in every passage
 def unsure_names(scope: Function | ast.Module, statement: ast.stmt) -> frozenset[str]:
-    """The names that `scope` binds itself, but not for certain before `statement`, which stands in it."""
+    """The names that `scope` binds itself, but not for certain before `statement`, which stands in it.
+
+    Nor does a name stand for a tensor for certain that the scope asks whether it is None or something else.
+    """
     if isinstance(scope, ast.Lambda):
         return frozenset()
+    bound, unfit = _names_of(scope)
+    return bound - set(_bound_before(scope.body, statement)) | unfit
+
+
+@lru_cache(maxsize=64)  # asked again for every statement, and in every passage
+def _names_of(scope: ast.FunctionDef | ast.AsyncFunctionDef | ast.Module) -> tuple[frozenset[str], frozenset[str]]:
+    """What `scope` binds, without its parameters, and what it deletes or asks something."""
     parameters = set() if isinstance(scope, ast.Module) else {arg.arg for arg in _arguments(scope)}
-    bound = {node.id for node in nodes_of(scope) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    deleted = {node.id for node in nodes_of(scope) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)}
-    return frozenset((bound - parameters - set(_bound_before(scope.body, statement))) | deleted)
+    stored = [node for node in nodes_of(scope) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)]
+    deleted = {name.id for name in stored if isinstance(name.ctx, ast.Del)}
+    return frozenset({name.id for name in stored} - parameters), frozenset(deleted | set(_asked(scope)))
+
+
+def _asked(scope: Function | ast.Module) -> Iterator[str]:
+    """`x` of `def f(x=None)`, `x is None`, `isinstance(x, str)`, `if x:`."""
+    if not isinstance(scope, (ast.Module, ast.Lambda)):
+        given = scope.args
+        positional = (*given.posonlyargs, *given.args)
+        defaults = [*zip(reversed(positional), reversed(given.defaults), strict=False)]
+        defaults += [(arg, value) for arg, value in zip(given.kwonlyargs, given.kw_defaults, strict=True) if value]
+        yield from (arg.arg for arg, value in defaults if isinstance(value, ast.Constant))
+    for node in nodes_of(scope):
+        asked = _asked_by(node)
+        yield from (part.id for part in asked if isinstance(part, ast.Name))
+
+
+def _asked_by(node: ast.AST) -> Sequence[ast.expr]:
+    if isinstance(node, ast.Compare):
+        return (node.left, *node.comparators) if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) else ()
+    if isinstance(node, ast.Call):
+        return node.args[:1] if isinstance(node.func, ast.Name) and node.func.id == "isinstance" else ()
+    if isinstance(node, ast.BoolOp):
+        return node.values
+    if isinstance(node, ast.UnaryOp):
+        return (node.operand,) if isinstance(node.op, ast.Not) else ()
+    return (node.test,) if isinstance(node, (ast.If, ast.IfExp, ast.While, ast.Assert)) else ()
 
 
 def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.arg]:
@@ -32,10 +67,10 @@ def _bound_before(block: Sequence[ast.stmt], statement: ast.stmt) -> Iterator[st
         if here is statement:
             return
         if _contains(here, statement):
-            yield from _on_the_way(here)
             for name in ("body", "orelse", "finalbody", "handlers", "cases"):
                 for inner in _blocks(getattr(here, name, [])):
                     if any(part is statement or _contains(part, statement) for part in inner):
+                        yield from _on_the_way(here) if name == "body" else ()
                         yield from _bound_before(inner, statement)
             return
         yield from _bound_by(here)
@@ -57,17 +92,17 @@ def _on_the_way(compound: ast.stmt) -> Iterator[str]:
             yield from () if item.optional_vars is None else _stored(item.optional_vars)
 
 
-def _bound_by(statement: ast.stmt) -> Iterator[str]:
+@lru_cache(maxsize=4096)
+def _bound_by(statement: ast.stmt) -> frozenset[str]:
     """What a statement that has ended has bound, whichever way it took."""
     if isinstance(statement, _BINDING) and getattr(statement, "value", statement) is not None:
-        yield from _stored(statement)
-    elif isinstance(statement, (ast.With, ast.AsyncWith)):
-        yield from _on_the_way(statement)
-        for here in statement.body:
-            yield from _bound_by(here)
-    elif isinstance(statement, ast.If) and statement.orelse:
-        arms = [{name for here in arm for name in _bound_by(here)} for arm in (statement.body, statement.orelse)]
-        yield from arms[0] & arms[1]
+        return frozenset(_stored(statement))
+    if isinstance(statement, (ast.With, ast.AsyncWith)) and not swallows(statement):
+        return frozenset(_on_the_way(statement)).union(*map(_bound_by, statement.body))
+    if isinstance(statement, ast.If) and statement.orelse:
+        first, second = (frozenset[str]().union(*map(_bound_by, arm)) for arm in (statement.body, statement.orelse))
+        return first & second
+    return frozenset()
 
 
 def _stored(node: ast.AST) -> Iterator[str]:

@@ -51,7 +51,7 @@ def kept_by_where(name: str, leaves: Sequence[str], tensor: TensorFacts, spellin
     """`torch.where(torch.zeros_like(y, dtype=torch.bool), x.sum(), y)`: the tensor `name`, connected to `leaves`."""
     total = " + ".join(f"{leaf}.sum()" for leaf in leaves)
     if not tensor.rank or not is_floating(tensor):  # may take on a wider dtype, or one of floats
-        total = f"({total}).to({name}.dtype)" if "+" in total else f"{total}.to({name}.dtype)"
+        total = f"({total}).to({name})" if "+" in total else f"{total}.to({name})"
     where, zeros_like, boolean = (names.torch_name(spelling, f) for f in ("where", "zeros_like", "bool"))
     return f"{where}({zeros_like}({name}, dtype={boolean}), {total}, {name})"
 

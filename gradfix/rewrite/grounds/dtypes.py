@@ -65,6 +65,11 @@ def is_integer(dtype: str | None) -> bool:
     return _category(dtype) in ("int", "bool")
 
 
+def is_real(dtype: str | None) -> bool:
+    """Proven to be of a dtype that is no complex one."""
+    return _category(dtype) in ("bool", "int", "float")
+
+
 def keeps_dtype(write: Write) -> bool:
     """Whether `y op v` has the dtype of `y`, wherever the write `y op= v` runs without an error."""
     target, written = write.tensor, write.written
