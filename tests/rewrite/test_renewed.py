@@ -79,6 +79,19 @@ KEPT = {  # what stands before the loop, its head, its body, what stands behind 
         "    out[s] = s * x[s]\n    loss = loss + (out * out).sum()\n",
         "",
     ),
+    "another slot each round of a loop inside": (
+        "",
+        "s in (1.0, 2.0)",
+        FILL + "        loss = loss + (out * out).sum()\n",
+        "",
+    ),
+    "a test of the round of a loop inside": (
+        "",
+        "s in (1.0, 2.0)",
+        "    for i in range(n):\n        if i < 1:\n            out[1] = s * x[i]\n"
+        "        out[0] = s * x[i]\n        loss = loss + (out * out).sum()\n",
+        "",
+    ),
     "fewer slots each round": ("", "s in (3, 2)", FILL.replace("range(n)", "range(s)") + READ, ""),
     "fewer slots by a count": (
         "k = 3\n",

@@ -34,14 +34,14 @@ class Rounds:
     def writes_alike(self, name: ast.Name, loop: ast.For | ast.While) -> bool:
         """Whether each round of `loop` makes the write `name[i] = v` as often, and to the same places."""
         target = self.around.of(name)
-        if not isinstance(target, ast.Subscript) or not self._is_alike(target.slice):
+        if not isinstance(target, ast.Subscript) or not self._is_alike(target.slice, loop):
             return False
         inner: ast.AST = target
         for node in self.around.up(target):
             if node is loop:
                 return True
             if isinstance(node, ast.If):
-                if not self._is_alike(node.test):
+                if not self._is_alike(node.test, loop):
                     return False
             elif isinstance(node, ast.For):
                 if any(inner is statement for statement in node.orelse) or not self._counts_alike(node.iter):
@@ -51,11 +51,11 @@ class Rounds:
             inner = node
         return False
 
-    def _is_alike(self, index: ast.expr) -> bool:
-        """Numbers, made of what is fixed and of counters that start anew in every round."""
+    def _is_alike(self, index: ast.expr, loop: ast.For | ast.While) -> bool:
+        """Numbers, made of what is fixed and of counters that start anew in every round of `loop`."""
         nodes = (node for node in ast.walk(index) if isinstance(node, ast.expr))
         return all(isinstance(node, _INDEX) for node in nodes) and all(
-            self._is_fixed(node) or self._is_counter(node) for node in _names(index)
+            self._is_fixed(node) or self._is_counter(node, loop) for node in _names(index)
         )
 
     def _is_fixed(self, name: ast.Name) -> bool:
@@ -88,18 +88,19 @@ class Rounds:
     def _is_inside(self, node: ast.expr) -> bool:
         return start_of(self.since) < start_of(node) < end_of(self.loop) and self.around.of(node) is not self.since
 
-    def _is_counter(self, name: ast.Name) -> bool:
-        """Whether all that binds the name in the loop are loops in it that count alike in every round."""
+    def _is_counter(self, name: ast.Name, loop: ast.For | ast.While) -> bool:
+        """Whether all that binds the name are loops inside of `loop` that count alike in every round."""
         stores = [node for node in self.bindings.stores.get(name.id, ()) if self._is_inside(node)]
-        counting = [self._counting_loop(node) for node in stores]
-        return bool(stores) and all(loop is not None and self._counts_alike(loop.iter) for loop in counting)
+        counting = [self._counting_loop(node, loop) for node in stores]
+        return bool(stores) and all(inner is not None and self._counts_alike(inner.iter) for inner in counting)
 
-    def _counting_loop(self, store: ast.Name) -> ast.For | None:
-        """The loop inside of this one whose variable a name is."""
+    def _counting_loop(self, store: ast.Name, loop: ast.For | ast.While) -> ast.For | None:
+        """The loop inside of `loop` whose variable a name is."""
+        first, last = start_of(loop.body[0]), end_of(loop.body[-1])
         node: ast.AST = store
         for outer in self.around.up(store):
             if isinstance(outer, ast.For):
-                return outer if node is outer.target and outer is not self.loop else None
+                return outer if node is outer.target and first <= start_of(outer) < last else None
             if not isinstance(outer, (ast.Tuple, ast.List)):
                 return None
             node = outer
