@@ -74,6 +74,18 @@ def test_what_may_be_no_tensor_is_no_operand(parameters: str, before: str) -> No
     assert not any("w." in line for line in fixed(program)[0])
 
 
+@pytest.mark.parametrize(("parameter", "end"), [("w=None", "return"), ("w", "del w")])
+def test_nor_is_it_one_where_the_function_around_has_it(parameter: str, end: str) -> None:
+    program = (
+        f"def make(mask, {parameter}):\n    def inner():\n        if mask.sum() == 0:\n"
+        f"            return torch.tensor(0.0)\n        return w.sum()\n    inner().backward()\n    {end}\n"
+        "def step(x: torch.Tensor, mask):\n    make(mask, x.sin())\n"
+    )
+    brought, reasons = fixed(program)
+    assert brought == []
+    assert len(reasons) == 1
+
+
 @pytest.mark.parametrize(
     "before",
     [

@@ -126,7 +126,7 @@ def _operands(m: Machine, bare: _Bare, behind: Set[int], names: Iterable[ast.Nam
     """The tensors in scope that the other ways go back to; of two of which one goes into the other, that."""
     state = bare.way.state
     scope = m.tree if m.scope.info is None else m.scope.info.node
-    unsure = unsure_names(scope, bare.way.statement)
+    unsure = unsure_names(m.tree, scope, bare.way.statement)
     found: dict[str, tuple[Node, Tensor]] = {}
     for name in {name.id: name for name in names}.values():
         value = UNKNOWN if name.id in unsure else m.look(state, name)

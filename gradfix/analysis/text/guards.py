@@ -83,12 +83,13 @@ def _hides(node: ast.AST) -> TypeGuard[ast.stmt]:
 
 
 @lru_cache(maxsize=4)
-def _functions(tree: ast.Module) -> Sequence[ast.FunctionDef | ast.AsyncFunctionDef]:
+def functions_of(tree: ast.Module) -> Sequence[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """All of a file, outer ones before those inside."""
     return [node for node in every_node(tree) if isinstance(node, _FUNCTIONS)]
 
 
 def _scope(tree: ast.Module, end: ast.AST) -> Function | ast.Module:
-    around = (function for function in _functions(tree) if _contains(function, end))
+    around = (function for function in functions_of(tree) if _contains(function, end))
     return max(around, key=lambda function: function.lineno, default=tree)
 
 

@@ -5,31 +5,41 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
-from gradfix.analysis.text.guards import swallows
+from gradfix.analysis.text.guards import functions_of, swallows
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 
 _BINDING = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Import, ast.ImportFrom)
 
 
-def unsure_names(scope: Function | ast.Module, statement: ast.stmt) -> frozenset[str]:
+def unsure_names(tree: ast.Module, scope: Function | ast.Module, statement: ast.stmt) -> frozenset[str]:
     """The names that `scope` binds itself, but not for certain before `statement`, which stands in it.
 
-    Nor does a name stand for a tensor for certain that the scope asks whether it is None or something else.
+    Nor does a name stand for a tensor for certain that the scope, or the function whose it is, deletes or asks whether
+    it is None or something else.
     """
     if isinstance(scope, ast.Lambda):
         return frozenset()
-    bound, unfit = _names_of(scope)
-    return bound - set(_bound_before(scope.body, statement)) | unfit
+    known = _names_of(scope)
+    own = known.parameters | known.bound
+    outer = (_names_of(one).unfit for one in functions_of(tree) if one is not scope and _contains(one, statement))
+    return known.bound - set(_bound_before(scope.body, statement)) | known.unfit | frozenset().union(*outer) - own
 
 
-@lru_cache(maxsize=64)  # asked again for every statement, and in every passage
-def _names_of(scope: ast.FunctionDef | ast.AsyncFunctionDef | ast.Module) -> tuple[frozenset[str], frozenset[str]]:
-    """What `scope` binds, without its parameters, and what it deletes or asks something."""
+class _Names(NamedTuple):
+    parameters: frozenset[str]
+    bound: frozenset[str]  # besides
+    unfit: frozenset[str]  # deleted, or asked something
+
+
+@lru_cache(maxsize=512)  # asked again for every statement, and in every passage
+def _names_of(scope: ast.FunctionDef | ast.AsyncFunctionDef | ast.Module) -> _Names:
     parameters = set() if isinstance(scope, ast.Module) else {arg.arg for arg in _arguments(scope)}
     stored = [node for node in nodes_of(scope) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)]
     deleted = {name.id for name in stored if isinstance(name.ctx, ast.Del)}
-    return frozenset({name.id for name in stored} - parameters), frozenset(deleted | set(_asked(scope)))
+    bound = {name.id for name in stored} - parameters
+    return _Names(frozenset(parameters), frozenset(bound), frozenset(deleted | set(_asked(scope))))
 
 
 def _asked(scope: Function | ast.Module) -> Iterator[str]:
