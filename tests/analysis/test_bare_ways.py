@@ -155,6 +155,18 @@ SILENT = {
             return pred[mask].mean()
         f(net(x), mask).backward()
     """,
+    "flags of which nothing is known": """
+        def chosen(x, flag, step, batch):
+            if flag:
+                return torch.zeros(())
+            if step > 100:
+                return torch.ones(())
+            if len(batch) == 0:
+                return torch.zeros(())
+            return x.sum()
+        def run(x, flag, step, batch):
+            chosen(x, flag, step, batch).backward()
+    """,
     "a target": """
         def target(v, done):
             if done.any():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradfix.analysis.domain.graph import Node, Save, Visit, phi
 from gradfix.analysis.domain.indexing import joined_shape
@@ -333,7 +333,7 @@ def _merge_unknown(a: Value, b: Value) -> Value:
     if isinstance(a, Unknown) and isinstance(b, Tensor) and not b.known:
         return b
     if isinstance(a, Tensor):
-        return a
+        return replace(a, known=False) if isinstance(b, Opaque) and a.known else a
     parts = [value for value in (a, b) if isinstance(value, Opaque) or value.__class__ in HOLDING]
     if not parts:
         return UNKNOWN

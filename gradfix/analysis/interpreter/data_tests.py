@@ -13,6 +13,7 @@ from gradfix.analysis.facts import ConditionKind
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 
 _COUNTS = ("numel", "nelement", "size")
+_OF_VALUES = frozenset("all any sum item max min mean numel nonzero count_nonzero isnan isfinite".split())
 _FILLING = ("append", "extend")
 
 
@@ -24,15 +25,31 @@ def kind_of(value: Value) -> ConditionKind:
 
 
 def depends_on_data(m: Machine, state: State, test: ast.expr, kind: ConditionKind) -> bool:
-    """Whether data decide a test of this kind.
+    """Whether data decide a test of this kind: `mask.any()`, but not a `flag` of which nothing is known.
 
     Whoever asks if a tensor has elements expects data to decide that: `len(index) == 0`, `not x.numel()`. A list has
     items or none by data where those are put into it in a loop that leaves some out by data.
     """
-    if kind is not ConditionKind.PYTHON:
+    if kind is not ConditionKind.PYTHON and any(_tells(m, state, part) for part in _parts(test)):
         return True
-    counted = [held for part in _parts(test) if (held := _counted(part)) is not None]
-    return any(tensors(m.look(state, held)) or _is_filled_by_data(m, state, held) for held in counted)
+    counted = [(part, held) for part in _parts(test) if (held := _counted(part)) is not None]
+    return any(_has_elements(m, state, part, held) or _is_filled_by_data(m, state, held) for part, held in counted)
+
+
+def _has_elements(m: Machine, state: State, test: ast.expr, counted: ast.expr) -> bool:
+    """Whether a tensor is asked for elements; of what isn't known, lists and files have a length, too."""
+    found = tensors(m.look(state, counted))
+    by_length = any(isinstance(node, ast.Name) and node.id == "len" for node in ast.walk(test))
+    return any(tensor.known or not (by_length or test is counted) for tensor in found)
+
+
+def _tells(m: Machine, state: State, part: ast.expr) -> bool:
+    """Whether a part of a test is of tensors for certain, or of what only arrays are asked."""
+    value = m.look(state, part)
+    if kind_of(value) is ConditionKind.ITEM or any(tensor.known for tensor in tensors(value)):
+        return True
+    called = (node.func for node in every_node(part) if isinstance(node, ast.Call))
+    return any(isinstance(func, ast.Attribute) and func.attr in _OF_VALUES for func in called)
 
 
 def _parts(test: ast.expr) -> Iterator[ast.expr]:
