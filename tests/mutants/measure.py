@@ -24,7 +24,7 @@ from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
 from gradfix.findings import Judgement, Verdict
 
-from .behaviour import behaviour, differs, is_of_neither
+from .behaviour import behaviour, differs, is_of_neither, only_rounds
 from .catalogue import MUTANTS, Mutant
 from .subjects import Subject, examples, fixtures, planted, random_programs, written
 
@@ -77,8 +77,14 @@ def measured(
         for text in planted(subject, mutant, most):
             shown = behaviour(text, call=call)
             change, neither = differs(right, shown), is_of_neither(right, before, shown)
-            if change is not None or all_of_them:
-                yield Planted(mutant.name, subject.name, text, change, neither, judged(checker, subject, text))
+            if change is None and not all_of_them:
+                continue
+            judgement = judged(checker, subject, text)
+            if change is not None and judgement.verdict in PROVEN and only_rounds(subject.after, text, call=call):
+                change, neither = None, False
+                if not all_of_them:
+                    continue
+            yield Planted(mutant.name, subject.name, text, change, neither, judgement)
 
 
 def _subjects(options: argparse.Namespace) -> Iterator[Subject]:

@@ -15,6 +15,7 @@ from lending import Lender  # noqa: E402
 
 from gradfix.backward.checker import Checker  # noqa: E402
 from gradfix.findings import Verdict  # noqa: E402
+from mutants.behaviour import only_rounds  # noqa: E402
 from mutants.catalogue import MUTANTS, Mutant  # noqa: E402
 from mutants.measure import PROVEN, Planted, judged, measured  # noqa: E402
 from mutants.subjects import Subject, chosen, planted, written  # noqa: E402
@@ -72,3 +73,23 @@ def test_a_mistake_is_rejected_and_never_called_proven(
     else:
         pytest.fail("rejected nowhere")
     assert [one for one in found if one.escaped] == []
+
+
+NORMALISED = """
+import torch
+def f(x):
+    w = x.exp() * FACTOR
+    return w / w.sum() * SCALE
+def case():
+    return f, (torch.tensor([1.0, 2.0]),)
+"""
+
+
+def test_what_cancels_only_rounds() -> None:
+    plain, factor, scale, wide = (
+        NORMALISED.replace("FACTOR", one).replace("SCALE", other)
+        for one, other in (("1", "1"), ("1.0001", "1"), ("1", "1.00001"), ("1", "torch.ones(1).double()"))
+    )
+    assert only_rounds(plain, factor, call=True)
+    assert not only_rounds(plain, scale, call=True)
+    assert not only_rounds(plain, wide, call=True)
