@@ -87,6 +87,29 @@ class Scaled(Base):
     assert [write.severity for write in facts.writes] == told
 
 
+def test_heirs_may_have_no_method_of_their_own() -> None:
+    facts = facts_of(
+        """
+class Base(nn.Module):
+    def forward(self, x):
+        h = x.exp()
+        return self.change(h).sum()
+
+    def change(self, h):
+        return h * 2
+
+class InPlace(Base):
+    def change(self, h):
+        h += 1
+        return h
+
+class Named(InPlace):
+    pass
+"""
+    )
+    assert [write.severity for write in facts.writes] == [Severity.WARNING]
+
+
 def test_layers_answer_isinstance() -> None:
     facts = facts_of(
         """

@@ -180,9 +180,9 @@ def self_of(m: Machine, state: State, owner: ClassInfo) -> tuple[Instance, State
         if m.notes.extent() == before and not logged:
             m.defined.idle[owner] = frozenset(m.defined.covered)
         m.defined.covered |= covered
-    closed_over, _ = m.defined.functions[next(iter(owner.methods.values()))]
-    if closed_over == (MODULE,):  # a class inside a function sees its variables
-        m.defined.instances[owner] = (made, state.fork())
+    methods = [method for name in _names(owner) if (method := owner.method(name)) is not None]
+    if all(m.defined.functions[method][0] == (MODULE,) for method in methods if method in m.defined.functions):
+        m.defined.instances[owner] = (made, state.fork())  # a class inside a function sees its variables
     return made, state
 
 
