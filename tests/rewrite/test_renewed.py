@@ -41,6 +41,9 @@ RENEWED = {
 }
 FILL = "    for i in range(n):\n        out[i] = s * x[i]\n"
 READ = "    loss = loss + out.prod()\n"
+FILL_K, FILL_XS = FILL.replace("range(n)", "range(k)"), FILL.replace("range(n)", "range(len(xs))").replace("x[", "xs[")
+TWO = "    out[0] = s * x[0]\n    out[1] = s * x[1]\n"
+SQUARE = "    loss = loss + (out * out).sum()\n"
 CLEARED = {  # how the buffer is made, and how each round begins
     "zeros": ("torch.zeros_like(x)", "out.zero_()"),
     "ones": ("x.new_ones(n)", "out.fill_(1.0)"),
@@ -162,6 +165,81 @@ KEPT = {  # what stands before the loop, its head, its body, what stands behind 
     ),
     "added to": ("", "s in (1.0, 2.0)", FILL.replace("] =", "] +=") + READ, ""),
 }
+
+
+CHANGED = {  # what stands before the buffer, how it is made, the body of the loop
+    "a tensor that counts, by another name": ("k = torch.tensor(3)\nother = k\n", FILL_K + READ + "    other -= 1\n"),
+    "a tensor that counts, by a function": (
+        "k = torch.tensor(3)\ndef less(t):\n    t -= 1\n",
+        FILL_K + READ + "    less(k)\n",
+    ),
+    "an index by another name": (
+        "k = torch.tensor(2)\nother = k\n",
+        "    out[k] = s * x[0]\n" + SQUARE + "    other -= 1\n",
+    ),
+    "a mask by a view of it": (
+        "m = torch.tensor([True, True, True])\nrow = m[:1]\n",
+        "    out[m] = s * x[m]\n" + SQUARE + "    row.fill_(False)\n",
+    ),
+    "indices by a function": (
+        "ks = [0, 1]\ndef move(items):\n    items[0] = 2\n",
+        "    out[ks] = s * x[:2]\n" + SQUARE + "    move(ks)\n",
+    ),
+    "a list by another name": ("xs = [x[0], x[1], x[2]]\nys = xs\n", FILL_XS + SQUARE + "    ys.pop()\n"),
+    "a list by an attribute": (
+        "class Held:\n    pass\nxs = [x[0], x[1], x[2]]\nheld = Held()\nheld.xs = xs\n",
+        FILL_XS + SQUARE + "    held.xs.pop()\n",
+    ),
+    "a test of a list by another name": (
+        "m = [1]\nother = m\n",
+        FILL.replace("        out", "        if m or i == 0:\n            out") + SQUARE + "    other.clear()\n",
+    ),
+    "a test of what is gone through once": (
+        "seen = iter([0, 1, 2])\n",
+        FILL.replace("        out", "        if i in seen:\n            out") + SQUARE,
+    ),
+    "the kind that torch makes": ("", FILL + READ + "    torch.set_default_dtype(torch.float32)\n"),
+    "which tensor it is": ("", TWO + SQUARE + "    show(torch.tensor(out.data_ptr()))\n"),
+    "what the tensor is told": ("", TWO + SQUARE + "    show(getattr(out, 'tag', x))\n    out.tag = x\n"),
+}
+CHANGED_SIZES = {  # what stands before the buffer, how it is made, what stands at the end of the loop
+    "of an object": (
+        "class Sized:\n    shape = (3,)\n    def grow(self):\n        self.shape = (4,)\nsized = Sized()\n",
+        "torch.zeros(sized.shape)",
+        "sized.grow()",
+    ),
+    "in a list": ("sizes = [3]\ndef grow(of):\n    of[0] = 4\n", "torch.zeros(sizes)", "grow(sizes)"),
+    "the number in it": ("y = torch.tensor(0.5)\nz = y\n", "torch.full((3,), y)", "z += 1"),
+}
+LASTING = {  # what stands before the buffer: the function's count `k`
+    "a size": "k = x.shape[0]\n    show(x.new_tensor(float(max(k, 1))))",
+    "sizes": "k, = x.size()\n    held = [k]",
+    "an attribute, handed on": "k = F.k",
+    "an operator on numbers": "k = len(x) // 1\n    k2 = k\n    held = [k, k2]",
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_changes_where_nothing_names_it_keeps_the_buffer_outside(name: str) -> None:
+    before, body = CHANGED[name]
+    text = HEAD + before + "out = torch.zeros(n)\nfor s in (1.0, 2.0):\n" + body + TAIL
+    assert "    out = torch.zeros(n)\n" not in fixed(text)
+
+
+@pytest.mark.parametrize("name", CHANGED_SIZES)
+def test_sizes_that_others_change_keep_the_buffer_outside(name: str) -> None:
+    before, made, behind = CHANGED_SIZES[name]
+    body = TWO + SQUARE + f"    {behind}\n"
+    assert f"    out = {made}\n" not in fixed(HEAD + before + f"out = {made}\nfor s in (1.0, 2.0):\n" + body + TAIL)
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_count_is_a_number_whoever_holds_it(name: str) -> None:
+    body = "        for i in range(k):\n            v = s * x[i]\n            out[i] = v\n    " + READ
+    text = "class F:\n    k = 3\n\n\ndef of(x):\n    loss = 0\n    " + LASTING[name] + "\n"
+    text += "    out = torch.zeros(k)\n    for s in (1.0, 2.0):\n" + body + "    return loss\n"
+    after = assert_cured(HEAD + text + "\n\nloss = of(x)\n" + TAIL, INPLACE, "x")
+    assert "        out = torch.zeros(k)\n" in after
 
 
 @pytest.mark.parametrize("name", RENEWED)

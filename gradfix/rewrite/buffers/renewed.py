@@ -16,6 +16,7 @@ from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.scopes import Parents, parents
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Earlier, HazardKind, Refusal, RefusalKind, Rewrite
+from gradfix.rewrite.buffers.lasting import MAKERS
 from gradfix.rewrite.buffers.rounds import Rounds
 from gradfix.rewrite.grounds.places import is_single_assignment, root_of
 from gradfix.rewrite.text import names, sites
@@ -26,11 +27,10 @@ from gradfix.rewrite.writes import obstacles
 from gradfix.source import Source
 
 FORM = "renew"
-_MAKERS = frozenset(
-    "zeros ones empty full eye zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full".split()
-)
 _CONTENTS = {"zeros": 0, "ones": 1}
 _LEAVING = (ast.Break, ast.Continue, ast.Return, ast.Raise, ast.Try, ast.While, ast.Yield, ast.YieldFrom, ast.Await)
+_DEFAULTS = frozenset({"set_default_dtype", "set_default_device", "set_default_tensor_type"})
+_TELLING = frozenset({"data_ptr", "_version", "storage", "untyped_storage"})
 _NO_LINE = Refusal(RefusalKind.SPELLING, "the buffer is made on a line with more", "put it on a line of its own")
 
 Loop = ast.For | ast.While
@@ -120,8 +120,8 @@ def _statements(
     loops = _loops(around, created, mentions)
     if not loops:
         return None
-    rounds = Rounds(around, bindings, loops[-1], created)
-    if not rounds.keep(created.value, spelling):
+    rounds = Rounds(around, bindings, loops[-1], created, spelling)
+    if not rounds.keep(created.value) or _sets_default(source, around, created) or _is_told_apart(around, mentions):
         return None
     first = _mentioning(loops[0], mentions)[0]
     if not _clears(first, created):
@@ -131,13 +131,36 @@ def _statements(
     return created, first
 
 
+def _sets_default(source: Source, around: Parents, created: ast.stmt) -> bool:
+    """Whether what a constructor makes may be of another kind later: it is said behind `created`, or in a function."""
+    if not any(name in source.text for name in _DEFAULTS):
+        return False
+    return any(
+        getattr(node, "attr", getattr(node, "id", None)) in _DEFAULTS
+        and (start_of(node) > start_of(created) or not isinstance(around.scope(node), ast.Module))
+        for node in every_node(names.tree_of(source))
+        if isinstance(node, (ast.Attribute, ast.Name))
+    )
+
+
+def _is_told_apart(around: Parents, mentions: Sequence[ast.Name]) -> bool:
+    """Whether a tensor is asked which one it is, or is given something to remember."""
+    for node in mentions:
+        outer = around.of(node)
+        if isinstance(outer, ast.Attribute) and (outer.attr in _TELLING or not isinstance(outer.ctx, ast.Load)):
+            return True
+        if isinstance(outer, ast.Call) and isinstance(outer.func, ast.Name) and outer.func.id in ("id", "getattr"):
+            return True
+    return False
+
+
 def _is_maker(created: ast.Assign, spelling: Spelling) -> bool:
     """A constructor that takes only sizes, kinds and numbers from what it is given."""
     call = created.value
     if len(created.targets) != 1 or not isinstance(call, ast.Call) or not is_effectless(call, spelling):
         return False
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    return function in _MAKERS and all(k.arg in ("dtype", "device", "size", "fill_value") for k in call.keywords)
+    return function in MAKERS and all(k.arg in ("dtype", "device", "size", "fill_value") for k in call.keywords)
 
 
 def _loops(around: Parents, created: ast.stmt, mentions: Sequence[ast.Name]) -> list[Loop]:

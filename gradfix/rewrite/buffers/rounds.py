@@ -6,13 +6,14 @@ import ast
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
+from gradfix import torch_ops
 from gradfix.analysis.facts import Spelling
 from gradfix.analysis.text.scopes import Bindings, Parents
+from gradfix.rewrite.buffers.lasting import ASKED, is_lasting, packages_of
 from gradfix.rewrite.text.scope_uses import end_of, start_of
 
 _GROWING = frozenset("append extend pop insert remove clear add update".split())
 _COUNTING = frozenset({"range", "len", "reversed", "enumerate", "zip"})
-_ASKED = frozenset({"shape", "size", "dtype", "device", "ndim"})
 _INDEX = (ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Tuple, ast.Slice)
 
 
@@ -24,10 +25,11 @@ class Rounds:
     bindings: Bindings
     loop: ast.For | ast.While
     since: ast.stmt
+    spelling: Spelling
 
-    def keep(self, made: ast.expr, spelling: Spelling) -> bool:
+    def keep(self, made: ast.expr) -> bool:
         """Whether what makes a buffer would make the same one in every round."""
-        packages = {str(spelling.torch), *(local for local, _ in spelling.names)}
+        packages = packages_of(self.spelling)
         fixed = all(node.id in packages or self._is_fixed(node) for node in _names(made))
         return fixed and _asks_sizes(made, packages)
 
@@ -54,7 +56,7 @@ class Rounds:
     def _is_alike(self, index: ast.expr, loop: ast.For | ast.While) -> bool:
         """Numbers, made of what is fixed and of counters that start anew in every round of `loop`."""
         nodes = (node for node in ast.walk(index) if isinstance(node, ast.expr))
-        return all(isinstance(node, _INDEX) for node in nodes) and all(
+        return all(isinstance(node, _INDEX) and not _asks_members(node) for node in nodes) and all(
             self._is_fixed(node) or self._is_counter(node, loop) for node in _names(index)
         )
 
@@ -65,8 +67,26 @@ class Rounds:
         if not known or self.bindings.is_seen_elsewhere(name.id) or any(self._is_inside(node) for node in stores):
             return False
         inside = (node for node in self.bindings.names.get(name.id, ()) if self._is_inside(node))
-        changes = self._may_grow if name.id in self._sized() else self._changes
-        return not any(map(changes, inside))
+        sized = name.id in self._sized()
+        if any(map(self._may_grow if sized else self._changes, inside)):
+            return False
+        if name.id in _COUNTING:
+            return not stores
+        packages = packages_of(self.spelling)
+        return self._asks_kind(name) or is_lasting(self.around, self.bindings, name.id, packages, sized=sized)
+
+    def _asks_kind(self, name: ast.Name) -> bool:
+        """Whether a tensor is asked for its sizes and its kind alone: `x.shape`, `zeros_like(x)`."""
+        outer = self.around.of(name)
+        if isinstance(outer, ast.Call):
+            made = outer.func.attr if isinstance(outer.func, ast.Attribute) else getattr(outer.func, "id", "")
+            return made.endswith("_like") and outer.args[:1] == [name]
+        if not isinstance(outer, ast.Attribute):
+            return False
+        inside = (self.around.of(node) for node in self.bindings.names.get(name.id, ()) if self._is_inside(node))
+        called = {node.attr for node in inside if isinstance(node, ast.Attribute)}
+        tensor = all(attr in ASKED or torch_ops.method(attr) is not None for attr in called)
+        return tensor or outer.attr in ("dtype", "device")
 
     def _changes(self, name: ast.Name) -> bool:
         """Whether something is done to what the name stands for, in place."""
@@ -81,7 +101,7 @@ class Rounds:
         if isinstance(outer, ast.Call):
             return not (isinstance(outer.func, ast.Name) and outer.func.id in _COUNTING)
         if isinstance(outer, ast.Attribute):
-            return outer.attr not in _ASKED
+            return outer.attr not in ASKED
         read = isinstance(outer, ast.Subscript) and isinstance(outer.ctx, ast.Load)
         return not read and not (isinstance(outer, (ast.For, ast.comprehension)) and outer.iter is name)
 
@@ -123,6 +143,11 @@ class Rounds:
         return {node.id for node in asked if isinstance(node, ast.Name)}
 
 
+def _asks_members(node: ast.expr) -> bool:
+    """`i in seen`: what is gone through only once has fewer each time."""
+    return isinstance(node, ast.Compare) and any(isinstance(operator, (ast.In, ast.NotIn)) for operator in node.ops)
+
+
 def _names(expression: ast.expr) -> Iterator[ast.Name]:
     return (node for node in ast.walk(expression) if isinstance(node, ast.Name))
 
@@ -132,7 +157,7 @@ def _asks_sizes(expression: ast.expr, packages: Set[str] = frozenset()) -> bool:
     for node in ast.walk(expression):
         if isinstance(node, ast.Attribute):
             of = node.value.id if isinstance(node.value, ast.Name) else None
-            if of is None or not (of in packages or node.attr in _ASKED or node.attr.startswith("new_")):
+            if of is None or not (of in packages or node.attr in ASKED or node.attr.startswith("new_")):
                 return False
         elif isinstance(node, ast.Subscript):
             if not isinstance(node.value, ast.Attribute):
