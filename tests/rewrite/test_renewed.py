@@ -271,3 +271,8 @@ def test_what_isnt_cleared_alike_in_every_round_stays_outside(name: str) -> None
     made, clearing, behind = NOT_CLEARED[name]
     text = HEAD + f"out = {made}\nfor s in (1.0, 2.0):\n    {clearing}\n" + ADD + behind + TAIL
     assert f"\nout = {made}\nfor s in" in fixed(text)
+
+
+def test_a_counter_that_is_deleted_behind_its_loop_stays() -> None:
+    text = HEAD + "out = torch.zeros(n)\nfor s in (1.0, 2.0):\n" + FILL + "    del i\n" + READ + TAIL
+    assert_cured(text, INPLACE, "x")

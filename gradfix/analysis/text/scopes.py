@@ -144,12 +144,12 @@ class Bindings:
         return found
 
     def read_outside_loops(self, names: frozenset[str]) -> list[ast.Name]:
-        """Where one of `names` is read, but in the loops and comprehensions that go through values of one of them."""
+        """Where one of `names` is read or deleted, but in loops and comprehensions that go through values of one."""
         found = self._outside.get(names)
         if found is None:
             loops = (loop for name in names for loop in self._going_through.get(name, ()))
             inside = {id(inner) for loop in loops for inner in every_node(loop)}
-            read = (node for name in names for node in self.names.get(name, ()) if isinstance(node.ctx, ast.Load))
+            read = (node for name in names for node in self.names.get(name, ()) if not isinstance(node.ctx, ast.Store))
             found = self._outside[names] = [node for node in read if id(node) not in inside]
         return found
 
