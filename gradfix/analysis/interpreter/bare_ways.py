@@ -73,7 +73,8 @@ def told_apart(m: Machine, end: State, result: Value, ways: Sequence[Way], names
 def bound_apart(m: Machine, joined: State, branch: ast.If, ends: tuple[State, State]) -> None:
     """The same of names that both arms of `branch`, where tensor data decide, bind last to different values."""
     first, second = (_last_bound(arm) for arm in (branch.body, branch.orelse))
-    for name in first.keys() & second.keys():
+    both = [name for name in first if name in second]  # in the order of the text
+    for name in both:
         place = (m.scope.frames[0], name)
         values, merged = [end.variables.get(place) for end in ends], joined.variables.get(place)
         bound = (first[name], second[name])
