@@ -60,7 +60,7 @@ LAYERS = (
     ("proof.plan",),
     ("proof.proof",),
     ("report", "command_line.place"),
-    ("command_line.terminal",),
+    ("command_line.terminal", "command_line.interrupts"),
     ("command_line.run",),
     ("command_line.session",),
     ("command_line.shell",),

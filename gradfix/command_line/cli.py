@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from gradfix import __version__
+from gradfix.command_line import interrupts
 from gradfix.command_line.terminal import open_closed_streams, stop_as_by_ctrl_c
 from gradfix.errors import GradfixError
 
@@ -39,7 +40,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The exit code of a command line; every error is told on stderr."""
     try:
-        code = command.main(args=arguments, prog_name="gradfix", standalone_mode=False)
+        with interrupts.unwrapped():
+            code = command.main(args=arguments, prog_name="gradfix", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:

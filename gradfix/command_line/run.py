@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from gradfix import collector, syntax
 from gradfix import edits as edit_sets
+from gradfix.command_line import interrupts
 from gradfix.edits import Edit
 from gradfix.engine import prefilter
 from gradfix.errors import FileProblem
@@ -112,7 +113,8 @@ def at_the_boundary(given: Input, work: Callable[[Loaded], T]) -> T | FileResult
     if isinstance(given, FileProblem):
         return FileResult(given.path, problem=given)
     try:
-        return work(given)
+        with interrupts.unwrapped():
+            return work(given)
     except FileProblem as known:
         return FileResult(given.path, given.source, problem=known)
     except Exception as error:  # the file boundary
