@@ -40,15 +40,20 @@ class EditError(GradfixError):
 class FileProblem(GradfixError):
     """One file that can't be read, parsed or written.
 
-    `path` is the file as the user named it, `reason` one line without the path, `line` 1-based where known.
+    `path` is the file as the user named it, `reason` one line without the path, `line` 1-based where known, `details`
+    the traceback of an error that nobody foresaw. All of it outlives a copy that was sent to another process.
     """
 
-    def __init__(self, path: str, reason: str, *, line: int | None = None) -> None:
-        where = path if line is None else f"{path}:{line}"
-        super().__init__(f"{where}: {reason}")
+    def __init__(self, path: str, reason: str, line: int | None = None, details: str | None = None) -> None:
+        super().__init__(path, reason, line, details)
         self.path = path
         self.reason = reason
         self.line = line
+        self.details = details
+
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.reason}"
 
 
 class FileChanged(FileProblem):

@@ -60,7 +60,7 @@ LAYERS = (
     ("proof.plan",),
     ("proof.proof",),
     ("report", "command_line.place"),
-    ("command_line.terminal", "command_line.interrupts"),
+    ("command_line.terminal", "command_line.interrupts", "command_line.side_by_side"),
     ("command_line.run",),
     ("command_line.session",),
     ("command_line.shell",),

@@ -98,7 +98,6 @@ _VERIFY = _group(
     click.option("--require-verified", is_flag=True, help="Only fixes that the check proves (fixed, equivalent)."),
     click.option("--verify-with", metavar="COMMAND", help="Your own command, run before and after on a copy."),
     click.option("--verify-budget", type=click.FloatRange(min=0), metavar="SECONDS", help="Bound of all runs [60]."),
-    click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Files checked side by side [1]."),
     click.option("--keep-failed", is_flag=True, help="Keep the texts and runs of rejected fixes, and say where."),
     click.option("--trust", is_flag=True, help="Run the code even where nothing can wall it in."),
     click.option("--python", metavar="PATH", help="The interpreter that has your torch."),
@@ -123,9 +122,16 @@ _OUTPUT = _group(
     click.option("-v", "--verbose", is_flag=True, help="More on stderr: what is run, tracebacks of internal errors."),
 )
 _FORMAT = click.option("--output-format", type=click.Choice(FORMATS), default="full", help="[full]")
+_JOBS = click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Files at a time [to look at: one for each core, to run: 1].",
+)
 _PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 
-_STATIC = _group(_FIXES, _RULES, _FORMAT, _OUTPUT, _EXITS, _FILES)  # of commands that run nothing and report
+_STATIC = _group(_FIXES, _RULES, _FORMAT, _OUTPUT, _EXITS, _JOBS, _FILES)  # of commands that run nothing and report
 
 
 @click.group(context_settings=CONTEXT)
@@ -144,6 +150,7 @@ def command() -> None:
 @_FIXES
 @_RULES
 @_VERIFY
+@_JOBS
 @_FORMAT
 @_OUTPUT
 @_EXITS

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from gradfix import collector, syntax
 from gradfix import edits as edit_sets
-from gradfix.command_line import interrupts
+from gradfix import syntax
+from gradfix.command_line import interrupts, side_by_side
 from gradfix.edits import Edit
 from gradfix.engine import prefilter
 from gradfix.errors import FileProblem
@@ -29,23 +30,20 @@ Input: TypeAlias = "Loaded | FileProblem"
 T = TypeVar("T")
 
 
-def check(rules: Rules, inputs: Iterable[Input]) -> Iterator[FileResult]:
-    """The findings of each file, nothing executed."""
-    with collector.seldom() as collect:
-        for given in inputs:
-            yield at_the_boundary(given, lambda loaded: _checked(rules, loaded))
-            collect()
+def check(rules: Rules, inputs: Sequence[Input], jobs: int | None = 1) -> Iterator[FileResult]:
+    """The findings of each file, nothing executed; in `jobs` processes at most (None: as many as there are cores)."""
+    return _each(inputs, lambda loaded: _checked(rules, loaded), jobs)
 
 
 def plan(
-    rules: Rules, inputs: Iterable[Input], declared: Callable[[str], Sequence[Case]] | None
+    rules: Rules, inputs: Sequence[Input], declared: Callable[[str], Sequence[Case]] | None, jobs: int | None = 1
 ) -> Iterator[Plan | FileResult]:
     """The fixes of each file with what there is to run for it; what can't be planned comes as a result.
 
-    `declared` gives the calls the configuration declares for a path; None: nothing is going to be run.
+    `declared` gives the calls the configuration declares for a path; None: nothing is going to be run. `jobs` as for
+    `check`.
     """
-    for given in inputs:
-        yield at_the_boundary(given, lambda loaded: _planned(rules, loaded, declared))
+    return _each(inputs, lambda loaded: _planned(rules, loaded, declared), jobs)
 
 
 def with_programs(planned: Sequence[Plan | FileResult]) -> list[Plan | FileResult]:
@@ -105,10 +103,17 @@ def write(results: Sequence[FileResult], planned: Sequence[Plan]) -> tuple[FileR
     )
 
 
+def _each(inputs: Sequence[Input], work: Callable[[Loaded], T], jobs: int | None) -> Iterator[T | FileResult]:
+    """`work` of each file that could be read, several side by side where there is enough to do."""
+    texts = (given.source.text for given in inputs if isinstance(given, Loaded))
+    number = side_by_side.processes(sum(len(text) for text in texts if "torch" in text), jobs)
+    return side_by_side.each(lambda given: at_the_boundary(given, work), inputs, number)
+
+
 def at_the_boundary(given: Input, work: Callable[[Loaded], T]) -> T | FileResult:
     """The outcome of `work`; an error of one file becomes its result, so that the others go on.
 
-    An error that nobody foresaw is a bug of gradfix or of a codemod: its problem carries it as `__cause__`.
+    An error that nobody foresaw is a bug of gradfix or of a codemod: its problem carries the traceback.
     """
     if isinstance(given, FileProblem):
         return FileResult(given.path, problem=given)
@@ -118,8 +123,8 @@ def at_the_boundary(given: Input, work: Callable[[Loaded], T]) -> T | FileResult
     except FileProblem as known:
         return FileResult(given.path, given.source, problem=known)
     except Exception as error:  # the file boundary
-        problem = FileProblem(given.path, f"internal error, please report it: {type(error).__name__}: {error}")
-        problem.__cause__ = error
+        reason = f"internal error, please report it: {type(error).__name__}: {error}"
+        problem = FileProblem(given.path, reason, details=traceback.format_exc())
         return FileResult(given.path, given.source, problem=problem)
 
 

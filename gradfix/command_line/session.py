@@ -51,7 +51,7 @@ class Options:
     verify_budget: float | None = None
     verify_with: str | None = None
     trust: bool = False
-    jobs: int = 1
+    jobs: int | None = None
     keep_failed: bool = False
     python: str | None = None
     exclude: tuple[str, ...] = ()

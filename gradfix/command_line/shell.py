@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gradfix.command_line.session import Session, open_session
 from gradfix.errors import FileProblem, UsageError
@@ -17,9 +16,13 @@ from gradfix.report.visible import visible
 from gradfix.results import FileResult, Result, Status
 
 if TYPE_CHECKING:
+    from gradfix.command_line.run import Input
     from gradfix.proof.plan import Plan
 
 LISTED = 20  # files named before their code runs; more are counted
+PATIENCE = 0.5  # seconds of looking at files without a word
+
+T = TypeVar("T")
 
 
 def check(given: Mapping[str, object]) -> int:
@@ -28,7 +31,8 @@ def check(given: Mapping[str, object]) -> int:
     from gradfix.report import summary
 
     session = open_session(given)
-    files = tuple(run.check(session.rules, session.inputs()))
+    inputs = tuple(session.inputs())
+    files = _counted(session, inputs, run.check(session.rules, inputs, session.options.jobs))
     session.screen.out(_report(session, files, session.screen.out_paint))
     _complain(session, files)
     _sum_up(session, files, summary.checked([result for file in files for result in file.results]))
@@ -44,7 +48,9 @@ def apply(given: Mapping[str, object]) -> int:
     options, screen = session.options, session.screen
     if options.require_verified and options.no_verify:
         raise UsageError("--require-verified needs the backward check: leave out --no-verify")
-    planned = list(run.plan(session.rules, session.inputs(), None if options.no_verify else session.declared))
+    inputs = tuple(session.inputs())
+    declared = None if options.no_verify else session.declared
+    planned = _counted(session, inputs, run.plan(session.rules, inputs, declared, options.jobs))
     if not options.no_verify:
         planned = run.with_programs(planned)
     plans = [one for one in planned if not isinstance(one, FileResult)]
@@ -103,6 +109,16 @@ def rule(given: Mapping[str, object]) -> int:
     return 0
 
 
+def _counted(session: Session, inputs: Sequence[Input], looked_at: Iterator[T]) -> list[T]:
+    """All that comes of looking at the files, told on the terminal where it takes a while."""
+    done = []
+    with session.screen.progress(len(inputs), patience=PATIENCE) as at:
+        for given, one in zip(inputs, looked_at, strict=True):
+            at.step(given.path)
+            done.append(one)
+    return done
+
+
 def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Sequence[Plan]) -> Iterator[FileResult]:
     """The results of the plans, after the backward check unless it is off."""
     from gradfix.command_line import run
@@ -114,7 +130,9 @@ def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Seque
         return
     python = session.python()
     _announce(session, [one for one in busy if one.cases or one.sought], python)
-    pool = run.pool(python, trust=options.trust, budget=session.budget, jobs=options.jobs, keep=options.keep_failed)
+    pool = run.pool(
+        python, trust=options.trust, budget=session.budget, jobs=options.jobs or 1, keep=options.keep_failed
+    )
     with pool:
         with screen.progress(len(busy)) as at:
             yield from run.prove_all(session.rules, planned, pool, at.step, proven=options.require_verified)
@@ -200,8 +218,8 @@ def _complain(session: Session, files: Sequence[FileResult]) -> None:
         if file.problem is None:
             continue
         session.screen.complain(visible(f"error: {file.problem}"))
-        if session.options.verbose and file.problem.__cause__ is not None:
-            session.screen.complain("".join(traceback.format_exception(file.problem.__cause__)))
+        if session.options.verbose and file.problem.details is not None:
+            session.screen.complain(file.problem.details)
 
 
 def _sum_up(session: Session, files: Sequence[FileResult], text: str) -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,9 +52,9 @@ class Screen:
         _write(sys.stderr, f"{line}\n")
 
     @contextmanager
-    def progress(self, total: int) -> Iterator[Counter]:
-        """A line on stderr that is written over, where a person looks at it."""
-        counter = Counter(total, shown=not self.quiet and sys.stderr.isatty())
+    def progress(self, total: int, *, patience: float = 0.0) -> Iterator[Counter]:
+        """A line on stderr that is written over, where a person looks at it for more than `patience` seconds."""
+        counter = Counter(total, shown=not self.quiet and sys.stderr.isatty(), since=time.monotonic() + patience)
         try:
             yield counter
         finally:
@@ -83,13 +84,13 @@ class Screen:
 class Counter:
     """ "12/40 name" on one line."""
 
-    def __init__(self, total: int, *, shown: bool) -> None:
-        self._total, self._shown, self._number = total, shown, 0
+    def __init__(self, total: int, *, shown: bool, since: float) -> None:
+        self._total, self._shown, self._since, self._number = total, shown, since, 0
 
     def step(self, name: str) -> None:
         """The next one begins."""
         self._number += 1
-        if self._shown:
+        if self._shown and time.monotonic() >= self._since:
             width = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and its first row stay
             line = visible(f"{self._number}/{self._total} {name}")
             _write(sys.stderr, f"\r\x1b[K{line[:width]}")
