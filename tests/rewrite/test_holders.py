@@ -69,6 +69,51 @@ def test_a_stack_of_contexts_calls_back_with_the_tensor() -> None:
     assert "    y += 1\n" in text
 
 
+KEEPING = """\
+import torch
+
+x = torch.randn(3, requires_grad=True)
+
+
+def keep(xs=None):
+    return xs
+
+
+class Held:
+    def __init__(self, items=()):
+        self.items = items
+
+
+def f(x, acc):
+    y = x * 2
+    view = y[:1]
+"""
+SUMS = {
+    "handed in a call's keyword": ("held = keep(xs=acc.get('a', []) + [view])", "held[0]"),
+    "behind what nobody knows": ("held = [view] + acc.get('a', [])", "held[0]"),
+    "put back": ("acc['a'] = acc.get('a', []) + [view]", "acc['a'][0]"),
+    "by an update": ("acc.update(a=acc.get('a', []) + [view])", "acc['a'][0]"),
+    "of dictionaries": ("held = acc | {'a': view}", "held['a']"),
+    "of objects": ("held = Held(items=acc.get('a', []) + [view])", "held.items[0]"),
+    "in place": ("held = acc['none']\nheld += [view]", "acc['none'][0]"),
+    "of an item in place": ("acc['none'] += [view]", "acc['none'][0]"),
+    "of an attribute in place": ("acc['held'].items += (view,)", "acc['held'].items[0]"),
+    "of an item that has a name": ("none = acc['none']\nd = {'k': none}\nd['k'] += [view]", "none[0]"),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_a_sum_with_what_nobody_knows_holds_what_is_added(name: str) -> None:
+    made, taken = SUMS[name]
+    indented = made.replace("\n", "\n    ")
+    assert_cured(
+        f"{KEEPING}    {indented}\n    loss = y.sin().sum()\n    y[0] = 3.0\n    return loss, {taken} * 2\n\n\n"
+        "loss, held = f(x, {'none': [], 'held': Held()})\nshow(loss, held)\n(loss + held.sum()).backward()\n",
+        "modified by an inplace operation",
+        "x",
+    )
+
+
 @pytest.mark.parametrize("name", HOLDERS)
 def test_a_holder_sees_the_write(name: str) -> None:
     made, taken = HOLDERS[name]

@@ -168,6 +168,14 @@ KEPT = {  # what stands before the loop, its head, its body, what stands behind 
 
 
 CHANGED = {  # what stands before the buffer, how it is made, the body of the loop
+    "a function that is called `range`": (
+        "ks = [[0], [0, 1, 2]]\ndef range(n):\n    return ks.pop()\n",
+        FILL + SQUARE,
+    ),
+    "a variable that is called `len`": (
+        "ks, xs = [1, 3], [x[0], x[1], x[2]]\nlen = lambda items: ks.pop()\n",
+        FILL_XS + SQUARE,
+    ),
     "a tensor that counts, by another name": ("k = torch.tensor(3)\nother = k\n", FILL_K + READ + "    other -= 1\n"),
     "a tensor that counts, by a function": (
         "k = torch.tensor(3)\ndef less(t):\n    t -= 1\n",

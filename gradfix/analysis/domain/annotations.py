@@ -22,6 +22,7 @@ from gradfix.analysis.domain.values import (
     is_unknown,
     options,
 )
+from gradfix.analysis.text.builtin_names import is_other
 
 _TENSORS = frozenset("Tensor FloatTensor DoubleTensor HalfTensor BFloat16Tensor".split())
 _DISCRETE = {
@@ -69,6 +70,8 @@ def promised(state: State, name: str, annotation: ast.expr | None, *, discrete: 
 
 
 def _last(node: ast.expr) -> str:
+    if is_other(node):
+        return ""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 

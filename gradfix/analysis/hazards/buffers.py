@@ -11,6 +11,7 @@ from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.values import Storage
 from gradfix.analysis.facts import FilledBuffer, IndexItem, IndexKind, Initial, SlotAccess, SlotWrite, Write, WriteForm
 from gradfix.analysis.text import coverage
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.scopes import Bindings, Loop, Parents, driving_loop, names_in, parents, stored_in
 from gradfix.analysis.text.slots import Chain, access_of, axes_of, chain_of
 
@@ -60,7 +61,7 @@ def only_reads(call: ast.Call) -> bool:
     if not isinstance(root, ast.Name):
         return isinstance(call.func, ast.Attribute)  # a method of a value made on the spot
     if isinstance(call.func, ast.Name):
-        return root.id in _READERS
+        return builtin(root) in _READERS
     return root.id in ("torch", "th", "F", "nn", "self", "math")
 
 
@@ -309,6 +310,6 @@ def gives_metadata(parents: Parents, name: ast.Name) -> bool:
     if isinstance(parent, ast.Call) and name in parent.args[:1]:
         function = parent.func
         if isinstance(function, ast.Name):
-            return function.id == "len"
+            return builtin(function) == "len"
         return isinstance(function, ast.Attribute) and function.attr in _LIKE
     return False

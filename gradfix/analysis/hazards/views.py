@@ -17,6 +17,7 @@ from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Symbol, Tensor
 from gradfix.analysis.facts import IndexKind, WriteForm
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.scopes import Block, Parents, names_in, parents
 from gradfix.analysis.view_facts import NamedView
@@ -243,5 +244,5 @@ class Steadiness:
         if isinstance(node, ast.Attribute):
             return node.attr in _VIEWS | _SIZES or node.attr not in self._moving
         if isinstance(node, ast.Call):
-            return isinstance(node.func, ast.Attribute) or (isinstance(node.func, ast.Name) and node.func.id == "len")
+            return isinstance(node.func, ast.Attribute) or builtin(node.func) == "len"
         return isinstance(node, (ast.Name, ast.Subscript, *_COMPUTED))

@@ -6,10 +6,25 @@ import ast
 
 from gradfix.analysis.domain import dictionaries, python_values
 from gradfix.analysis.domain.dtypes import is_floating
+from gradfix.analysis.domain.holders import derived, tensors_within
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.state import State, merge
-from gradfix.analysis.domain.values import PLAIN, UNKNOWN, Array, Choice, Const, Container, Number, Value, options
+from gradfix.analysis.domain.values import (
+    PLAIN,
+    UNKNOWN,
+    Array,
+    Choice,
+    Const,
+    Container,
+    Instance,
+    Number,
+    Opaque,
+    Suspended,
+    Tensor,
+    Value,
+    options,
+)
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter import protocols
@@ -38,6 +53,8 @@ _SYMBOLS: dict[type[ast.AST], str] = {
     ast.USub: "-",
     ast.Invert: "~",
 }
+_JOINING = frozenset("+|&-^")  # of lists, dictionaries and sets
+_JOINED = frozenset({Container, Instance, Opaque, Suspended})
 
 
 def symbol_of(op: ast.AST) -> str:
@@ -49,6 +66,19 @@ def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at:
     """`left symbol right`, out of place."""
     if (made := protocols.binary(m, state, symbol, left, right, at)) is not None:
         return made
+    return _joined(state, symbol, left, right, _computed(m, state, symbol, left, right, at))
+
+
+def _joined(state: State, symbol: str, left: Value, right: Value, result: Value) -> Value:
+    """A list that is added to what nobody knows may make a list, which holds what is in both."""
+    values = (*options(left), *options(right))
+    if symbol not in _JOINING or not any(value.__class__ in _JOINED for value in values):
+        return result
+    computed = any((isinstance(v, Tensor) and v.known) or python_values.number_type(v) is not None for v in values)
+    return result if computed else derived(state, result, tensors_within(state, left, right))
+
+
+def _computed(m: Machine, state: State, symbol: str, left: Value, right: Value, at: ast.AST) -> Value:
     operands = all_tensors((left, right))
     if not operands:
         plain = _plain_binary(m, state, symbol, left, right)

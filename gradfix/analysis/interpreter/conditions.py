@@ -30,6 +30,7 @@ from gradfix.analysis.interpreter.data_tests import kind_of
 from gradfix.analysis.interpreter.expressions import evaluate, look_up
 from gradfix.analysis.operators import nn_layers
 from gradfix.analysis.text import refusals
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.targets import base_of
 
@@ -95,7 +96,7 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
 
 def _asked_for_layer(m: Machine, state: State, call: ast.Call) -> ast.Name | None:
     """The name of which `isinstance(name, nn.Linear)` asks, or the same of several such layers, if nothing is known."""
-    if not (isinstance(call.func, ast.Name) and call.func.id == "isinstance" and len(call.args) == 2):
+    if not (builtin(call.func) == "isinstance" and len(call.args) == 2):
         return None
     asked, kinds = call.args
     parts = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]

@@ -10,6 +10,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Container, Number, Value, tensors
 from gradfix.analysis.facts import ConditionKind
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 
 _COUNTS = ("numel", "nelement", "size")
@@ -39,7 +40,7 @@ def depends_on_data(m: Machine, state: State, test: ast.expr, kind: ConditionKin
 def _has_elements(m: Machine, state: State, test: ast.expr, counted: ast.expr) -> bool:
     """Whether a tensor is asked for elements; of what isn't known, lists and files have a length, too."""
     found = tensors(m.look(state, counted))
-    by_length = any(isinstance(node, ast.Name) and node.id == "len" for node in ast.walk(test))
+    by_length = any(builtin(node) == "len" for node in ast.walk(test))
     return any(tensor.known or not (by_length or test is counted) for tensor in found)
 
 
@@ -71,7 +72,7 @@ def _counted(test: ast.expr) -> ast.expr | None:
         if len(test.ops) != 1 or not (isinstance(bound, ast.Constant) and bound.value in (0, 1)):
             return None
         count = test.left
-    if isinstance(count, ast.Call) and isinstance(count.func, ast.Name) and count.func.id == "len" and count.args:
+    if isinstance(count, ast.Call) and builtin(count.func) == "len" and count.args:
         return count.args[0]
     if isinstance(count, ast.Call) and isinstance(count.func, ast.Attribute):
         return count.func.value if count.func.attr in _COUNTS else None

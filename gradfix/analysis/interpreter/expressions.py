@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -45,9 +44,9 @@ from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
 from gradfix.analysis.interpreter.bare_ways import Way, told_apart
 from gradfix.analysis.operators import objects
 from gradfix.analysis.tensor_facts import Tracked
+from gradfix.analysis.text.builtin_names import BUILTINS, is_other
 from gradfix.analysis.text.parameters import defaults_of
 
-_BUILTINS = frozenset(dir(builtins))
 _TAKEN = frozenset({Tensor, Array, Opaque})  # what may have missed a write where it was
 
 
@@ -66,20 +65,23 @@ def _constant(m: Machine, state: State, node: ast.Constant) -> Value:
     return Const(node.value)
 
 
-def look_up(m: Machine, state: State, name: str) -> Value:
-    """The value of a variable, through the enclosing functions, the module and the builtins."""
+def look_up(m: Machine, state: State, name: str, *, is_other: bool = False) -> Value:
+    """The value of a variable, through the enclosing functions, the module and the builtins.
+
+    `is_other`: whether the file takes a name that Python has, too, from where nobody knows, as by `import *`.
+    """
     for frame in m.scope.frames:
         value = state.variables.get((frame, name))
         if value is not None:
             return value
-    if name in _BUILTINS:
-        return Symbol(f"builtins.{name}")
+    if name in BUILTINS:
+        return outside(state, name) if is_other else Symbol(f"builtins.{name}")
     value = state.variables[MODULE, name] = outside(state, name)
     return value
 
 
 def _name(m: Machine, state: State, node: ast.Name) -> Value:
-    value = look_up(m, state, node.id)
+    value = look_up(m, state, node.id, is_other=is_other(node))
     if value.__class__ in HOLDING and state.log:
         read(m, state, value, node, node.id)
         return handed.renewed(m, state, value, node)

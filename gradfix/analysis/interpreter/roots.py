@@ -30,6 +30,7 @@ from gradfix.analysis.interpreter import calls, inherited
 from gradfix.analysis.interpreter.arguments import Arguments
 from gradfix.analysis.interpreter.statements import run_block
 from gradfix.analysis.text import names, refusals
+from gradfix.analysis.text.builtin_names import mark_others
 from gradfix.analysis.text.candidates import Candidates
 from gradfix.analysis.text.parameters import annotations_of, defaults_of
 
@@ -38,7 +39,7 @@ _HEIRS = 3  # classes for which an inherited method is run
 
 def run_module(m: Machine, tree: ast.Module, name: str = "__main__") -> State:
     """Run the top level, as `python file.py` would, or importing it under another name."""
-    m.tree = tree
+    m.tree = mark_others(tree)
     state = State()
     state.variables[MODULE, "__name__"] = Const(name)
     state.variables[MODULE, "__file__"] = UNKNOWN

@@ -267,6 +267,8 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
             return  # may as well be a counter
     site = Site(form, node, node.target, (), node.value, f"{symbol}=", None)
     fresh = _write_arithmetic(m, state, site, target, value, symbol)
+    for owner in (target, fresh):
+        _extend(state, owner, value)
     rebind(m, state, node.target, target, fresh)
     others = [option for option in options(current) if not isinstance(option, Tensor)]
     if any(number_type(option) is not None for option in others):
@@ -277,13 +279,19 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
 
 
 def _extended(m: Machine, state: State, symbol: str, current: Value, value: Value, node: ast.AugAssign) -> Value:
-    if isinstance(current, Container) and symbol == "+":
+    if isinstance(current, Container) and symbol == "+" and current.kind != "tuple":
         more = item_access.iterated(m, state, value, node.value)
         held = state.items.get(current) or Items((), False)
         exact = held.exact and more.exact
         state.items[current] = Items((*held.values, *more.values), exact, ordered=held.exact and more.ordered)
         return current
     return binary(m, state, symbol, current, value, node)
+
+
+def _extend(state: State, owner: Tensor, value: Value) -> None:
+    """What isn't known to be a tensor may be a list, or have one, that gets what is in `value`."""
+    if not owner.known and isinstance(value, Container):
+        keep(state, owner, (value,))
 
 
 def _write_arithmetic(m: Machine, state: State, site: Site, target: Tensor, value: Value, symbol: str) -> Tensor:
@@ -312,22 +320,26 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
             current = item_access.subscript(m, state, option, target, lambda part: evaluate(m, state, part))
             element = tensor_of(current)
             if element is None:
-                store_item(m, state, option, target.slice, binary(m, state, symbol, current, value, node))
+                store_item(m, state, option, target.slice, _extended(m, state, symbol, current, value, node))
                 continue
             site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
             fresh = _write_arithmetic(m, state, site, element, value, symbol)
+            for owner in (element, fresh):
+                _extend(state, owner, value)
             rebind(m, state, target, element, fresh)
         elif isinstance(option, Instance):
             _augmented_own_item(m, state, node, option, target, symbol, value)
         elif isinstance(option, Array):
             arrays.store(m, state, option, items, target.value, value, node.value)
         elif isinstance(option, Tensor):
+            _extend(state, option, value)  # its item may be a list
             if not option.known and is_key(items) and not any(t.known for t in all_tensors((value,))):
                 continue  # may be a counter in a dict
             form = WriteForm.DATA if option.silent else WriteForm.AUGMENTED_INDEX
             site = Site(form, node, target.value, items, node.value, f"{symbol}=", None)
             item_access.indexed(m, state, option, items, target)  # reading the part keeps a mask or an index
             fresh = _write_arithmetic(m, state, site, option, value, symbol)
+            _extend(state, fresh, value)
             rebind(m, state, target.value, option, fresh)
 
 
@@ -341,7 +353,7 @@ def _augmented_own_item(
         return
     element = tensor_of(current)
     if element is None:
-        made = binary(m, state, symbol, current, value, node)
+        made = _extended(m, state, symbol, current, value, node)
     else:
         site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
         made = _write_arithmetic(m, state, site, element, value, symbol)

@@ -9,15 +9,14 @@ And what stands behind an import is never of this file.
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gradfix import torch_ops
 from gradfix.analysis.summaries import Imports
+from gradfix.analysis.text.builtin_names import BUILTINS
 from gradfix.analysis.text.survey import FUNCTIONS, Scope, Survey, is_awaited, survey
 
-_BUILTINS = frozenset(dir(builtins))
 _ARITHMETIC = "add sub mul truediv floordiv mod pow matmul lshift rshift or xor and".split()
 OPERATOR_METHODS = frozenset(
     f"__{name}__"
@@ -147,7 +146,7 @@ class _Names:
         self._stored, self._stored_attributes = found.stored, found.stored_attributes
         for scope in found.scopes:
             self._add(scope)
-        self._plain = (found.imported.keys() | self._functions.keys() | self._classes.keys() | _BUILTINS) - found.stored
+        self._plain = (found.imported.keys() | self._functions.keys() | self._classes.keys() | BUILTINS) - found.stored
         self._imported = found.imported.keys() - found.stored
 
     def _add(self, scope: Scope) -> None:

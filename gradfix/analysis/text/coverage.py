@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradfix.analysis.facts import Filling, SlotWrite, WriteForm
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.scopes import Bindings, Loop, Parents, names_in, stored_in
 
 _SIZED = frozenset("zeros ones empty new_zeros new_ones new_empty".split())
@@ -64,7 +65,7 @@ def _size(call: ast.Call, axis: int) -> str | None:
 
 def _key(size: ast.expr) -> str:
     """`len(x)`, `x.shape[0]` and `x.size(0)` alike; the text of any other expression."""
-    if isinstance(size, ast.Call) and isinstance(size.func, ast.Name) and size.func.id == "len" and len(size.args) == 1:
+    if isinstance(size, ast.Call) and builtin(size.func) == "len" and len(size.args) == 1:
         return f"size({ast.unparse(size.args[0])}, 0)"
     if isinstance(size, ast.Subscript) and isinstance(size.value, ast.Attribute) and size.value.attr == "shape":
         return f"size({ast.unparse(size.value.value)}, {ast.unparse(size.slice)})"
@@ -224,15 +225,15 @@ class _Count:
 
 def _count(loop: ast.For) -> _Count | None:
     call, target = loop.iter, loop.target
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.keywords:
+    if not isinstance(call, ast.Call) or call.keywords:
         return None
-    backwards = call.func.id == "reversed" and len(call.args) == 1
+    backwards = builtin(call.func) == "reversed" and len(call.args) == 1
     if backwards:
         inner = call.args[0]
-        if not isinstance(inner, ast.Call) or not isinstance(inner.func, ast.Name) or inner.func.id != "range":
+        if not isinstance(inner, ast.Call) or builtin(inner.func) != "range":
             return None
         call = inner
-    function = call.func.id if isinstance(call.func, ast.Name) else ""
+    function = builtin(call.func)
     if call.keywords:
         return None
     if function == "range" and isinstance(target, ast.Name):
@@ -287,7 +288,7 @@ def _stays(parents: Parents, bindings: Bindings, made: Creation, loop: ast.For, 
 
 def _asks_size(call: ast.Call) -> bool:
     if isinstance(call.func, ast.Name):
-        return call.func.id == "len"
+        return builtin(call.func) == "len"
     return isinstance(call.func, ast.Attribute) and call.func.attr == "size"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
+from gradfix.analysis.text.builtin_names import is_other
 from gradfix.analysis.text.nodes import nodes_of
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -184,7 +185,7 @@ def _root(node: ast.expr) -> ast.expr:
 
 
 def _name(node: ast.expr | None) -> str:
-    return node.id if isinstance(node, ast.Name) else ""
+    return node.id if isinstance(node, ast.Name) and not is_other(node) else ""
 
 
 def _annotated_tensor(annotation: ast.expr | None, deep: bool) -> bool:

@@ -23,7 +23,7 @@ _OF_SCOPE: dict[type[ast.AST], tuple[str, ...]] = dict.fromkeys(_LEAVES, ()) | {
 
 
 @lru_cache(maxsize=512)  # several questions are asked of one function, mostly one after the other
-def nodes_of(function: Function | ast.Module) -> Sequence[ast.AST]:
+def nodes_of(function: Function | ast.Module | ast.ClassDef) -> Sequence[ast.AST]:
     """Every node of a function's body in order, without the bodies of scopes inside, whose own nodes are included."""
     body: Sequence[ast.AST] = [function.body] if isinstance(function, ast.Lambda) else function.body
     stack: list[ast.AST] = list(reversed(body))

@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass, replace
 
 from gradfix.analysis.text.alikes import ELEMENTWISE, binding, changes_shape
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.scopes import Bindings, Parents, names_in
 
 _SIZED = frozenset("zeros ones empty new_zeros new_ones new_empty".split())
@@ -192,7 +193,7 @@ def _size_asked(node: ast.expr) -> tuple[ast.expr | None, int | None]:
         return node.value.value, int_of(node.slice)
     if not isinstance(node, ast.Call) or node.keywords or len(node.args) != 1:
         return None, None
-    if isinstance(node.func, ast.Name) and node.func.id == "len":
+    if builtin(node.func) == "len":
         return node.args[0], 0
     if isinstance(node.func, ast.Attribute) and node.func.attr == "size":
         return node.func.value, int_of(node.args[0])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.guards import functions_of, swallows
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 
@@ -59,7 +60,7 @@ def _asked_by(node: ast.AST) -> Sequence[ast.expr]:
     if isinstance(node, ast.Compare):
         return (node.left, *node.comparators) if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) else ()
     if isinstance(node, ast.Call):
-        return node.args[:1] if isinstance(node.func, ast.Name) and node.func.id == "isinstance" else ()
+        return node.args[:1] if builtin(node.func) == "isinstance" else ()
     if isinstance(node, ast.BoolOp):
         return node.values
     if isinstance(node, ast.UnaryOp):

@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator, Set
 
 from gradfix.analysis.facts import Spelling
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.scopes import Bindings, Parents
 
 MAKERS = frozenset(
@@ -47,7 +48,7 @@ def _is_given_number(scope: ast.AST, name: str) -> bool:
     """Whether the parameter says that it is a number."""
     found = (node for node in ast.walk(getattr(scope, "args", scope)) if isinstance(node, ast.arg))
     kinds = [node.annotation for node in found if node.arg == name]
-    return any(isinstance(kind, ast.Name) and kind.id in _COUNTS for kind in kinds)
+    return any(builtin(kind) in _COUNTS for kind in kinds)
 
 
 def _counts(around: Parents, store: ast.Name) -> bool:
@@ -58,8 +59,7 @@ def _counts(around: Parents, store: ast.Name) -> bool:
     if isinstance(outer, ast.Tuple):
         whole, place = around.of(outer), outer.elts.index(store)
         if isinstance(whole, ast.For):
-            named = isinstance(whole.iter, ast.Call) and isinstance(whole.iter.func, ast.Name)
-            return place == 0 and named and whole.iter.func.id == "enumerate"  # type: ignore[attr-defined]
+            return place == 0 and isinstance(whole.iter, ast.Call) and builtin(whole.iter.func) == "enumerate"
         if not isinstance(whole, ast.Assign) or any(isinstance(part, ast.Starred) for part in outer.elts):
             return False
         value = whole.value
@@ -80,8 +80,7 @@ def _is_number(value: ast.expr) -> bool:
         return value.attr in ("shape", "ndim")
     if isinstance(value, ast.Call):
         function = value.func
-        named = isinstance(function, ast.Name) and function.id in _COUNTS
-        return named or (isinstance(function, ast.Attribute) and function.attr in _SIZES)
+        return builtin(function) in _COUNTS or (isinstance(function, ast.Attribute) and function.attr in _SIZES)
     return isinstance(value, ast.Constant)
 
 
@@ -103,7 +102,7 @@ def _is_read(around: Parents, name: ast.Name, packages: Set[str], *, sized: bool
     node: ast.AST = name
     for outer in _outward(around, name):
         if isinstance(outer, ast.Call):
-            reads = isinstance(outer.func, ast.Name) and outer.func.id in _READERS
+            reads = builtin(outer.func) in _READERS
             return outer.func is not node and (reads or _is_of_torch(outer.func, packages, _FRESH))
         if isinstance(outer, ast.Attribute):
             return outer.attr in ASKED
@@ -136,4 +135,4 @@ def _is_of_torch(function: ast.expr, packages: Set[str], names: Set[str]) -> boo
 
 
 def _is_ranged(node: ast.AST | None) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
+    return isinstance(node, ast.Call) and builtin(node.func) == "range"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import Spelling
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.scopes import Bindings, Parents
 from gradfix.rewrite.buffers.lasting import ASKED, is_lasting, packages_of
 from gradfix.rewrite.text.scope_uses import end_of, start_of
@@ -63,14 +64,14 @@ class Rounds:
     def _is_fixed(self, name: ast.Name) -> bool:
         """Whether nothing binds the name, or changes what it stands for, from `since` to the end of the loop."""
         stores = self.bindings.stores.get(name.id, ())
-        known = name.id in self.bindings.parameters or bool(stores) or name.id in _COUNTING
+        known = name.id in self.bindings.parameters or bool(stores) or builtin(name) in _COUNTING
         if not known or self.bindings.is_seen_elsewhere(name.id) or any(self._is_inside(node) for node in stores):
             return False
         inside = (node for node in self.bindings.names.get(name.id, ()) if self._is_inside(node))
         sized = name.id in self._sized()
         if any(map(self._may_grow if sized else self._changes, inside)):
             return False
-        if name.id in _COUNTING:
+        if builtin(name) in _COUNTING:
             return not stores
         packages = packages_of(self.spelling)
         return self._asks_kind(name) or is_lasting(self.around, self.bindings, name.id, packages, sized=sized)
@@ -99,7 +100,7 @@ class Rounds:
         """Whether a list gets to somebody who may add to it."""
         outer = self.around.of(name)
         if isinstance(outer, ast.Call):
-            return not (isinstance(outer.func, ast.Name) and outer.func.id in _COUNTING)
+            return builtin(outer.func) not in _COUNTING
         if isinstance(outer, ast.Attribute):
             return outer.attr not in ASKED
         read = isinstance(outer, ast.Subscript) and isinstance(outer.ctx, ast.Load)
@@ -130,15 +131,15 @@ class Rounds:
         """`range(n)`, `enumerate(xs)`: of fixed sizes, and nothing that can be gone through only once."""
         if isinstance(counted, ast.Name):
             return self._is_fixed(counted) and counted.id in self._sized()
-        if not isinstance(counted, ast.Call) or not isinstance(counted.func, ast.Name) or counted.keywords:
+        if not isinstance(counted, ast.Call) or counted.keywords:
             return False
-        if counted.func.id == "range":
+        if builtin(counted.func) == "range":
             return all(_asks_sizes(part) and all(map(self._is_fixed, _names(part))) for part in counted.args)
-        return counted.func.id in _COUNTING - {"len"} and all(map(self._counts_alike, counted.args))
+        return builtin(counted.func) in _COUNTING - {"len"} and all(map(self._counts_alike, counted.args))
 
     def _sized(self) -> set[str]:
         """The names whose length is asked for."""
-        calls = (self.around.of(node) for node in self.bindings.names.get("len", ()))
+        calls = (self.around.of(node) for node in self.bindings.names.get("len", ()) if builtin(node))
         asked = (call.args[0] for call in calls if isinstance(call, ast.Call) and call.args)
         return {node.id for node in asked if isinstance(node, ast.Name)}
 

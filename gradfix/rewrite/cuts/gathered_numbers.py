@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from gradfix.analysis.facts import Cut
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.scopes import Parents, parents
 from gradfix.rewrite.cuts.named_arrays import Back, Detour, back_again, spoken_of
 from gradfix.rewrite.cuts.numpy_twins import function_of, number_behind
@@ -75,6 +76,6 @@ def _use(around: Parents, node: ast.Name) -> Back | ast.expr | bool | None:
         return second.args[0] if isinstance(outer[2], ast.Expr) else None
     if not isinstance(first, ast.Call) or first.args != [node] or first.keywords:
         return None
-    if isinstance(first.func, ast.Name) and first.func.id == "len":
+    if builtin(first.func) == "len":
         return True
     return back_again(outer) if function_of(first) in _TAKING_LISTS else None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from gradfix.analysis.facts import Spelling
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.expressions import is_literal_number
 from gradfix.rewrite.text.pieces import atom, is_parenthesised, text_of
@@ -198,7 +199,7 @@ def number_behind(node: ast.expr) -> ast.expr | None:
         return None
     if isinstance(node.func, ast.Attribute) and node.func.attr == "item" and not node.args:
         return node.func.value
-    is_float = isinstance(node.func, ast.Name) and node.func.id == "float" and len(node.args) == 1
+    is_float = builtin(node.func) == "float" and len(node.args) == 1
     return node.args[0] if is_float else None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.parts import parts
@@ -56,7 +57,7 @@ def _row_loop(source: Source, node: ast.expr, spelling: Spelling) -> _RowLoop | 
     if loop is None or loop.orelse or loop.type_comment:
         return None
     over, target = loop.iter, loop.target
-    if isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.func.id == "enumerate":
+    if isinstance(over, ast.Call) and builtin(over.func) == "enumerate":
         if len(over.args) != 1 or not isinstance(target, ast.Tuple) or len(target.elts) != 2:
             return None
         over, target = over.args[0], target.elts[1]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import Spelling
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.source import Source
 
 _PACKAGES = frozenset({"torch", "torch.nn.functional", "torch.linalg", "torch.special", "torch.fft", "math"})
@@ -111,7 +112,7 @@ def is_effectless(expression: ast.AST, spelling: Spelling) -> bool:
 def is_torch_call(call: ast.Call, spelling: Spelling) -> bool:
     """A call of a function of torch or of a method tensors have; neither runs code of the user nor writes."""
     if isinstance(call.func, ast.Name):
-        return any(call.func.id == local for local, _ in spelling.names) or call.func.id in _HARMLESS_BUILTINS
+        return any(call.func.id == local for local, _ in spelling.names) or builtin(call.func) in _HARMLESS_BUILTINS
     if not isinstance(call.func, ast.Attribute) or call.func.attr.endswith("_"):
         return False
     root = ast.unparse(call.func.value) if is_place(call.func.value) else None

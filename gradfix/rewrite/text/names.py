@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from gradfix.analysis.facts import Spelling
+from gradfix.analysis.text.builtin_names import mark_others
 from gradfix.edits import Edit
 from gradfix.rewrite.text.scope_uses import LOOPS, Place, Scopes, end_of, scopes_of, start_of
 from gradfix.source import Source, Span
@@ -204,7 +205,7 @@ def tree_of(source: Source) -> ast.Module:
 def _tree(text: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the parser, about the user's escapes
-        return ast.parse(text)
+        return mark_others(ast.parse(text))
 
 
 def _scopes(source: Source) -> Scopes:

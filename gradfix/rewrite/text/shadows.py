@@ -1,4 +1,4 @@
-"""Whether the names of imports that a rewrite uses mean those imports at its place: `torch` may be a local variable."""
+"""Whether the names that a rewrite uses mean what it takes them for: `torch` may be a local variable, `range` too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from gradfix.analysis.text.builtin_names import BUILTINS, bound_by
 from gradfix.analysis.text.names import imports_of
 from gradfix.edits import Edit
 from gradfix.findings import Refusal, RefusalKind
@@ -40,31 +41,30 @@ def shadowed(source: Source, edits: Sequence[Edit]) -> Refusal | None:
 
 @lru_cache(maxsize=1)
 def _other_meanings(text: str, tree: ast.Module) -> dict[str, list[_Lines]]:
-    """The names of imports at the top that are bound to something else as well, with the lines where they are."""
-    imported = {
-        local for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)) for local, _ in imports_of(node)
-    }
+    """The names of imports at the top, and of Python's own, that are bound to something else, with the lines."""
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    known = BUILTINS.union(local for node in imports for local, _ in imports_of(node))
     found: dict[str, list[_Lines]] = {}
     waiting: list[tuple[ast.AST, _Lines]] = [(tree, (0, float("inf")))]
     while waiting:
         node, lines = waiting.pop()
         inner = (node.lineno, node.end_lineno or node.lineno) if isinstance(node, _FUNCTIONS) else lines
         for name in _bound(node):
-            if name in imported:
+            if name in known:
                 found.setdefault(name, []).append(inner)
         waiting += [(child, inner) for child in ast.iter_child_nodes(node)]
     return found
 
 
 def _bound(node: ast.AST) -> Iterator[str]:
-    """The names that a node binds by itself, but for imports."""
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        yield node.id
+    """The names that a node binds by itself, those of functions where they are defined; of imports only Python's."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        yield from BUILTINS.intersection(bound_by(node))
     elif isinstance(node, _FUNCTIONS):
         arguments = node.args
         every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
         yield from (argument.arg for argument in every if argument is not None)
-    elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-        yield node.name
+    elif not isinstance(node, ast.ClassDef):
+        yield from bound_by(node)
     if not isinstance(node, ast.ClassDef):  # its methods have no names but as its attributes
         yield from (child.name for child in ast.iter_child_nodes(node) if isinstance(child, _DEFINITIONS))

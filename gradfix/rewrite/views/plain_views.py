@@ -10,6 +10,7 @@ import ast
 from functools import partial
 
 from gradfix.analysis.facts import Spelling, Write, WriteForm
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, HazardKind, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.grounds.places import view_base
@@ -92,7 +93,7 @@ def _rows(source: Source, text: str) -> str:
 
 def _iterated(source: Source, node: ast.expr) -> ast.expr | None:
     """The tensor that is iterated over: the expression itself, the argument of `enumerate`, or what is unpacked."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ITERATING:
+    if isinstance(node, ast.Call) and builtin(node.func) in _ITERATING:
         return node.args[0] if len(node.args) == 1 and not node.keywords else None
     if isinstance(node, (ast.Tuple, ast.List)) and isinstance(node.ctx, ast.Store):
         around = path_to(names.tree_of(source), node)

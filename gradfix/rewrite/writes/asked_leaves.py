@@ -10,6 +10,7 @@ import ast
 
 from gradfix import torch_ops
 from gradfix.analysis.facts import Write
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.scopes import Mention, binds_anew, mentions_of, path_to
 from gradfix.source import Source
@@ -23,6 +24,7 @@ _OPTIMIZERS = frozenset({"SGD", "Adam", "AdamW", "LBFGS", "RMSprop"})
 _CALLS = 3
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 _DISPLAYS = (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Starred, ast.keyword, ast.IfExp, ast.BoolOp, ast.NamedExpr)
+_COMPUTING = frozenset("print len float int sum max min isinstance type id".split())
 _HANDING = frozenset("list tuple dict set zip enumerate reversed iter sorted filter next".split())
 _KEEPING = (ast.Return, ast.Yield, ast.YieldFrom)  # whoever calls gets the tensor
 _NAMING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension)
@@ -188,7 +190,7 @@ def _is_test(node: ast.IfExp | ast.BoolOp, inner: ast.AST) -> bool:
 
 
 def _hands(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Name) and call.func.id in _HANDING
+    return builtin(call.func) in _HANDING
 
 
 def _computes(call: ast.Call) -> bool:
@@ -199,7 +201,7 @@ def _computes(call: ast.Call) -> bool:
     if takes_leaves(call.func):
         return True
     if isinstance(call.func, ast.Name):
-        return call.func.id in ("print", "len", "float", "int", "sum", "max", "min", "isinstance", "type", "id")
+        return builtin(call.func) in _COMPUTING
     called = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     if called[:1].isupper():
         return False

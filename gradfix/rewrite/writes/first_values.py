@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from gradfix.analysis.facts import Tracked, ValueKind, Write
+from gradfix.analysis.text.builtin_names import builtin
 from gradfix.findings import Applicability
 from gradfix.rewrite.grounds.places import root_of
 from gradfix.rewrite.text import names
@@ -21,6 +22,7 @@ _QUIET = frozenset(
     "apply to cuda cpu train eval double float half size numel dim t view reshape transpose diagonal".split()
 )
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_READING = frozenset({"print", "len", "list", "zip", "enumerate"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -126,8 +128,7 @@ def _binds(statement: ast.Assign, name: str) -> bool:
 
 def _uses(call: ast.Call, owner: str) -> bool:
     """`net(x)`, `net.fc(x)`, `train(net)`; not `net.parameters()`, `nn.init.zeros_(net.weight)`, `net.w.fill_(0)`."""
-    function = ast.unparse(call.func)
-    if function.startswith(("nn.init.", "init.", "torch.nn.init.", "print", "len", "list", "zip", "enumerate")):
+    if builtin(call.func) in _READING or ast.unparse(call.func).startswith(("nn.init.", "init.", "torch.nn.init.")):
         return False
     if any(isinstance(n, ast.Name) and n.id == owner for a in call.args for n in ast.walk(a)):
         return not _hands_over_parameters(call, owner)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import libcst as cst
 
 from gradfix.analysis.facts import Write
+from gradfix.analysis.text.builtin_names import builtin, is_other
 from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.text import names
 from gradfix.rewrite.text.tree import Tree
@@ -54,7 +55,7 @@ def may_show(value: ast.expr) -> bool:
         op = method(value.func.attr) or function(ast.unparse(value.func))
         return op is not None and any(output.view is not ViewKind.NONE for output in op.outputs)
     if isinstance(value, ast.Call):
-        return isinstance(value.func, ast.Name) and value.func.id in _HANDING
+        return builtin(value.func) in _HANDING or is_other(value.func)
     return not isinstance(value, (ast.BinOp, ast.UnaryOp, ast.Compare, ast.Constant))
 
 
