@@ -153,6 +153,7 @@ class Ended:
     memory: int = 0  # bytes at the peak, beyond those before the user's code
     met: bool = False  # it imported installed modules that the server had not
     sharing: frozenset[tuple[str, str]] | None = None  # paths to tensors that share memory; None: not looked at
+    forked: bool = False  # two processes went on in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +286,7 @@ def _ended(message: EndedMessage) -> Ended:
         memory=int(message["memory"]),
         met=bool(message.get("used")),
         sharing=_pairs(message["sharing"]),
+        forked=bool(message.get("forked")),
     )
 
 

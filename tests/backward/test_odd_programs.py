@@ -94,10 +94,37 @@ def test_what_ends_the_run_costs_one_verdict(walled: Checker, tree: Path, hostil
 FORKS = [
     pytest.param("import os; h.register_hook(lambda gradient: os.fork() and None)", id="in a hook"),
     pytest.param("import os; os.fork()", id="before backward"),
+    pytest.param(
+        "import os, time\nh.register_hook(lambda gradient: os.fork() == 0 and time.sleep(0.5) or None)",
+        id="one is late",
+    ),
 ]
 
 
 @pytest.mark.parametrize("hostile", FORKS)
 def test_two_processes_that_go_on_prove_nothing(walled: Checker, tree: Path, hostile: str) -> None:
-    assert judge(walled, hostile, tree).verdict in (Verdict.REJECTED, Verdict.UNCHECKED)
+    judgement = judge(walled, hostile, tree)
+    assert judgement.verdict is Verdict.UNCHECKED, judgement
+    assert judgement.reason == "the original goes on in two processes (`os.fork`)"
     assert works_again(walled, tree)
+
+
+WORKERS = [
+    pytest.param(
+        "import multiprocessing\ncontext = multiprocessing.get_context('fork')\nqueue = context.Queue()\n"
+        "context.Process(target=queue.put, args=(3,)).start()\nassert queue.get() == 3",
+        id="multiprocessing",
+    ),
+    pytest.param(
+        "from torch.utils.data import DataLoader\nassert len(list(DataLoader(range(4), num_workers=2))) == 4",
+        id="DataLoader",
+    ),
+    pytest.param("import subprocess; subprocess.run(['true'], preexec_fn=lambda: None)", id="subprocess"),
+    pytest.param("import os, sys\nif os.fork() == 0: sys.exit()\nos.wait()", id="one that leaves"),
+]
+
+
+@pytest.mark.parametrize("program", WORKERS)
+def test_forks_that_do_work_of_their_own_are_no_matter_of_the_run(walled: Checker, tree: Path, program: str) -> None:
+    judgement = judge(walled, program, tree)
+    assert judgement.verdict is Verdict.FIXED, judgement

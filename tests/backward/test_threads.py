@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import random
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from conftest import Judge
@@ -83,3 +88,25 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
     own.taken(outer)()
     assert passed.is_set()
+
+
+def test_a_fork_has_its_engine_before_two_threads_come_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from gradfix.backward.worker import run
+
+    in_forks: list[Callable[[], Any]] = []
+    renewed: list[bool] = []
+    monkeypatch.setattr(os, "register_at_fork", lambda *, after_in_child: in_forks.append(after_in_child))
+    monkeypatch.setattr(torch.autograd, "_is_checkpoint_valid", lambda: renewed.append(True))
+    threads, drawn = torch.get_num_threads(), (torch.get_rng_state(), random.getstate())
+    try:
+        run.warm()
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(threads)
+        torch.set_rng_state(drawn[0])
+        random.setstate(drawn[1])
+    assert not renewed
+    for begin in in_forks:
+        begin()
+    assert renewed == [True]

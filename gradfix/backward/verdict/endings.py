@@ -11,6 +11,7 @@ from gradfix.backward.verdict.state import same_state
 from gradfix.backward.verdict.symptoms import symptom_of
 
 NO_BACKWARD = "no backward ran"
+TWO = "goes on in two processes (`os.fork`)"
 
 
 class UncheckedError(Exception):
@@ -28,6 +29,8 @@ def obstacle_of(run: Run, *, call: bool, valued: bool) -> str | None:
         if run.killed == "time":
             return "the original reached no backward in time"
         return f"the original was stopped: {run.killed}"
+    if run.ended is not None and run.ended.forked:
+        return f"the original {TWO}"
     failed = failure_of(run) is not None
     if run.ended is not None and run.ended.error is not None and not failed and (call or not run.events):
         return f"the original raises {run.ended.error}"
@@ -54,8 +57,12 @@ def no_new_end(before: Run, after: Run, failure: Failure | None, again: Failure 
     Raises `DiffersError` where it does.
 
     Where the hazard is `silent`, what the original raised may come of it: of a gradient that is None, or of a test for
-    one. Raises `UncheckedError` where only time decides.
+    one. Raises `UncheckedError` where only time decides, or nobody knows whose end it is.
     """
+    if after.ended is not None and after.ended.forked:
+        raise UncheckedError(f"the rewritten text {TWO}")
+    if after.ended is not None and after.ended.forked:
+        raise UncheckedError(f"the rewritten text {TWO}")
     if again is not None and failure is None:
         raise DiffersError(still_raises(again).removeprefix("still "))
     if after.killed == "time" and before.killed is None:

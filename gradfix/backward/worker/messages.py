@@ -114,6 +114,7 @@ class EndedMessage(_Ended, total=False):
     """How a run ended."""
 
     code: int  # of a command
+    forked: bool  # two processes went on in it
 
 
 SILENT: EndedMessage = {

@@ -15,6 +15,7 @@ from gradfix.backward.worker import installed as worker_installed
 from gradfix.backward.worker import tensors as worker_tensors
 from gradfix.backward.worker.departures import departures, seed
 from gradfix.backward.worker.elsewhere import left_elsewhere
+from gradfix.backward.worker.forks import Forks
 from gradfix.backward.worker.held import Constants
 from gradfix.backward.worker.lines import Lines
 from gradfix.backward.worker.messages import EndedMessage, OutcomeMessage, Said
@@ -45,7 +46,7 @@ class Once:
         self._leaves, self._constants = Leaves(request.plan), constants
         subject = request.entry or request.path
         self._observer = observer = Observer(
-            report, self._leaves, subject=subject, file=request.path, most=request.backwards
+            self._tell, self._leaves, subject=subject, file=request.path, most=request.backwards
         )
         observer.directions = request.directions
         observer.forward_only = request.plan.direction is not None
@@ -59,6 +60,7 @@ class Once:
         observer.executed = self._lines.executed
         self._tracer = Tracer(roots=(request.path,), within=request.path, go_on=True) if request.trace else None
         self._outside: Outside | None = None  # until it is made
+        self._forks: Forks | None = None  # the same
         self._ended = False
 
     def make(self, code: types.CodeType) -> None:
@@ -67,7 +69,7 @@ class Once:
         told_to(self._lines.executed.add)
         seed(self._request.seed)
         self._observer.install()
-        self._outside = Outside()
+        self._outside, self._forks = Outside(), Forks()
         error: BaseException | None = None
         stopped = False
         try:
@@ -76,6 +78,7 @@ class Once:
                 self._observer.clock.start()
                 self._execute(code)
         except SystemExit as leaving:
+            self._forks.leave()
             error = None if leaving.code in (None, 0) else leaving
         except _Enough:
             stopped = True
@@ -93,6 +96,9 @@ class Once:
 
     def end(self, error: BaseException | None, *, stopped: bool) -> None:
         """The last message, once."""
+        if self._forks is not None:
+            self._forks.tell()
+            self._forks.leave()
         if self._ended:
             _exit(0)
         self._ended = True
@@ -119,12 +125,18 @@ class Once:
             "seconds": seconds,
             "memory": memory,
             "used": worker_installed.met(path, self._known),
+            "forked": self._forks is not None and self._forks.go_on(self._request.seconds / 2),
         }
         self._report({"ended": ended})
         if self._outside is not None:
             self._outside.restore()
         if self._last:
             _exit(0)
+
+    def _tell(self, said: Said) -> None:
+        if self._forks is not None:
+            self._forks.tell()
+        self._report(said)
 
     def _outcome(self, error: BaseException | None) -> OutcomeMessage:
         """What a program leaves, or a call that backward passes have kept from its end."""

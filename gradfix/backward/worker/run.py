@@ -35,6 +35,8 @@ Report = Callable[[Said], None]
 def warm() -> None:
     """Do once, before any run, what every run would pay for. One thread, chosen before torch's first operation."""
     torch.set_num_threads(1)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_renew_engine)
     leaf = torch.ones(2, requires_grad=True)
     torch.autograd.grad((leaf * leaf).sum(), leaf)
     (leaf * leaf).sum().backward()
@@ -44,6 +46,11 @@ def warm() -> None:
     worker_tensors.rng_state()
     _show_an_error(leaf)
     _settle()
+
+
+def _renew_engine() -> None:
+    """Let torch make its engine anew, as it does at the first use in a fork: two threads that come to that both die."""
+    torch.autograd._is_checkpoint_valid()
 
 
 def _settle() -> None:
