@@ -8,6 +8,9 @@ The fix that is offered has the first one keep them.
 Backward frees what the operations have saved as it passes them, to save memory. A second pass needs the values again.
 Operations that save nothing, sums and views among them, can be passed as often as one likes.
 
+A network that is an argument or an attribute is taken for one where it is trained: by its methods (`train`,
+`zero_grad`), by an optimizer over its parameters, or by one of its name (`opt_d` of `discriminator`).
+
 ## Example
 ```python
 def f(x):
@@ -51,6 +54,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gradfix import rewrite
+from gradfix.analysis.backward_facts import SecondBackward
 from gradfix.analysis.facts import ModuleFacts
 from gradfix.codemod import codemod
 from gradfix.findings import Applicability, Finding, Refusal, Severity
@@ -70,17 +74,27 @@ def second_backward(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     for again in facts.second_backwards:
         made = rewrite.keep_graph(source, again)
         freed = source.position(source.span_of(again.first).start).line
-        where = "in the round of the loop before" if again.first is again.node else f"in line {freed}"
+        earlier = "in the round of the loop before" if again.looped else "when it ran before"
+        where = earlier if again.first is again.node else f"in line {freed}"
         may = "needs" if again.severity is Severity.ERROR else "may need"
         text = " ".join(source.span_of(again.node).text(source.text).split())
         yield Finding(
             code="GF403",
             name="second-backward",
             severity=again.severity,
-            message=f"`{text}` {may} what backward freed {where}",
+            message=f"`{text}` {may} what backward freed {where}{_shared(source, again)}",
             span=source.span_of(again.node),
             identity=identity("GF403", again.function, again.statement, again.identity_ordinal),
             hazard=again.hazards[0],
             rewrites=() if isinstance(made, Refusal) else made,
             refusal=made if isinstance(made, Refusal) else None,
         )
+
+
+def _shared(source: Source, again: SecondBackward) -> str:
+    """What both go back through, where that is one call."""
+    if again.shared is None:
+        return ""
+    span = source.span_of(again.shared)
+    text = " ".join(span.text(source.text).split())
+    return f": the graph of `{text}` (line {source.position(span.start).line})"

@@ -16,9 +16,12 @@ class SecondBackward:
     statement: ast.stmt
     function: str
     identity_ordinal: int
-    first: ast.Call  # the one that freed it; `node` itself in a later round of a loop
+    first: ast.Call  # the one that freed it; `node` itself in a later round of a loop, or where its function ran twice
     severity: Severity
     hazards: tuple[Hazard, ...]
+    looped: bool = False  # in a later round of a loop
+    shared: ast.expr | None = None  # the call of a network from elsewhere that both pass
+    stepped: ast.Call | None = None  # the step in between that updates the parameters of that network
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from gradfix.analysis.domain.defined import MODULE, Defined
 from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.flow import Flow
 from gradfix.analysis.domain.graph import Node, Passage, Visit
+from gradfix.analysis.domain.networks import Networks
 from gradfix.analysis.domain.notes import Notes
 from gradfix.analysis.domain.overloads import may_be_method
 from gradfix.analysis.domain.state import Items, State
@@ -109,6 +110,7 @@ class Machine:
         self.imports = imports  # None: nothing is known of other files
         self.notes = Notes()
         self.defined = Defined()
+        self.networks = Networks()
         # What its text tells of the file.
         self.telling = tensors_alone(method_names(), source.text)
         self.trains = ".step(" in source.text  # an optimizer writes parameters
@@ -149,6 +151,7 @@ class Machine:
     def begin(self, entry: int) -> None:
         """Start interpreting from another entry."""
         self.entry, self.sites, self.arms, self.outer_arms, self.visits = entry, (), [], 0, []
+        self.networks.met = {}
 
     def enter_arm(self) -> None:
         """What follows isn't reached by every run; `leave_arms` ends it."""

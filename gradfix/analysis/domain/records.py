@@ -190,6 +190,9 @@ class AgainRecord:
     function: str
     first: ast.Call
     certain: bool
+    looped: bool = False  # in a later round of a loop
+    shared: ast.expr | None = None  # the call of a network from elsewhere that both pass
+    stepped: ast.Call | None = None  # the step in between that updates the parameters of that network
 
 
 @dataclass(slots=True)

@@ -202,6 +202,7 @@ class Optimizer:
     """An optimizer of torch.optim over this memory."""
 
     parameters: tuple[Storage, ...]
+    repeats: bool = False  # a step of it calls its closure several times
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -35,7 +35,9 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call) -> Non
             certain = node.tracked is Tracked.YES and (node.keeps is Tracked.YES or node.op in _OTHERS)
             record = m.notes.second_backwards.get(id(call))
             if record is None or (certain and not record.certain):
-                m.notes.second_backwards[id(call)] = AgainRecord(call, m.statement, m.scope.qualname, spent[0], certain)
+                m.notes.second_backwards[id(call)] = AgainRecord(
+                    call, m.statement, m.scope.qualname, spent[0], certain, looped=m.later_round > 0
+                )
         if not retains(call):
             state.spent[node] = (call, True)
 

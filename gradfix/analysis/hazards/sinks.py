@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable
 from gradfix.analysis.domain.machine import Machine
@@ -12,7 +12,7 @@ from gradfix.analysis.domain.records import BackwardRecord, HazardNote, WriteRec
 from gradfix.analysis.domain.state import MAX_STORAGES, State
 from gradfix.analysis.domain.values import Origin, Storage, Tensor
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards import disconnected, gradient_hooks, gradients, losses
+from gradfix.analysis.hazards import disconnected, gradient_hooks, gradients, losses, networks
 from gradfix.findings import HazardKind
 
 _Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several memories, those surely saved
@@ -39,23 +39,30 @@ def backward(
         record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
     losses.differentiated(m, state, root, expression, call)
     gradients.note_backward(m, state, root, call)
+    runs = networks.passed(m, state, root)
+    networks.note_backward(m, state, runs, call)
     gradient_hooks.run(m, state, state.node_of(root))
-    reach(m, state, [root], certain=True, total=True)
+    reach(m, state, [root], certain=True, total=True, runs=runs)
     if ast.unparse(call.func).endswith("backward"):
         retains = gradients.retains(call) or any(keyword.arg == "inputs" for keyword in call.keywords)
         for node in reachable(state.node_of(root)):
             if node.kind is NodeKind.LEAF or not retains:
                 state.passed[node] = True
+        for leaf in networks.fed(m, runs):
+            state.passed[leaf] = True
 
 
-def reach(m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, total: bool) -> None:
-    """Gradients flow back from `roots`. `certain`: they surely do; `total`: they are all that is differentiated."""
+def reach(
+    m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, total: bool, runs: Sequence[Node] = ()
+) -> None:
+    """Gradients flow back from `roots`. `certain`: they surely do; `total`: they are all that is differentiated;
+    `runs`: the calls of networks from elsewhere that they surely pass."""
     covered: _Covered = {}
     for root in roots:
         node = state.node_of(root)
         passed = Passed(node)
         m.notes.fed.update(losses.fed_leaves(m, node))
-        _overwritten(m, state, passed, covered, certain=certain and root.known)
+        _overwritten(m, state, passed, covered, certain=certain and root.known, runs=runs)
         disconnected.differentiated(m, node, passed.nodes, total=total)
     for visit, notes in covered.items():
         if 1 < len(visit.storages) < MAX_STORAGES and notes.keys() >= set(visit.storages):
@@ -75,7 +82,9 @@ def transformed(m: Machine, state: State, roots: Iterable[Tensor], leaves: Itera
         _overwritten(m, state, passed, {}, certain=certain and root.known)
 
 
-def _overwritten(m: Machine, state: State, passed: Passed, covered: _Covered, *, certain: bool) -> None:
+def _overwritten(
+    m: Machine, state: State, passed: Passed, covered: _Covered, *, certain: bool, runs: Sequence[Node] = ()
+) -> None:
     for visit in m.visits:
         if id(visit.node) in passed.nodes and (met := m.notes.writes.get(visit.key)) is not None:
             met.differentiated.add(visit.passage)
@@ -83,6 +92,8 @@ def _overwritten(m: Machine, state: State, passed: Passed, covered: _Covered, *,
         if id(save.node) not in passed.nodes:
             continue
         record = m.notes.writes.get(key) or m.notes.optimizer_steps.get(key)
+        if save.node in m.networks.runs and save.storage in m.networks.leaves and save.node not in runs:
+            continue  # perhaps it isn't passed
         if record is None or (save.storage.origin is Origin.PARAMETER and state.passed.get(save.node)):
             continue  # freed by a backward before: what is updated between two of them is cut off in between
         data = isinstance(record, WriteRecord) and record.form in (WriteForm.DATA, WriteForm.ARRAY)

@@ -14,7 +14,6 @@ from gradfix.analysis.domain.machine import DEPTH, Machine, Scope
 from gradfix.analysis.domain.operations import all_tensors, graph_node, outside, result_tensor, save
 from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
-    NONE,
     UNKNOWN,
     Array,
     Choice,
@@ -55,6 +54,7 @@ from gradfix.analysis.operators import (
     arrays,
     custom_functions,
     hooks,
+    networks,
     nn_layers,
     objects,
     optimizers,
@@ -162,7 +162,10 @@ def call_value(
         isinstance(at.func, ast.Attribute) or callee.storage.origin is Origin.ARGUMENT  # `self.net(x)`, or `net(x)`
     )
     owner = (callee,) if isinstance(callee, Tensor) and callee.module_call else ()  # a method of what a call gave
-    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save, weights=owner)
+    result = unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save, weights=owner)
+    if m.trains:
+        networks.called(m, state, callee, result, args, keywords, at)
+    return result
 
 
 def _call_module(
@@ -279,7 +282,7 @@ def _method(
     if isinstance(receiver, Instance) and callee.name == "forward" and (layer := classes.layer_of(state, receiver)):
         return call_value(m, state, layer, args, keywords, at)
     if isinstance(receiver, Optimizer):
-        return _optimizer_method(m, state, receiver, callee.name, args, at)
+        return optimizers.method(m, state, receiver, callee.name, args, at)
     elsewhere = inherited.method(m, receiver, callee.name) if isinstance(receiver, Instance) else None
     if elsewhere is not None and (made := foreign.call(m, state, elsewhere, args, keywords, at)) is not None:
         return made
@@ -293,18 +296,7 @@ def _method(
         if callee.name == "backward":
             losses.number_differentiated(m, receiver, at)
         return Array(cuts.through(m, state, callee.name, (receiver, *args)))
-    return UNKNOWN
-
-
-def _optimizer_method(
-    m: Machine, state: State, receiver: Optimizer, name: str, args: Sequence[Value], at: ast.Call
-) -> Value:
-    if name == "step":
-        loss = call_value(m, state, args[0], [], {}, at) if args and isinstance(args[0], Function) else NONE
-        optimizers.step(m, state, receiver, at)
-        return loss
-    if name == "zero_grad":
-        optimizers.zero_grad(state, receiver)
+    networks.method(m, state, callee.name, args, at)
     return UNKNOWN
 
 

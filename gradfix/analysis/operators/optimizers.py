@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.records import StepRecord
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import Container, Optimizer, Tensor, Value
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, Function, Optimizer, Storage, Tensor, Value
 from gradfix.analysis.hazards.writes import overwrite_saves
+from gradfix.analysis.text.trainers import parameter_owners
 from gradfix.analysis.updates import EarlyStep
 from gradfix.findings import Hazard, HazardKind, Severity
 
 _DEPTH = 3  # groups are dicts in a list
 
 
-def over(state: State, value: Value) -> Optimizer:
+def over(m: Machine, state: State, name: str, value: Value, at: ast.Call) -> Optimizer:
     """The optimizer of what its constructor is given."""
-    return Optimizer(tuple(dict.fromkeys(s for tensor in _given(state, value, _DEPTH) for s in tensor.storages)))
+    given = [s for tensor in _given(state, value, _DEPTH) for s in tensor.storages]
+    return Optimizer(tuple(dict.fromkeys((*given, *(_of_networks(m, state, at) if m.trains else ())))), name == "LBFGS")
+
+
+def _of_networks(m: Machine, state: State, at: ast.Call) -> Iterator[Storage]:
+    """The parameters of networks that nobody here has made."""
+    for owner in parameter_owners(at):
+        found = m.look(state, owner)
+        if isinstance(found, Tensor) and not found.known:
+            yield m.networks.network(found.storage, m.spelling(owner)).weights
 
 
 def _given(state: State, value: Value, depth: int) -> list[Tensor]:
@@ -28,20 +39,41 @@ def _given(state: State, value: Value, depth: int) -> list[Tensor]:
     return all_tensors([value])
 
 
+def method(m: Machine, state: State, optimizer: Optimizer, name: str, args: Sequence[Value], at: ast.Call) -> Value:
+    """Call `optimizer.name(…)`."""
+    if name == "step":
+        closure = args[0] if args and isinstance(args[0], Function) else None
+        loss = NONE if closure is None else m.call_value(state, closure, [], {}, at)
+        if closure is not None and optimizer.repeats:
+            m.uncertain_loop += 1
+            m.call_value(state, closure, [], {}, at)
+            m.uncertain_loop -= 1
+        step(m, state, optimizer, at)
+        return loss
+    if name == "zero_grad":
+        zero_grad(m, state, optimizer)
+    return UNKNOWN
+
+
 def step(m: Machine, state: State, optimizer: Optimizer, at: ast.Call) -> None:
     """`optimizer.step()`."""
     record = m.notes.optimizer_steps.setdefault(id(at), StepRecord(at, m.statement, m.scope.qualname))
     for storage in optimizer.parameters:
-        node = state.nodes.get(storage)
+        node = _leaf(m, state, storage)
         if node is not None and state.passed.get(node):
+            m.networks.steps.setdefault(storage, []).append(at)
             overwrite_saves(m, state, record, id(at), (storage,), None, certain=not m.uncertain_loop)
 
 
-def zero_grad(state: State, optimizer: Optimizer) -> None:
+def zero_grad(m: Machine, state: State, optimizer: Optimizer) -> None:
     """`optimizer.zero_grad()`: none has a gradient any more."""
     for storage in optimizer.parameters:
-        if (node := state.nodes.get(storage)) is not None:
+        if (node := _leaf(m, state, storage)) is not None:
             state.passed[node] = False
+
+
+def _leaf(m: Machine, state: State, storage: Storage) -> Node | None:
+    return state.nodes.get(storage) or m.networks.leaves.get(storage)
 
 
 def facts_of_steps(m: Machine, ordinals: Mapping[int, int]) -> tuple[EarlyStep, ...]:

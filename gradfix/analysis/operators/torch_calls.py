@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain import grad_modes
+from gradfix.analysis.domain.graph import NodeKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
 from gradfix.analysis.domain.overloads import may_be_method
@@ -89,7 +90,7 @@ def _mode_or_object(
         for value in (*args, *keywords.values()):
             _hold(m, state, value, node)
         given = args[0] if args else keywords.get("params", UNKNOWN)
-        return Method(UNKNOWN, short) if "lr_scheduler" in name else optimizers.over(state, given)
+        return Method(UNKNOWN, short) if "lr_scheduler" in name else optimizers.over(m, state, short, given, node)
     if name.startswith("torch.nn.") and short[:1].isupper():
         return nn_layers.layer(state, short, args, keywords, node)
     if name == "torch.device":
@@ -222,6 +223,9 @@ def tensor_method(
         receiver.known = receiver.known or name in m.telling
         return write_call(m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node)
     if name == "backward" and (receiver.known or isinstance(node.func, ast.Attribute)):
+        if (handed := _handed_loss(state, receiver, args)) is not None:  # `accelerator.backward(loss)`
+            sinks.backward(m, state, handed, node.args[0], node, has_gradient=False)
+            return NONE
         gradient = args[0] if args else keywords.get("gradient", NONE)
         sinks.backward(m, state, receiver, target, node, has_gradient=gradient != NONE)
         return NONE
@@ -236,6 +240,14 @@ def tensor_method(
     if name in ("view", "reshape", "expand", "repeat", "permute", "transpose"):
         return _reshaped(m, state, op, receiver, name, args, bound, node)
     return operators.apply(m, state, op, bound, node)
+
+
+def _handed_loss(state: State, receiver: Tensor, args: Sequence[Value]) -> Tensor | None:
+    """The loss that something unknown, which nobody has computed, is told to go back from."""
+    loss = tensor_of(args[0]) if len(args) == 1 and not receiver.known else None
+    node, behind = state.node_of(receiver), None if loss is None else state.node_of(loss)
+    computed = node is not None and node.kind is not NodeKind.ASSUMED
+    return loss if behind is not None and behind.kind is NodeKind.OP and not computed else None
 
 
 def _unlike_its_row(

@@ -21,7 +21,18 @@ def facts_of_again(m: Machine, ordinals: Mapping[int, int]) -> tuple[SecondBackw
         severity = Severity.ERROR if record.certain else Severity.WARNING
         ordinal = ordinals.get(id(record.statement), 0)
         found.append(
-            SecondBackward(record.node, record.statement, record.function, ordinal, record.first, severity, (hazard,))
+            SecondBackward(
+                node=record.node,
+                statement=record.statement,
+                function=record.function,
+                identity_ordinal=ordinal,
+                first=record.first,
+                severity=severity,
+                hazards=(hazard,),
+                looped=record.looped,
+                shared=record.shared,
+                stepped=record.stepped,
+            )
         )
     return tuple(found)
 

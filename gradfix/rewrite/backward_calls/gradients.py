@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace as replaced
 from functools import partial
 
 from gradfix import torch_ops
@@ -24,6 +25,16 @@ _ROUNDS = Refusal(
     "the graph is carried from one round of the loop to the next",
     "compute it in every round; or, if gradients should end there, detach what is carried over",
 )
+_CALLS = Refusal(
+    RefusalKind.MEANING,
+    "the same call frees the graph when it runs first, and needs it when it runs again",
+    "go back once, from the sum of the losses; or keep the graph (`retain_graph=True`) in all but the last call",
+)
+_STEPPED = Refusal(
+    RefusalKind.MEANING,
+    "even if the graph is kept, it needs the parameters as they were, and these are updated",
+    "compute this loss anew after the step; or detach what the first loss isn't to train; or step after both backwards",
+)
 _NOT_MADE = Refusal(
     RefusalKind.UNKNOWN,
     "nothing shows where the tensor is computed",
@@ -36,7 +47,10 @@ _ATOMS = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 def keep_graph(source: Source, again: SecondBackward) -> tuple[Rewrite, ...] | Refusal:
     """Have the first backward keep the graph. Unsafe: one backward of the sum may be what is meant."""
     if again.first is again.node:
-        return _ROUNDS
+        return _ROUNDS if again.looped else _CALLS
+    if again.stepped is not None:
+        line = source.position(source.span_of(again.stepped).start).line
+        return replaced(_STEPPED, reason=f"{_STEPPED.reason} in line {line}")
     title = f"Keep the graph in `{short(source, again.first)}`"
     return (Rewrite(title, Applicability.UNSAFE, partial(_build_kept, first=again.first), "retain-graph"),)
 
