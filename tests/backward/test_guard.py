@@ -16,6 +16,7 @@ from lending import Lender
 
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
+from gradfix.backward.worker import server as worker_server
 from gradfix.findings import Judgement, Verdict
 
 TEXT = "x = torch.randn(3, requires_grad=True)\nh = x.exp()\nh[0] = 1\nh.sum().backward()\n"
@@ -220,6 +221,35 @@ def test_all_verdicts_of_a_checker_come_from_one_server(lender: Lender, tmp_path
         first = checker._server
         assert fixed(checker, tmp_path).verdict is Verdict.FIXED
         assert checker._server is first is not None
+
+
+@pytest.mark.parametrize(
+    ("late", "waited", "over"),
+    [
+        (-1.0, 0.0, False),
+        (1.0, 0.0, True),
+        (1.0, 3.0, False),
+        (4.0, 3.0, True),
+        (30.0, 100.0, False),
+        (50.0, 100.0, True),
+    ],
+)
+def test_time_without_a_processor_is_not_the_runs_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, late: float, waited: float, over: bool
+) -> None:
+    server = worker_server.Server(0, 1, scratch=str(tmp_path), limits=Limits(), own_pids=False)
+    monkeypatch.setattr(server, "_descendants", lambda: ["7", "9"])
+    monkeypatch.setattr(worker_server, "_waited", {"7": waited + 2.0, "9": 0.5}.__getitem__)
+    monkeypatch.setattr(worker_server.time, "monotonic", lambda: 1000.0)
+    assert server._is_over(1000.0 - late, 20.0, 2.0) is over
+
+
+def test_a_process_that_has_no_processor_waits() -> None:
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this kernel doesn't tell")
+    first = worker_server._waited("self")
+    assert 0.0 < first <= worker_server._waited("self") < time.monotonic()
+    assert worker_server._waited("no process") == 0.0
 
 
 def _servers(folder: Path) -> list[int]:

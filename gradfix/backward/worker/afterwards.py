@@ -29,8 +29,8 @@ from gradfix.backward.worker.results import consumed, tensors_of
 from gradfix.backward.worker.state import Root, State
 
 _MOST = 24  # tensors whose gradients are told
-_LONG = 1.0  # seconds of a call that isn't made again
-_MORE_CALLS = 0.2  # seconds, after which no call beyond the third begins
+_LONG = 1.0  # seconds of a processor that a call may take and is made again
+_MORE_CALLS = 0.2  # the same for further calls, after which none beyond the third begins
 _WAIT = 3.0  # seconds for a second call, and so many for each that the first took
 Roots = Callable[[], list[Root]]  # where to look for what calls leave
 
@@ -78,7 +78,7 @@ class Afterwards:
         self._driven = driven
         self._found = held.now()
         self._is_changed = self._found != held.state.found
-        self._seconds, _ = observer.clock.read()
+        self._seconds, self._busy = observer.clock.read()[0], observer.clock.busy()
 
     def tell(self, call: Callable[[], Any] | None) -> None:
         """The gradients through what is left, and what another `call` gives where the first changed what it finds."""
@@ -89,9 +89,9 @@ class Afterwards:
         for path, tensor in list(self._left.items())[:_MOST]:
             if tensor.requires_grad:
                 outcome["gradients"][path] = self._observer.gradients([tensor], cotangents([tensor]))
-        if self._is_plain and self._seconds <= _LONG:
+        if self._is_plain and self._busy <= _LONG:
             outcome["gradients"][TWICE] = self._through_gradients()
-        if call is None or not self._is_changed or self._seconds > _LONG or not can_fork():
+        if call is None or not self._is_changed or self._busy > _LONG or not can_fork():
             return
         again = in_a_fork(lambda: self._again(call), _WAIT + _WAIT * self._seconds)
         if again is None:
@@ -128,9 +128,9 @@ class Afterwards:
     def _again(self, call: Callable[[], Any]) -> dict[str, Any]:
         """What a second and a third call give and leave, and in a plain run some more, which take little time."""
         told: dict[str, Any] = {"state": {}, "gradients": {}}
-        until = time.monotonic() + _MORE_CALLS
+        until, late = time.process_time() + _MORE_CALLS, time.monotonic() + _WAIT / 2
         for when in (AGAIN, THIRD, *(LATER if self._is_plain else ())):
-            if when in LATER and time.monotonic() > until:
+            if when in LATER and (time.process_time() > until or time.monotonic() > late):
                 break
             one = self._once_more(call, when, whole=when not in LATER[:-1])
             told = {key: {**told[key], **one[key]} for key in told}

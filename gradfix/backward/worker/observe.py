@@ -39,7 +39,11 @@ class Clock:
 
     def start(self) -> None:
         """What has been done so far doesn't count."""
-        self._resident, self._started = resident(), time.perf_counter()
+        self._resident, self._started, self._used = resident(), time.perf_counter(), time.process_time()
+
+    def busy(self) -> float:
+        """Seconds, but for those in which the process slept or had no processor."""
+        return min(time.perf_counter() - self._started, time.process_time() - self._used)
 
     def read(self) -> tuple[float, int]:
         """Seconds, and bytes at the peak beyond those at the start."""

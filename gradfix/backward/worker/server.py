@@ -26,6 +26,7 @@ from gradfix.backward.worker.messages import BEGUN, Answer, Said
 from gradfix.backward.worker.requests import Request, numbered
 
 TICK = 0.02  # seconds between two looks at what a run uses
+PATIENCE = 3  # times the time of a run, after which it is over however busy the machine is
 KEPT_OUTPUT = 256 * 1024  # bytes of stdout and of stderr that are kept
 
 Runner = Callable[[Request, str, Callable[[Said], None]], None]  # the request, and the directory of the run
@@ -47,6 +48,7 @@ class _Usage:
     printed: int = 0
     reported: int = 0
     begun: float | None = None  # when the run had torch and came to the user's code
+    waited: float = 0.0  # seconds before that for which it had no processor
 
 
 class Server:
@@ -78,6 +80,7 @@ class Server:
         pid, fds = self._forked(request, place, begin)
         try:
             usage = self._watch(pid, fds, request.seconds)
+            seconds = time.monotonic() - (usage.begun or started) - (self._waited() - usage.waited)
             left, status = self._clear(pid, count=usage.killed is None)
         finally:
             for fd in fds:
@@ -85,7 +88,7 @@ class Server:
             shutil.rmtree(place, ignore_errors=True)
         return {
             "end": number,
-            "seconds": time.monotonic() - (usage.begun or started),
+            "seconds": max(0.0, seconds),
             "killed": usage.killed,
             "status": status,
             "left": left,
@@ -135,7 +138,7 @@ class Server:
     def _watch(self, pid: int, fds: list[int], seconds: float) -> _Usage:
         """Read what the run says and prints until it ends or breaks a bound; `seconds` count once it has begun."""
         usage, pending = _Usage(), bytearray()
-        deadline = time.monotonic() + self._limits.start
+        deadline, bound = time.monotonic() + self._limits.start, self._limits.start
         poll = select.poll()
         for fd in fds:
             os.set_blocking(fd, False)
@@ -158,10 +161,10 @@ class Server:
                 if over:
                     break
                 if usage.begun is None and usage.reported:
-                    usage.begun = time.monotonic()
-                    deadline = usage.begun + seconds
+                    usage.begun, usage.waited = time.monotonic(), self._waited()
+                    deadline, bound = usage.begun + seconds, seconds
                 if time.monotonic() > next_look:
-                    usage.killed = usage.killed or self._broken_bound(deadline)
+                    usage.killed = usage.killed or self._broken_bound(deadline, bound, usage.waited)
                     next_look = time.monotonic() + TICK
         finally:
             if ended is not None:
@@ -204,11 +207,20 @@ class Server:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 self._used.update(dict.fromkeys(map(str, json.loads(last)["ended"]["used"])))
 
-    def _broken_bound(self, deadline: float) -> str | None:
+    def _waited(self) -> float:
+        """Seconds for which the run could have gone on and had no processor, so far."""
+        return max(map(_waited, self._descendants()), default=0.0)
+
+    def _is_over(self, deadline: float, seconds: float, waited: float) -> bool:
+        """Whether a run has used up its time: what a busy machine lets it wait doesn't count, up to a bound."""
+        late = time.monotonic() - deadline
+        return late > 0 and late > min(self._waited() - waited, (PATIENCE - 1) * seconds)
+
+    def _broken_bound(self, deadline: float, seconds: float, waited: float) -> str | None:
         pids = self._descendants()
         if len(pids) > self._limits.processes:  # before the time: on a busy machine they have used that up
             return f"more than {self._limits.processes} processes"
-        if time.monotonic() > deadline:
+        if self._is_over(deadline, seconds, waited):
             return "time"
         own = _resident("self")  # what a child shares with this process isn't its own
         if sum(max(0, _resident(pid) - own) for pid in pids) > self._limits.memory or _host_is_short():
@@ -347,6 +359,15 @@ def _resident(pid: str) -> int:
             return int(handle.read().split()[1]) * PAGESIZE
     except (OSError, IndexError):
         return 0
+
+
+def _waited(pid: str) -> float:
+    """The same of one process; 0 where the system doesn't tell."""
+    try:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as handle:
+            return int(handle.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _host_is_short() -> bool:
