@@ -28,6 +28,7 @@ class WrittenViews:
     is_followed: bool = False  # another write to the memory comes later
     is_repeated: bool = False  # the same write comes again, in a loop
     earlier: tuple[ast.stmt, ...] = ()  # that wrote to the memory before
+    handed_out: frozenset[str] = frozenset()  # the names and bases that others get, who may write to one and read one
 
 
 NO_VIEWS = WrittenViews()

@@ -115,4 +115,5 @@ def _changes_argument(source: Source, write: Write) -> bool:
 
 def _replays_often(write: Write) -> bool:
     """Whether a replay would be one of several: one copy of what was saved, or parts that may be written, is less."""
-    return bool(replay_of(write)) and (write.views.is_followed or write.views.is_repeated)
+    replay = replay_of(write)
+    return bool(replay) and (replay.is_tied or write.views.is_followed or write.views.is_repeated)

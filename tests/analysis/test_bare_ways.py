@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from gradfix.analysis.analyse import analyse
+from gradfix.analysis.way_facts import BareWay
 from gradfix.source import Source
 
 HEAD = """
@@ -221,3 +222,26 @@ def test_of_a_loss_whose_callers_are_elsewhere_it_is_not_proven() -> None:
     assert ways(LOSS.format(name="MaskedLoss")) == [False]
     assert ways(LOSS.format(name="Head")) == []
     assert ways(LOSS.format(name="MaskedLoss") + "\n(MaskedLoss()(net(x), mask) + net(x).sum()).backward()") == []
+
+
+NUMBERS = {
+    "second": "g(x, w)\ng(x, 2.0)\n",
+    "first": "g(x, 2.0)\ng(x, w)\n",
+    "by name": "g(x, w)\ng(x, w=2.0)\n",
+}
+
+
+@pytest.mark.parametrize("scaled", ["w", "v"])
+@pytest.mark.parametrize("calls", NUMBERS.values(), ids=NUMBERS)
+def test_what_is_a_number_in_another_call_connects_nothing(calls: str, scaled: str) -> None:
+    made = f"    v = w * 2\n    if x.max() > 0.5:\n        loss = (x * {scaled}).sum()\n"
+    body = f"{made}    else:\n        loss = torch.zeros(())\n    return loss\n\n\n"
+    head = "import torch\n\nx = torch.rand(3)\nw = torch.rand(3, requires_grad=True)\n\n\ndef g(x, w):\n"
+    (way,) = _ways_of(head + body + calls.replace("g(x, w)\n", "g(x, w).backward()\n"))
+    assert not way.operands
+    (alone,) = _ways_of(head + body + "g(x, w).backward()\n")
+    assert [operand.name for operand in alone.operands] == [scaled]
+
+
+def _ways_of(text: str) -> tuple[BareWay, ...]:
+    return analyse(Source.from_text("f.py", text)).bare_ways

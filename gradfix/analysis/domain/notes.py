@@ -50,6 +50,7 @@ class Notes:
     zero_gradients: dict[int, CutRecord] = field(default_factory=dict)  # by id of the node in the graph
     fed: set[int] = field(default_factory=set)  # ids of leaves in the graph that some backward gives a gradient
     connected: set[int] = field(default_factory=set)  # ids of backward calls that may have a graph to go back through
+    given: dict[tuple[int, str], set[bool]] = field(default_factory=dict)  # by id of a function and parameter: tensors?
     unfollowed: set[int] = field(default_factory=set)  # ids of calls that nothing is known of
     gradients: dict[Storage, Passing] = field(default_factory=dict)  # what hooks are given that isn't theirs alone
     # By id of the node, and of hook and registration.

@@ -22,6 +22,7 @@ from gradfix.analysis.facts import (
     ValueKind,
     WriteForm,
 )
+from gradfix.analysis.text.nodes import Function
 from gradfix.analysis.view_facts import NamedView
 from gradfix.analysis.way_facts import Operand
 from gradfix.findings import HazardKind
@@ -161,6 +162,7 @@ class BareRecord:
     tensor: TensorFacts
     operands: tuple[Operand, ...]
     records: bool  # whether autograd may record what is computed there
+    scope: Function | None  # that it stands in; None: the module
     starved: dict[End, None] = field(default_factory=dict)  # where a backward has nothing else to go back through
     returned: bool = False  # of a loss whose callers aren't known
 

@@ -18,6 +18,7 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Symbol, Tensor
 from gradfix.analysis.facts import IndexKind, WriteForm
 from gradfix.analysis.text.builtin_names import builtin
+from gradfix.analysis.text.handed_out import handed_out
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.scopes import Block, Parents, names_in, parents
 from gradfix.analysis.view_facts import NamedView
@@ -180,6 +181,7 @@ class Steadiness:
     def __init__(self, tree: ast.Module) -> None:
         self.tree = tree
         self._scopes: dict[int, frozenset[str]] = {}  # by id of the scope
+        self._handed_out: dict[int, frozenset[str]] = {}
 
     @cached_property
     def _parents(self) -> Parents:
@@ -212,6 +214,15 @@ class Steadiness:
         if changed or not named.isdisjoint(self._shared(self._parents.scope(taken))):
             return None
         return replace(view, taken=taken, until=block.statements[last])
+
+    def handed_out(self, views: Iterable[NamedView], statement: ast.stmt) -> frozenset[str]:
+        """Of these views and their bases, those that the scope of `statement` hands out; attributes others have."""
+        scope = self._parents.scope(statement)
+        if id(scope) not in self._handed_out:
+            self._handed_out[id(scope)] = handed_out(self._parents, scope)
+        held = {ast.unparse(view.base): isinstance(view.base, ast.Name) for view in views}
+        held |= {view.name: True for view in views}
+        return frozenset(name for name, own in held.items() if not own or name in self._handed_out[id(scope)])
 
     def _shared(self, scope: ast.AST) -> frozenset[str]:
         """Variables that the scope, or one inside, has in common with others."""

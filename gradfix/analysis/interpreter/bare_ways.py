@@ -108,7 +108,8 @@ def _remember(m: Machine, bare: _Bare, graph: Node, operands: tuple[Operand, ...
     record = m.notes.bare.get(key)
     if record is None:
         facts = facts_of(way.state, tensor)
-        record = BareRecord(way.spelled, way.statement, branch, m.scope.qualname, facts, operands, way.records)
+        scope = None if m.scope.info is None else m.scope.info.node
+        record = BareRecord(way.spelled, way.statement, branch, m.scope.qualname, facts, operands, way.records, scope)
         m.notes.bare[key] = record
     else:
         known = {operand.name: operand for operand in operands}

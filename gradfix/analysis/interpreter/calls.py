@@ -324,6 +324,9 @@ def _follow(
     frame = m.new_frame()
     receiver = [callee.receiver] if callee.receiver is not None and not isinstance(info.node, ast.Lambda) else []
     bind_parameters(m, state, info, frame, [*receiver, *args], keywords, callee)
+    for name in info.parameters:
+        is_tensor = isinstance(state.variables.get((frame, name)), Tensor)
+        m.notes.given.setdefault((id(info.node), name), set()).add(is_tensor)
     grad, off_at = state.grad, state.off_at
     if callee.grad is not None:
         state.grad = grad_modes.inside(callee.grad, grad)

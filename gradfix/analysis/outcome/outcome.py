@@ -98,13 +98,15 @@ def fact_of_write(
 
 
 def _views(record: WriteRecord, steadiness: Steadiness) -> WrittenViews:
-    named = (record.views or {}).values()
+    views = (record.views or {}).values()
+    named = tuple(steady for view in views if (steady := steadiness.steady(view, record.statement)) is not None)
     return WrittenViews(
-        tuple(steady for view in named if (steady := steadiness.steady(view, record.statement)) is not None),
+        named,
         record.is_sure,
         record.is_followed,
         record.is_repeated,
         tuple(record.earlier.values()),
+        steadiness.handed_out(named, record.statement) if named else frozenset(),
     )
 
 

@@ -46,6 +46,11 @@ class Replay:
     put: tuple[NamedView, ...] = ()  # the target back into its base, that into its own
     taken: tuple[NamedView, ...] = ()  # again, bases first
 
+    @property
+    def is_tied(self) -> bool:
+        """Whether what was put back is taken again, so that it shows what is written to the base."""
+        return any(view in self.taken for view in self.put)
+
     def __bool__(self) -> bool:
         return bool(self.put or self.taken)
 
@@ -65,7 +70,9 @@ def replay_of(write: Write) -> Replay:
         taken |= {view.name: view for view in found}
         depth = max([depth, *(chain.index(base) for v in found if (base := ast.unparse(v.base)) in chain)])
     put = tuple(views[name] for name in chain[:depth])
-    again = tuple(reversed(put)) if write.views.is_followed else ()
+    handed = write.views.handed_out.intersection([*chain[: depth + 1], *taken])
+    tied = write.views.is_followed or (len(handed) > 1 and not handed.isdisjoint(chain[:depth]))
+    again = tuple(reversed(put)) if tied else ()
     return Replay(put, (*again, *taken.values()))
 
 
