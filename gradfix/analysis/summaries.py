@@ -15,6 +15,8 @@ from typing import Protocol
 
 from gradfix.analysis.effects import Constant, Effects, Given, Parameter, Returned, usual
 
+INPUT = Parameter("input")  # of a module that a function makes, or whose forward is that of torch.nn
+
 
 def _severs(returned: Returned) -> bool:
     return bool(returned.behind.severed) or any(map(_severs, returned.items))
@@ -53,6 +55,9 @@ class Callee(Protocol):
     def may_build(self) -> bool:
         """False where it surely returns no module that it has made, as far as its text tells."""
 
+    def made(self, given: Given) -> Callee | None:
+        """What a call of the module does that it returns for these constants; None where nothing is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
@@ -64,6 +69,7 @@ class FunctionSummary:
     variants: tuple[Effects, ...]  # the last one holds for any arguments
     switching: bool = False  # of gradients, as far as its text tells
     turning_off: bool = False  # what runs under it
+    making: tuple[Effects, ...] = ()  # of a call of the module that it returns, for constants as in `variants`
 
     def effects(self, given: Given) -> Effects | None:
         """The variant for exactly these constants, else the one for all."""
@@ -92,6 +98,12 @@ class FunctionSummary:
     def may_build(self) -> bool:
         """False where no variant returns a module."""
         return any(variant.returned.holds_module() for variant in self.variants)
+
+    def made(self, given: Given) -> Callee | None:
+        """What a call of the module does that it returns: for exactly these constants, else for all."""
+        exact = (variant for variant in self.making if variant.given == given)
+        found = next(exact, self.making[-1] if self.making else None)
+        return None if found is None else FunctionSummary(self.name, self.file, (INPUT,), (found,))
 
 
 @dataclass(frozen=True, slots=True)

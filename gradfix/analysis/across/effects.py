@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from gradfix.analysis.across.played import Played, Player, player
+from gradfix.analysis.across.played import Played, Player, player, player_of_made
 from gradfix.analysis.across.returned import behind_memory, returned
 from gradfix.analysis.domain.graph import NodeKind, Passed, Save, reachable
 from gradfix.analysis.domain.machine import Machine
@@ -20,9 +20,14 @@ _MOST_ALONE = 2  # parameters of which each is tried as the only one that requir
 _DEPTH = 3
 
 
-def of_function(m: Machine, end: State, name: str, parameters: Sequence[Parameter], given: Given) -> Effects | None:
-    """The effects of a function or method of the module whose top level left `end`; None for what can't be followed."""
-    play = player(m, end, name, parameters, given)
+def of_function(
+    m: Machine, end: State, name: str, parameters: Sequence[Parameter], given: Given, making: Given | None = None
+) -> Effects | None:
+    """The effects of a function or method of the module whose top level left `end`; None for what can't be followed.
+
+    `making`: those of a call of what the function returns for these constants.
+    """
+    play = player(m, end, name, parameters, given) if making is None else player_of_made(m, end, name, making)
     if play is None:
         return None
     played = play(None)
@@ -128,7 +133,7 @@ def _written(m: Machine, played: Played, place: int) -> Written | None:
     if found is None:
         return None
     certain, record = found
-    node = record.node
+    node = next((made for made in record.makers if isinstance(made, ast.Call)), record.node)
     text = " ".join(m.source.span_of(node).text(m.source.text).split())
     view = bool(record.index) or not isinstance(record.target, (ast.Name, ast.Attribute)) or record.named_view
     short = text if len(text) <= 60 else text[:59] + "…"

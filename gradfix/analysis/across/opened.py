@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from gradfix.analysis.across import effects
@@ -15,6 +15,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.effects import Effects, Given, Parameter, usual
 from gradfix.analysis.summaries import (
+    INPUT,
     Callee,
     ClassSummary,
     Described,
@@ -27,7 +28,7 @@ from gradfix.analysis.summaries import (
     ModuleSummary,
 )
 from gradfix.analysis.text.class_attributes import given_names
-from gradfix.analysis.text.names import imports_of
+from gradfix.analysis.text.names import imports_of, stars_of
 from gradfix.analysis.text.nodes import nodes_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.switches import turns_off
@@ -50,6 +51,7 @@ class OpenFunction:
     module: OpenModule
     name: str
     parameters: tuple[Parameter, ...]
+    making: Given | None = None  # a call of the module that `name` returns for these constants, not of `name` itself
 
     @property
     def file(self) -> str:
@@ -59,10 +61,17 @@ class OpenFunction:
     def effects(self, given: Given) -> Effects | None:
         """What a call with these constants does; None where nothing is known."""
         module = self.module
-        return module.rounds.value((module.file, self.name, given), lambda: module.computed(self, given))
+        key = self.name if self.making is None else f"{self.name}{self.making}"
+        return module.rounds.value((module.file, key, given), lambda: module.computed(self, given))
+
+    def made(self, given: Given) -> Callee | None:
+        """What a call of the module does that it returns for these constants."""
+        return OpenFunction(self.module, self.name, (INPUT,), given) if self.may_build() else None
 
     def may_write(self) -> bool:
         """False where it surely writes to no argument, as far as its text tells."""
+        if self.making is not None:
+            return self.module.spellings.may_make_writers(self.name)
         return self.module.may_write(self.name)
 
     def may_sever(self) -> bool:
@@ -90,9 +99,13 @@ class OpenFunction:
         sets += [(*defaults[:i], (defaults[i][0], "bool", not defaults[i][2]), *defaults[i + 1 :]) for i in flags]
         lists = [place for place, p in enumerate(self.parameters) if not p.has_default][:_LISTS]
         sets += [tuple(sorted((*defaults, (place, "list", None)))) for place in lists]
-        found = (self.effects(given) for given in (*sets, ()))
-        variants = tuple(e for e in found if e is not None)
-        return FunctionSummary(self.name, self.file, self.parameters, variants, self.may_switch(), self.turns_off())
+        every = (*sets, ())
+        variants = tuple(e for given in every if (e := self.effects(given)) is not None)
+        calls = ((given, made.effects(())) for given in every if (made := self.made(given)) is not None)
+        making = tuple(replace(e, given=given) for given, e in calls if e is not None)
+        return FunctionSummary(
+            self.name, self.file, self.parameters, variants, self.may_switch(), self.turns_off(), making
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,7 @@ class OpenClass(Described):
 
     def is_module(self) -> bool:
         """Whether it derives from `torch.nn.Module`."""
-        return self._derives(MODULE_CLASSES, set())
+        return self._derives(MODULE_CLASSES, set()) or self._is_layer(set())
 
     def is_plain(self) -> bool:
         """Whether its objects do nothing but what its methods say: no bases, no operators of its own."""
@@ -129,7 +142,9 @@ class OpenClass(Described):
             return None if forward is None else self._opened(forward, name)
         found = self._own(name, set())
         if found is None:
-            return next((m for base in self._elsewhere() if (m := base.method(name)) is not None), None)
+            other = next((m for base in self._elsewhere() if (m := base.method(name)) is not None), None)
+            is_layer = other is None and name == "forward" and self._is_layer(set())
+            return OpenFunction(self.module, f"{self.name}.{name}", (INPUT,)) if is_layer else other
         return None if _is_read(found) else self._opened(found, name)
 
     def needs(self, name: str) -> frozenset[str]:
@@ -139,13 +154,20 @@ class OpenClass(Described):
         while todo:
             asked_for = todo.pop()
             method = self._own(asked_for, set())
-            if method is None:
+            if method is None and asked_for == "forward" and self._is_layer(set()):
+                asked = frozenset({"__init__"})  # which makes the layers that its base calls
+            elif method is None:
                 asked = frozenset[str]().union(*(base.needs(asked_for) for base in self._elsewhere()))
             else:
                 asked = _asked_of_object(method)
             todo += asked - found
             found |= asked
         return frozenset(found)
+
+    def _is_layer(self, seen: set[str]) -> bool:
+        """Whether it leaves its `forward` to a class of torch.nn."""
+        layers = (b for b in self.bases if b.startswith("torch.nn.") and b not in MODULE_CLASSES)
+        return any(layers) or any(parent._is_layer(seen) for parent in self._parents(seen))
 
     def holds(self, name: str) -> Held | None:
         """What its objects have under that name, wherever the class says so."""
@@ -329,7 +351,7 @@ class OpenModule:
         if self._started is None:
             self._started = self.run(self.own)
         m, end = self._started
-        return effects.of_function(m, end, function.name, function.parameters, given)
+        return effects.of_function(m, end, function.name, function.parameters, given, function.making)
 
     def closed(self) -> ModuleSummary:
         """Everything that others can know of it, as a value; names with an underscore before them are its own."""
@@ -372,10 +394,3 @@ def _dotted(node: ast.expr) -> str:
         rest = f".{inner.attr}{rest}"
         inner = inner.value
     return inner.id + rest if isinstance(inner, ast.Name) else ast.unparse(node)
-
-
-def stars_of(statement: ast.Import | ast.ImportFrom) -> list[str]:
-    """The module whose names an `import *` takes over."""
-    if isinstance(statement, ast.Import) or all(alias.name != "*" for alias in statement.names):
-        return []
-    return ["." * statement.level + (statement.module or "")]

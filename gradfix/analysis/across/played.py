@@ -8,16 +8,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from gradfix.analysis.across.signatures import parameters_of
 from gradfix.analysis.domain.annotations import counted, promised
 from gradfix.analysis.domain.defined import MODULE
+from gradfix.analysis.domain.definitions import ClassInfo
 from gradfix.analysis.domain.graph import Node, NodeKind
 from gradfix.analysis.domain.machine import Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
-from gradfix.analysis.domain.values import Class, Const, Function, Instance, Origin, Storage, Tensor, Value
+from gradfix.analysis.domain.values import (
+    Choice,
+    Class,
+    Const,
+    Container,
+    Function,
+    Instance,
+    Layer,
+    Origin,
+    Storage,
+    Tensor,
+    Value,
+)
 from gradfix.analysis.effects import LISTS, Given, Parameter
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.interpreter import calls, roots
+from gradfix.analysis.interpreter import calls, classes, roots
 from gradfix.analysis.operators import custom_functions, objects
 from gradfix.analysis.text.names import other_uses
 from gradfix.analysis.text.parameters import annotations_of
@@ -60,6 +74,8 @@ def player(m: Machine, end: State, name: str, parameters: Sequence[Parameter], g
     if method == "apply" and info.derives_from(*calls.CUSTOM_FUNCTIONS):
         return lambda only: _play_custom(copy.copy(m), end.fork(), held, parameters, only)
     found = info.method(method)
+    if found is None and method == "forward":
+        return _player_of_layer(m, end, info)
     if found is None or found.is_generator or found not in m.defined.functions:
         return None
     closed = m.defined.bound(found, None)
@@ -73,6 +89,64 @@ def player(m: Machine, end: State, name: str, parameters: Sequence[Parameter], g
         return _play(own, state, closed, made, parameters, given, only)
 
     return play
+
+
+def player_of_made(m: Machine, end: State, name: str, given: Given) -> Player | None:
+    """What plays a call of the module that a function returns for these constants."""
+    held = end.variables.get((MODULE, name))
+    if not isinstance(held, Function) or held.info.is_generator or isinstance(held.info.node, ast.Lambda):
+        return None
+    function, parameters, call = held, parameters_of(held.info.node), _call_at(held.info.node)
+
+    def play(only: int | None) -> Played | None:
+        own = copy.copy(m)
+        made = _play(own, end.fork(), function, None, parameters, given, None)
+        return None if made is None else _play_module(own, made.state, made.result, call, only)
+
+    return play
+
+
+def _player_of_layer(m: Machine, end: State, info: ClassInfo) -> Player:
+    """What plays a call of an object whose class leaves its `forward` to one of torch.nn."""
+    call = _call_at(info.node)
+
+    def play(only: int | None) -> Played | None:
+        own, state = copy.copy(m), end.fork()
+        own.begin(id(info.node))
+        own.calls, own.steps = [], 0
+        made, state = roots.self_of(own, state, info)
+        layer = classes.layer_of(state, made)
+        return None if layer is None else _play_module(own, state, layer, call, only)
+
+    return play
+
+
+def _call_at(at: ast.AST) -> ast.Call:
+    """The call of a module on what it is given; one for all plays, which are compared by it."""
+    call = ast.Call(ast.Name("module", ast.Load()), [ast.Name("input", ast.Load())], [])
+    for part in (call, call.func, *call.args):
+        ast.copy_location(part, at)
+    return call
+
+
+def _play_module(m: Machine, state: State, module: Value, at: ast.Call, only: int | None) -> Played | None:
+    """Run a module on a tensor."""
+    if not _is_module(module):
+        return None
+    tensor = _argument(state, 0, "input", requires=only is None or only == 0, known=True)
+    node = state.nodes.get(tensor.storage)
+    m.calls, m.steps, m.yield_to, m.severed = [], 0, None, {}
+    state.grad, state.off_at = Tracked.YES, None
+    result = m.call_value(state, module, [tensor], {}, at)
+    return None if m.exhausted else Played({0: tensor.storage}, {0: node}, m, state, result)
+
+
+def _is_module(value: Value) -> bool:
+    if isinstance(value, Container):
+        return value.kind == "layers"
+    if isinstance(value, Choice):
+        return all(map(_is_module, value.options))
+    return isinstance(value, Layer) or (isinstance(value, Instance) and value.info is not None)
 
 
 @lru_cache(maxsize=64)
@@ -98,17 +172,20 @@ def _arguments(
         elif not kind and promise is not None and counted(promise):
             values[parameter.name] = promise
         else:
-            tensor = Tensor(
-                (Storage(Origin.ARGUMENT, parameter.name),), known=bool(kind) or parameter.name not in others
-            )
-            tensor.dtype = f"?{parameter.name}"
-            requires = only is None or only == place
-            node_of = Node(NodeKind.ASSUMED, parameter.name, (), Tracked.YES) if requires else None
-            state.nodes[tensor.storage] = node_of
-            state.cuts[tensor.storage] = frozenset({(~place, True)})
+            known = bool(kind) or parameter.name not in others
+            tensor = _argument(state, place, parameter.name, requires=only is None or only == place, known=known)
             memories[place] = tensor.storage
             values[parameter.name] = state.container(kind, Items((tensor,), False)) if kind else tensor
     return values, memories
+
+
+def _argument(state: State, place: int, name: str, *, requires: bool, known: bool) -> Tensor:
+    """A tensor that a function is given, with the graph of somebody else where it `requires` one."""
+    tensor = Tensor((Storage(Origin.ARGUMENT, name),), known=known)
+    tensor.dtype = f"?{name}"
+    state.nodes[tensor.storage] = Node(NodeKind.ASSUMED, name, (), Tracked.YES) if requires else None
+    state.cuts[tensor.storage] = frozenset({(~place, True)})
+    return tensor
 
 
 def _play(

@@ -47,6 +47,7 @@ from gradfix.analysis.interpreter import (
     inherited,
     library_calls,
     module_methods,
+    objects_elsewhere,
 )
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.unknown_calls import unknown_call
@@ -194,7 +195,7 @@ def _imported(
         return foreign.call(m, state, found, args, keywords, at)
     if not found.is_module() and not found.is_plain():
         return None
-    return foreign.object_of(m, state, found, name)
+    return objects_elsewhere.object_of(m, state, found, name)
 
 
 def _call_one_of(
@@ -233,8 +234,9 @@ def _call_instance(
             continue
         if (made := foreign.call(m, state, elsewhere, args, keywords, at, of=callee)) is not None:
             return made
-    learnt = foreign.learnt(state, callee)
-    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=True, weights=learnt)
+    learnt = objects_elsewhere.learnt(state, callee)
+    may_save = not isinstance(callee.foreign, objects_elsewhere.Made)
+    return unknown_call(m, state, (*args, *keywords.values()), at, may_save=may_save, weights=learnt)
 
 
 def _sequential(m: Machine, state: State, callee: Container, args: Sequence[Value], at: ast.Call) -> Value:

@@ -34,28 +34,10 @@ from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.interpreter.concerned import is_concerned, is_differentiated
-from gradfix.analysis.operators import nn_layers, objects
+from gradfix.analysis.interpreter.objects_elsewhere import Made, learnt, object_of
+from gradfix.analysis.operators import nn_layers
 from gradfix.analysis.summaries import Callee, Described
 from gradfix.torch_ops import ViewKind
-
-_LEARNT = "<parameters>"  # the attribute that stands for all parameters of an object of another file
-
-
-def object_of(m: Machine, state: State, described: Described, name: str) -> Instance:
-    """A new object of a class of another file, with the parameters of a module."""
-    made = Instance(None, described, name if m.imports is None else m.imports.absolute(name))
-    state.attributes[made] = {}
-    if described.is_module():
-        memory = objects.parameter(state, f"{name}.parameters")
-        if (node := state.nodes.get(memory)) is not None:
-            node.tracked = Tracked.MAYBE  # of how many parameters nothing is known: there may be none
-        state.attributes_of(made)[_LEARNT] = Tensor((memory,))
-    return made
-
-
-def learnt(state: State, module: Instance) -> tuple[Tensor, ...]:
-    """What stands for the parameters of an object of another file."""
-    return tensors(state.slots(module).get(_LEARNT, UNKNOWN))
 
 
 def call(
@@ -82,13 +64,19 @@ def call(
 
 
 def _built(m: Machine, state: State, callee: Callee, bound: dict[int, Value], at: ast.Call) -> Value | None:
-    """The module that a call without tensors gives, where a step of an optimizer may write its parameters."""
-    if not m.trains or not callee.may_build():
+    """The module that a call without tensors gives: with its parameters where a step of an optimizer may write them,
+    else with what a call of it does."""
+    if not callee.may_build():
         return None  # of what isn't known to be a tensor nothing is said anyway
-    effects = callee.effects(_given(state, callee.parameters, bound))
-    if effects is None or not effects.returned.holds_module():
+    given = _given(state, callee.parameters, bound)
+    effects = callee.effects(given) if m.trains else None
+    if effects is not None and effects.returned.holds_module():
+        return _Call(m, state, callee, effects, bound, at).result()
+    if m.scope.info is None or getattr(m.scope.info.node, "name", "") != "__init__":
         return None
-    return _Call(m, state, callee, effects, bound, at).result()
+    made = Instance(None, Made(callee, given))
+    state.attributes[made] = {}
+    return made
 
 
 def _tells(state: State, value: Value) -> bool:

@@ -59,6 +59,13 @@ def imports_of(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, st
             yield alias.asname or alias.name, f"{start}{alias.name}"
 
 
+def stars_of(statement: ast.Import | ast.ImportFrom) -> list[str]:
+    """The module whose names an `import *` takes over."""
+    if isinstance(statement, ast.Import) or all(alias.name != "*" for alias in statement.names):
+        return []
+    return ["." * statement.level + (statement.module or "")]
+
+
 def spelling_of(tree: ast.Module, text: str) -> Spelling:
     """How this module spells torch, from its top-level imports."""
     bound: dict[str, str] = {}

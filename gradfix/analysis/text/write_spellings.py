@@ -10,7 +10,9 @@ _WRITE = re.compile(r"\w_\(|[-+*/%@&|^]=|\]\s*(?:,[^=\n]*)?=(?!=)|inplace|\bout\
 # What ends a graph though it is hardly meant to.
 _CUT = re.compile(r"\.(?:item|tolist|numpy)\(|\.data\b|\bfloat\(|[tT]ensor\(|\b(?:from_numpy|Variable|Parameter)\(")
 _SWITCH = re.compile(r"\b(?:no_grad|inference_mode|set_grad_enabled|enable_grad)\b")
-_BUILD = re.compile(r"\b[A-Z]\w*[a-z]\w*\(")  # what is named like a class is called
+_BUILD = re.compile(r"\b[A-Z]\w*[a-z]\w*\(|\]\(")  # what is named like a class is called, or an item of a registry
+_ASKED = re.compile(r"\]\(")  # an item of a registry is called
+_IN_PLACE = re.compile(r"inplace|[(,]\s*True\b")
 _CALLED = re.compile(r"(\w+)[ \t]*\(")
 
 
@@ -42,6 +44,11 @@ class Spellings:
     def may_build(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it makes an object; of other names nothing is known."""
         return self._may(_BUILD, name)
+
+    def may_make_writers(self, name: str) -> bool:
+        """False where nothing in the text of `name`, or where it asks a registry in the whole text, works in place."""
+        asks = self._may(_ASKED, name)
+        return self._may(_IN_PLACE, name) or (asks and _IN_PLACE.search(self._text) is not None)
 
     def _may(self, spelling: re.Pattern[str], name: str) -> bool:
         def spells(one: str) -> bool:
