@@ -22,6 +22,7 @@ from gradfix.backward.limits import MIB, Limits
 from gradfix.findings import Judgement, Verdict
 
 LIMITS = Limits(seconds=2.5, case=0.0, memory=200 * MIB, scratch=64 * MIB, output=MIB)  # case: one pair of runs
+LONGEST = 40.0  # seconds: unguarded they would take a minute, or for ever
 WALLS = [
     pytest.param((), id="all walls"),
     pytest.param(("namespaces",), id="landlock alone"),
@@ -183,7 +184,7 @@ def test_a_program_that_misbehaves_is_unchecked(
     judgement = judge(walled, hostile, tree)
     assert judgement.verdict is Verdict.UNCHECKED, judgement
     assert judgement.reason.startswith(reason)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < LONGEST
     assert snapshot(tree) == before
 
 
@@ -245,7 +246,7 @@ def test_nothing_it_starts_is_left(guarded: Checker, tree: Path, hostile: str) -
     judgement = judge(guarded, hostile.replace("MARK", mark), tree)
     assert judgement.verdict is Verdict.FIXED, judgement
     assert not running(mark)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < LONGEST
 
 
 def test_it_cannot_kill_what_guards_it(guarded: Checker, tree: Path) -> None:

@@ -216,3 +216,11 @@ def test_of_much_that_is_left_only_a_part_is_told(judge: Judge) -> None:
     )
     assert judge(text, "y = h * 2", "y = h + h", CALL).verdict is Verdict.EQUIVALENT
     assert judge(text, "y = h * 2", "y = h * 3", CALL).verdict is Verdict.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"), [("_torchdynamo_wrapper_id", Verdict.EQUIVALENT), ("place", Verdict.REJECTED)]
+)
+def test_what_the_compiler_of_torch_notes_at_functions_is_no_state(judge: Judge, name: str, verdict: Verdict) -> None:
+    text = f"def f(x):\n{BODY}    return y\ndef g():\n    pass\ng.{name} = g.__code__.co_firstlineno\n"
+    assert judge(text, "y = h * 2", "y = h\n    y = y + h", CALL).verdict is verdict

@@ -47,6 +47,7 @@ _OPEN = (
 )
 _SILENT = (types.ModuleType, types.BuiltinFunctionType, types.CodeType, property, classmethod, staticmethod)
 _HELD = ("_parameters", "_buffers", "_modules")
+_COMPILERS = "_torchdynamo_"  # begins the names under which torch notes things, addresses too, at compiled functions
 _SEQUENCES = (list, tuple, collections.deque, ItemsView, ValuesView)
 Root = tuple[str, Any]  # an expression and its value
 
@@ -290,7 +291,8 @@ def _of_function(path: str, function: types.FunctionType) -> Iterator[Root]:
     yield f"{path}.__defaults__", function.__defaults__ or ()
     yield f"{path}.__kwdefaults__", function.__kwdefaults__ or {}
     for name, item in list(vars(function).items()):
-        yield f"{path}.{name}", item
+        if not name.startswith(_COMPILERS):
+            yield f"{path}.{name}", item
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         try:
             yield f"{path}{UNSHARED}[{name!r}]", cell.cell_contents
