@@ -114,6 +114,32 @@ def test_a_sum_with_what_nobody_knows_holds_what_is_added(name: str) -> None:
     )
 
 
+DEFAULTS = {  # the parameter, what the body does with it, what it takes from it
+    "a list": ("acc=[]", "acc.append(view)", "acc.pop()"),
+    "a list that is extended": ("acc=[]", "acc.extend([view])", "acc.pop()"),
+    "a list that is written over": ("acc=[]", "acc.insert(0, view)", "acc.pop()"),
+    "a dictionary": ("acc={}", "acc.update(a=view)", "acc.pop('a')"),
+    "a list, by its number": ("acc=[]", "acc.append(view)", "acc[0]"),
+    "a keyword": ("*, acc=[]", "acc.append(view)", "acc.pop()"),
+    "none, where something is given": ("acc=None", "if acc is not None:\n        acc.append(view)", "[view, *acc][-1]"),
+    "none, or what is given": ("acc=None", "if acc is not None:\n        acc.append(view)", "acc[0]"),
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_a_parameter_with_a_default_holds_what_it_is_given(name: str) -> None:
+    """Nobody in the file calls the function by what it says of itself: the analysis makes up what it is given."""
+    parameter, made, taken = DEFAULTS[name]
+    given = "acc=[]" if "None" in parameter else ""
+    assert_cured(
+        f"import torch\n\nx = torch.randn(3, requires_grad=True)\n\n\ndef f(x, {parameter}):\n    y = x * 2\n"
+        f"    view = y[:1]\n    {made}\n    loss = y.sin().sum()\n    y[0] = 3.0\n    return loss, {taken} * 2\n\n\n"
+        f"loss, held = globals()['f'](x, {given})\nshow(loss, held)\n(loss + held.sum()).backward()\n",
+        "modified by an inplace operation",
+        "x",
+    )
+
+
 @pytest.mark.parametrize("name", HOLDERS)
 def test_a_holder_sees_the_write(name: str) -> None:
     made, taken = HOLDERS[name]

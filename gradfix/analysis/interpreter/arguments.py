@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gradfix.analysis.domain.annotations import argument, counted, promised
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import DEVICE, NONE, UNKNOWN, Choice, Number, Tensor, Value
+from gradfix.analysis.domain.values import DEVICE, NONE, UNKNOWN, Choice, Number, Opaque, Tensor, Value
 from gradfix.analysis.operators import objects
 from gradfix.analysis.text.names import is_other_annotation
 
@@ -61,4 +61,6 @@ def _told_by(default: ast.expr | None) -> Value | None:
     if isinstance(default, ast.Constant) and default.value is not None:
         kind = type(default.value).__name__
         return Number(kind) if kind in ("int", "float", "bool") else UNKNOWN
-    return UNKNOWN if isinstance(default, (ast.Tuple, ast.List, ast.Dict)) else None
+    if isinstance(default, ast.Tuple):
+        return UNKNOWN
+    return Opaque() if isinstance(default, (ast.List, ast.Dict)) else None  # it keeps what the body puts there

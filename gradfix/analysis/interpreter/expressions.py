@@ -34,6 +34,7 @@ from gradfix.analysis.domain.values import (
     Tensor,
     Text,
     Value,
+    options,
     tensor_of,
 )
 from gradfix.analysis.hazards import batches, cuts, handed
@@ -106,7 +107,10 @@ def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
     base = _owner(m, state, node.value)
     value = item_access.subscript(m, state, base, node, lambda part: item_access.index_value(m, state, part))
     value = hands.taken_from(state, base, value)
-    is_of_holder = isinstance(base, Container) or (isinstance(base, Tensor) and not base.known)
+    is_of_holder = any(
+        isinstance(option, (Container, Opaque)) or (isinstance(option, Tensor) and not option.known)
+        for option in options(base)
+    )
     if is_of_holder and value.__class__ in _TAKEN and state.log:
         read(m, state, value, node, m.spelling(node))
         return handed.renewed(m, state, value, node)

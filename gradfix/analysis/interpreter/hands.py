@@ -18,6 +18,7 @@ from gradfix.analysis.domain.values import (
     Tensor,
     Value,
     is_unknown,
+    options,
 )
 from gradfix.analysis.text.nodes import every_node
 
@@ -67,7 +68,7 @@ def _is_guessed(callee: Value) -> bool:
 
 def taken_from(state: State, owner: Value, taken: Value) -> Value:
     """An attribute or item of an object, which may be any of what the object holds where nobody followed."""
-    held = perhaps_held_in(state, owner)
+    held = [inner for option in options(owner) for inner in perhaps_held_in(state, option)]
     return derived(state, taken, tensors_within(state, *held)) if held else taken
 
 
