@@ -16,7 +16,14 @@ from gradfix.findings import HazardKind, Judgement
 Judge = Callable[..., Judgement]
 
 if sys.platform != "linux":
-    collect_ignore = ["test_guard.py", "test_hostile.py", "test_oracles.py", "test_programs.py", "test_verdicts.py"]
+    collect_ignore = [
+        "test_forked.py",
+        "test_guard.py",
+        "test_hostile.py",
+        "test_oracles.py",
+        "test_programs.py",
+        "test_verdicts.py",
+    ]
 
 
 def _place(text: str, around: str, expression: str) -> tuple[int, int, int, int]:

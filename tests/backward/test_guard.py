@@ -17,6 +17,7 @@ from lending import Lender
 from gradfix.backward.checker import Checker
 from gradfix.backward.limits import Limits
 from gradfix.backward.worker import server as worker_server
+from gradfix.backward.worker.limits import waited as waited_of
 from gradfix.findings import Judgement, Verdict
 
 TEXT = "x = torch.randn(3, requires_grad=True)\nh = x.exp()\nh[0] = 1\nh.sum().backward()\n"
@@ -239,7 +240,7 @@ def test_time_without_a_processor_is_not_the_runs_own(
 ) -> None:
     server = worker_server.Server(0, 1, scratch=str(tmp_path), limits=Limits(), own_pids=False)
     monkeypatch.setattr(server, "_descendants", lambda: ["7", "9"])
-    monkeypatch.setattr(worker_server, "_waited", {"7": waited + 2.0, "9": 0.5}.__getitem__)
+    monkeypatch.setattr(worker_server, "waited", {"7": waited + 2.0, "9": 0.5}.__getitem__)
     monkeypatch.setattr(worker_server.time, "monotonic", lambda: 1000.0)
     assert server._is_over(1000.0 - late, 20.0, 2.0) is over
 
@@ -247,9 +248,9 @@ def test_time_without_a_processor_is_not_the_runs_own(
 def test_a_process_that_has_no_processor_waits() -> None:
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("this kernel doesn't tell")
-    first = worker_server._waited("self")
-    assert 0.0 < first <= worker_server._waited("self") < time.monotonic()
-    assert worker_server._waited("no process") == 0.0
+    first = waited_of("self")
+    assert 0.0 < first <= waited_of("self") < time.monotonic()
+    assert waited_of("no process") == 0.0
 
 
 def _servers(folder: Path) -> list[int]:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from os import _exit  # the user's code may replace what `os` holds
 from typing import Any
 
+from gradfix.backward.worker.limits import PATIENCE, waited
+
 
 def can_fork() -> bool:
     """Whether a fork would have all that this process has: not what other threads hold."""
@@ -21,7 +23,10 @@ def can_fork() -> bool:
 
 
 def in_a_fork(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any] | None:
-    """What `work` gives, as JSON carries it; None where it doesn't come back in time, or at all. It prints nothing."""
+    """What `work` gives, as JSON carries it; None where it doesn't come back in time, or at all. It prints nothing.
+
+    Time without a processor doesn't count.
+    """
     receiving, sending = os.pipe()
     drawn = random.getstate()
     child = os.fork()
@@ -30,7 +35,7 @@ def in_a_fork(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, A
         _work(work, sending)
     os.close(sending)
     try:
-        text = _read(receiving, time.monotonic() + seconds)
+        text = _read(receiving, seconds, str(child))
     finally:
         os.close(receiving)
         with contextlib.suppress(OSError):  # the user's code may have waited for it
@@ -54,10 +59,12 @@ def _work(work: Callable[[], dict[str, Any]], sending: int) -> None:
         _exit(0)
 
 
-def _read(receiving: int, until: float) -> bytes:
+def _read(receiving: int, seconds: float, child: str) -> bytes:
     """One line, or nothing: a process that was left behind may hold the other end for long."""
-    found = b""
-    while (left := until - time.monotonic()) > 0 and select.select([receiving], [], [], left)[0]:
+    found, until, most = b"", time.monotonic() + seconds, (PATIENCE - 1) * seconds
+    while (left := until + min(waited(child), most) - time.monotonic()) > 0:
+        if not select.select([receiving], [], [], left)[0]:
+            continue  # it may have waited meanwhile
         part = os.read(receiving, 1 << 16)
         found += part
         if not part or part.endswith(b"\n"):

@@ -19,6 +19,7 @@ except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
 MIB = 1 << 20
+PATIENCE = 3  # times a bound of time, after which it is over however busy the machine is
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,15 @@ def peak() -> int:
     if resource is None:
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def waited(pid: str) -> float:
+    """Seconds for which a process could have gone on and had no processor; 0 where the system doesn't tell."""
+    try:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as handle:
+            return int(handle.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _counts_own_processes() -> bool:

@@ -21,12 +21,11 @@ from dataclasses import dataclass, field
 from mmap import PAGESIZE
 from os import _exit  # the user's code may replace what `os` holds
 
-from gradfix.backward.worker.limits import Limits, set_limits
+from gradfix.backward.worker.limits import PATIENCE, Limits, set_limits, waited
 from gradfix.backward.worker.messages import BEGUN, Answer, Said
 from gradfix.backward.worker.requests import Request, numbered
 
 TICK = 0.02  # seconds between two looks at what a run uses
-PATIENCE = 3  # times the time of a run, after which it is over however busy the machine is
 KEPT_OUTPUT = 256 * 1024  # bytes of stdout and of stderr that are kept
 
 Runner = Callable[[Request, str, Callable[[Said], None]], None]  # the request, and the directory of the run
@@ -209,18 +208,18 @@ class Server:
 
     def _waited(self) -> float:
         """Seconds for which the run could have gone on and had no processor, so far."""
-        return max(map(_waited, self._descendants()), default=0.0)
+        return max(map(waited, self._descendants()), default=0.0)
 
-    def _is_over(self, deadline: float, seconds: float, waited: float) -> bool:
+    def _is_over(self, deadline: float, seconds: float, before: float) -> bool:
         """Whether a run has used up its time: what a busy machine lets it wait doesn't count, up to a bound."""
         late = time.monotonic() - deadline
-        return late > 0 and late > min(self._waited() - waited, (PATIENCE - 1) * seconds)
+        return late > 0 and late > min(self._waited() - before, (PATIENCE - 1) * seconds)
 
-    def _broken_bound(self, deadline: float, seconds: float, waited: float) -> str | None:
+    def _broken_bound(self, deadline: float, seconds: float, before: float) -> str | None:
         pids = self._descendants()
         if len(pids) > self._limits.processes:  # before the time: on a busy machine they have used that up
             return f"more than {self._limits.processes} processes"
-        if self._is_over(deadline, seconds, waited):
+        if self._is_over(deadline, seconds, before):
             return "time"
         own = _resident("self")  # what a child shares with this process isn't its own
         if sum(max(0, _resident(pid) - own) for pid in pids) > self._limits.memory or _host_is_short():
@@ -359,15 +358,6 @@ def _resident(pid: str) -> int:
             return int(handle.read().split()[1]) * PAGESIZE
     except (OSError, IndexError):
         return 0
-
-
-def _waited(pid: str) -> float:
-    """The same of one process; 0 where the system doesn't tell."""
-    try:
-        with open(f"/proc/{pid}/schedstat", encoding="ascii") as handle:
-            return int(handle.read().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
 
 
 def _host_is_short() -> bool:
