@@ -93,6 +93,31 @@ class TwoLosses(nn.Module):  # type: ignore[misc, name-defined]
         return self.a(x).mean(), self.b(x).mean()
 
 
+class DictLosses(TwoLosses):
+    """The same by name."""
+
+    def forward(self, x: Any) -> Any:
+        a, b = super().forward(x)
+        return {"a": a, "b": b}
+
+
+class Pool:
+    """What hands out earlier results, detached."""
+
+    def query(self, x: Any) -> Any:
+        return x.detach()
+
+
+class SAM(torch.optim.Adam):  # type: ignore[misc, name-defined]
+    """An optimizer with a first step that leaves the parameters as they are."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__(net.parameters())
+
+    def first_step(self, zero_grad: bool) -> None:
+        self.zero_grad()
+
+
 class Acc:
     """What starts backward as Accelerate and Fabric do."""
 
@@ -108,7 +133,7 @@ def _both(*nets: Any) -> Any:
     return torch.optim.Adam([p for net in nets for p in net.parameters()])
 
 
-_CLASSES = (RNN, LSTM, Mems, TwoLosses, Acc)
+_CLASSES = (RNN, LSTM, Mems, TwoLosses, DictLosses, Pool, SAM, Acc)
 WORLD = {made.__name__: made for made in _CLASSES} | {
     "torch": torch,
     "nn": nn,

@@ -23,8 +23,10 @@ _FIXED = re.compile(
 _NETWORK = re.compile(
     r"net(work)?s?(?![a-z])|model|policy|actor|critic|generator|discriminator|encoder|decoder|agent", re.IGNORECASE
 )
-# Functions and classes that give networks, or something else about them.
-_MAKER = re.compile(r"_*(build|make|create|get|init|load|set|new|reset|save|update|prepare|wrap|compile|[A-Z][a-z])")
+# Functions and classes that give networks or do something about them, and what computes losses.
+_OTHER = re.compile(
+    r"^_*(build|make|create|get|init|load|set|new|reset|save|update|prepare|wrap|compile|[A-Z][a-z])|[Ll]oss|[Cc]riteri"
+)
 _ROLE = re.compile(r"optimi[sz]ers?|optim|opt|solver|network|net|model|module|[\W_]", re.IGNORECASE)
 
 
@@ -40,7 +42,7 @@ class Roles:
         stem = _stem(optimizer)
         if not stem:
             return frozenset(networks) if len(self.optimizers) == 1 else frozenset()
-        return frozenset(name for name in networks if _are_named_alike(stem, _stem(name)))
+        return frozenset(name for name in networks if _are_named_alike(stem, name))
 
 
 @lru_cache(maxsize=256)
@@ -48,11 +50,12 @@ def roles_in(scope: Training) -> Roles:
     """The networks and optimizers of a function, with those inside it, or of a class."""
     uses = _uses_of(scope)
     optimizers = frozenset(name for name in uses.of if _is_optimizer(name, uses.of[name])) | uses.handed
-    learning = {name for name in uses.called - optimizers if _learns(name, uses)}
+    things = uses.called.union(uses.of, uses.given) - optimizers  # what is handed on may be called elsewhere
+    learning = {name for name in things if _learns(name, uses)}
     stems = [stem for stem in map(_stem, optimizers) if stem]
-    free = {name for name in uses.called - optimizers if not _is_fixed(name, uses) and not _MAKER.match(_last(name))}
-    learning |= {name for name in free if any(_are_named_alike(stem, _stem(name)) for stem in stems)}
-    alone = {name for name in free if _NETWORK.search(_last(name))}
+    free = {name for name in things if not _is_fixed(name, uses) and not _OTHER.search(_last(name))}
+    learning |= {name for name in free if any(_are_named_alike(stem, name) for stem in stems)}
+    alone = {name for name in free & uses.called if _NETWORK.search(_last(name))}
     if len(alone) == len(optimizers) == 1:
         learning |= alone
     return Roles(frozenset(learning), optimizers)
@@ -62,12 +65,13 @@ def roles_in(scope: Training) -> Roles:
 class _Uses:
     called: set[str]
     of: dict[str, set[str]]  # names of the methods called, by what they are called on
+    given: set[str]  # arguments
     learnt: set[str]  # whose parameters an optimizer gets, or whose gradients are clipped
     handed: frozenset[str] = frozenset()  # optimizers handed over: `scaler.step(optimizer)`
 
 
 def _uses_of(scope: Training) -> _Uses:
-    uses = _Uses(set(), {}, set())
+    uses = _Uses(set(), {}, set(), set())
     handed = set[str]()
     nodes = every_node(scope)
     for node in nodes:
@@ -77,6 +81,7 @@ def _uses_of(scope: Training) -> _Uses:
         first, _, last = name.rpartition(".")
         if isinstance(node.func, ast.Attribute):
             uses.of.setdefault(first, set()).add(last)
+        uses.given.update(filter(None, map(_spelled, node.args)))
         handed.update(_named_optimizers(node.args, at_once=last in ("step", "unscale_")))
         if _BUILDING.search(last) or _BUILDING.search(first.partition(".")[2]):
             uses.learnt.update(owners_of_parameters(node))
@@ -156,5 +161,8 @@ def tells_whose(optimizer: str) -> bool:
 
 
 def _are_named_alike(optimizer: str, network: str) -> bool:
-    """Whether the one may be short for the other: `opt_d` of `discriminator`."""
-    return bool(network) and (network == optimizer or network.startswith(optimizer))
+    """Whether the one, without its role, may be short for the other: `opt_d` of `discriminator`, but not of `data`."""
+    stem = _stem(network)
+    if len(optimizer) == 1 and not _NETWORK.search(_last(network)):
+        return stem == optimizer
+    return stem.startswith(optimizer)
