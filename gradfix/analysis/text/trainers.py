@@ -42,7 +42,10 @@ class Roles:
         stem = _stem(optimizer)
         if not stem:
             return frozenset(networks) if len(self.optimizers) == 1 else frozenset()
-        return frozenset(name for name in networks if _are_named_alike(stem, name))
+        stems = {name: _unnumbered(_stem(name)) for name in networks if _are_named_alike(stem, name)}
+        same = frozenset(name for name, other in stems.items() if other == _unnumbered(stem))
+        several = len(set(stems.values())) > 1  # `opt_d` of a decoder and a discriminator
+        return same if same or several else frozenset(stems)
 
 
 @lru_cache(maxsize=256)
@@ -151,8 +154,11 @@ def _last(name: str) -> str:
 
 def _stem(name: str) -> str:
     """What is left of a name when its role is taken away: "d" of `optimizer_D`, `netD` and `opts["D"]`, or a number."""
-    rest = _ROLE.sub("", _last(name)).lower()
-    return rest.rstrip("0123456789") or rest
+    return _ROLE.sub("", _last(name)).lower()
+
+
+def _unnumbered(stem: str) -> str:
+    return stem.rstrip("0123456789")
 
 
 def tells_whose(optimizer: str) -> bool:
@@ -161,8 +167,14 @@ def tells_whose(optimizer: str) -> bool:
 
 
 def _are_named_alike(optimizer: str, network: str) -> bool:
-    """Whether the one, without its role, may be short for the other: `opt_d` of `discriminator`, but not of `data`."""
-    stem = _stem(network)
-    if len(optimizer) == 1 and not _NETWORK.search(_last(network)):
-        return stem == optimizer
-    return stem.startswith(optimizer)
+    """Whether the one, without its role, may be short for the other: `opt_d` of `discriminator`, but not of `data`.
+
+    The number of an optimizer is that of its network.
+    """
+    stem, letters = _stem(network), _unnumbered(optimizer)
+    whole, number = _unnumbered(stem), optimizer[len(letters) :]
+    if number and number != stem[len(whole) :]:
+        return False
+    if len(letters) == 1 and not _NETWORK.search(_last(network)):
+        return whole == letters
+    return whole.startswith(letters)

@@ -61,8 +61,6 @@ def no_new_end(before: Run, after: Run, failure: Failure | None, again: Failure 
     """
     if after.ended is not None and after.ended.forked:
         raise UncheckedError(f"the rewritten text {TWO}")
-    if after.ended is not None and after.ended.forked:
-        raise UncheckedError(f"the rewritten text {TWO}")
     if again is not None and failure is None:
         raise DiffersError(still_raises(again).removeprefix("still "))
     if after.killed == "time" and before.killed is None:
