@@ -39,6 +39,7 @@ class Networks:
     leaves: dict[Storage, Node] = field(default_factory=dict)  # by that of the parameters
     steps: dict[Storage, list[ast.Call]] = field(default_factory=dict)  # that updated parameters
     runs: dict[Node, Run] = field(default_factory=dict)
+    detached: set[Node] = field(default_factory=set)  # what was detached in place, part by part
     met: dict[Network, None] = field(default_factory=dict)  # by this entry
 
     def network(self, thing: Storage, name: str) -> Network:

@@ -13,6 +13,7 @@ from gradfix.analysis.domain.operations import clear_graph, facts_of, tracked
 from gradfix.analysis.domain.records import FillRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import (
+    NONE,
     UNKNOWN,
     Choice,
     Const,
@@ -81,17 +82,24 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
         return
     if not positive:
         _without_grad(m, state, node)
-    if not (isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and len(node.ops) == 1):
+    if not (isinstance(node, ast.Compare) and isinstance(node.left, (ast.Name, ast.Attribute)) and len(node.ops) == 1):
         return
     right = node.comparators[0]
     if not (isinstance(right, ast.Constant) and right.value is None and isinstance(node.ops[0], (ast.Is, ast.IsNot))):
         return
-    is_none = isinstance(node.ops[0], ast.Is) == positive
-    value = look_up(m, state, node.left.id)
+    _narrow_none(m, state, node.left, is_none=isinstance(node.ops[0], ast.Is) == positive)
+
+
+def _narrow_none(m: Machine, state: State, name: ast.Name | ast.Attribute, *, is_none: bool) -> None:
+    value = look_up(m, state, name.id) if isinstance(name, ast.Name) else m.look(state, name)
     if isinstance(value, Choice):
         left = tuple(o for o in value.options if (isinstance(o, Const) and o.value is None) == is_none)
         if left:
-            bindings.bind(m, state, node.left, left[0] if len(left) == 1 else Choice(left))
+            bindings.bind(m, state, name, left[0] if len(left) == 1 else Choice(left))
+    elif is_none and isinstance(value, Tensor) and not value.known:
+        behind = state.node_of(value)
+        if behind is not None and behind.kind is NodeKind.OP:  # what something unknown gave
+            bindings.bind(m, state, name, NONE)
 
 
 def _asked_for_layer(m: Machine, state: State, call: ast.Call) -> ast.Name | None:

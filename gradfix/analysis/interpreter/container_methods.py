@@ -114,9 +114,8 @@ def _pop(call: _Call) -> Value:
     position = items.position(index) if items.exact and items.keys is None and items.values else None
     if position is None:
         return _any_item(call)
-    place = range(len(items.values))[position]
-    call.hold(Items((*items.values[:place], *items.values[place + 1 :]), True))
-    return items.values[place]
+    without_item(call.state, call.receiver, index)
+    return items.values[position]
 
 
 def _pop_key(call: _Call) -> Value:
@@ -136,6 +135,20 @@ def without_key(state: State, container: Container, key: Value) -> None:
         return
     keys = (*held.keys[:place], *held.keys[place + 1 :])
     state.items[container] = Items((*held.values[:place], *held.values[place + 1 :]), True, keys)
+
+
+def without_item(state: State, container: Container, index: Value | None) -> None:
+    """`del l[index]`, or of all items where that is None."""
+    held = state.items.get(container) or Items((), False)
+    if index is None:
+        state.items[container] = Items((), True)
+        return
+    position = held.position(index) if held.exact and held.keys is None and held.values else None
+    if position is None:
+        state.items[container] = Items(held.values, False)
+        return
+    place = range(len(held.values))[position]
+    state.items[container] = Items((*held.values[:place], *held.values[place + 1 :]), True)
 
 
 def _pop_any(call: _Call) -> Value:

@@ -79,9 +79,11 @@ def _run(
     inputs, carried = [], []
     for expression, value in given:
         for behind in filter(None, map(state.node_of, tensors(value))):
-            if behind.kind is NodeKind.OP and whole_of(m.networks, behind) is None:
+            if behind.kind is not NodeKind.OP or behind in m.networks.detached:
+                continue
+            if whole_of(m.networks, behind) is None:
                 inputs.append(behind)
-            elif behind.kind is NodeKind.OP and _HIDDEN.search(m.spelling(expression).lower()):
+            elif _HIDDEN.search(m.spelling(expression).lower()):
                 carried.append(behind)
     m.networks.met[network] = None
     m.networks.runs[node] = Run(network, tuple(inputs), tuple(carried))

@@ -334,6 +334,8 @@ def _flag_method(
         ask_grad(state, receiver, args[0] if args else keywords.get("requires_grad", Const(True)), node)
     elif name == "detach_":
         cuts.put(state, (receiver,), cuts.cut(m, state, CutKind.DETACH, "detach_", node, (receiver,)))
+        if (behind := state.node_of(receiver)) is not None and behind.op == "item":
+            m.networks.detached.update(filter(None, behind.inputs))
         state.reset(receiver)
         for storage in receiver.graph_keys:
             state.nodes[storage] = None
