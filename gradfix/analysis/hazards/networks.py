@@ -19,11 +19,14 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor
 from gradfix.analysis.hazards import gradients
 from gradfix.analysis.text.guards import is_kept_away
+from gradfix.analysis.text.trainers import roles_in
 
 # Names of functions that give what they get on, and lead gradients back to it.
 _FAITHFUL = re.compile(
     r"loss|criteri(on|um|a)|(^|[._])(crit|bce|mse|l1|ce|nll|kl|objective|cost|log_?prob|entropy|scale|rsample)s?([._]|$)"
 )
+_SETTINGS = frozenset({"dim", "ignore_index", "reduction", "weight"})
+_PLACES = (ast.Name, ast.Attribute, ast.Subscript)
 
 
 def passed(m: Machine, state: State, root: Tensor) -> tuple[Node, ...]:
@@ -63,12 +66,21 @@ def _inputs(m: Machine, node: Node, *, alone: bool, behind: bool) -> list[tuple[
         if behind:
             return []
         inputs = [i for i in inputs if any(inner in m.networks.runs for inner in reachable(i))]
-        called = node.at.func if isinstance(node.at, ast.Call) else None
-        if not (alone and len(inputs) == 1) and not (
-            called is not None and _FAITHFUL.search(m.spelling(called).lower())
-        ):
+        call = node.at if isinstance(node.at, ast.Call) else None
+        named = call is not None and _FAITHFUL.search(m.spelling(call.func).lower()) is not None
+        if not (named or (alone and len(inputs) == 1)) or (call is not None and _is_free(m, call, of_losses=named)):
             return []
     return [(i, alone and len(inputs) == 1, behind) for i in inputs]
+
+
+def _is_free(m: Machine, call: ast.Call, *, of_losses: bool) -> bool:
+    """Whether the call may detach what it gets: it gets a network, so that its result has a graph in any case, or it
+    computes one of several losses, which a number or a string tells it."""
+    told = [*call.args, *(k.value for k in call.keywords if k.arg not in _SETTINGS)]
+    if of_losses and any(isinstance(given, ast.Constant) and type(given.value) in (int, str) for given in told):
+        return True
+    networks = roles_in(m.tree).networks
+    return any(m.spelling(given) in networks for given in told if isinstance(given, _PLACES))
 
 
 def whole_of(networks: Networks, node: Node) -> Node | None:

@@ -59,7 +59,7 @@ def roles_in(scope: Training) -> Roles:
     free = {name for name in things if not _is_fixed(name, uses) and not _OTHER.search(_last(name))}
     learning |= {name for name in free if any(_are_named_alike(stem, name) for stem in stems)}
     alone = {name for name in free & uses.called if _NETWORK.search(_last(name))}
-    if len(alone) == len(optimizers) == 1:
+    if len(alone) == len(optimizers) == 1 and not optimizers & uses.of_tensors:
         learning |= alone
     return Roles(frozenset(learning), optimizers)
 
@@ -70,14 +70,17 @@ class _Uses:
     of: dict[str, set[str]]  # names of the methods called, by what they are called on
     given: set[str]  # arguments
     learnt: set[str]  # whose parameters an optimizer gets, or whose gradients are clipped
+    of_tensors: set[str]  # optimizers made here of tensors by name: `Adam([image])`
     handed: frozenset[str] = frozenset()  # optimizers handed over: `scaler.step(optimizer)`
 
 
 def _uses_of(scope: Training) -> _Uses:
-    uses = _Uses(set(), {}, set(), set())
+    uses = _Uses(set(), {}, set(), set(), set())
     handed = set[str]()
     nodes = every_node(scope)
     for node in nodes:
+        if isinstance(node, ast.Assign) and _is_over_tensors(node.value):
+            uses.of_tensors.update(filter(None, map(_spelled, node.targets)))
         if not isinstance(node, ast.Call) or (name := _spelled(node.func)) is None:
             continue
         uses.called.add(name)
@@ -98,6 +101,13 @@ def _named_optimizers(arguments: Iterable[ast.expr], *, at_once: bool) -> Iterat
         name = _spelled(argument)
         if name is not None and _OPTIMIZER.search(_last(name)) and (at_once or "optim" in name.lower() or _stem(name)):
             yield name
+
+
+def _is_over_tensors(made: ast.expr) -> bool:
+    first = made.args[0] if isinstance(made, ast.Call) and made.args else None
+    return isinstance(first, (ast.List, ast.Tuple)) and all(
+        isinstance(e, (ast.Name, ast.Attribute)) for e in first.elts
+    )
 
 
 def owners_of_parameters(call: ast.Call) -> Iterator[str]:
