@@ -7,15 +7,14 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from gradfix.backward.reaching import reaches_backward
+
 _DECLARATION = re.compile(r"#\s*gradfix:\s*verify\s+(?P<call>.+?)\s*$")
-_METHODS = ("backward",)
-_FUNCTIONS = ("gradcheck", "gradgradcheck")
-_TRANSFORMS = ("grad", "grad_and_value", "vjp", "jvp", "jacrev", "jacfwd", "hessian", "vmap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,90 +89,3 @@ def declared_in(text: str) -> tuple[str, ...]:
     except (tokenize.TokenError, SyntaxError):
         pass
     return tuple(found)
-
-
-def reaches_backward(tree: ast.Module) -> bool:
-    """Whether running the file runs a backward pass: at top level, or in functions it calls by name or hands over.
-
-    What is handed over (`optimizer.step(closure)`) or stands in a display (`for case in (first, second)`) counts as
-    called, and methods as functions.
-    """
-    bodies = _bodies(tree)
-    reached: set[str] = set()
-    todo: list[ast.AST] = [tree]
-    while todo:
-        node = todo.pop()
-        for named in _named(node) - reached:
-            reached.add(named)
-            todo += bodies.get(named, ())
-        for call in _calls(node):
-            if _last_name(call.func) in _FUNCTIONS or _is_gradient(call.func):
-                return True
-            for function in (call.func, *_handed_over(call)):
-                name = _last_name(function)
-                if name in _METHODS and isinstance(function, ast.Attribute):
-                    return True
-                if name is not None and name not in reached:
-                    reached.add(name)
-                    todo += bodies.get(name, ())
-    return False
-
-
-def _handed_over(call: ast.Call) -> list[ast.expr]:
-    """Arguments that may be functions: what has a name."""
-    given = [*call.args, *(keyword.value for keyword in call.keywords)]
-    return [value for value in given if isinstance(value, (ast.Name, ast.Attribute))]
-
-
-def _bodies(tree: ast.Module) -> dict[str, list[ast.AST]]:
-    """What a call by each name may run: functions and methods; a class runs its `__init__`, its objects `forward`."""
-    bodies: dict[str, list[ast.AST]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            bodies.setdefault(node.name, []).append(node)
-        elif isinstance(node, ast.ClassDef):
-            own = [item for item in node.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
-            bodies.setdefault(node.name, []).extend(f for f in own if f.name in ("__init__", "__call__", "forward"))
-    return bodies
-
-
-def _calls(node: ast.AST) -> Iterator[ast.Call]:
-    """Calls that running this node makes by itself."""
-    return (one for one in _run(node) if isinstance(one, ast.Call))
-
-
-def _named(node: ast.AST) -> set[str]:
-    """Names in displays (`[f, g]`, `{"a": f}`) that running this node makes."""
-    displays = (one for one in _run(node) if isinstance(one, (ast.Tuple, ast.List, ast.Set, ast.Dict)))
-    items = (item for one in displays for item in (one.values if isinstance(one, ast.Dict) else one.elts))
-    return {item.id for item in items if isinstance(item, ast.Name)}
-
-
-def _run(node: ast.AST) -> Iterator[ast.AST]:
-    """What is run with this node: not the bodies of functions it only defines."""
-    todo: list[ast.AST] = [node]
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        todo = list(node.body)
-    while todo:
-        current = todo.pop()
-        if isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            todo += current.decorator_list
-            continue
-        yield current
-        todo.extend(ast.iter_child_nodes(current))
-
-
-def _last_name(node: ast.expr) -> str | None:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else None
-
-
-def _is_gradient(node: ast.expr) -> bool:
-    """`torch.autograd.grad`, `autograd.grad`, a bare `grad`, or a transform of `torch.func`."""
-    if isinstance(node, ast.Name):
-        return node.id == "grad"
-    if not isinstance(node, ast.Attribute):
-        return False
-    owner = _last_name(node.value)
-    return (node.attr == "grad" and owner == "autograd") or (node.attr in _TRANSFORMS and owner == "func")

@@ -47,7 +47,7 @@ def plan(
 
 
 def with_programs(planned: Sequence[Plan | FileResult]) -> list[Plan | FileResult]:
-    """The plans, those without a case of their own with the programs among the files that import them."""
+    """The plans, those without a case of their own with the programs among the files: itself, and what imports it."""
     if not any(isinstance(one, Plan) and one.fixed.applied for one in planned):
         return list(planned)
     from gradfix.backward.cases import Command, Program
@@ -63,8 +63,9 @@ def with_programs(planned: Sequence[Plan | FileResult]) -> list[Plan | FileResul
     programs = Programs(texts, os.getcwd())
 
     def completed(one: Plan) -> Plan:
-        entries = programs.importing(os.path.abspath(one.loaded.path))
-        return replace(one, cases=(*map(Program, entries), *one.cases))
+        path = os.path.abspath(one.loaded.path)
+        own = [Program()] if programs.is_program(path) else []
+        return replace(one, cases=(*own, *map(Program, programs.importing(path)), *one.cases))
 
     return [completed(one) if isinstance(one, Plan) and is_bare(one) else one for one in planned]
 

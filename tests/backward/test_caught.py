@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from conftest import Judge
 
-from gradfix.backward.cases import reaches_backward
 from gradfix.backward.protocol import Ended, Event, Raised, Run
+from gradfix.backward.reaching import reaches_backward
 from gradfix.backward.verdict.failures import apart, failures_of
 from gradfix.findings import HazardKind, Verdict
 

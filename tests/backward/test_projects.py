@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import compileall
+import os
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
+from gradfix import registry
 from gradfix.backward.cases import DeclaredCall, Program
 from gradfix.backward.checker import Checker
 from gradfix.backward.programs import Programs
-from gradfix.findings import Judgement, Verdict
+from gradfix.command_line import run
+from gradfix.engine.policy import Policy
+from gradfix.findings import Applicability, Judgement, Severity, Verdict
+from gradfix.project import files
+from gradfix.proof.plan import Loaded, Plan, Rules
+
+RULES = Rules(registry.builtin(), Policy(Severity.WARNING, Applicability.SAFE))
 
 HELPER = "import torch\n\n\ndef squash(x):\n    y = x.exp()\n    y[0] = 10\n    return y\n"
 FIXED = HELPER.replace("    y[0]", "    y = y.clone()\n    y[0]")
@@ -104,6 +112,81 @@ def test_what_a_program_reaches_through_others_counts(tmp_path: Path) -> None:
     assert programs.importing("/p/layers/base.py") == ("/p/train.py",)
     assert programs.importing("/p/layers/__init__.py") == ("/p/train.py",)
     assert programs.importing("/p/other.py") == ()
+
+
+TRAINER = """\
+import torch
+
+
+class Trainer:
+    def __init__(self, loss):
+        self.loss = loss
+
+    def fit(self, x):
+        self._step(x)
+
+    def _step(self, x):
+        self.loss(x).sum().backward()
+
+
+def run(loss):
+    Trainer(loss).fit(torch.ones(3, requires_grad=True))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "is_program"),
+    [
+        pytest.param("Trainer(squash).fit(x)\n", True, id="a method of a class"),
+        pytest.param("if __name__ == '__main__':\n    run(squash)\n", True, id="a function, under a guard"),
+        pytest.param("from fitting.trainer import run as go\ngo(squash)\n", True, id="another name"),
+        pytest.param("import fitting.trainer as t\nfor loss in [squash]:\n    t.run(loss)\n", True, id="a module's"),
+        pytest.param("fitted = run\nprint(fitted)\n", False, id="named, not called"),
+        pytest.param("def main():\n    run(squash)\n", False, id="called by nobody"),
+    ],
+)
+def test_a_pass_in_another_file_makes_a_program(text: str, is_program: bool) -> None:
+    head = "import torch\nfrom fitting.trainer import Trainer, run\nfrom loss import squash\nx = torch.ones(3)\n"
+    texts = {
+        "/p/main.py": head + text,
+        "/p/fitting/__init__.py": "",
+        "/p/fitting/trainer.py": TRAINER,
+        "/p/loss.py": HELPER,
+    }
+    programs = Programs(texts, "/p")
+    assert programs.is_program("/p/main.py") is is_program
+    assert programs.importing("/p/loss.py") == (("/p/main.py",) if is_program else ())
+    assert not programs.is_program("/p/fitting/trainer.py")
+
+
+def test_programs_whose_passes_stand_elsewhere_are_run(tmp_path: Path) -> None:
+    """Both of the file with the write, and of the program itself."""
+    write = "def squash(x):\n    y = x.exp()\n    y[0] = 0\n    return y\n"
+    (tmp_path / "trainer.py").write_text(TRAINER)
+    (tmp_path / "loss.py").write_text("import torch\n" + write)
+    (tmp_path / "main.py").write_text("from loss import squash\nfrom trainer import run\nrun(squash)\n")
+    (tmp_path / "own.py").write_text(f"import torch\nfrom trainer import run\n{write}run(squash)\n")
+    planned = _planned(tmp_path, "trainer.py", "loss.py", "main.py", "own.py")
+    assert {os.path.basename(one.loaded.path): one.cases for one in planned} == {
+        "trainer.py": (),
+        "main.py": (),
+        "loss.py": (Program(str(tmp_path / "main.py")),),
+        "own.py": (Program(),),
+    }
+    with Checker(cwd=tmp_path) as checker:
+        for one in (plan for plan in planned if plan.cases):
+            (result,) = run.prove(RULES, one, checker, proven=True).results
+            assert result.judgement is not None
+            assert result.judgement.verdict is Verdict.FIXED, result.judgement
+
+
+def _planned(folder: Path, *names: str) -> list[Plan]:
+    inputs = []
+    for name in names:
+        source, stamp = files.read(folder / name)
+        inputs.append(Loaded(str(folder / name), source, stamp))
+    plans = run.with_programs(list(run.plan(RULES, inputs, lambda path: ())))
+    return [one for one in plans if isinstance(one, Plan)]
 
 
 @pytest.mark.parametrize("case", [Program(), DeclaredCall("squash(randn(3))")])
