@@ -25,7 +25,7 @@ from gradfix.analysis.text.trainers import roles_in
 _FAITHFUL = re.compile(
     r"loss|criteri(on|um|a)|(^|[._])(crit|bce|mse|l1|ce|nll|kl|objective|cost|log_?prob|entropy|scale|rsample)s?([._]|$)"
 )
-_SETTINGS = frozenset({"dim", "ignore_index", "reduction", "weight"})
+_SETTINGS = frozenset({"dim", "ignore_index", "reduction", "weight"})  # of one and the same loss
 _PLACES = (ast.Name, ast.Attribute, ast.Subscript)
 
 

@@ -17,7 +17,7 @@ from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards.networks import whole_of
 from gradfix.analysis.hazards.writes import overwrite_saves
 from gradfix.analysis.operators import optimizers
-from gradfix.analysis.text.trainers import Roles, roles_in, tells_whose
+from gradfix.analysis.text.trainers import Roles, detached_in, names_of, roles_in, tells_whose
 
 _PLACES = (ast.Name, ast.Attribute, ast.Subscript)
 _METHODS = frozenset({"step", "zero_grad"})
@@ -83,11 +83,17 @@ def _run(
                 continue
             if whole_of(m.networks, behind) is None:
                 inputs.append(behind)
-            elif _HIDDEN.search(m.spelling(expression).lower()):
+            elif _HIDDEN.search(m.spelling(expression).lower()) and not _is_detached(m, expression):
                 carried.append(behind)
     m.networks.met[network] = None
     m.networks.runs[node] = Run(network, tuple(inputs), tuple(carried))
     save(state, node, Tensor((network.weights,)), m.spelling(at.func), at, Tracked.MAYBE, result=False)
+
+
+def _is_detached(m: Machine, hidden: ast.expr) -> bool:
+    """Whether the function detaches this state, or a part of it, if only where a test says so."""
+    detached = detached_in(m.tree if m.scope.info is None else m.scope.info.node)
+    return not detached.isdisjoint(names_of(hidden))
 
 
 def _over(m: Machine, state: State, thing: Tensor, expression: ast.expr, name: str, at: ast.Call) -> None:

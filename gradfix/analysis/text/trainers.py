@@ -27,6 +27,7 @@ _NETWORK = re.compile(
 _OTHER = re.compile(
     r"^_*(build|make|create|get|init|load|set|new|reset|save|update|prepare|wrap|compile|[A-Z][a-z])|[Ll]oss|[Cc]riteri"
 )
+_CUTS = frozenset({"detach", "detach_", "data"})
 _ROLE = re.compile(r"optimi[sz]ers?|optim|opt|solver|network|net|model|module|[\W_]", re.IGNORECASE)
 
 
@@ -62,6 +63,18 @@ def roles_in(scope: Training) -> Roles:
     if len(alone) == len(optimizers) == 1 and not optimizers & uses.of_tensors:
         learning |= alone
     return Roles(frozenset(learning), optimizers)
+
+
+@lru_cache(maxsize=256)
+def detached_in(scope: Training) -> frozenset[str]:
+    """What a scope detaches, perhaps in some rounds of a loop alone: `if i: hidden = hidden.detach()`."""
+    found = set[str]()
+    for node in every_node(scope):
+        if not isinstance(node, ast.Assign):
+            continue
+        if any(isinstance(inner, ast.Attribute) and inner.attr in _CUTS for inner in every_node(node.value)):
+            found.update(name for target in node.targets for name in names_of(target))
+    return frozenset(found)
 
 
 @dataclass(slots=True)
@@ -123,6 +136,13 @@ def parameter_owners(call: ast.Call) -> Iterator[ast.expr]:
         func = node.func if isinstance(node, ast.Call) else None
         if isinstance(func, ast.Attribute) and func.attr in ("parameters", "named_parameters"):
             yield func.value
+
+
+def names_of(node: ast.expr) -> Iterator[str]:
+    """The text of what `_spelled` reads, or of each in a tuple."""
+    for one in node.elts if isinstance(node, (ast.Tuple, ast.List)) else (node,):
+        if (name := _spelled(one)) is not None:
+            yield name
 
 
 def _spelled(node: ast.expr) -> str | None:
