@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import builtins
 
 import pytest
 
-from gradfix.analysis.text.builtin_names import builtin, mark_others
+from gradfix.analysis.text.builtin_names import BUILTINS, bound_by, builtin, mark_others
 
 OTHERS = {
     "a function of the file": "def range(n):\n    return n\n\n\ndef f():\n    return range(3)\n",
@@ -18,7 +19,7 @@ OTHERS = {
     "a parameter of the function around": "def f(range):\n    def g():\n        return range(3)\n    return g\n",
     "an import": "from numpy import arange as range\nrange(3)\n",
     "an import in the function": "def f():\n    import range\n    return range(3)\n",
-    "a star": "from numpy import *\nrange(3)\n",
+    "a star": "from torch import *\nrange(3)\n",
     "a variable of the module": "range = list\n\n\ndef f():\n    return range(3)\n",
     "a variable that is set later": "def f():\n    a = range(3)\n    range = a\n",
     "the variable of a loop": "for range in (list, tuple):\n    range(3)\n",
@@ -40,8 +41,40 @@ OWN = {
     "nor an attribute": "self.range = 3\nself.range(range(3))\n",
     "nor a keyword": "f(range=range(3))\n",
     "it is imported from where it is": "from builtins import range\nrange(3)\n",
+    "a star of what has no such name": "from numpy import *\nfrom .layers import *\nfrom torch.nn import *\nrange(3)\n",
     "it is imported as of another Python": "from six.moves import range, zip\nrange(3)\n",
 }
+
+
+STARS = {
+    "torch": {"range", "sum", "float"},
+    "numpy": {"sum", "divmod"},
+    "torch.nn": set(),
+    "math": {"pow"},
+    ".layers": {"sum", "divmod"},
+}
+
+
+@pytest.mark.parametrize("module", STARS)
+def test_stars(module: str) -> None:
+    """A module that nobody knows may pass on what NumPy has."""
+    names = {"range", "sum", "float", "pow", "divmod", "len", "isinstance"}
+    tree = mark_others(ast.parse(f"from {module} import *\n" + "\n".join(sorted(names))))
+    other = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not builtin(node)}
+    assert other == STARS[module] | ({"pow"} if module not in ("torch.nn",) else set())
+
+
+@pytest.mark.parametrize("module", ["torch", "numpy", "math", "torch.nn", "torch.nn.functional", "typing"])
+def test_stars_hold_what_is_said(module: str) -> None:
+    pytest.importorskip(module.partition(".")[0])
+    found: dict[str, object] = {}
+    exec(f"from {module} import *", found)
+    taken = {
+        name for name in BUILTINS - {"__builtins__"} if name in found and found[name] is not getattr(builtins, name)
+    }
+    assert {name for name in taken if not name.startswith("__")} <= set(
+        bound_by(ast.parse(f"from {module} import *").body[0])
+    )
 
 
 def calls(text: str) -> list[str]:

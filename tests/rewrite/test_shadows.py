@@ -44,3 +44,22 @@ def test_a_method_has_no_name_of_its_own() -> None:
 def test_an_update_stays_where_no_grad_has_no_name() -> None:
     text = HEAD + ("x.sum().backward()\n\n\ndef step(torch):\n    global x\n    x -= torch * x.grad\n\n\nstep(0.1)\n")
     assert fixed(text) == text
+
+
+@pytest.mark.parametrize("name", ["input", "id", "type", "filter", "hash", "iter"])
+def test_a_tensor_may_have_the_name_of_what_python_has(name: str) -> None:
+    text = (
+        HEAD
+        + f"def f({name}):\n    {name} = {name}.exp()\n    {name}[0] = 10\n    return {name}.sum()\n\n\nloss = f(x)\n"
+    )
+    assert f"{name}.index_put(" in assert_cured(text + END, "inplace operation", "x")
+    text = HEAD + f"def f({name}):\n    return {name}.exp().sigmoid_().clamp_(0.2, 0.8).sum()\n\n\nloss = f(x)\n"
+    assert ".sigmoid()" in assert_cured(text + END, "inplace operation", "x")
+
+
+def test_a_star_leaves_python_what_nobody_has_otherwise() -> None:
+    """But not what the module may have of NumPy."""
+    loop = "def f(x):\n    out = torch.zeros(3)\n    for i in range(3):\n        out[i] = x[i].exp()\n"
+    loop += "    return (out * out).sum()\n\n\nloss = f(x)\nshow(loss)\nloss.backward()\n"
+    star = "from math import *\n"
+    assert fixed(star + HEAD + loop) == star + fixed(HEAD + loop)

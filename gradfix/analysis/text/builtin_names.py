@@ -15,6 +15,16 @@ _SCOPES = frozenset(SCOPES)
 _NAMED = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar})
 _BINDING = _NAMED | {ast.Name, ast.Import, ast.ImportFrom, ast.MatchMapping}
 _Names = frozenset[str]
+
+# What `import *` takes of names that Python has (torch 2.4 and 2.13, NumPy 2.4): any other module may pass on NumPy's.
+_NUMPYS = frozenset({"abs", "all", "any", "bool", "divmod", "max", "min", "pow", "round", "sum"})
+_TORCHS = _NUMPYS - {"divmod"} | {"compile", "complex", "float", "int", "range"}
+_STARS = {
+    "torch": _TORCHS,
+    "math": frozenset({"pow"}),
+    "os": frozenset({"open"}),
+    **dict.fromkeys(("torch.nn", "torch.nn.functional", "torch.autograd", "typing", "builtins"), frozenset[str]()),
+}
 _Inner = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Scope = ast.Module | _Inner
 
@@ -52,7 +62,7 @@ def mark_others(tree: ast.Module) -> ast.Module:
 
 
 def bound_by(node: ast.AST) -> Iterator[str]:
-    """The names that a node binds by itself; every one of Python's for `import *`, of which nobody knows."""
+    """The names that a node binds by itself; for `import *` those of Python's that the module may have, too."""
     kind = node.__class__
     if kind is ast.Name:
         if node.ctx.__class__ is not ast.Load:  # type: ignore[attr-defined]  # of a name
@@ -61,7 +71,7 @@ def bound_by(node: ast.AST) -> Iterator[str]:
         own = ("builtins", "six.moves")  # what these have under the name is Python's
         yield from (local for local, name in imports_of(node) if name not in [f"{module}.{local}" for module in own])
         if any(alias.name == "*" for alias in node.names):
-            yield from BUILTINS
+            yield from _STARS.get(getattr(node, "module", None) or "", _NUMPYS)
     elif kind is ast.MatchMapping:
         yield from filter(None, (node.rest,))  # type: ignore[attr-defined]
     elif kind in _NAMED:

@@ -15,7 +15,7 @@ from gradfix.findings import Refusal, RefusalKind
 from gradfix.rewrite.text import names
 from gradfix.source import Source
 
-_NAME = re.compile(r"(?<![.\w])[^\W\d]\w*")
+_NAME = re.compile(r"(?<![.\w])([^\W\d]\w*)(\s*\()?")  # and whether it is called
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _Lines = tuple[int, float]  # the first and the last in which a name has another meaning
@@ -28,7 +28,7 @@ def shadowed(source: Source, edits: Sequence[Edit]) -> Refusal | None:
         return None
     for edit in edits:
         line = source.position(edit.span.start).line
-        put = Counter(_NAME.findall(edit.text)) - Counter(_NAME.findall(edit.span.text(source.text)))
+        put = _spelled(edit.text) - _spelled(edit.span.text(source.text))
         for name in sorted(put.keys() & others.keys()):
             if any(first <= line <= last for first, last in others[name]):
                 return Refusal(
@@ -37,6 +37,14 @@ def shadowed(source: Source, edits: Sequence[Edit]) -> Refusal | None:
                     f"give the other one another name than `{name}`",
                 )
     return None
+
+
+def _spelled(text: str) -> Counter[str]:
+    """How often each name stands in a text: those of Python's where they are called, as a rewrite has them.
+
+    `input` is a tensor in many a file, and no rewrite calls it.
+    """
+    return Counter(name for name, call in _NAME.findall(text) if call or name not in BUILTINS)
 
 
 @lru_cache(maxsize=1)
