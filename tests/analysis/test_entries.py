@@ -351,3 +351,48 @@ def test_what_a_function_is_given_to_call_may_save_its_arguments(step: str, told
         """
     )
     assert [write.severity for write in facts.writes] == told
+
+
+ENTRIES = """
+from helpers import block, names
+
+class Head(nn.Module):
+    def __init__(self, key=names.charge):
+        super().__init__()
+        self.key = key
+        self.net = block(3)
+
+    def forward(self, inputs):
+        x = inputs[names.x]
+        {read}
+        y = self.net({given}) * 2
+        inputs[self.key] = y
+        return inputs
+"""
+
+
+@pytest.mark.parametrize(
+    ("read", "given", "told"),
+    [
+        pytest.param('h = inputs["scalar"]', "h", [], id="a name"),
+        pytest.param('h = inputs[names.h, "scalar"]', "h", [], id="a name within a path"),
+        pytest.param("h = inputs[0]", "h", [Severity.WARNING], id="a number"),
+        pytest.param("h = inputs[names.h]", "h", [Severity.WARNING], id="who knows what"),
+    ],
+)
+def test_what_has_entries_by_name_gets_them_by_key(read: str, given: str, told: list[Severity]) -> None:
+    facts = facts_of(ENTRIES.format(read=read, given=given))
+    assert [write.severity for write in facts.writes if write.severity is not Severity.INFO] == told
+
+
+def test_entries_by_name_are_tensors_that_are_written() -> None:
+    facts = facts_of(
+        """
+        class Head(nn.Module):
+            def forward(self, inputs):
+                h = inputs["scalar"].exp()
+                h[0] = 1
+                return h.sum()
+        """
+    )
+    assert [write.severity for write in facts.writes] == [Severity.WARNING]

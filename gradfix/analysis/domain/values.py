@@ -86,6 +86,7 @@ class Tensor:
     holders: tuple[Tensor, ...] = ()  # what that call was given, and may have given back, whole or in part
     flows: Flows = NO_FLOWS  # cuts between the graph and this object; those of its memory are in the state
     lineage: tuple[object, ...] = ()  # which part of its memory: the base, and each view on the way to this one
+    entries: bool = False  # it was asked for one by name (`batch["x"]`): what a key puts into it is kept
     born: int = 0  # on the clock that writes are stamped with too
 
     def __post_init__(self) -> None:

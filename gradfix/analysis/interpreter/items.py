@@ -93,6 +93,7 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
     if isinstance(base, Tensor):
         known = m.notes.read_indices.get(id(node))
         m.notes.read_indices[id(node)] = items if known is None else join_index(known, items)
+        base.entries = base.entries or any(is_name(m, state, item) for item in items)
         if not base.known and is_key(items):
             return _memo_item(state, base, node)
         return indexed(m, state, base, items, node)
@@ -115,6 +116,14 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
     if isinstance(base, (Array, Number)) and (flows := cuts.flows_of(state, base)):
         return Number(None, True, flows=flows)
     return UNKNOWN
+
+
+def is_name(m: Machine, state: State, item: IndexItem) -> bool:
+    """True for a string in an index: `batch["x"]`, `td[key, "x"]`."""
+    if item.kind is not IndexKind.UNKNOWN:
+        return False
+    held = m.look(state, item.node)
+    return isinstance(held, Const) and isinstance(held.value, str)
 
 
 def indexed(m: Machine, state: State, base: Tensor, items: tuple[IndexItem, ...], node: ast.AST) -> Tensor:

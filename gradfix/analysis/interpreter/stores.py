@@ -28,7 +28,7 @@ from gradfix.analysis.domain.values import (
     tensor_of,
     tensors,
 )
-from gradfix.analysis.facts import IndexItem, IndexKind, Tracked, WriteForm
+from gradfix.analysis.facts import IndexItem, Tracked, WriteForm
 from gradfix.analysis.hazards import swaps
 from gradfix.analysis.hazards.reads import read, read_late
 from gradfix.analysis.hazards.write_records import Site
@@ -103,9 +103,9 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
         elif isinstance(option, (Method, Symbol, Unknown)):
             escape(state, value)
         elif isinstance(option, Tensor):
-            if any(_is_name(m, state, item) for item in items):
+            if any(item_access.is_name(m, state, item) for item in items):
                 option.known = False  # a tensor has no entries with names
-            if not option.known and is_key(items):
+            if (option.entries or not option.known) and is_key(items):
                 keep(state, option, [value])
                 state.attributes_of(option)[f"[{m.spelling(target.slice)}]"] = value  # may be a dict or a list
                 continue
@@ -115,14 +115,6 @@ def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, 
             fresh = write(m, state, site, option, value)
             save_written_index(m, state, items, fresh, target)
             rebind(m, state, target.value, option, fresh)
-
-
-def _is_name(m: Machine, state: State, item: IndexItem) -> bool:
-    """True for a string in an index: `batch["x"]`, `td[key, "x"]`."""
-    if item.kind is not IndexKind.UNKNOWN:
-        return False
-    held = m.look(state, item.node)
-    return isinstance(held, Const) and isinstance(held.value, str)
 
 
 def save_written_index(m: Machine, state: State, items: tuple[IndexItem, ...], fresh: Tensor, at: ast.AST) -> None:
