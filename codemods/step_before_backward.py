@@ -2,6 +2,8 @@
 
 ## What it does
 Finds `optimizer.step()` where a later `backward()` goes through operations that saved the parameters it updates.
+Networks and optimizers that a training loop is handed count as well, where the code shows what they are (a warning):
+`net.train()`, `net.zero_grad()`, an optimizer that is named after the network, or the only one.
 
 ## Why does backward fail?
 A step writes every parameter with a gradient in place. A layer saved its weight when it was called, and its version
