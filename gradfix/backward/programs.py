@@ -14,7 +14,7 @@ from gradfix.project.imports import files_run, folder_of, root_of
 MOST = 2  # programs that one file is judged by
 
 # In every text that spells a backward pass: what `reaches_backward` looks for.
-_PASSES = re.compile(r"\.\s*backward\b|\bgrad\s*\(|gradcheck|gradgradcheck|\bfunc\b")
+_PASSES = re.compile(r"\.\s*backward\b|\bgrad\s*\(|gradcheck|\bfunc\b")
 # In nearly every text that does something when it is run, and hardly any of a library: statements at its left edge.
 _DOES = re.compile(r"^(?:if .*__main__|for |while |with |[A-Za-z_][\w.]*\()", re.MULTILINE)
 

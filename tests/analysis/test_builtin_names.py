@@ -47,11 +47,11 @@ OWN = {
 
 
 STARS = {
-    "torch": {"range", "sum", "float"},
-    "numpy": {"sum", "divmod"},
+    "torch": {"range", "sum", "float", "pow"},
+    "numpy": {"sum", "divmod", "pow"},
     "torch.nn": set(),
     "math": {"pow"},
-    ".layers": {"sum", "divmod"},
+    ".layers": {"sum", "divmod", "pow"},
 }
 
 
@@ -61,7 +61,7 @@ def test_stars(module: str) -> None:
     names = {"range", "sum", "float", "pow", "divmod", "len", "isinstance"}
     tree = mark_others(ast.parse(f"from {module} import *\n" + "\n".join(sorted(names))))
     other = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not builtin(node)}
-    assert other == STARS[module] | ({"pow"} if module not in ("torch.nn",) else set())
+    assert other == STARS[module]
 
 
 @pytest.mark.parametrize("module", ["torch", "numpy", "math", "torch.nn", "torch.nn.functional", "typing"])
@@ -69,12 +69,9 @@ def test_stars_hold_what_is_said(module: str) -> None:
     pytest.importorskip(module.partition(".")[0])
     found: dict[str, object] = {}
     exec(f"from {module} import *", found)
-    taken = {
-        name for name in BUILTINS - {"__builtins__"} if name in found and found[name] is not getattr(builtins, name)
-    }
-    assert {name for name in taken if not name.startswith("__")} <= set(
-        bound_by(ast.parse(f"from {module} import *").body[0])
-    )
+    taken = {name for name in BUILTINS & found.keys() if found[name] is not getattr(builtins, name)}
+    star = ast.parse(f"from {module} import *").body[0]
+    assert {name for name in taken if not name.startswith("__")} <= set(bound_by(star))
 
 
 def calls(text: str) -> list[str]:
