@@ -153,7 +153,7 @@ def _found(made: Rewritten, truth: Run, after: Run, source: str) -> list[str]:
             found.append(f"{name}.grad is no longer the leaf's: {_short(after.readable[name])}")
     if not _same_state(truth, after):
         found.append("the state of the random number generators differs")
-    return found + (_printed(truth, after) if source == "run" else [])
+    return found + (_printed(truth, after, tolerance) if source == "run" else [])
 
 
 def _left_silent(program: Program, made: Rewritten, truth: Run, fed: Feed) -> bool:
@@ -196,18 +196,19 @@ def _is_item(node: ast.AST) -> TypeGuard[ast.Subscript]:
     return isinstance(index, ast.Constant) and isinstance(index.value, (str, int))
 
 
-def _printed(truth: Run, after: Run) -> list[str]:
+def _printed(truth: Run, after: Run, tolerance: float) -> list[str]:
     same = len(truth.printed) == len(after.printed) and all(
-        _equal(a, b)
+        _equal(a, b, tolerance)
         for one, other in zip(truth.printed, after.printed, strict=True)
         for a, b in zip(one, other, strict=True)
     )
     return [] if same else [f"prints {after.printed} instead of {truth.printed}"]
 
 
-def _equal(a: object, b: object) -> bool:
+def _equal(a: object, b: object, tolerance: float) -> bool:
+    """Whether both were printed alike: gradients up to `tolerance`, which `print(w.grad)` shows as well."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return close(a, b)
+        return close(a, b, tolerance)
     if isinstance(a, float) and isinstance(b, float):
         return a == b or abs(a - b) <= 1e-5 * max(1.0, abs(a)) or a != a
     return a == b
