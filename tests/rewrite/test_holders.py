@@ -29,6 +29,13 @@ HOLDERS = {
     "a queue": ("q = queue.Queue()\nq.put(y)", "q.get()"),
     "a heap": ("h = []\nheapq.heappush(h, (1, y))", "h[0][1]"),
     "a deque": ("d = collections.deque()\nd.appendleft(y)", "d[0]"),
+    "an object by its attributes": ("class A:\n    t = None\n\n\na = A()\nvars(a)['t'] = y", "a.t"),
+    "an update of the attributes": ("class A:\n    t = None\n\n\na = A()\na.__dict__.update(t=y)", "a.t"),
+    "a field of a named tuple that others default": (
+        "class P(typing.NamedTuple):\n    t: object\n    other: int = 0\n\n\np = P(0)._replace(t=y)",
+        "p[0]",
+    ),
+    "an array of objects": ("n = np.empty(1, dtype=object)\nn[0] = y", "n[0]"),
     "a list that gives it away": ("h = [y]", "h.pop()"),
     "a context variable": ("v = contextvars.ContextVar('v')\nv.set(y)", "v.get()"),
     "a weak reference": ("r = weakref.ref(y)", "r()"),
@@ -56,7 +63,8 @@ HOLDERS = {
     "a data set": ("d = torch.utils.data.TensorDataset(y)", "d[0][0]"),
 }
 HEAD = (
-    "import collections, contextvars, copy, functools, heapq, queue, weakref\nfrom concurrent import futures\n\n"
+    "import collections, contextvars, copy, functools, heapq, queue, typing, weakref\n"
+    "from concurrent import futures\n\n"
     "import numpy as np\nimport torch\nimport torch.utils._pytree\nimport torch.utils.data\n\n"
     "x = torch.randn(3, requires_grad=True)\ny = x.exp()\n"
 )
@@ -98,6 +106,9 @@ SUMS = {
     "in place": ("held = acc['none']\nheld += [view]", "acc['none'][0]"),
     "of an item in place": ("acc['none'] += [view]", "acc['none'][0]"),
     "of an attribute in place": ("acc['held'].items += (view,)", "acc['held'].items[0]"),
+    "of several lists": ("held = sum([[view], acc['none']], [])", "held[0]"),
+    "of several lists, from a start": ("held = sum([[view]], start=acc['none'])", "held[0]"),
+    "between two slices": ("none = acc['none']\nheld = none[:1] + [view] + none[1:]\nheld *= 2", "held[1]"),
     "of an item that has a name": ("none = acc['none']\nd = {'k': none}\nd['k'] += [view]", "none[0]"),
 }
 
@@ -114,6 +125,43 @@ def test_a_sum_with_what_nobody_knows_holds_what_is_added(name: str) -> None:
     )
 
 
+LEFT = {  # what the caller hands in, what the body puts there, where the caller finds it
+    "in a list": ("[]", "acc.append(view)", "acc[0]"),
+    "in a slice of a list": ("[]", "acc[:0] = [view]", "acc[0]"),
+    "in a list of a dictionary": ("{'a': []}", "acc.get('a').append(view)", "acc['a'][0]"),
+    "in each of some lists": ("[[]]", "for row in acc:\n        row.append(view)", "acc[0][0]"),
+    "in each, by a map": ("[[]]", "list(map(lambda row: row.append(view), acc))", "acc[0][0]"),
+    "in one of two lists": ("[]", "(acc if x.sum() < 99 else []).append(view)", "acc[0]"),
+    "under a key": ("{}", "acc['a'] = view", "acc['a']"),
+    "as an item, by a function": ("[0]", "operator.setitem(acc, 0, view)", "acc[0]"),
+    "by a function that adds in place": ("[]", "acc = operator.iadd(acc, [view])", "acc[0]"),
+    "by a method that is called elsewhere": ("[]", "operator.methodcaller('append', view)(acc)", "acc[0]"),
+    "by a function that is handed in": ("[].append", "acc(view)", "acc.__self__[0]"),
+    "as an attribute": ("SimpleNamespace()", "acc.a = view", "acc.a"),
+    "as an attribute of some name": ("SimpleNamespace()", "setattr(acc, 'a', view)", "acc.a"),
+    "among the attributes": ("SimpleNamespace()", "vars(acc)['a'] = view", "acc.a"),
+    "in a list of the module": ("None", "STORE.append(view)", "STORE[0]"),
+    "in a list of a class": ("None", "Held.pool.append(view)", "Held.pool[0]"),
+    "on a class": ("None", "Held.view = view", "Held.view"),
+    "in a variable of the module": ("None", "global kept\n    kept = view", "kept"),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_a_caller_that_gets_at_a_view_sees_the_write(name: str) -> None:
+    """Nothing in the function reads the view again; it is the caller that does."""
+    given, made, taken = LEFT[name]
+    assert_cured(
+        "import operator\nfrom types import SimpleNamespace\n\nimport torch\n\nSTORE = []\nkept = None\n\n\n"
+        "class Held:\n    pool = []\n\n\nx = torch.randn(3, requires_grad=True)\n\n\n"
+        f"def f(x, acc):\n    y = x * 2\n    view = y[:1]\n    {made}\n    loss = y.sin().sum()\n    y[0] = 3.0\n"
+        f"    return loss\n\n\nacc = {given}\nloss = globals()['f'](x, acc)\nshow(loss, {taken})\n"
+        f"(loss + {taken}.sum()).backward()\n",
+        "modified by an inplace operation",
+        "x",
+    )
+
+
 DEFAULTS = {  # the parameter, what the body does with it, what it takes from it
     "a list": ("acc=[]", "acc.append(view)", "acc.pop()"),
     "a list that is extended": ("acc=[]", "acc.extend([view])", "acc.pop()"),
@@ -122,6 +170,10 @@ DEFAULTS = {  # the parameter, what the body does with it, what it takes from it
     "a list, by its number": ("acc=[]", "acc.append(view)", "acc[0]"),
     "a keyword": ("*, acc=[]", "acc.append(view)", "acc.pop()"),
     "none, where something is given": ("acc=None", "if acc is not None:\n        acc.append(view)", "[view, *acc][-1]"),
+    "a list of the module": ("acc=STORE", "acc.append(view)", "STORE.pop()"),
+    "what the module reads it by": ("acc=STORE", "STORE.append(view)", "acc.pop()"),
+    "a method of a list": ("put=STORE.append", "put(view)", "STORE.pop()"),
+    "a function over a list": ("put=lambda t: STORE.append(t)", "put(view)", "STORE.pop()"),
     "none, or what is given": ("acc=None", "if acc is not None:\n        acc.append(view)", "acc[0]"),
 }
 
@@ -132,7 +184,8 @@ def test_a_parameter_with_a_default_holds_what_it_is_given(name: str) -> None:
     parameter, made, taken = DEFAULTS[name]
     given = "acc=[]" if "None" in parameter else ""
     assert_cured(
-        f"import torch\n\nx = torch.randn(3, requires_grad=True)\n\n\ndef f(x, {parameter}):\n    y = x * 2\n"
+        "import torch\n\nSTORE = []\nx = torch.randn(3, requires_grad=True)\n\n\n"
+        f"def f(x, {parameter}):\n    y = x * 2\n"
         f"    view = y[:1]\n    {made}\n    loss = y.sin().sum()\n    y[0] = 3.0\n    return loss, {taken} * 2\n\n\n"
         f"loss, held = globals()['f'](x, {given})\nshow(loss, held)\n(loss + held.sum()).backward()\n",
         "modified by an inplace operation",
@@ -146,6 +199,12 @@ def test_a_holder_sees_the_write(name: str) -> None:
     end = f"y += 1\nloss = (y * y).sum()\nshow(loss, {taken}, y)\nloss.backward()\n"
     text = assert_cured(f"{HEAD}{made}\n{end}", "modified by an inplace operation", "x")
     assert "y += 1\n" in text
+
+
+@pytest.mark.parametrize("names", ["globals()", "locals()", "vars()"])
+def test_names_as_a_dictionary_are_read_behind_the_write(names: str) -> None:
+    end = f"y += 1\nloss = (y * y).sum()\nshow(loss, {names}['view'])\nloss.backward()\n"
+    assert_cured(f"{HEAD}view = y[:1]\n{end}", "modified by an inplace operation", "x")
 
 
 def test_a_hook_that_got_the_result_gets_no_copy() -> None:

@@ -37,6 +37,8 @@ def keep(state: State, owner: Value, values: Iterable[Value]) -> None:
     new = [tensor for tensor in tensors_within(state, *values) if tensor is not owner and tensor not in kept]
     if new and len(kept) < _MOST:
         state.kept[owner] = (*kept, *new)
+    for tensor in new if len(kept) >= _MOST else ():
+        escape(state, tensor)
 
 
 def derived(state: State, value: Value, holds: Sequence[Tensor]) -> Value:

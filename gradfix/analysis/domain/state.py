@@ -212,6 +212,13 @@ class State:
         self.items[made] = items
         return made
 
+    def hold(self, container: Container, items: Items) -> None:
+        """Let a container hold these from now on; those of `vars(object)` are the attributes of the object."""
+        self.items[container] = items
+        if container.names is not None and items.keys is not None:
+            named = ((key, value) for key, value in zip(items.keys, items.values, strict=True) if isinstance(key, str))
+            self.attributes_of(container.names).update(named)
+
     def tuple_of(self, values: Iterable[Value]) -> Container:
         """A new tuple of these."""
         return self.container("tuple", Items(tuple(values), True))

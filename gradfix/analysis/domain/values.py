@@ -212,6 +212,7 @@ class Container:
 
     kind: str  # "list", "tuple", "dict", "set", "layers" (Sequential), "modules" (ModuleList, ModuleDict)
     default: Value | None = None  # of a defaultdict: what makes an item that is missing
+    names: Instance | None = None  # of `vars(object)`: whose attributes its items are
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain.graph import Node, NodeKind, Visit, operation, phi
+from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import is_surely_view, last_op, strongest, tracked
 from gradfix.analysis.domain.records import HazardNote, Overwriting, WriteRecord
@@ -64,6 +65,9 @@ def write(
         record.add_obstacle(Obstacle(ObstacleKind.OVERLAP, m.spelling(site.target), certain=False))
     views.note(state, m, record, tensor, visit.key)
     fresh = _fresh_object(m, state, visit, tensor)
+    if value is not None and not tensor.known:  # it may be a list, which gets the very objects
+        for owner in (tensor, fresh):
+            keep(state, owner, (value,))
     views.hand_on(m, state, record, base_of(site.target), tensor, visit)
     return fresh
 

@@ -6,7 +6,7 @@ import ast
 
 from gradfix.analysis.domain import dictionaries, python_values
 from gradfix.analysis.domain.dtypes import is_floating
-from gradfix.analysis.domain.holders import derived, tensors_within
+from gradfix.analysis.domain.holders import derived, perhaps_held_in, tensors_within
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.state import State, merge
@@ -72,7 +72,7 @@ def binary(m: Machine, state: State, symbol: str, left: Value, right: Value, at:
 def _joined(state: State, symbol: str, left: Value, right: Value, result: Value) -> Value:
     """A list that is added to what nobody knows may make a list, which holds what is in both."""
     values = (*options(left), *options(right))
-    if symbol not in _JOINING or not any(value.__class__ in _JOINED for value in values):
+    if symbol not in _JOINING or not any(v.__class__ in _JOINED or perhaps_held_in(state, v) for v in values):
         return result
     computed = any((isinstance(v, Tensor) and v.known) or python_values.number_type(v) is not None for v in values)
     return result if computed else derived(state, result, tensors_within(state, left, right))

@@ -158,7 +158,7 @@ def _super(call: NamedCall) -> Value:
 def _reduction(call: NamedCall) -> Value:
     """`sum`, `max` and `min`."""
     m, state, name, args = call.m, call.state, call.name, call.args
-    values = list(args)
+    values = [*args, *([call.keywords["start"]] if "start" in call.keywords else [])]
     if args and (len(args) == 1 or name == "sum"):
         values = [*call.iterated(args[0]).values, *args[1:]]
     if call.keywords.get("key", NONE) != NONE:
@@ -175,7 +175,7 @@ def _reduction(call: NamedCall) -> Value:
         result = operators.arithmetic(m, state, "+", result, other, call.at) if name == "sum" else merge(result, other)
     if name == "sum":
         result = operators.arithmetic(m, state, "+", result, Const(0), call.at)
-    return result
+    return derived(state, result, tensors_within(state, *values)) if holding else result
 
 
 def _one_of_holders(call: NamedCall, holding: Sequence[Value]) -> Value:
@@ -251,6 +251,8 @@ def _slice(call: NamedCall) -> Value:
 
 
 def _vars(call: NamedCall) -> Value:
+    if not call.args:
+        return UNKNOWN  # the names that there are
     return objects.attribute(call.m, call.state, call.first, "__dict__", call.at)
 
 

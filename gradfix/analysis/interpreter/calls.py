@@ -278,6 +278,8 @@ def _method(
         return hooks.remove(m, state, receiver)
     if isinstance(receiver, Container):
         keep(state, receiver, keywords.values())
+        if callee.name == "update" and keywords:
+            args = [*args, state.container("dict", Items(tuple(keywords.values()), True, tuple(keywords)))]
         return container_methods.call(m, state, receiver, callee.name, args, at)
     if isinstance(receiver, Instance) and callee.name == "__init__":
         return classes.begin_layer(state, receiver, args, keywords, at)

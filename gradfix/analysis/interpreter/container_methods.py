@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, any_item, at_most_twice
@@ -28,7 +28,7 @@ class _Call:
 
     def hold(self, items: Items) -> Value:
         """Let the receiver hold these from now on."""
-        self.state.items[self.receiver] = items
+        self.state.hold(self.receiver, items)
         return NONE
 
     def given(self, place: int) -> Items:
@@ -51,8 +51,15 @@ def _append(call: _Call) -> Value:
 
 
 def _update(call: _Call) -> Value:
-    if call.at.keywords or len(call.args) != 1:
+    """`d.update(other, h=y)`: what is given by name comes last, as a dictionary."""
+    if any(keyword.arg is None for keyword in call.at.keywords) or not 0 < len(call.args) <= 2:
         return call.hold(Items(call.items.values, False))
+    for given in call.args:
+        _update_with(replace(call, items=call.state.items.get(call.receiver) or call.items, args=(given,)))
+    return NONE
+
+
+def _update_with(call: _Call) -> Value:
     own, other = call.items, call.state.items.get(call.args[0]) if isinstance(call.args[0], Container) else None
     if other is None or not (own.exact and other.exact) or own.keys is None or other.keys is None:
         return _extend(call)

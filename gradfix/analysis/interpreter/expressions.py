@@ -108,7 +108,7 @@ def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
     value = item_access.subscript(m, state, base, node, lambda part: item_access.index_value(m, state, part))
     value = hands.taken_from(state, base, value)
     is_of_holder = any(
-        isinstance(option, (Container, Opaque)) or (isinstance(option, Tensor) and not option.known)
+        isinstance(option, (Container, Instance, Opaque)) or (isinstance(option, Tensor) and not option.known)
         for option in options(base)
     )
     if is_of_holder and value.__class__ in _TAKEN and state.log:

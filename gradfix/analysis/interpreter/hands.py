@@ -14,15 +14,18 @@ from gradfix.analysis.domain.values import (
     Instance,
     Layer,
     Method,
+    Opaque,
     Symbol,
     Tensor,
     Value,
     is_unknown,
     options,
 )
+from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.text.nodes import every_node
 
 _PLAIN = frozenset("print len isinstance issubclass hasattr callable repr str hash id format input open".split())
+_STORING = frozenset("append appendleft extend extendleft insert push put setdefault".split())
 _SEEING_NAMES = frozenset(f"builtins.{name}" for name in ("eval", "exec", "locals", "vars", "globals"))
 
 
@@ -32,24 +35,26 @@ def called(m: Machine, state: State, callee: Value, given: Sequence[Value], resu
     if not (_is_unfollowed(m, callee, result, at) or (thrown_away and _is_guessed(callee))):
         return result
     if isinstance(callee, Symbol) and callee.name in _SEEING_NAMES:
-        return _of_names(m, state, result)
-    receiver = _receiver(m, state, callee, at) if thrown_away or isinstance(callee, Method) else None
-    parts = given if receiver is None else (*given, receiver)
+        return _of_names(m, state, result, at)
+    stores = thrown_away or (isinstance(at.func, ast.Attribute) and at.func.attr in _STORING)
+    parts = (*given, *_called_on(m, state, callee, at)) if stores or isinstance(callee, Method) else given
     handed = tensors_within(state, *(inner for value in parts for inner in _within(m, state, value)))
     if not handed:
         return result
-    if thrown_away:
+    if stores:
         for owner in parts:
             if not (isinstance(owner, Tensor) and owner.known):
                 keep(state, owner, handed)
-        return result
-    return derived(state, result, handed)
+    return result if thrown_away else derived(state, result, handed)
 
 
-def _receiver(m: Machine, state: State, callee: Value, at: ast.Call) -> Value | None:
-    if isinstance(callee, Method):
-        return callee.receiver
-    return m.look(state, at.func.value) if isinstance(callee, Tensor) and isinstance(at.func, ast.Attribute) else None
+def _called_on(m: Machine, state: State, callee: Value, at: ast.Call) -> Iterable[Value]:
+    """The object whose method is called, and of something else what may hold what it was given: `put(y)`."""
+    for option in options(callee):
+        if isinstance(option, Method):
+            yield option.receiver
+        elif isinstance(option, (Tensor, Opaque)):
+            yield m.look(state, at.func.value) if isinstance(at.func, ast.Attribute) else option
 
 
 def _is_unfollowed(m: Machine, callee: Value, result: Value, at: ast.Call) -> bool:
@@ -63,7 +68,8 @@ def _is_unfollowed(m: Machine, callee: Value, result: Value, at: ast.Call) -> bo
 
 def _is_guessed(callee: Value) -> bool:
     """True for `q.put(y)`, which is a method of tensors, too, of something that need not be one."""
-    return isinstance(callee, Method) and isinstance(callee.receiver, Tensor) and not callee.receiver.known
+    receivers = [option.receiver for option in options(callee) if isinstance(option, Method)]
+    return any(isinstance(receiver, Tensor) and not receiver.known for receiver in receivers)
 
 
 def taken_from(state: State, owner: Value, taken: Value) -> Value:
@@ -72,10 +78,11 @@ def taken_from(state: State, owner: Value, taken: Value) -> Value:
     return derived(state, taken, tensors_within(state, *held)) if held else taken
 
 
-def _of_names(m: Machine, state: State, result: Value) -> Value:
+def _of_names(m: Machine, state: State, result: Value, at: ast.Call) -> Value:
     """`eval("y")`, `locals()`: all that has a name here may be in it, and `exec` may hand it to anyone."""
-    every = [value for (frame, _), value in state.variables.items() if frame in m.scope.frames]
-    for value in every:
+    every = [(name, value) for (frame, name), value in state.variables.items() if frame in m.scope.frames]
+    for name, value in every:
+        read(m, state, value, at, name, certain=False)
         escape(state, value)
     return result
 

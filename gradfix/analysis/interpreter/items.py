@@ -9,6 +9,7 @@ from functools import reduce
 from itertools import islice
 
 from gradfix.analysis.domain.graph import Node
+from gradfix.analysis.domain.holders import derived, tensors_within
 from gradfix.analysis.domain.indexing import (
     calls_itself_mask,
     constant_bounds,
@@ -102,6 +103,8 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
         return UNKNOWN if position is None else held.values[position]
     if isinstance(base, Instance) and base.info is not None and base.info.method("__getitem__") is not None:
         return protocols.special(m, state, base, "__getitem__", [m.look(state, node.slice)], node) or UNKNOWN
+    if isinstance(base, Instance):
+        return _anything_of(state, base)
     if isinstance(base, Container):
         return _container_item(m, state, base, node)
     if isinstance(base, Const) and isinstance(base.value, (tuple, list)):
@@ -219,7 +222,7 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
         own = protocols.iterator(m, state, value, node)
         if own is not value:
             return iterated(m, state, own, node)
-        return classes.items_of(state, value) or Items((UNKNOWN,), False)
+        return classes.items_of(state, value) or Items((_anything_of(state, value),), False)
     if isinstance(value, Container):
         held = state.items.get(value)
         if held is None:
@@ -251,6 +254,11 @@ def iterated(m: Machine, state: State, value: Value, node: ast.expr) -> Items:
             return Items(tuple(reduce(merge, row) for row in rows), True)
         return Items(tuple(dict.fromkeys(v for part in parts for v in part.values)), False)
     return Items((UNKNOWN,), False)
+
+
+def _anything_of(state: State, owner: Instance) -> Value:
+    """An item of an object whose class doesn't say what its items are."""
+    return derived(state, UNKNOWN, tensors_within(state, *state.slots(owner).values()))
 
 
 def concatenated(state: State, left: Container, right: Container) -> Container:

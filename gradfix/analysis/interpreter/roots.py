@@ -26,7 +26,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked
 from gradfix.analysis.hazards import losses, sinks
-from gradfix.analysis.interpreter import calls, inherited
+from gradfix.analysis.interpreter import calls, inherited, left_behind
 from gradfix.analysis.interpreter.arguments import Arguments
 from gradfix.analysis.interpreter.statements import run_block
 from gradfix.analysis.text import names, refusals
@@ -132,6 +132,7 @@ def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo 
     if custom or m.defined.handed.get(info) is Tracked.NO:  # the methods of an autograd Function run with gradients off
         state.grad = Tracked.NO
     state.grad = grad_modes.inside(closed.grad, state.grad)
+    before = state.fork()
     m.calls.append(info)
     try:
         with m.inside(Scope(info.qualname, (frame, *frames), info)):
@@ -141,6 +142,7 @@ def run_function(m: Machine, state: State, info: FunctionInfo, owner: ClassInfo 
             m.yield_to = None
             sinks.reach(m, state, given, certain=False, total=False)
             _leave(m, state, result, receiver, proven=is_forward)
+            left_behind.note(m, before, state)
             if state.grad is not Tracked.NO:
                 losses.returned(m, state, _tensors(state, result, 4), info, forward=is_forward)
     finally:

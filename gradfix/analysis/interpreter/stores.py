@@ -132,20 +132,20 @@ def store_item(m: Machine, state: State, container: Container, index: ast.expr, 
     if isinstance(index, ast.Slice):
         _store_slice(state, container, held, index, value)
         return
-    key = m.look(state, index)
+    state.hold(container, _with_item(container, held, m.look(state, index), value))
+
+
+def _with_item(container: Container, held: Items, key: Value, value: Value) -> Items:
     position = held.position(key)
     if position is not None:
         values = list(held.values)
         values[position] = value
-        state.items[container] = Items(tuple(values), held.exact, held.keys, held.least, ordered=held.ordered)
-    elif held.exact and container.kind == "dict" and isinstance(key, Const):
+        return Items(tuple(values), held.exact, held.keys, held.least, ordered=held.ordered)
+    if held.exact and container.kind == "dict" and isinstance(key, Const):
         keys = (*(held.keys or ()), key.value)
-        if len(keys) == len(held.values) + 1:
-            state.items[container] = Items((*held.values, value), True, keys)
-            return
-        state.items[container] = Items((*held.values, value), False)
-    else:
-        state.items[container] = Items(at_most_twice((*held.values, value)), False)
+        whole = len(keys) == len(held.values) + 1
+        return Items((*held.values, value), whole, keys if whole else None)
+    return Items(at_most_twice((*held.values, value)), False)
 
 
 def _store_slice(state: State, container: Container, held: Items, index: ast.Slice, value: Value) -> None:
@@ -259,8 +259,6 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
             return  # may as well be a counter
     site = Site(form, node, node.target, (), node.value, f"{symbol}=", None)
     fresh = _write_arithmetic(m, state, site, target, value, symbol)
-    for owner in (target, fresh):
-        _extend(state, owner, value)
     rebind(m, state, node.target, target, fresh)
     others = [option for option in options(current) if not isinstance(option, Tensor)]
     if any(number_type(option) is not None for option in others):
@@ -278,12 +276,6 @@ def _extended(m: Machine, state: State, symbol: str, current: Value, value: Valu
         state.items[current] = Items((*held.values, *more.values), exact, ordered=held.exact and more.ordered)
         return current
     return binary(m, state, symbol, current, value, node)
-
-
-def _extend(state: State, owner: Tensor, value: Value) -> None:
-    """What isn't known to be a tensor may be a list, or have one, that gets what is in `value`."""
-    if not owner.known and isinstance(value, Container):
-        keep(state, owner, (value,))
 
 
 def _write_arithmetic(m: Machine, state: State, site: Site, target: Tensor, value: Value, symbol: str) -> Tensor:
@@ -316,22 +308,19 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
                 continue
             site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
             fresh = _write_arithmetic(m, state, site, element, value, symbol)
-            for owner in (element, fresh):
-                _extend(state, owner, value)
             rebind(m, state, target, element, fresh)
         elif isinstance(option, Instance):
             _augmented_own_item(m, state, node, option, target, symbol, value)
         elif isinstance(option, Array):
             arrays.store(m, state, option, items, target.value, value, node.value)
         elif isinstance(option, Tensor):
-            _extend(state, option, value)  # its item may be a list
             if not option.known and is_key(items) and not any(t.known for t in all_tensors((value,))):
-                continue  # may be a counter in a dict
+                keep(state, option, (value,))  # its item may be a list, or a counter in a dict
+                continue
             form = WriteForm.DATA if option.silent else WriteForm.AUGMENTED_INDEX
             site = Site(form, node, target.value, items, node.value, f"{symbol}=", None)
             item_access.indexed(m, state, option, items, target)  # reading the part keeps a mask or an index
             fresh = _write_arithmetic(m, state, site, option, value, symbol)
-            _extend(state, fresh, value)
             rebind(m, state, target.value, option, fresh)
 
 

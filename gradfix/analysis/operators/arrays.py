@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gradfix.analysis.domain.holders import escape
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import NO_FLOWS, Array, Flows, Origin, Storage, Tensor, Value
@@ -69,6 +70,8 @@ def store(
         write(m, state, Site(WriteForm.ARRAY, m.statement, target, items, expression), array.memory, value)
         if value is not None:
             cuts.into_array(m, state, array.memory, value)
+    if value is not None:
+        escape(state, value)  # an array of objects holds it
 
 
 def sharing(name: str, args: Sequence[Value]) -> tuple[Tensor, ...]:

@@ -201,8 +201,10 @@ def _instance_attribute(m: Machine, state: State, base: Instance, name: str) -> 
     slots = state.slots(base)
     if name in slots:
         return slots[name]
-    if name == "__dict__" and slots:
-        return state.container("dict", Items(tuple(slots.values()), True, tuple(slots)))
+    if name == "__dict__" and (slots or base.info is not None):
+        listed = Container("dict", names=base)
+        state.items[listed] = Items(tuple(slots.values()), True, tuple(slots))
+        return listed
     info = base.info
     if info is not None and (found := info.method(name)) is not None:
         bound = m.defined.bound(found, base)
