@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ROOM = 1_000_000  # objects that may be new before it is worth looking for those that nobody can reach any more
+ROOM = 4_000_000  # objects that may be new before it is worth looking for those that nobody can reach any more
 
 
 @contextmanager

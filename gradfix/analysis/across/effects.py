@@ -49,8 +49,8 @@ def of_function(
 def _saves(played: Played) -> Iterator[tuple[Save, int]]:
     """What backward still keeps of arguments and results at the end, and wasn't overwritten since."""
     broken = {save for (save, _), _ in played.state.conflicts.items()}
-    ends = [n for s in (*played.memories, *played.arguments.values()) if (n := played.state.nodes.get(s)) is not None]
-    passed = {id(node) for end in ends for node in reachable(end)}
+    ends = [played.state.nodes.get(storage) for storage in (*played.memories, *played.arguments.values())]
+    passed = set(map(id, reachable(*ends)))
     for storage in (*played.arguments.values(), *played.memories):
         place = played.place(storage)
         assert place is not None
@@ -69,7 +69,7 @@ def _alone(
     play: Player, played: Played, saves: Sequence[tuple[Save, int]]
 ) -> dict[int, set[tuple[int, str, bool, int]]]:
     """What is kept where only one argument requires grad, by its place; -1: where none does."""
-    behind = {id(n): n for save, _ in saves for n in reachable(save.node)}
+    behind = {id(n): n for n in reachable(*(save.node for save, _ in saves))}
     with_graph = [place for place, node in played.nodes.items() if id(node) in behind]
     leaves = any(n.kind is NodeKind.LEAF for n in behind.values())
     tried = [-1] if leaves else []

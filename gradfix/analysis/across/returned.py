@@ -122,7 +122,7 @@ def behind(played: Played, flows: Flows, node: Node | None = None) -> Behind:
 def _severed(played: Played, record: CutRecord, *, straight: bool) -> Severed | None:
     """A cut, where a graph may be cut by it: one of an argument, or surely one of the function's own."""
     before = (played.m.severed or {}).get(record.key)
-    ends = {id(n): n for node in before or () for n in reachable(node) if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)}
+    ends = {id(n): n for n in reachable(*(before or ())) if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED)}
     when: tuple[int, ...] | None = tuple(place for place, node in played.nodes.items() if id(node) in ends)
     own = ends.keys() - set(map(id, played.nodes.values()))
     at_import = before is None and record.level is Tracked.YES

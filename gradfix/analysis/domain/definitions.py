@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass
 
 from gradfix.analysis.text.names import BodyNames, body_names, stands_for_others
+from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.parameters import named_of
 
 NAMED_TUPLES = ("typing.NamedTuple",)
@@ -22,12 +23,13 @@ class FunctionInfo:
     _body: BodyNames | None = None  # most functions of a file are never entered
     _abstract: bool | None = None
     _by_kind: bool | None = None
+    _parameters: tuple[str, ...] | None = None
 
     @property
     def goes_by_kind(self) -> bool:
         """Whether it asks what kind of value it has got, as who calls itself with what a container holds does."""
         if self._by_kind is None:
-            called = (node.func for node in ast.walk(self.node) if isinstance(node, ast.Call))
+            called = (node.func for node in every_node(self.node) if isinstance(node, ast.Call))
             self._by_kind = any((f.id if isinstance(f, ast.Name) else getattr(f, "attr", "")) in _KINDS for f in called)
         return self._by_kind
 
@@ -68,8 +70,9 @@ class FunctionInfo:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of positional and keyword parameters, in order."""
-        arguments = self.node.args
-        return tuple(a.arg for a in named_of(arguments))
+        if self._parameters is None:
+            self._parameters = tuple(a.arg for a in named_of(self.node.args))
+        return self._parameters
 
 
 @dataclass(frozen=True, eq=False, slots=True)

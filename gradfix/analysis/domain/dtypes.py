@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gradfix.analysis.domain.values import DEVICE, Const, Container, Number, Symbol, Tensor, Value
+from gradfix.analysis.domain.values import DEVICE, NONE, Const, Container, Number, Symbol, Tensor, Value
 from gradfix.torch_ops import Output
 
 # Keep the dtype and raise for integers (torch 2.13), so that what they return is floating.
@@ -42,7 +42,7 @@ def result_dtype(output: Output, operands: Sequence[Tensor], arguments: Mapping[
     explicit = arguments.get("dtype")
     if (named := dtype_name(explicit)) is not None:
         return named
-    if explicit is not None and explicit != Const(None):
+    if explicit is not None and explicit != NONE:
         return None
     first = operands[0].dtype if operands else None
     if output.dtype == "same":
@@ -73,7 +73,7 @@ def _is_real(value: Value) -> bool:
 
 def makes_floats(name: str, output: Output, operands: Sequence[Tensor], arguments: Mapping[str, Value]) -> bool:
     """True where the result is of a floating dtype whatever the operands are, or because one of them is."""
-    if arguments.get("dtype", Const(None)) != Const(None):
+    if arguments.get("dtype", NONE) != NONE:
         return False
     if output.dtype in ("same-float", "float") or name in FLOATS_ONLY:
         return True

@@ -113,10 +113,10 @@ def in_order(visits: Iterable[Visit]) -> list[Visit]:
     return sorted(visits, key=lambda visit: visit.tick)
 
 
-def reachable(root: Node | None) -> Iterator[Node]:
-    """Every node backward may pass from `root`, in no particular order."""
+def reachable(*roots: Node | None) -> Iterator[Node]:
+    """Every node backward may pass from one of the `roots`, in no particular order."""
     seen: set[int] = set()
-    stack = [root]
+    stack = [*roots]
     while stack:
         node = stack.pop()
         if node is None or id(node) in seen:

@@ -95,6 +95,8 @@ def _found(state: State, tensor: Tensor, found: dict[Tensor, None]) -> None:
 
 def held_in(state: State, value: Value) -> list[tuple[str, Value]]:
     """What one gets at through `value`, with the end of its name: items, attributes, what a call was given before."""
+    if isinstance(value, Tensor):
+        return []
     if isinstance(value, Container) and (items := state.items.get(value)):
         return [("", item) for item in items.values]
     if isinstance(value, Instance):  # one whose constructor waits holds nothing that was written since

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gradfix.analysis.domain.graph import Node, Save, Visit, phi, reachable
+from gradfix.analysis.domain.graph import Node, NodeKind, Save, Visit, phi, reachable
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.state import Items, Slots, Stamp, State, at_most_twice, merge
 from gradfix.analysis.domain.values import NO_FLOWS, UNKNOWN, Origin, Storage, Tensor, Value, now, options
@@ -136,6 +136,9 @@ def _handed(missed: Iterable[Visit], sides: Iterable[tuple[State, Iterable[Value
     return found
 
 
+_MISSING = Node(NodeKind.PHI, "missing", (), Tracked.NO)
+
+
 def join_nodes(
     a: Layers[Storage, Node | None], b: Layers[Storage, Node | None], branch: ast.stmt | None
 ) -> Layers[Storage, Node | None]:
@@ -143,10 +146,10 @@ def join_nodes(
     keys, result = a.changed(b)
     memo: dict[tuple[int, int], Node | None] = {}
     for storage in keys:
-        if storage not in a or storage not in b:
-            result[storage] = a.get(storage) if storage in a else b.get(storage)
+        mine, node = a.get(storage, _MISSING), b.get(storage, _MISSING)
+        if mine is _MISSING or node is _MISSING:  # made on one side only
+            result[storage] = node if mine is _MISSING else mine
             continue
-        mine, node = a.get(storage), b.get(storage)
         key = (id(mine), id(node))
         if key not in memo:
             memo[key] = mine if mine is node else phi((mine, node), branch)
@@ -210,4 +213,4 @@ def _graphs_held(state: State) -> set[int]:
     values += [value for _, items in state.items.items() for value in items.values]
     values += [value for _, slots in state.attributes.items() for value in slots.values()]
     roots = [state.node_of(option) for value in values for option in options(value) if isinstance(option, Tensor)]
-    return {id(node) for node in reachable(phi(roots, None))}
+    return {id(node) for node in reachable(*roots)}

@@ -317,7 +317,8 @@ def is_whole(dtype: str | None) -> bool:
 
 def is_unknown(value: Value) -> bool:
     """True for what nothing is known of, whoever it may hold."""
-    return value == UNKNOWN or value.__class__ is Opaque
+    kind = value.__class__
+    return kind is Opaque or (kind is Unknown and value == UNKNOWN)
 
 
 def options(value: Value) -> tuple[Value, ...]:

@@ -74,7 +74,7 @@ def flows_of(state: State, value: Value, depth: int = _DEPTH) -> Flows:
         return value.flows.union(*held)
     if isinstance(value, (Number, Array)):
         return value.flows
-    if isinstance(value, Const) or value == PLAIN:
+    if isinstance(value, Const) or (isinstance(value, Unknown) and value == PLAIN):
         return NO_FLOWS
     if isinstance(value, Container) and depth and (items := state.items.get(value)):
         if not items.values and not items.exact:

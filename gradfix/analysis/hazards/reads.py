@@ -53,16 +53,16 @@ def read(
             read(m, state, weight(storage), node, name, 0, certain=certain, whole=ObstacleKind.BASE_READ)
     if depth:
         for suffix, item in held_in(state, value):
-            if item.__class__ in HOLDING and not _misses_nothing(state, item):
+            if item.__class__ in HOLDING and not (isinstance(item, Tensor) and misses_nothing(state, item)):
                 read(m, state, item, node, name + suffix, depth - 1, certain=certain)
         for item in perhaps_held_in(state, value):
             deeper = 0 if isinstance(item, Tensor) else depth - 1  # what a tensor may be is among these
             read(m, state, item, node, name, deeper, certain=False)
 
 
-def _misses_nothing(state: State, item: Value) -> bool:
-    """Whether there is surely nothing to note of an item, as of most in a container with many."""
-    return isinstance(item, Tensor) and not state.may_miss(item) and not perhaps_held_in(state, item)
+def misses_nothing(state: State, tensor: Tensor) -> bool:
+    """Whether a read of a tensor is surely nothing to note: true of most, and fast to tell."""
+    return not state.may_miss(tensor) and not perhaps_held_in(state, tensor)
 
 
 def read_late(m: Machine, state: State, value: Value, target: ast.Subscript) -> None:

@@ -23,6 +23,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.operators import hooks
+from gradfix.analysis.text.nodes import every_node
 
 _GROWING = frozenset("append appendleft extend insert add update setdefault".split())
 
@@ -76,7 +77,7 @@ def _widened(state: State, value: Value | None, name: str) -> Value:
 
 def _changed(node: ast.AST) -> Iterator[tuple[str, str | None]]:
     """The names that a body binds or changes the items of, with the attribute of theirs that is meant, if any."""
-    for inner in ast.walk(node):
+    for inner in every_node(node):
         target: ast.AST | None = None
         if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in _GROWING:
             target = inner.func.value

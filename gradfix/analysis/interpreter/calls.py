@@ -321,7 +321,7 @@ def _follow(
     if info.is_generator:
         return Suspended(callee, tuple(args), tuple(keywords.items()), at)
     again = m.calls.count(info)
-    if again > info.goes_by_kind or len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others:
+    if (again and again > info.goes_by_kind) or len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others:
         return unknown_call(m, state, (*args, *keywords.values()), at)
     m.defined.covered.add(info)
     m.steps += 1

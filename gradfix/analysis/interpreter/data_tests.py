@@ -40,7 +40,7 @@ def depends_on_data(m: Machine, state: State, test: ast.expr, kind: ConditionKin
 def _has_elements(m: Machine, state: State, test: ast.expr, counted: ast.expr) -> bool:
     """Whether a tensor is asked for elements; of what isn't known, lists and files have a length, too."""
     found = tensors(m.look(state, counted))
-    by_length = any(builtin(node) == "len" for node in ast.walk(test))
+    by_length = any(builtin(node) == "len" for node in every_node(test))
     return any(tensor.known or not (by_length or test is counted) for tensor in found)
 
 

@@ -38,7 +38,7 @@ from gradfix.analysis.domain.values import (
     tensor_of,
 )
 from gradfix.analysis.hazards import batches, cuts, handed
-from gradfix.analysis.hazards.reads import read
+from gradfix.analysis.hazards.reads import misses_nothing, read
 from gradfix.analysis.interpreter import bindings, calls, comprehensions, data_tests, hands, inherited, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
@@ -83,10 +83,15 @@ def look_up(m: Machine, state: State, name: str, *, is_other: bool = False) -> V
 
 def _name(m: Machine, state: State, node: ast.Name) -> Value:
     value = look_up(m, state, node.id, is_other=is_other(node))
-    if value.__class__ in HOLDING and state.log:
-        read(m, state, value, node, node.id)
-        return handed.renewed(m, state, value, node)
-    return value
+    return _read(m, state, value, node) if value.__class__ in HOLDING and state.log else value
+
+
+def _read(m: Machine, state: State, value: Value, node: ast.expr) -> Value:
+    """`value`, read where it is spelled, as it is after all writes it may have missed."""
+    if isinstance(value, Tensor) and misses_nothing(state, value):
+        return value
+    read(m, state, value, node, m.spelling(node))
+    return handed.renewed(m, state, value, node)
 
 
 def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
@@ -97,10 +102,7 @@ def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
     elsewhere = inherited.attribute(m, state, base, node.attr) if isinstance(base, Instance) else None
     value = objects.attribute(m, state, base, node.attr, node) if elsewhere is None else elsewhere
     value = hands.taken_from(state, base, value)
-    if value.__class__ in _TAKEN and state.log:
-        read(m, state, value, node, m.spelling(node))
-        return handed.renewed(m, state, value, node)
-    return value
+    return _read(m, state, value, node) if value.__class__ in _TAKEN and state.log else value
 
 
 def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
@@ -111,10 +113,7 @@ def _subscript(m: Machine, state: State, node: ast.Subscript) -> Value:
         isinstance(option, (Container, Instance, Opaque)) or (isinstance(option, Tensor) and not option.known)
         for option in options(base)
     )
-    if is_of_holder and value.__class__ in _TAKEN and state.log:
-        read(m, state, value, node, m.spelling(node))
-        return handed.renewed(m, state, value, node)
-    return value
+    return _read(m, state, value, node) if is_of_holder and value.__class__ in _TAKEN and state.log else value
 
 
 def _owner(m: Machine, state: State, node: ast.expr) -> Value:

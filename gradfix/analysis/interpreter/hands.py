@@ -9,6 +9,7 @@ from gradfix.analysis.domain.holders import derived, escape, keep, perhaps_held_
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import (
+    Choice,
     Class,
     Function,
     Instance,
@@ -74,7 +75,9 @@ def _is_guessed(callee: Value) -> bool:
 
 def taken_from(state: State, owner: Value, taken: Value) -> Value:
     """An attribute or item of an object, which may be any of what the object holds where nobody followed."""
-    held = [inner for option in options(owner) for inner in perhaps_held_in(state, option)]
+    held: Sequence[Value] = perhaps_held_in(state, owner)
+    if isinstance(owner, Choice):
+        held = [inner for option in owner.options for inner in perhaps_held_in(state, option)]
     return derived(state, taken, tensors_within(state, *held)) if held else taken
 
 

@@ -96,7 +96,7 @@ def _item_of(m: Machine, state: State, base: Value, items: tuple[IndexItem, ...]
         m.notes.read_indices[id(node)] = items if known is None else join_index(known, items)
         base.entries = base.entries or any(is_name(m, state, item) for item in items)
         if not base.known and is_key(items):
-            return _memo_item(state, base, node)
+            return _memo_item(m, state, base, node)
         return indexed(m, state, base, items, node)
     if isinstance(base, Instance) and (held := classes.items_of(state, base)) is not None:
         position = held.position(m.look(state, node.slice))
@@ -167,12 +167,12 @@ def save_index(m: Machine, state: State, graph: Node, index: ast.expr, at: ast.A
                 return
 
 
-def _memo_item(state: State, base: Tensor, node: ast.Subscript) -> Value:
+def _memo_item(m: Machine, state: State, base: Tensor, node: ast.Subscript) -> Value:
     """`d[key]` of something unknown: the same key gives the same object; it may be a view of `d`."""
-    key = f"[{ast.unparse(node.slice)}]"
+    key = f"[{m.spelling(node.slice)}]"
     slots = state.attributes_of(base)
     if key not in slots:
-        own = part_of(state, base, ast.unparse(node))
+        own = part_of(state, base, m.spelling(node))
         item = Tensor((own.storage, *base.storages), known=False, view=ViewKind.MAYBE, choice=object())
         item.holders = base.holders
         slots[key] = item

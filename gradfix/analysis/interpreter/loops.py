@@ -27,6 +27,7 @@ from gradfix.analysis.facts import ConditionKind, Tracked
 from gradfix.analysis.interpreter import bindings, conditions, generators, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.expressions import evaluate
+from gradfix.analysis.text.nodes import every_node
 
 
 def _runs_once(m: Machine) -> bool:
@@ -99,7 +100,7 @@ def _like(state: State, storage: Storage) -> Storage:
 
 def _widen(m: Machine, state: State, loop: ast.While) -> None:
     """What the body counts (`t += 1`) is any number from the second round on: it stands for all the later ones."""
-    for node in ast.walk(loop):
+    for node in every_node(loop):
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             key = m.scope.frames[0], node.target.id
             held = state.variables.get(key)

@@ -38,6 +38,7 @@ from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
 from gradfix.analysis.interpreter.expressions import evaluate
 from gradfix.analysis.operators import arrays, operators
+from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.targets import base_of, root_of
 from gradfix.torch_ops import ViewKind, method
 
@@ -61,7 +62,7 @@ def assign(m: Machine, state: State, target: ast.expr, value: Value, expression:
     """`target = value`."""
     if isinstance(target, ast.Subscript):
         _assign_item(m, state, target, value, expression)
-    elif isinstance(target, (ast.Tuple, ast.List)) and any(isinstance(t, ast.Subscript) for t in ast.walk(target)):
+    elif isinstance(target, (ast.Tuple, ast.List)) and any(isinstance(t, ast.Subscript) for t in every_node(target)):
         items = item_access.iterated(m, state, value, target)
         exact = items.exact and len(items.values) == len(target.elts)
         for i, part in enumerate(target.elts):

@@ -81,10 +81,10 @@ def kind_of(state: State, value: Value) -> str:
         return "number" if isinstance(constant, (int, float)) else "list"
     if isinstance(value, Number):
         return "number"
-    if value == DEVICE:
-        return "'cpu'"
+    if isinstance(value, Tensor):
+        return "tensor"
     if isinstance(value, Symbol):
-        return "dtype" if value.name.startswith("torch.") else "other"
+        return "'cpu'" if value == DEVICE else "dtype" if value.name.startswith("torch.") else "other"
     if isinstance(value, Container):
         items = state.items.get(value)
         return "tensors" if items and any(map(tensors, items.values)) else "list"
@@ -95,6 +95,8 @@ def kind_of(state: State, value: Value) -> str:
 
 def members(state: State, value: Value) -> list[Tensor]:
     """The tensors an argument stands for: itself, or the items of a list."""
+    if isinstance(value, Tensor):
+        return [value]
     if isinstance(value, Container):
         items = state.items.get(value)
         return [t for item in (items.values if items else ()) for t in members(state, item)]

@@ -84,10 +84,13 @@ def _of_scope(scope: _Scope) -> tuple[_Names, _Names, list[_Inner]]:
     foreign: set[str] = set()
     scopes: list[_Inner] = []
     if isinstance(scope, FUNCTIONS):
-        bound.update(node.arg for node in ast.walk(scope.args) if isinstance(node, ast.arg))
+        bound.update(node.arg for node in every_node(scope.args) if isinstance(node, ast.arg))
     for node in nodes_of(scope):
         kind = node.__class__
-        if kind in _BINDING:
+        if kind is ast.Name:
+            if node.ctx.__class__ is not ast.Load:  # type: ignore[attr-defined]  # of a name
+                bound.add(node.id)  # type: ignore[attr-defined]
+        elif kind in _BINDING:
             bound.update(bound_by(node))
         if kind in _SCOPES:
             scopes.append(node)  # type: ignore[arg-type]  # it is one
