@@ -136,25 +136,26 @@ def _handed(missed: Iterable[Visit], sides: Iterable[tuple[State, Iterable[Value
     return found
 
 
-_MISSING = Node(NodeKind.PHI, "missing", (), Tracked.NO)
+_MISSING = Node(NodeKind.PHI, "missing", (), Tracked.NO)  # of memory made on the other side
 
 
 def join_nodes(
     a: Layers[Storage, Node | None], b: Layers[Storage, Node | None], branch: ast.stmt | None
 ) -> Layers[Storage, Node | None]:
     """The graphs behind each memory when either of two states may have been reached."""
-    keys, result = a.changed(b)
     memo: dict[tuple[int, int], Node | None] = {}
-    for storage in keys:
-        mine, node = a.get(storage, _MISSING), b.get(storage, _MISSING)
-        if mine is _MISSING or node is _MISSING:  # made on one side only
-            result[storage] = node if mine is _MISSING else mine
-            continue
-        key = (id(mine), id(node))
+
+    def either(mine: Node | None, other: Node | None) -> Node | None:
+        if mine is other or other is _MISSING:
+            return mine
+        if mine is _MISSING:
+            return other
+        key = (id(mine), id(other))
         if key not in memo:
-            memo[key] = mine if mine is node else phi((mine, node), branch)
-        result[storage] = memo[key]
-    return result
+            memo[key] = phi((mine, other), branch)
+        return memo[key]
+
+    return a.joined(b, either, _MISSING)
 
 
 def _join_saves(a: State, b: State) -> Layers[Storage, dict[Save, bool]]:

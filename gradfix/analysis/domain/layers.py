@@ -87,13 +87,19 @@ class Layers(Generic[K, V]):
             self.own = {}
         return Layers(self._below)
 
-    def joined(self, other: Layers[K, V], combine: Callable[[V | None, V | None], V]) -> Layers[K, V]:
-        """What holds of each key; `combine` is given what the two have where they may differ, None for nothing."""
+    def joined(
+        self, other: Layers[K, V], combine: Callable[[V | None, V | None], V], nothing: V | None = None
+    ) -> Layers[K, V]:
+        """What holds of each key; `combine` is given what the two have where they may differ, or `nothing`."""
         if self._below is other._below and not self.own and not other.own:
             return Layers(self._below)
-        keys, result = self.changed(other)
-        for key in keys:
-            result.own[key] = combine(self.get(key), other.get(key))
+        mine, theirs, result = self._parted(other)
+        own = result.own
+        for key, value in mine.items():  # most keys are of one side alone
+            own[key] = combine(value, theirs[key] if key in theirs else result.get(key, nothing))
+        for key, value in theirs.items():
+            if key not in mine:
+                own[key] = combine(result.get(key, nothing), value)
         return result
 
     def is_kept_by(self, fork: Layers[K, V]) -> bool:
@@ -102,24 +108,27 @@ class Layers(Generic[K, V]):
 
     def changed(self, other: Layers[K, V]) -> tuple[dict[K, None], Layers[K, V]]:
         """Keys written in either since both were one, and an empty mapping over what they share."""
-        keys: dict[K, None] = dict.fromkeys(self.own)
-        keys.update(dict.fromkeys(other.own))
+        mine, theirs, shared = self._parted(other)
+        return dict.fromkeys((*mine, *theirs)), shared
+
+    def _parted(self, other: Layers[K, V]) -> tuple[dict[K, V], dict[K, V], Layers[K, V]]:
+        """What each has written since both were one, and an empty mapping over what they share."""
         mine, theirs = self._below, other._below
-        passed: list[dict[K, V]] = []
+        tables, others = [self.own], [other.own]
         while mine is not theirs:
             if theirs is not None and (mine is None or theirs.number >= mine.number):
-                keys.update(dict.fromkeys(theirs.own))
+                others.append(theirs.own)
                 theirs = theirs.below
             elif mine is not None:
-                passed.append(mine.own)
+                tables.append(mine.own)
                 mine = mine.below
-        for own in passed:
-            keys.update(dict.fromkeys(own))
-        return keys, Layers(mine)
+        return _merged(tables), _merged(others), Layers(mine)
 
 
 def _merged(tables: list[dict[K, V]]) -> dict[K, V]:
     """The newest value of each key; the newest table comes first."""
+    if len(tables) == 1:
+        return tables[0]
     result: dict[K, V] = {}
     for table in reversed(tables):
         result.update(table)

@@ -56,13 +56,16 @@ def repeated_tests(function: Function, tree: ast.Module) -> Mapping[int, tuple[A
     if not again or _calls_itself(function, nodes):
         return {}
     first = min(node.lineno for node in nodes if isinstance(node, ast.If))
-    changing, growing = _changing(nodes, first) | _changed_by_functions(tree), _growing(nodes)
+    changing, growing = _changing(nodes, first), _growing(nodes)
 
     def stays(assumed: Assumption) -> bool:
         parts = assumed.subject.split(".")
         grows = assumed.value is None and parts[-1] in growing  # `if seen:` of a list that is appended to
         return assumed.subject in again and changing.isdisjoint(parts) and not grows
 
+    if not any(map(stays, (assumed for arms in told.values() for arm in arms for assumed in arm))):
+        return {}
+    changing |= _changed_by_functions(tree)
     kept = {key: (frozenset(filter(stays, arms[0])), frozenset(filter(stays, arms[1]))) for key, arms in told.items()}
     return {key: arms for key, arms in kept.items() if arms[0] or arms[1]}
 
@@ -109,7 +112,8 @@ def _changing(nodes: Sequence[ast.AST], line: int) -> set[str]:
     late: set[str] = set()
     again = {id(inner) for node in nodes if isinstance(node, _LOOPS) for inner in every_node(node)}
     for node in nodes:
-        late.update(_bound_otherwise(node))
+        if node.__class__ in _NAMING:
+            late.update(_bound_otherwise(node))
         if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
             held = node.value if isinstance(node, ast.Subscript) else node
             name = held.id if isinstance(held, ast.Name) else getattr(held, "attr", "")
@@ -117,6 +121,11 @@ def _changing(nodes: Sequence[ast.AST], line: int) -> set[str]:
             if held is not node or not isinstance(node, ast.Name) or node.lineno >= line or id(node) in again:
                 late.add(name)
     return late | {name for name, count in bound.items() if count > 1}
+
+
+_DEFINING = {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef}
+_NAMING = _DEFINING | {ast.Global, ast.Nonlocal, ast.alias, ast.Call, ast.ExceptHandler}
+_NAMING |= {ast.MatchAs, ast.MatchStar, ast.MatchMapping}
 
 
 def _bound_otherwise(node: ast.AST) -> Iterable[str]:
