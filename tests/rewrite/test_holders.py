@@ -169,6 +169,7 @@ DEFAULTS = {  # the parameter, what the body does with it, what it takes from it
     "a dictionary": ("acc={}", "acc.update(a=view)", "acc.pop('a')"),
     "a list, by its number": ("acc=[]", "acc.append(view)", "acc[0]"),
     "a keyword": ("*, acc=[]", "acc.append(view)", "acc.pop()"),
+    "what an annotation is wrong about": ("acc: str", "acc.append(view)", "acc[0]"),
     "none, where something is given": ("acc=None", "if acc is not None:\n        acc.append(view)", "[view, *acc][-1]"),
     "a list of the module": ("acc=STORE", "acc.append(view)", "STORE.pop()"),
     "what the module reads it by": ("acc=STORE", "STORE.append(view)", "acc.pop()"),
@@ -182,7 +183,7 @@ DEFAULTS = {  # the parameter, what the body does with it, what it takes from it
 def test_a_parameter_with_a_default_holds_what_it_is_given(name: str) -> None:
     """Nobody in the file calls the function by what it says of itself: the analysis makes up what it is given."""
     parameter, made, taken = DEFAULTS[name]
-    given = "acc=[]" if "None" in parameter else ""
+    given = "" if "=" in parameter and "None" not in parameter else "acc=[]"
     assert_cured(
         "import torch\n\nSTORE = []\nx = torch.randn(3, requires_grad=True)\n\n\n"
         f"def f(x, {parameter}):\n    y = x * 2\n"

@@ -37,7 +37,8 @@ def called(m: Machine, state: State, callee: Value, given: Sequence[Value], resu
         return result
     if isinstance(callee, Symbol) and callee.name in _SEEING_NAMES:
         return _of_names(m, state, result, at)
-    stores = thrown_away or (isinstance(at.func, ast.Attribute) and at.func.attr in _STORING)
+    named = isinstance(at.func, ast.Attribute) and at.func.attr in _STORING
+    stores = thrown_away or named
     parts = (*given, *_called_on(m, state, callee, at)) if stores or isinstance(callee, Method) else given
     handed = tensors_within(state, *(inner for value in parts for inner in _within(m, state, value)))
     if not handed:
@@ -46,6 +47,8 @@ def called(m: Machine, state: State, callee: Value, given: Sequence[Value], resu
         for owner in parts:
             if not (isinstance(owner, Tensor) and owner.known):
                 keep(state, owner, handed)
+            if named and is_unknown(owner):  # an annotation may be wrong: no string has this method
+                escape(state, state.tuple_of(handed))
     return result if thrown_away else derived(state, result, handed)
 
 
