@@ -137,3 +137,21 @@ def test_a_write_that_reads_what_it_has_written_is_not_given_a_copy_for_sure(tar
     grades = {rewrite.form: rewrite.applicability for rewrite in finding.rewrites}
     assert set(grades.values()) == {Applicability.UNSAFE}, grades
     assert "saved-copy" in grades
+
+
+NUMBERS = {  # what a round has before there is a tensor
+    "behind a test": "out[:, i] = x[:, i] * (out[:, i - 1] if i else 1)",
+    "behind `and`": "out[:, i] = x[:, i] * (i and out[:, i - 1])",
+    "handed to a function": "out[:, i] = torch.mul(x[:, i], out[:, i - 1] if i else 1)",
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_a_number_in_one_round_gets_no_copy(name: str) -> None:
+    """It is a tensor in the others: `(out[:, i - 1] if i else 1).clone()` raised."""
+    assert_cured(
+        f"{HEAD}{LEAF}def fill(x):\n    out = torch.empty(3, 3)\n    for i in range(3):\n        {NUMBERS[name]}\n"
+        "    return out\n\n\nloss = globals()['fill'](x).sum()\nshow(loss)\nloss.backward()\n",
+        MODIFIED,
+        "x",
+    )

@@ -95,6 +95,7 @@ class Notes:
     def add_operand(self, at: ast.AST, expression: ast.expr, value: Value) -> None:
         """Remember which memory `expression`, an operand of `at` or `at` itself, stands for."""
         if value.__class__ is not Tensor and value.__class__ is not Choice:
+            self.doubtful.add(id(expression))  # a number in this passage, whatever it is in another one
             return
         held = self.operands.get(id(at))
         for tensor in tensors(value):

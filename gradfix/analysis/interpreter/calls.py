@@ -119,10 +119,9 @@ def _note_operands(
 ) -> None:
     if isinstance(callee, Method) and isinstance(callee.receiver, Tensor) and isinstance(node.func, ast.Attribute):
         m.notes.add_operand(node, node.func.value, callee.receiver)
-    told = [i for i, value in enumerate(args) if value.__class__ is Tensor or value.__class__ is Choice]
-    if told and not any(isinstance(part, ast.Starred) for part in node.args):
-        for i in told:
-            m.notes.add_operand(node, node.args[i], args[i])
+    if not any(isinstance(part, ast.Starred) for part in node.args):
+        for part, value in zip(node.args, args, strict=True):
+            m.notes.add_operand(node, part, value)
     for keyword in node.keywords:
         if keyword.arg is not None:
             m.notes.add_operand(node, keyword.value, keywords[keyword.arg])
