@@ -95,6 +95,8 @@ from gradfix.findings import Applicability, Finding, Refusal
 from gradfix.identity import identity
 from gradfix.source import Source
 
+_LEADING = {True: "if", False: "unless", None: "in this case of"}
+
 
 @codemod(
     "GF205",
@@ -114,7 +116,7 @@ def graphless_branch(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
             name="graphless-branch",
             severity=way.severity,
             message=f"`{name}` brings no graph: backward {'fails' if way.proven else 'may fail'} "
-            f"{'if' if way.when else 'unless'} `{test}`",
+            f"{_LEADING[way.when]} `{test}`",
             span=source.span_of(way.node),
             identity=identity("GF205", way.function, way.statement, way.identity_ordinal, part=name),
             hazard=way.hazards[0],

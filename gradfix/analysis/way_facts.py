@@ -25,7 +25,7 @@ class BareWay:
     node: ast.expr  # what is returned
     statement: ast.stmt
     test: ast.expr  # of tensor data, which decides
-    when: bool  # the truth of the test that leads there
+    when: bool | None  # the truth of the test that leads there; None: one of the cases of a `match` does
     function: str
     identity_ordinal: int
     tensor: TensorFacts

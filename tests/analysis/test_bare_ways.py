@@ -54,6 +54,24 @@ TOLD = {
             loss = torch.zeros(1)
         loss.backward()
     """,
+    "a case": """
+        def f(pred, mask):
+            match int(mask.sum()):
+                case 0:
+                    return torch.tensor(0.0)
+                case _:
+                    return pred[mask].mean()
+        f(net(x), mask).backward()
+    """,
+    "a case under a guard": """
+        pred = net(x)
+        match pred.shape:
+            case (rows, _) if mask.sum() < rows:
+                loss = torch.tensor(0.0)
+            case _:
+                loss = pred.mean()
+        loss.backward()
+    """,
     "the number of indices": """
         def f(pred, mask):
             index = mask.nonzero().squeeze(1)
@@ -120,6 +138,15 @@ TOLD = {
     """,
 }
 SILENT = {
+    "a case of what Python decides": """
+        def f(pred, kind):
+            match kind:
+                case "none":
+                    return torch.tensor(0.0)
+                case _:
+                    return pred.mean()
+        f(net(x), "mean").backward()
+    """,
     "another term": "MASKED\n(masked(net(x), mask) + net.weight.sum()).backward()",
     "a guard": "MASKED\nloss = masked(net(x), mask)\nif loss.requires_grad:\n    loss.backward()",
     "empty batches left out": """

@@ -67,6 +67,7 @@ class Notes:
     view_names: dict[int, dict[str, None]] = field(default_factory=dict)  # frame -> names that were given a view
     unpacked: dict[int, ast.expr] = field(default_factory=dict)  # id of `lo, hi` -> `y` of `lo, hi = y`
     branch_names: dict[int, dict[str, ast.Name]] = field(default_factory=dict)  # that an `if` binds, by its id
+    cases: dict[int, ast.If] = field(default_factory=dict)  # what stands for a case of a `match`, by the id of that
     layer_modes: dict[int, set[bool]] = field(default_factory=dict)  # of calls of layers: whether those work in place
     operands: dict[int, Operands] = field(default_factory=dict)  # by id of the call or operator
     sizes: dict[int, Shape | None] = field(default_factory=dict)  # of what a call makes or a test asks, by its id

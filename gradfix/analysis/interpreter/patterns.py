@@ -19,7 +19,7 @@ from gradfix.analysis.domain.values import (
     Value,
     is_unknown,
 )
-from gradfix.analysis.interpreter import bindings, conditions
+from gradfix.analysis.interpreter import bare_ways, bindings, conditions, data_tests, returns
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects
 
@@ -31,11 +31,13 @@ def run(m: Machine, state: State, node: ast.Match) -> Flow:
     ends: list[State] = []
     done = False
     arms = len(m.arms)
+    by_data = data_tests.depends_on_data(m, state, node.subject, data_tests.kind_of(subject))
     for case in node.cases:
         entry = state.fork()
         fits = fit(m, entry, case.pattern, subject)
         if fits is not False and case.guard is not None:
-            guarded, _ = conditions.test(m, entry, case.guard)
+            guarded, kind = conditions.test(m, entry, case.guard)
+            by_data = by_data or data_tests.depends_on_data(m, entry, case.guard, kind)
             fits = guarded if fits or guarded is False else None
         if fits is False:
             continue
@@ -44,6 +46,8 @@ def run(m: Machine, state: State, node: ast.Match) -> Flow:
         inner = m.run_block(entry, case.body)
         m.leave_arms(arms, exits=fits is None and inner.leaves)
         arms = len(m.arms)
+        if by_data:
+            inner.returns = returns.decided_by(_branch_of(m, node, case), inner.returns)
         result.absorb(inner)
         if inner.after is not None:
             ends.append(inner.after)
@@ -52,7 +56,19 @@ def run(m: Machine, state: State, node: ast.Match) -> Flow:
             break
     m.statement = node
     result.after = join_all([*ends, *([] if done else [state])], node)
+    if by_data and done and result.after is not None and len(ends) == len(node.cases) == 2:
+        bare_ways.bound_apart(m, result.after, _branch_of(m, node, node.cases[0]), (ends[0], ends[1]))
     return result
+
+
+def _branch_of(m: Machine, node: ast.Match, case: ast.match_case) -> ast.If:
+    """A case as the `if` that it is to those who ask what decides: its guard, or the subject."""
+    made = m.notes.cases.get(id(case))
+    if made is None:
+        rest = node.cases[1].body if case is node.cases[0] and len(node.cases) == 2 else []
+        made = ast.copy_location(ast.If(case.guard or node.subject, case.body, rest), node)
+        m.notes.cases[id(case)] = made
+    return made
 
 
 def fit(m: Machine, state: State, pattern: ast.pattern, value: Value) -> bool | None:

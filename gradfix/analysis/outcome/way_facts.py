@@ -41,6 +41,7 @@ def _certain_operands(m: Machine, record: BareRecord) -> tuple[Operand, ...]:
 def facts_of_ways(m: Machine, tree: ast.Module, ordinals: Mapping[int, int]) -> tuple[BareWay, ...]:
     """Ways that leave a backward nothing to go back through, where nothing keeps such a run from it."""
     found = []
+    cases = {id(branch) for branch in m.notes.cases.values()}
     for record in m.notes.bare.values():
         proven = not all(is_kept_away(tree, *end) for end in _from_the_start(record.starved))
         if not proven and (record.starved or not record.returned):
@@ -53,7 +54,7 @@ def facts_of_ways(m: Machine, tree: ast.Module, ordinals: Mapping[int, int]) -> 
                 node=record.node,
                 statement=record.statement,
                 test=record.branch.test,
-                when=_is_inside(record.node, record.branch.body),
+                when=None if id(record.branch) in cases else _is_inside(record.node, record.branch.body),
                 function=record.function,
                 identity_ordinal=ordinals.get(id(record.statement), 0),
                 tensor=record.tensor,
