@@ -2,8 +2,9 @@
 
 ## What it does
 Finds `t.data`, `t.detach()`, detours through NumPy (`torch.from_numpy(np.sqrt(t.detach().numpy()))`) and tensors
-computed under `no_grad` that leave a loss without a graph; and computes with the tensor itself. Also a write through
-`.data` of a buffer made on the spot (`out.data[i] = v`), which keeps the graph of `v` from what the loss is made of.
+computed under `no_grad` that leave a loss without a graph, or with none but its own (`loss.requires_grad_()`); and
+computes with the tensor itself. Also a write through `.data` of a buffer made on the spot (`out.data[i] = v`), which
+keeps the graph of `v` from what the loss is made of.
 A function of another file of the project that does so is named where it is called, with the line to change there.
 
 ## Why does backward fail?

@@ -100,6 +100,14 @@ def test_a_loss_without_a_graph_is_an_error(body: str, kind: str) -> None:
             ("warning", "discrete", "new-leaf"),
         ),
         ("z = net(data).detach().mean()\nz.requires_grad_()\nz.backward()", ("warning", "detach", "new-leaf")),
+        (
+            "with torch.no_grad():\n    out = net(data)\nz = out.pow(2).mean()\nz.requires_grad = True\nz.backward()",
+            ("warning", "gradients-off", "new-leaf"),
+        ),
+        (
+            "with torch.no_grad():\n    z = y * 2\nz.requires_grad_()\nz.backward()\nprint(z.grad)",
+            ("info", "gradients-off", "new-leaf"),
+        ),
         ("z = y.detach().requires_grad_()\nz.backward()\nprint(z.grad)", ("info", "detach", "new-leaf")),
         ("(y * math.exp(y.item())).backward()", ("info", "number", "partial")),
         ("(y * torch.exp(y.data)).backward()", ("info", "data", "partial")),

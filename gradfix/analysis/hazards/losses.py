@@ -19,6 +19,7 @@ from gradfix.analysis.text.survey import names_a_loss
 
 _EFFECTS = tuple(CutEffect)
 _ENDS = (NodeKind.LEAF, NodeKind.ASSUMED)
+_UNDER_A_LEAF = (CutKind.DISCRETE, CutKind.GRADIENTS_OFF)  # where the loss itself was made a leaf, to quiet an error
 
 
 def careless(record: CutRecord) -> bool:
@@ -86,7 +87,7 @@ def _note_new_leaves(
     straight = [r for r in behind if r.kind in cuts.CARELESS or r.kind is CutKind.DETACH]
     itself = node if node.kind is NodeKind.LEAF else None
     if itself is not None and not straight:
-        straight = [r for r in behind if r.kind is CutKind.DISCRETE]
+        straight = [r for r in behind if r.kind in _UNDER_A_LEAF]
     unused = itself is not None or all(leaf.name is None for leaf in leaves)
     _note(m, effect, straight, expression, at, sure=unused or all(r.parts for r in straight), itself=itself)
     for record in straight:
