@@ -162,6 +162,16 @@ def test_a_caller_that_gets_at_a_view_sees_the_write(name: str) -> None:
     )
 
 
+def test_a_caller_in_the_file_that_throws_the_list_away_is_not_all_of_them() -> None:
+    assert_cured(
+        "import torch\n\nx = torch.randn(3, requires_grad=True)\n\n\ndef f(x, acc):\n    y = x.exp()\n"
+        "    acc.append(y[:1])\n    y[0] = 3.0\n    return y\n\n\ndef main():\n    f(x, []).sum().backward()\n\n\n"
+        "acc = []\nloss = globals()['f'](x, acc).sum()\nshow(loss, acc[0])\n(loss + acc[0].sum()).backward()\n",
+        "modified by an inplace operation",
+        "x",
+    )
+
+
 DEFAULTS = {  # the parameter, what the body does with it, what it takes from it
     "a list": ("acc=[]", "acc.append(view)", "acc.pop()"),
     "a list that is extended": ("acc=[]", "acc.extend([view])", "acc.pop()"),

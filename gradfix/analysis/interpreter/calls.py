@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gradfix.analysis.domain import grad_modes, learned
 from gradfix.analysis.domain.annotations import counted, promised
+from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.joins import join
@@ -45,6 +46,7 @@ from gradfix.analysis.interpreter import (
     foreign,
     hands,
     inherited,
+    left_behind,
     library_calls,
     module_methods,
     objects_elsewhere,
@@ -335,8 +337,11 @@ def _follow(
         state.grad = grad_modes.inside(callee.grad, grad)
         state.off_at = state.off_at if id(info.node) in m.notes.off_elsewhere else info.node
     scope = Scope(info.qualname, (frame, *callee.frames), info)
+    before = state.fork() if callee.frames == (MODULE,) else None  # other files may call it, too
     with m.called(at, info), m.inside(scope):
         result = m.run_body(state, info)
+        if before is not None:
+            left_behind.note(m, before, state)
     if callee.grad is not None:  # else what the function has switched stays switched
         state.grad, state.off_at = grad, off_at
     return result
