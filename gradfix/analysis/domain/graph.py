@@ -175,6 +175,16 @@ class Passed:
         part.nodes = {key: node for key, node in self.nodes.items() if key in above}
         return part
 
+    def trunk(self) -> dict[int, Node]:
+        """By id, the nodes that every way down from the root begins with."""
+        found: dict[int, Node] = {}
+        node = self.root
+        while node is not None and id(node) not in found:
+            found[id(node)] = node
+            below = [i for i in node.inputs if i is not None]
+            node = below[0] if len(below) == 1 and node.kind is NodeKind.OP else None
+        return found
+
     def users(self, node: Node) -> list[Node]:
         """The nodes it is an input of."""
         return self._used_by().get(id(node), [])

@@ -8,9 +8,9 @@ graph of itself; a later backward raises at the first of these nodes. Nodes that
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from gradfix.analysis.domain.graph import Node, NodeKind, reachable
+from gradfix.analysis.domain.graph import Node, NodeKind, Passed, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import AgainRecord, GradRecord
 from gradfix.analysis.domain.state import State
@@ -23,9 +23,23 @@ _OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
 _OTHERS = frozenset("* / mul div where masked_fill dropout topk sort".split())
 
 
-def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call) -> None:
-    """Backward from `root` uses up the graph; a part that was used up before is noted."""
-    passed = list(reachable(state.node_of(root)))
+def way(root: Node | None, ends: Sequence[Node] | None) -> dict[int, Node]:
+    """By id, what backward passes from `root`, which goes back to these `ends` alone; if empty, nobody knows to which.
+
+    None: to every leaf. Of an end that was computed, only the gradient is asked for: backward stops before its node.
+    """
+    graph = Passed(root)
+    if ends is None:
+        return graph.nodes
+    if not ends:
+        return graph.trunk()
+    above = ((end, graph.between([end]).nodes.values()) for end in ends)
+    return {id(n): n for end, nodes in above for n in nodes if n is not end}
+
+
+def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call, ends: Sequence[Node] | None = None) -> None:
+    """Backward from `root` to the `ends` uses up the graph; a part that was used up before is noted."""
+    passed = list(way(state.node_of(root), ends).values())
     straight = root.known and not any(node.kind is NodeKind.PHI for node in passed)  # no branch decides on the way
     if not straight or m.uncertain_loop:
         return  # what another branch or another round computed looks the same
@@ -50,9 +64,19 @@ def _keeps(m: Machine, node: Node) -> bool:
 def retains(call: ast.Call) -> bool:
     """Whether the call keeps the graph, or may: a setting that isn't written out."""
     given = [k.value for k in call.keywords if k.arg in ("retain_graph", "create_graph", None)]
-    if len(call.args) > 1:
+    first = _first_setting(call)
+    given += call.args[first : first + 2]
+    if any(isinstance(one, ast.Starred) for one in call.args):
         return True
     return any(not (isinstance(value, ast.Constant) and not value.value) for value in given)
+
+
+def _first_setting(call: ast.Call) -> int:
+    """The place of `retain_graph` among the arguments; `create_graph` comes next."""
+    spelled = ast.unparse(call.func)
+    if spelled.endswith("grad"):
+        return 3
+    return 2 if isinstance(call.func, ast.Name) or spelled.endswith("autograd.backward") else 1
 
 
 def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: ast.expr, *, by_optimizer: bool) -> None:

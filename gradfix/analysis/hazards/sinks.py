@@ -19,9 +19,16 @@ _Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several
 
 
 def backward(
-    m: Machine, state: State, root: Tensor, expression: ast.expr, call: ast.Call, *, has_gradient: bool
+    m: Machine,
+    state: State,
+    root: Tensor,
+    expression: ast.expr,
+    call: ast.Call,
+    *,
+    has_gradient: bool,
+    ends: Sequence[Node] | None = None,
 ) -> None:
-    """`root.backward()` or one of its other spellings."""
+    """`root.backward()` or one of its other spellings; `ends`: what alone it goes back to, none if nobody knows."""
     m.saw_backward = True
     m.notes.alarms += 1
     facts = facts_of(state, root)
@@ -38,8 +45,11 @@ def backward(
         record.non_scalar = record.non_scalar and many
         record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
     losses.differentiated(m, state, root, expression, call)
-    gradients.note_backward(m, state, root, call)
+    gradients.note_backward(m, state, root, call, ends)
     runs = networks.passed(m, state, root)
+    if ends is not None:
+        alone = gradients.way(state.node_of(root), ends)
+        runs = tuple(node for node in runs if id(node) in alone)
     networks.note_backward(m, state, runs, call)
     gradient_hooks.run(m, state, state.node_of(root))
     reach(m, state, [root], certain=True, total=True, runs=runs)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import graph_node, result_tensor
 from gradfix.analysis.domain.state import State
@@ -23,11 +24,13 @@ def run(
     if name.endswith("backward"):
         gradient = args[1] if len(args) > 1 else keywords.get("grad_tensors", NONE)
     expression = node.args[0] if node.args else node.keywords[0].value if node.keywords else node
+    at = 4 if name.endswith("backward") else 1
+    wanted = args[at] if len(args) > at else keywords.get("inputs", NONE if at == 4 else UNKNOWN)
+    ends = ends_of(state, wanted)
     for root in operators.members(state, roots):
-        sinks.backward(m, state, root, expression, node, has_gradient=gradient != NONE)
+        sinks.backward(m, state, root, expression, node, has_gradient=gradient != NONE, ends=ends)
     if name.endswith("backward"):
         return NONE
-    wanted = args[1] if len(args) > 1 else keywords.get("inputs", UNKNOWN)
     count = len(operators.members(state, wanted)) or 1
     create = keywords.get("create_graph", args[4] if len(args) > 4 else Const(False))
     operands = operators.members(state, roots)
@@ -38,3 +41,12 @@ def run(
     elif graph is None:
         cuts.put(state, gradients, cuts.UNSURE)
     return state.tuple_of(gradients)
+
+
+def ends_of(state: State, wanted: Value) -> list[Node] | None:
+    """The graphs of the tensors that alone are differentiated by, none where they aren't known; None: every leaf."""
+    if wanted == NONE:
+        return None
+    members = operators.members(state, wanted)
+    nodes = [state.node_of(tensor) if tensor.known else None for tensor in members]
+    return [] if None in nodes else [node for node in nodes if node is not None]
