@@ -62,9 +62,7 @@ def _keeps(m: Machine, node: Node) -> bool:
 
 
 def retains(call: ast.Call) -> bool:
-    """Whether the call keeps the graph, or may: a setting that isn't written out, `inputs` that a part leads to."""
-    if any(keyword.arg == "inputs" for keyword in call.keywords):
-        return True  # measured: what doesn't lead to them isn't passed, and keeps what it saved
+    """Whether the call keeps the graph, or may: a setting that isn't written out."""
     given = [k.value for k in call.keywords if k.arg in ("retain_graph", "create_graph", None)]
     first = _first_setting(call)
     given += call.args[first : first + 2]

@@ -54,7 +54,7 @@ def backward(
     gradient_hooks.run(m, state, state.node_of(root))
     reach(m, state, [root], certain=True, total=True, runs=runs)
     if ast.unparse(call.func).endswith("backward"):
-        retains = gradients.retains(call)
+        retains = gradients.retains(call) or any(keyword.arg == "inputs" for keyword in call.keywords)
         for node in reachable(state.node_of(root)):
             if node.kind is NodeKind.LEAF or not retains:
                 state.passed[node] = True
