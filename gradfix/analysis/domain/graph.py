@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from enum import Enum
+from functools import reduce
+from operator import and_, or_
 
 from gradfix.analysis.domain.values import Storage
 from gradfix.analysis.facts import Tracked
@@ -167,6 +169,37 @@ class Passed:
                 sure.add(id(user))
                 todo.append(user)
         return False
+
+    def always(self) -> list[Node]:
+        """The nodes that backward passes whichever way the branches go.
+
+        Of each node what backward passes from there is a set of bits, one for each node: a branch leaves what all its
+        ways have in common.
+        """
+        if not self._branches:
+            return list(self.nodes.values())
+        ordered = self._inputs_first()
+        found: dict[int, int] = {}
+        for bit, node in enumerate(ordered):
+            ways = [0 if i is None else found[id(i)] for i in node.inputs]
+            common = reduce(and_ if node.kind is NodeKind.PHI else or_, ways, ways[0] if ways else 0)
+            found[id(node)] = common | 1 << bit
+        passed = found[id(self.root)]
+        return [node for bit, node in enumerate(ordered) if passed >> bit & 1]
+
+    def _inputs_first(self) -> list[Node]:
+        ordered: list[Node] = []
+        seen: set[int] = set()
+        todo = [] if self.root is None else [(self.root, False)]
+        while todo:
+            node, entered = todo.pop()
+            if entered:
+                ordered.append(node)
+            elif id(node) not in seen:
+                seen.add(id(node))
+                todo.append((node, True))
+                todo.extend((i, False) for i in node.inputs if i is not None)
+        return ordered
 
     def between(self, goals: Iterable[Node]) -> Passed:
         """The same, as far as it depends on one of `goals`."""

@@ -39,14 +39,13 @@ def way(root: Node | None, ends: Sequence[Node] | None) -> dict[int, Node]:
 
 def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call, ends: Sequence[Node] | None = None) -> None:
     """Backward from `root` to the `ends` uses up the graph; a part that was used up before is noted."""
-    passed = list(way(state.node_of(root), ends).values())
-    straight = root.known and not any(node.kind is NodeKind.PHI for node in passed)  # no branch decides on the way
-    if not straight or m.uncertain_loop:
-        return  # what another branch or another round computed looks the same
-    for node in [node for node in passed if _keeps(m, node)]:
+    if not root.known:
+        return
+    for node in [node for node in _surely_passed(state.node_of(root), ends) if _keeps(m, node)]:
         spent = state.spent.get(node)
         if spent is not None and spent[1] and (spent[0] is not call or node.tracked is Tracked.YES):
-            certain = node.tracked is Tracked.YES and (node.keeps is Tracked.YES or node.op in _OTHERS)
+            keeps = node.keeps is Tracked.YES or node.op in _OTHERS
+            certain = keeps and node.tracked is Tracked.YES and not m.uncertain_loop
             record = m.notes.second_backwards.get(id(call))
             if record is None or (certain and not record.certain):
                 m.notes.second_backwards[id(call)] = AgainRecord(
@@ -54,6 +53,14 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call, ends: 
                 )
         if not retains(call):
             state.spent[node] = (call, True)
+
+
+def _surely_passed(root: Node | None, ends: Sequence[Node] | None) -> list[Node]:
+    """What backward passes whichever way the branches go; with branches and `ends`, nobody knows."""
+    if ends is None:
+        return Passed(root).always()
+    passed = list(way(root, ends).values())
+    return [] if any(node.kind is NodeKind.PHI for node in passed) else passed
 
 
 def _keeps(m: Machine, node: Node) -> bool:

@@ -34,30 +34,50 @@ def passed(m: Machine, state: State, root: Tensor) -> tuple[Node, ...]:
     node = state.node_of(root)
     if not m.networks.runs or node is None or (root.is_view and node in m.networks.runs):
         return ()  # a part of what a network gave: another part may have nothing to do with it
-    return tuple(dict.fromkeys(_passed(m, node)))
+    return tuple(_passed(m, (node, True, False), {}))
 
 
-def _passed(m: Machine, root: Node) -> Iterator[Node]:
+# A node, whether it is the only way for the gradient, and whether it lies behind a network.
+_Place = tuple[Node, bool, bool]
+
+
+def _passed(m: Machine, root: _Place, known: dict[_Place, dict[Node, None]]) -> dict[Node, None]:
+    """The calls passed from there, in order; behind a branch what all its ways have in common."""
     runs = m.networks.runs
-    stack: list[tuple[Node, bool, bool]] = [(root, True, False)]  # it is the only way; it lies behind a network
-    seen = set[tuple[int, bool]]()
+    found: dict[Node, None] = {}
+    stack = [root]
+    seen = set[tuple[Node, bool]]()
     while stack:
         node, alone, behind = stack.pop()
-        if node.kind is not NodeKind.OP or (id(node), behind) in seen:
+        if (node, behind) in seen:
             continue
-        seen.add((id(node), behind))
+        seen.add((node, behind))
+        if node.kind is NodeKind.PHI:
+            found |= _in_common(m, (node, alone, behind), known)
+        if node.kind is not NodeKind.OP:
+            continue
         if node in runs:
-            yield node
+            found[node] = None
             stack += [(given, False, True) for given in (*runs[node].inputs, *runs[node].carried)]
             continue
         whole = whole_of(m.networks, node)
         if whole is not None and not behind:
-            yield node
+            found[node] = None
             stack += [(given, False, True) for given in runs[whole].carried]
         elif whole is not None:
             stack.append((whole, False, True))
         else:
             stack += _inputs(m, node, alone=alone, behind=behind)
+    return found
+
+
+def _in_common(m: Machine, place: _Place, known: dict[_Place, dict[Node, None]]) -> dict[Node, None]:
+    """What all ways of a branch pass."""
+    if place not in known:
+        branch, alone, behind = place
+        ways = [{} if way is None else _passed(m, (way, alone, behind), known) for way in branch.inputs]
+        known[place] = {node: None for node in ways[0] if all(node in way for way in ways[1:])}
+    return known[place]
 
 
 def _inputs(m: Machine, node: Node, *, alone: bool, behind: bool) -> list[tuple[Node, bool, bool]]:
