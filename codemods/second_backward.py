@@ -26,7 +26,8 @@ def f(x):
     (h * 2).sum().backward()
 ```
 Often something else is meant: one backward of the sum of both losses; or a graph computed anew in every round of a
-loop, without what is carried over from the round before, for which no fix is offered.
+loop, without what is carried over from the round before; or gradients that are part of the loss, which need
+`create_graph=True`. No fix is offered for the latter two.
 
 ## Leaves alone
 ```python

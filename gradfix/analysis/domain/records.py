@@ -195,6 +195,7 @@ class AgainRecord:
     looped: bool = False  # in a later round of a loop
     shared: ast.expr | None = None  # the call of a network from elsewhere that both pass
     stepped: ast.Call | None = None  # the step in between that updates the parameters of that network
+    of_gradients: bool = False  # of a loss that is computed from the gradients which `first` gave
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from gradfix.analysis.domain.records import AgainRecord, GradRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.hazards import cuts
 from gradfix.findings import HazardKind
 
 # Save what isn't a tensor of the program: a number, a mask, places.
@@ -53,6 +54,13 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call, ends: 
                 )
         if not retains(call):
             state.spent[node] = (call, True)
+
+
+def note_source(m: Machine, state: State, root: Tensor, call: ast.Call) -> None:
+    """Whether what the first of two backwards gave, without a graph, is part of what the second goes back from."""
+    record = m.notes.second_backwards.get(id(call))
+    if record is not None and any(key == id(record.first) for key, _ in cuts.flows_of(state, root)):
+        record.of_gradients = True
 
 
 def _surely_passed(root: Node | None, ends: Sequence[Node] | None) -> list[Node]:

@@ -51,6 +51,7 @@ def backward(
         alone = gradients.way(state.node_of(root), ends)
         runs = tuple(node for node in runs if id(node) in alone)
     networks.note_backward(m, state, runs, call)
+    gradients.note_source(m, state, root, call)
     gradient_hooks.run(m, state, state.node_of(root))
     reach(m, state, [root], certain=True, total=True, runs=runs)
     if ast.unparse(call.func).endswith("backward"):

@@ -32,6 +32,7 @@ def facts_of_again(m: Machine, ordinals: Mapping[int, int]) -> tuple[SecondBackw
                 looped=record.looped,
                 shared=record.shared,
                 stepped=record.stepped,
+                of_gradients=record.of_gradients,
             )
         )
     return tuple(found)

@@ -35,6 +35,11 @@ _STEPPED = Refusal(
     "even if the graph is kept, it needs the parameters as they were, and these are updated",
     "compute this loss anew after the step; or detach what the first loss isn't to train; or step after both backwards",
 )
+_OF_GRADIENTS = Refusal(
+    RefusalKind.MEANING,
+    "the loss is computed from the gradients that the first gives, and with the graph kept they are constants",
+    "give the first `create_graph=True`, so that they are trained, too; or `retain_graph=True`, if they aren't to be",
+)
 _NOT_MADE = Refusal(
     RefusalKind.UNKNOWN,
     "nothing shows where the tensor is computed",
@@ -51,6 +56,8 @@ def keep_graph(source: Source, again: SecondBackward) -> tuple[Rewrite, ...] | R
     if again.stepped is not None:
         line = source.position(source.span_of(again.stepped).start).line
         return replaced(_STEPPED, reason=f"{_STEPPED.reason} in line {line}")
+    if again.of_gradients:
+        return _OF_GRADIENTS
     title = f"Keep the graph in `{short(source, again.first)}`"
     return (Rewrite(title, Applicability.UNSAFE, partial(_build_kept, first=again.first), "retain-graph"),)
 
