@@ -137,6 +137,18 @@ def test_severity_and_fail_on(gradfix: Cli) -> None:
     assert gradfix("check", "--severity", "info", "--fail-on", "warning", ".").code == 0
 
 
+@pytest.mark.parametrize("command", [["check"], ["diff"], ["apply", "--no-verify"]])
+def test_verbose_tells_what_is_left_out_and_why(gradfix: Cli, command: list[str]) -> None:
+    gradfix.write("a.py", HARMLESS)
+    gradfix.write("b.py", BROKEN.replace("y[0] = 10", "y[0] = 10  # gradfix: ignore[GF1]"))
+    gradfix.write("c.py", "import torch\nx.backward(\n")
+    assert "left out" not in gradfix(*command, ".").err
+    told = [line for line in gradfix(*command, "--verbose", ".").err.splitlines() if "left out" in line]
+    assert len(told) == 2
+    assert told[0].startswith("a.py:5:1: GF101 left out (info): ")
+    assert told[1].startswith("b.py:5:1: GF101 left out (`# gradfix: ignore[GF1]`, line 5): `y[0] = 10` overwrites")
+
+
 def test_a_harmless_write_is_not_cloned_over_and_over(gradfix: Cli) -> None:
     gradfix.write("a.py", "import torch\n\n\ndef f(x: torch.Tensor):\n    y = x + 2\n    y[0] = 10\n    return y\n")
     for form in ("functional", "clone"):

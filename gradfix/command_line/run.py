@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gradfix.backward.cases import Case
     from gradfix.backward.checker import Checker
     from gradfix.backward.pool import Pool
+    from gradfix.engine.suppress import Unreported
 
 Input: TypeAlias = "Loaded | FileProblem"
 T = TypeVar("T")
@@ -33,6 +35,19 @@ T = TypeVar("T")
 def check(rules: Rules, inputs: Sequence[Input], jobs: int | None = 1) -> Iterator[FileResult]:
     """The findings of each file, nothing executed; in `jobs` processes at most (None: as many as there are cores)."""
     return _each(inputs, lambda loaded: _checked(rules, loaded), jobs)
+
+
+def unreported(rules: Rules, inputs: Sequence[Input]) -> Iterator[Unreported]:
+    """What nothing is said of, for those who ask why: silenced by a comment, or less severe than what is reported.
+
+    A file that can't be looked at is told of elsewhere.
+    """
+    from gradfix.engine import engine
+
+    for given in inputs:
+        if isinstance(given, Loaded) and prefilter.worth_parsing(given.source.text, rules.codemods):
+            with contextlib.suppress(FileProblem):
+                yield from engine.unreported(given.source, rules.codemods, rules.policy, rules.imports(given.path))
 
 
 def plan(

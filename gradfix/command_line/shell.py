@@ -33,6 +33,7 @@ def check(given: Mapping[str, object]) -> int:
     session = open_session(given)
     inputs = tuple(session.inputs())
     files = _counted(session, inputs, run.check(session.rules, inputs, session.options.jobs))
+    _tell_unreported(session, inputs)
     session.screen.out(_report(session, files, session.screen.out_paint))
     _complain(session, files)
     _sum_up(session, files, summary.checked([result for file in files for result in file.results]))
@@ -51,6 +52,7 @@ def apply(given: Mapping[str, object]) -> int:
     inputs = tuple(session.inputs())
     declared = None if options.no_verify else session.declared
     planned = _counted(session, inputs, run.plan(session.rules, inputs, declared, options.jobs))
+    _tell_unreported(session, inputs)
     if not options.no_verify:
         planned = run.with_programs(planned)
     plans = [one for one in planned if not isinstance(one, FileResult)]
@@ -117,6 +119,16 @@ def _counted(session: Session, inputs: Sequence[Input], looked_at: Iterator[T]) 
             at.step(given.path)
             done.append(one)
     return done
+
+
+def _tell_unreported(session: Session, inputs: Sequence[Input]) -> None:
+    """With `--verbose`, why nothing is said of what was found."""
+    if session.options.verbose:
+        from gradfix.command_line import run
+        from gradfix.report.unreported import unreported
+
+        for one in run.unreported(session.rules, inputs):
+            session.screen.tell(unreported(one))
 
 
 def _proved(session: Session, planned: Sequence[Plan | FileResult], plans: Sequence[Plan]) -> Iterator[FileResult]:

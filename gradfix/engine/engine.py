@@ -20,7 +20,7 @@ from gradfix.edits import Edit
 from gradfix.engine.origins import Origins
 from gradfix.engine.passes import Bred, Option, Passes
 from gradfix.engine.policy import CLONE, Policy
-from gradfix.engine.suppress import suppressions
+from gradfix.engine.suppress import Unreported, suppressions
 from gradfix.errors import FileProblem
 from gradfix.findings import (
     Applicability,
@@ -40,6 +40,7 @@ from gradfix.source import Source, Span
 MAX_PASSES = 100
 RETURNS = 3  # how often a finding may come back after its fix
 PATIENCE = 4  # passes in which of several writes to one storage only the first is fixed: it may cure the others
+_BY_PLACE = attrgetter("order")
 # The write after the clone would be as harmless, and be found, as the one before.
 _HARMLESS = Refusal(RefusalKind.HARMLESS, "the write is harmless, and no form without it is known to be equal")
 
@@ -62,9 +63,29 @@ def check_source(
         return _findings(source, codemods, least, imports)
 
 
+def unreported(
+    source: Source, codemods: Sequence[Codemod], policy: Policy, imports: Imports | None = None
+) -> tuple[Unreported, ...]:
+    """What `check_source` and `results` leave out, by place. Raises `FileProblem` as `check_source`."""
+    with torch_tables.of_torch(policy.torch), paused():
+        found = _found(source, codemods, Severity.INFO, imports)
+    silenced = suppressions(source)
+    every = (Unreported(source, f, silenced.over(f.code, f.name, f.span)) for f in sorted(found, key=_BY_PLACE))
+    return tuple(one for one in every if one.comment is not None or not policy.wants(one.finding))
+
+
 def _findings(
     source: Source, codemods: Sequence[Codemod], least: Severity, imports: Imports | None
 ) -> tuple[Finding, ...]:
+    found = _found(source, codemods, least, imports)
+    if not found:
+        return ()
+    silenced = suppressions(source)
+    return tuple(sorted((f for f in found if not silenced.covers(f.code, f.name, f.span)), key=_BY_PLACE))
+
+
+def _found(source: Source, codemods: Sequence[Codemod], least: Severity, imports: Imports | None) -> list[Finding]:
+    """What the codemods find, silenced or not."""
     facts = _facts(source, imports)
     severe = reaches(facts, least)
     telling = [codemod for codemod in codemods if severe or not codemod.is_builtin]
@@ -72,11 +93,7 @@ def _findings(
         found = [finding for codemod in telling for finding in codemod.find(source, facts)]
     except RecursionError:  # a chain of calls that Python parses, but doesn't spell
         raise FileProblem(source.path, syntax.TOO_DEEP) from None
-    if not found:
-        return ()
-    found = _leading(found)
-    silenced = suppressions(source)
-    return tuple(sorted((f for f in found if not silenced.covers(f.code, f.name, f.span)), key=attrgetter("order")))
+    return _leading(found)
 
 
 def results(source: Source, findings: Iterable[Finding], policy: Policy) -> tuple[Result, ...]:

@@ -17,6 +17,7 @@ import tokenize
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from gradfix.findings import Finding
 from gradfix.source import Source, Span
 
 
@@ -44,7 +45,11 @@ class Suppressions:
 
     def covers(self, code: str, name: str, span: Span) -> bool:
         """Whether a finding with this code and codemod name at `span` is silenced."""
-        return any(self._of(code, name, span))
+        return self.over(code, name, span) is not None
+
+    def over(self, code: str, name: str, span: Span) -> Suppression | None:
+        """The comment that silences it, the first of several."""
+        return next(self._of(code, name, span), None)
 
     def unused(
         self, found: Iterable[tuple[str, str, Span]], codes: Collection[str]
@@ -70,6 +75,15 @@ class Suppressions:
         for comment in self.comments:
             if comment.first_line <= last and first <= comment.last_line and comment.names(code, name):
                 yield comment
+
+
+@dataclass(frozen=True, slots=True)
+class Unreported:
+    """A finding that nobody is told of: a comment silences it, or else it is less severe than what was asked for."""
+
+    source: Source = field(repr=False)
+    finding: Finding
+    comment: Suppression | None
 
 
 def suppressions(source: Source) -> Suppressions:
