@@ -38,8 +38,10 @@ def way(root: Node | None, ends: Sequence[Node] | None) -> dict[int, Node]:
     return {id(n): n for end, nodes in above for n in nodes if n is not end}
 
 
-def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call, ends: Sequence[Node] | None = None) -> None:
-    """Backward from `root` to the `ends` uses up the graph; a part that was used up before is noted."""
+def note_backward(
+    m: Machine, state: State, root: Tensor, call: ast.Call, ends: Sequence[Node] | None, *, retained: bool
+) -> None:
+    """Backward from `root` to the `ends` uses up the graph unless retained; a part that was used up before is noted."""
     if not root.known:
         return
     for node in [node for node in _surely_passed(state.node_of(root), ends) if _keeps(m, node)]:
@@ -52,7 +54,7 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call, ends: 
                 m.notes.second_backwards[id(call)] = AgainRecord(
                     call, m.statement, m.scope.qualname, spent[0], certain, looped=m.later_round > 0
                 )
-        if not retains(call):
+        if not retained:
             state.spent[node] = (call, True)
 
 
@@ -91,7 +93,7 @@ def _first_setting(call: ast.Call) -> int:
     spelled = ast.unparse(call.func)
     if spelled.endswith("grad"):
         return 3
-    return 2 if isinstance(call.func, ast.Name) or spelled.endswith("autograd.backward") else 1
+    return 2 if spelled == "backward" or spelled.endswith("autograd.backward") else 1
 
 
 def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: ast.expr, *, by_optimizer: bool) -> None:

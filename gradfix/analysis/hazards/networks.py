@@ -17,7 +17,6 @@ from gradfix.analysis.domain.networks import Networks
 from gradfix.analysis.domain.records import AgainRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor
-from gradfix.analysis.hazards import gradients
 from gradfix.analysis.text.guards import is_kept_away
 from gradfix.analysis.text.trainers import roles_in
 
@@ -120,15 +119,14 @@ def fed(m: Machine, nodes: tuple[Node, ...]) -> Iterator[Node]:
             yield m.networks.runs[whole].network.leaf
 
 
-def note_backward(m: Machine, state: State, nodes: tuple[Node, ...], call: ast.Call) -> None:
+def note_backward(m: Machine, state: State, nodes: tuple[Node, ...], call: ast.Call, *, retained: bool) -> None:
     """Backward passes the calls; those that it has passed before are noted, all are used up."""
-    retains = gradients.retains(call)
     for node in nodes:
         spent = state.spent.get(node)
         whole = node if node in m.networks.runs else whole_of(m.networks, node)
         if whole is not None and spent is not None and _is_again(m, spent, call):
             _note_again(m, spent[0], call, whole)
-        if not retains:
+        if not retained:
             state.spent[node] = (call, True)
             if whole is not None and whole not in nodes:
                 state.spent[whole] = (call, True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import facts_of
 from gradfix.analysis.domain.records import BackwardRecord, HazardNote, WriteRecord
 from gradfix.analysis.domain.state import MAX_STORAGES, State
-from gradfix.analysis.domain.values import Origin, Storage, Tensor
+from gradfix.analysis.domain.values import NONE, Const, Origin, Storage, Tensor, Value
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import disconnected, gradient_hooks, gradients, losses, networks
 from gradfix.findings import HazardKind
@@ -27,8 +28,12 @@ def backward(
     *,
     has_gradient: bool,
     ends: Sequence[Node] | None = None,
+    settings: Mapping[str, Value] = MappingProxyType({}),
 ) -> None:
-    """`root.backward()` or one of its other spellings; `ends`: what alone it goes back to, none if nobody knows."""
+    """`root.backward()` or one of its other spellings; `ends`: what alone it goes back to, none if nobody knows.
+
+    The `settings` may come from elsewhere than the call: of a `partial`.
+    """
     m.saw_backward = True
     m.notes.alarms += 1
     facts = facts_of(state, root)
@@ -45,22 +50,28 @@ def backward(
         record.non_scalar = record.non_scalar and many
         record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
     losses.differentiated(m, state, root, expression, call)
-    gradients.note_backward(m, state, root, call, ends)
+    retained = gradients.retains(call) or _retained_by(settings)
+    gradients.note_backward(m, state, root, call, ends, retained=retained)
     runs = networks.passed(m, state, root)
     if ends is not None:
         alone = gradients.way(state.node_of(root), ends)
         runs = tuple(node for node in runs if id(node) in alone)
-    networks.note_backward(m, state, runs, call)
+    networks.note_backward(m, state, runs, call, retained=retained)
     gradients.note_source(m, state, root, call)
     gradient_hooks.run(m, state, state.node_of(root))
     reach(m, state, [root], certain=True, total=True, runs=runs)
     if ast.unparse(call.func).endswith("backward"):
-        retains = gradients.retains(call) or any(keyword.arg == "inputs" for keyword in call.keywords)
+        retains = retained or any(keyword.arg == "inputs" for keyword in call.keywords)
         for node in reachable(state.node_of(root)):
             if node.kind is NodeKind.LEAF or not retains:
                 state.passed[node] = True
         for leaf in networks.fed(m, runs):
             state.passed[leaf] = True
+
+
+def _retained_by(settings: Mapping[str, Value]) -> bool:
+    given = (settings.get(name, NONE) for name in ("retain_graph", "create_graph"))
+    return any(value not in (NONE, Const(False)) for value in given)
 
 
 def reach(

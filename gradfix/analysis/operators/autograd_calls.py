@@ -10,7 +10,7 @@ from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import graph_node, result_tensor
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Value
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Choice, Const, Container, Value
 from gradfix.analysis.hazards import cuts, sinks
 from gradfix.analysis.operators import operators
 
@@ -28,7 +28,8 @@ def run(
     wanted = args[at] if len(args) > at else keywords.get("inputs", NONE if at == 4 else UNKNOWN)
     ends = ends_of(state, wanted)
     for root in operators.members(state, roots):
-        sinks.backward(m, state, root, expression, node, has_gradient=gradient != NONE, ends=ends)
+        has_gradient = gradient != NONE
+        sinks.backward(m, state, root, expression, node, has_gradient=has_gradient, ends=ends, settings=keywords)
     if name.endswith("backward"):
         return NONE
     count = len(operators.members(state, wanted)) or 1
@@ -47,6 +48,9 @@ def ends_of(state: State, wanted: Value) -> list[Node] | None:
     """The graphs of the tensors that alone are differentiated by, none where they aren't known; None: every leaf."""
     if wanted == NONE:
         return None
+    items = state.items.get(wanted) if isinstance(wanted, Container) else None
+    if isinstance(wanted, Choice) or (items is not None and not items.exact and len(items.values) > 1):
+        return []  # only some of them are asked for
     members = operators.members(state, wanted)
     nodes = [state.node_of(tensor) if tensor.known else None for tensor in members]
     return [] if None in nodes else [node for node in nodes if node is not None]

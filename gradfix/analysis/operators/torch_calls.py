@@ -228,7 +228,8 @@ def tensor_method(
             return NONE
         gradient = args[0] if args else keywords.get("gradient", NONE)
         ends = autograd_calls.ends_of(state, args[3] if len(args) > 3 else keywords.get("inputs", NONE))
-        sinks.backward(m, state, receiver, target, node, has_gradient=gradient != NONE, ends=ends)
+        has_gradient = gradient != NONE
+        sinks.backward(m, state, receiver, target, node, has_gradient=has_gradient, ends=ends, settings=keywords)
         return NONE
     if (made := _unlike_its_row(m, state, receiver, name, args, keywords, node)) is not None:
         return made
