@@ -27,7 +27,8 @@ _OTHERS = frozenset("* / mul div where masked_fill dropout topk sort".split())
 def way(root: Node | None, ends: Sequence[Node] | None) -> dict[int, Node]:
     """By id, what backward passes from `root`, which goes back to these `ends` alone; if empty, nobody knows to which.
 
-    None: to every leaf. Of an end that was computed, only the gradient is asked for: backward stops before its node.
+    None: to every leaf. Of an end that was computed `grad` wants only the gradient and stops before its node; what
+    `backward` passes there, that node and no more, is left out.
     """
     graph = Passed(root)
     if ends is None:
