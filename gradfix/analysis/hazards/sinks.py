@@ -36,19 +36,7 @@ def backward(
     """
     m.saw_backward = True
     m.notes.alarms += 1
-    facts = facts_of(state, root)
-    sizes = facts.shape
-    many = not has_gradient and sizes is not None and any(size is not None and size > 1 for size in sizes)
-    open_sizes = bool(sizes) and not has_gradient and all(size is None or size == 1 for size in sizes or ())
-    doubtful = many or (open_sizes and None in (sizes or ()))
-    record = m.notes.backwards.get(id(call))
-    if record is None:
-        m.notes.backwards[id(call)] = BackwardRecord(
-            call, m.statement, m.scope.qualname, expression, facts, has_gradient, many, doubtful
-        )
-    else:
-        record.non_scalar = record.non_scalar and many
-        record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
+    _note_shape(m, state, root, expression, call, has_gradient=has_gradient)
     losses.differentiated(m, state, root, expression, call)
     retained = gradients.retains(call) or _retained_by(settings)
     gradients.note_backward(m, state, root, call, ends, retained=retained)
@@ -67,6 +55,25 @@ def backward(
                 state.passed[node] = True
         for leaf in networks.fed(m, runs):
             state.passed[leaf] = True
+
+
+def _note_shape(
+    m: Machine, state: State, root: Tensor, expression: ast.expr, call: ast.Call, *, has_gradient: bool
+) -> None:
+    """Without a gradient the root has to have one element."""
+    facts = facts_of(state, root)
+    sizes = facts.shape
+    many = not has_gradient and sizes is not None and any(size is not None and size > 1 for size in sizes)
+    open_sizes = bool(sizes) and not has_gradient and all(size is None or size == 1 for size in sizes or ())
+    doubtful = many or (open_sizes and None in (sizes or ()))
+    record = m.notes.backwards.get(id(call))
+    if record is None:
+        m.notes.backwards[id(call)] = BackwardRecord(
+            call, m.statement, m.scope.qualname, expression, facts, has_gradient, many, doubtful
+        )
+    else:
+        record.non_scalar = record.non_scalar and many
+        record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
 
 
 def _retained_by(settings: Mapping[str, Value]) -> bool:
