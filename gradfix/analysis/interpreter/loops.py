@@ -117,9 +117,12 @@ def run_while(m: Machine, state: State, node: ast.While) -> Flow:
             _widen(m, current, node)
         kinds.append(conditions.test(m, current, node.test)[1])
 
+    def over(current: State) -> bool:
+        return conditions.test(m, current.fork(), node.test)[0] is False
+
     endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
     before = state.nodes.fork()
-    flow = _loop(m, state, _Loop(node, 2, enter, certain=False, endless=endless))
+    flow = _loop(m, state, _Loop(node, 2, enter, certain=False, endless=endless, over=over))
     if flow.after is not None and kinds[0] is not ConditionKind.PYTHON:
         flow.after.nodes = join_nodes(before, flow.after.nodes, node)  # it may not run at all
         conditions.note_fills(m, flow.after, node, kinds[0], before)
@@ -137,6 +140,7 @@ class _Loop:
     least: int = 0  # rounds that happen for certain
     endless: bool = False  # only `break` and `return` lead out
     whole: bool = False  # and there are no others
+    over: Callable[[State], bool] = lambda _: False  # whether it has surely ended, asked after a round
 
 
 def _loop(m: Machine, state: State, loop: _Loop) -> Flow:
@@ -166,7 +170,7 @@ def _rounds(m: Machine, state: State, loop: _Loop, result: Flow) -> list[State]:
     begun = state.fork()
     rounds = loop.rounds
     i = 0
-    while i < rounds and current is not None:
+    while i < rounds and current is not None and not (i and loop.over(current)):
         inner = _round(m, current, loop, i)
         result.returns.extend(inner.returns)
         ends.extend(inner.breaks)
