@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -174,16 +175,21 @@ class Passed:
         """The nodes that backward passes whichever way the branches go.
 
         Of each node what backward passes from there is a set of bits, one for each node: a branch leaves what all its
-        ways have in common.
+        ways have in common. A set is kept until the last node that has use for it.
         """
         if not self._branches:
             return list(self.nodes.values())
         ordered = self._inputs_first()
         found: dict[int, int] = {}
+        users = Counter(id(i) for node in ordered for i in node.inputs)
         for bit, node in enumerate(ordered):
             ways = [0 if i is None else found[id(i)] for i in node.inputs]
             common = reduce(and_ if node.kind is NodeKind.PHI else or_, ways, ways[0] if ways else 0)
             found[id(node)] = common | 1 << bit
+            users.subtract(map(id, node.inputs))
+            for i in node.inputs:
+                if not users[id(i)]:
+                    found.pop(id(i), None)
         passed = found[id(self.root)]
         return [node for bit, node in enumerate(ordered) if passed >> bit & 1]
 
