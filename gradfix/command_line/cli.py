@@ -119,7 +119,7 @@ _EXITS = _group(
 _OUTPUT = _group(
     click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="[auto]"),
     click.option("-q", "--quiet", is_flag=True, help="Findings only: no summary, no progress."),
-    click.option("-v", "--verbose", is_flag=True, help="On stderr what is left out and why, tracebacks of our errors."),
+    click.option("-v", "--verbose", is_flag=True, help="On stderr what is left out and why, and tracebacks."),
 )
 _FORMAT = click.option("--output-format", type=click.Choice(FORMATS), default="full", help="[full]")
 _JOBS = click.option(

@@ -37,8 +37,8 @@ _STEPPED = Refusal(
 )
 _OF_GRADIENTS = Refusal(
     RefusalKind.MEANING,
-    "the loss is computed from the gradients that the first gives, and with the graph kept they are constants",
-    "give the first `create_graph=True`, so that they are trained, too; or `retain_graph=True`, if they aren't to be",
+    "the loss is computed from the gradients of the first backward: with its graph only kept, they are constants",
+    "give that one `create_graph=True`, so that they are trained, too; or `retain_graph=True`, if they aren't to be",
 )
 _NOT_MADE = Refusal(
     RefusalKind.UNKNOWN,
