@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from gradfix.analysis.domain.graph import Node, NodeKind, Passed, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import AgainRecord, GradRecord
+from gradfix.analysis.domain.reverse import Reverse
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor
 from gradfix.analysis.facts import Tracked
@@ -39,13 +40,11 @@ def way(root: Node | None, ends: Sequence[Node] | None) -> dict[int, Node]:
     return {id(n): n for end, nodes in above for n in nodes if n is not end}
 
 
-def note_backward(
-    m: Machine, state: State, root: Tensor, call: ast.Call, ends: Sequence[Node] | None, *, retained: bool
-) -> None:
-    """Backward from `root` to the `ends` uses up the graph unless retained; a part that was used up before is noted."""
+def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call, how: Reverse) -> None:
+    """Backward from `root` uses up the graph unless retained; a part that was used up before is noted."""
     if not root.known:
         return
-    for node in [node for node in _surely_passed(state.node_of(root), ends) if _keeps(m, node)]:
+    for node in [node for node in _surely_passed(state.node_of(root), how.ends) if _keeps(m, node)]:
         spent = state.spent.get(node)
         if spent is not None and spent[1] and (spent[0] is not call or node.tracked is Tracked.YES):
             keeps = node.keeps is Tracked.YES or node.op in _OTHERS
@@ -55,7 +54,7 @@ def note_backward(
                 m.notes.second_backwards[id(call)] = AgainRecord(
                     call, m.statement, m.scope.qualname, spent[0], certain, looped=m.later_round > 0
                 )
-        if not retained:
+        if not how.retained:
             state.spent[node] = (call, True)
 
 
@@ -77,24 +76,6 @@ def _surely_passed(root: Node | None, ends: Sequence[Node] | None) -> list[Node]
 def _keeps(m: Machine, node: Node) -> bool:
     """Whether an operation of torch saved something, as far as it has a graph."""
     return node.op in _OTHERS or (node.keeps is not Tracked.NO and id(node.at) not in m.notes.unfollowed)
-
-
-def retains(call: ast.Call) -> bool:
-    """Whether the call keeps the graph, or may: a setting that isn't written out."""
-    given = [k.value for k in call.keywords if k.arg in ("retain_graph", "create_graph", None)]
-    first = _first_setting(call)
-    given += call.args[first : first + 2]
-    if any(isinstance(one, ast.Starred) for one in call.args):
-        return True
-    return any(not (isinstance(value, ast.Constant) and not value.value) for value in given)
-
-
-def _first_setting(call: ast.Call) -> int:
-    """The place of `retain_graph` among the arguments; `create_graph` comes next."""
-    spelled = ast.unparse(call.func)
-    if spelled.endswith("grad"):
-        return 3
-    return 2 if spelled == "backward" or spelled.endswith("autograd.backward") else 1
 
 
 def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: ast.expr, *, by_optimizer: bool) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 
 from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import facts_of
 from gradfix.analysis.domain.records import BackwardRecord, HazardNote, WriteRecord
+from gradfix.analysis.domain.reverse import Reverse
 from gradfix.analysis.domain.state import MAX_STORAGES, State
-from gradfix.analysis.domain.values import NONE, Const, Origin, Storage, Tensor, Value
+from gradfix.analysis.domain.values import Origin, Storage, Tensor
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import disconnected, gradient_hooks, gradients, losses, networks
 from gradfix.findings import HazardKind
@@ -25,33 +25,26 @@ def backward(
     root: Tensor,
     expression: ast.expr,
     call: ast.Call,
-    *,
-    has_gradient: bool,
-    ends: Sequence[Node] | None = None,
-    settings: Mapping[str, Value] = MappingProxyType({}),
+    how: Reverse,
 ) -> None:
-    """`root.backward()` or one of its other spellings; `ends`: what alone it goes back to, none if nobody knows.
-
-    The `settings` may come from elsewhere than the call: of a `partial`.
-    """
+    """`root.backward()` or one of its other spellings."""
     m.saw_backward = True
     m.notes.alarms += 1
-    _note_shape(m, state, root, expression, call, has_gradient=has_gradient)
+    _note_shape(m, state, root, expression, call, has_gradient=how.has_gradient)
     losses.differentiated(m, state, root, expression, call)
-    retained = gradients.retains(call) or _retained_by(settings)
-    gradients.note_backward(m, state, root, call, ends, retained=retained)
+    gradients.note_backward(m, state, root, call, how)
     runs = networks.passed(m, state, root)
-    if ends is not None:
-        alone = gradients.way(state.node_of(root), ends)
+    if how.ends is not None:
+        alone = gradients.way(state.node_of(root), how.ends)
         runs = tuple(node for node in runs if id(node) in alone)
-    networks.note_backward(m, state, runs, call, retained=retained)
+    networks.note_backward(m, state, runs, call, retained=how.retained)
     gradients.note_source(m, state, root, call)
     gradient_hooks.run(m, state, state.node_of(root))
     reach(m, state, [root], certain=True, total=True, runs=runs)
-    if ast.unparse(call.func).endswith("backward"):
-        retains = retained or any(keyword.arg == "inputs" for keyword in call.keywords)
+    if how.accumulates:
+        frees = not how.retained and how.ends is None
         for node in reachable(state.node_of(root)):
-            if node.kind is NodeKind.LEAF or not retains:
+            if node.kind is NodeKind.LEAF or frees:
                 state.passed[node] = True
         for leaf in networks.fed(m, runs):
             state.passed[leaf] = True
@@ -74,11 +67,6 @@ def _note_shape(
     else:
         record.non_scalar = record.non_scalar and many
         record.perhaps_non_scalar = record.perhaps_non_scalar or doubtful
-
-
-def _retained_by(settings: Mapping[str, Value]) -> bool:
-    given = (settings.get(name, NONE) for name in ("retain_graph", "create_graph"))
-    return any(value not in (NONE, Const(False)) for value in given)
 
 
 def reach(

@@ -6,11 +6,13 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain import reverse
 from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import graph_node, result_tensor
+from gradfix.analysis.domain.reverse import Reverse
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import NONE, UNKNOWN, Choice, Const, Container, Value
+from gradfix.analysis.domain.values import NONE, UNKNOWN, Choice, Const, Container, Tensor, Value
 from gradfix.analysis.hazards import cuts, sinks
 from gradfix.analysis.operators import operators
 
@@ -19,21 +21,20 @@ def run(
     m: Machine, state: State, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.Call
 ) -> Value:
     """Differentiate; the gradients that `grad` returns have a graph only with `create_graph=True`."""
-    roots = args[0] if args else keywords.get("outputs", keywords.get("tensors", UNKNOWN))
-    gradient = args[2] if len(args) > 2 else keywords.get("grad_outputs", NONE)
-    if name.endswith("backward"):
-        gradient = args[1] if len(args) > 1 else keywords.get("grad_tensors", NONE)
+    accumulates = name.endswith("backward")
+    given = reverse.bound(reverse.BACKWARD if accumulates else reverse.GRAD, args, keywords)
+    roots = given.get("tensors" if accumulates else "outputs", UNKNOWN)
+    wanted = given.get("inputs", NONE if accumulates else UNKNOWN)
+    gradient = given.get("grad_tensors" if accumulates else "grad_outputs", NONE)
+    ends, retained = ends_of(state, wanted), reverse.retains(given, node)
+    how = Reverse(gradient != NONE, ends, retained, accumulates)
     expression = node.args[0] if node.args else node.keywords[0].value if node.keywords else node
-    at = 4 if name.endswith("backward") else 1
-    wanted = args[at] if len(args) > at else keywords.get("inputs", NONE if at == 4 else UNKNOWN)
-    ends = ends_of(state, wanted)
     for root in operators.members(state, roots):
-        has_gradient = gradient != NONE
-        sinks.backward(m, state, root, expression, node, has_gradient=has_gradient, ends=ends, settings=keywords)
-    if name.endswith("backward"):
+        sinks.backward(m, state, root, expression, node, how)
+    if accumulates:
         return NONE
     count = len(operators.members(state, wanted)) or 1
-    create = keywords.get("create_graph", args[4] if len(args) > 4 else Const(False))
+    create = given.get("create_graph", Const(False))
     operands = operators.members(state, roots)
     graph = graph_node(state, "grad", operands, node) if create == Const(True) else None
     gradients = tuple(result_tensor(state, graph, node) for _ in range(count))
@@ -42,6 +43,17 @@ def run(
     elif graph is None:
         cuts.put(state, gradients, cuts.UNSURE)
     return state.tuple_of(gradients)
+
+
+def method(
+    m: Machine, state: State, root: Tensor, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.Call
+) -> Value:
+    """`root.backward(…)`."""
+    given = reverse.bound(reverse.METHOD, args, keywords)
+    ends = ends_of(state, given.get("inputs", NONE))
+    how = Reverse(given.get("gradient", NONE) != NONE, ends, reverse.retains(given, node))
+    sinks.backward(m, state, root, node.func.value if isinstance(node.func, ast.Attribute) else node.func, node, how)
+    return NONE
 
 
 def ends_of(state: State, wanted: Value) -> list[Node] | None:

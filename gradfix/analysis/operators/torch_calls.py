@@ -11,6 +11,7 @@ from gradfix.analysis.domain.graph import NodeKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
 from gradfix.analysis.domain.overloads import may_be_method
+from gradfix.analysis.domain.reverse import Reverse
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import (
     DEVICE,
@@ -224,13 +225,9 @@ def tensor_method(
         return write_call(m, state, WriteForm.METHOD, op, receiver, target, (receiver, *args), keywords, node)
     if name == "backward" and (receiver.known or isinstance(node.func, ast.Attribute)):
         if (handed := _handed_loss(state, receiver, args)) is not None:  # `accelerator.backward(loss)`
-            sinks.backward(m, state, handed, node.args[0], node, has_gradient=False)
+            sinks.backward(m, state, handed, node.args[0], node, Reverse())
             return NONE
-        gradient = args[0] if args else keywords.get("gradient", NONE)
-        ends = autograd_calls.ends_of(state, args[3] if len(args) > 3 else keywords.get("inputs", NONE))
-        has_gradient = gradient != NONE
-        sinks.backward(m, state, receiver, target, node, has_gradient=has_gradient, ends=ends, settings=keywords)
-        return NONE
+        return autograd_calls.method(m, state, receiver, args, keywords, node)
     if (made := _unlike_its_row(m, state, receiver, name, args, keywords, node)) is not None:
         return made
     if op is None and receiver.known and name in outputs.CONVERSIONS:
