@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).with_name("data")
-MINORS = ("2.4", "2.13", "2.14")  # the releases of torch that were measured, oldest first
+MINORS = ("2.4", "2.13", "2.14", "2.15")  # the releases of torch that were measured, oldest first
 NEWEST = MINORS[-1]
 BASE, ABSENT = "base", "absent"  # in a file of differences: what it differs from, the names that the release lacks
 

@@ -15,7 +15,7 @@ Hook = Callable[[Any], Any]
 def saving(pack: Hook, unpack: Hook) -> Iterator[None]:
     """Have `pack` called for what autograd saves and `unpack` for what it takes back.
 
-    The transforms of `torch.func` raise under any hooks (measured on 2.4, 2.13 and 2.14). So these are set aside while
+    The transforms of `torch.func` raise under any hooks (measured on 2.4, 2.13-2.15). So these are set aside while
     one runs: what is saved inside stays unseen.
     """
     graph, hooks = torch.autograd.graph, torch._C._autograd

@@ -42,7 +42,7 @@ _CASTS = frozenset(  # methods that give another dtype
     }
 )
 _INTEGER_KEEPING = frozenset({"min", "max", "amin", "amax", "abs", "neg", "clamp", "median"})
-# What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4, 2.13, 2.14).
+# What makes tensors complex; `select_scatter` and `slice_scatter` raise for those that require grad (2.4, 2.13-2.15).
 _COMPLEX = re.compile(
     r"\bfft|complex(?:32|64|128)|\bcomplex\(|[=(]complex\b|(?:view_as|is)_complex|\b(?:cfloat|cdouble|chalf|polar|i?stft)\b"
     r"|(?<!\w)[\d.]+[jJ]\b"
