@@ -3,12 +3,14 @@
 ## What it does
 Finds writes in place to the parts that `unbind`, `split` and `chunk` return, and to the rows that a loop over a tensor
 or unpacking it gives; writes them out of place, and makes the tensor of its parts again where it is read afterwards.
-The same goes for what a module with a full backward hook is given, and gives.
+The same goes for what a module with a full backward hook is given, and gives, and for what a `torch.autograd.Function`
+gives that is an argument of it, or a view of one.
 
 ## Why does backward fail?
 Autograd follows a write through a view back to its base only if the view was made alone. Those of `unbind`, `split` and
 `chunk` are made together, and iterating over a tensor is `unbind`: a write to them raises at once. A full backward hook
-(`register_full_backward_hook`) puts such views between its module and what is around it.
+(`register_full_backward_hook`) puts such views between its module and what is around it. A write to what a Function
+gives as a view would go past the Function's own `backward`.
 
 ## Example
 ```python
@@ -76,8 +78,8 @@ from ._writes import MULTI_VIEW, parts_findings
     MULTI_VIEW,
     since="0.2",
     applicability=Applicability.SAFE,
-    symptom="returns multiple views|its base or another view of its base has been modified",
-    needles=("for ", "chunk", "split", "unbind", ","),
+    symptom="returns multiple views|another view of its base has been modified|created inside a custom Function",
+    needles=("for ", "chunk", "split", "unbind", "apply", ","),
 )
 def multi_view_write(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
     return parts_findings("GF502", MULTI_VIEW, source, facts)

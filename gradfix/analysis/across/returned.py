@@ -89,15 +89,17 @@ def _tensor(played: Played, tensor: Tensor) -> Returned:
         places.append(played.place(storage))
     if not tensor.known and any(place < 0 for place in places if place is not None):
         return Returned("unknown")
+    node = played.state.node_of(tensor)
+    detached = tensor.detached and (node is None or node.kind is not NodeKind.OP)
     dtype = tensor.dtype if tensor.dtype is not None and not tensor.dtype.startswith("?") else None
     return Returned(
         "tensor",
         tuple(place for place in places if place is not None),
         view=tensor.view.value,
-        detached=tensor.detached,
+        detached=detached,
         dtype=dtype,
         floating=tensor.floating,
-        behind=behind(played, cuts.flows_of(played.state, tensor)) if tensor.detached else Behind(),
+        behind=behind(played, cuts.flows_of(played.state, tensor)) if detached else Behind(),
     )
 
 

@@ -282,6 +282,8 @@ def _method(
         if callee.name == "update" and keywords:
             args = [*args, state.container("dict", Items(tuple(keywords.values()), True, tuple(keywords)))]
         return container_methods.call(m, state, receiver, callee.name, args, at)
+    if isinstance(receiver, Instance) and receiver.named == custom_functions.CONTEXT:
+        return custom_functions.tell(state, receiver, callee.name, args)
     if isinstance(receiver, Instance) and callee.name == "__init__":
         return classes.begin_layer(state, receiver, args, keywords, at)
     if isinstance(receiver, Instance) and callee.name == "forward" and (layer := classes.layer_of(state, receiver)):
