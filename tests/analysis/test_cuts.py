@@ -442,3 +442,9 @@ def test_who_takes_more_than_a_tensors_method_is_no_tensor(arguments: str, is_te
     body = f"import torch\n\ndef f(algebra, a, b):\n    q = algebra.matmul({arguments})\n    q.data.sum().backward()\n"
     found = analyse(Source.from_text("program.py", body)).cuts
     assert [cut.kind.value for cut in found] == ["data"] * is_tensor
+
+
+def test_a_parameter_made_of_what_was_computed_is_a_cut_in_the_layer_that_gets_it() -> None:
+    layer = "other = nn.Linear(3, 3)\nother.weight = nn.Parameter({})\nother(data).sum().backward()"
+    assert told(layer.format("net(data[:3]).expand(3, 3)")) == [("warning", "parameter", "constant")]
+    assert told(layer.format("torch.eye(3)")) == []

@@ -15,6 +15,7 @@ from gradfix.analysis.domain.values import (
     UNKNOWN,
     Class,
     Instance,
+    Layer,
     Symbol,
     Tensor,
     Unknown,
@@ -23,6 +24,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.interpreter import classes
 from gradfix.analysis.interpreter.items import iterated
+from gradfix.analysis.operators import objects
 from gradfix.torch_ops import ViewKind
 
 
@@ -65,6 +67,8 @@ def set_attribute(m: Machine, state: State, owner: Value, name: str, value: Valu
             else:
                 held[name] = value
         elif option.__class__ in KEEPING:
+            if isinstance(option, Layer) and isinstance(value, Tensor):
+                objects.set_parameter(state, option, name, value)
             keep(state, option, [value])
         elif isinstance(option, (Symbol, Unknown)):
             escape(state, value)

@@ -132,7 +132,7 @@ def call_layer(
     if dict(called.settings).get("batch_first") == "true":  # the layer transposes first, which may copy
         args = [replace(a, path=(*a.path, "transpose")) if isinstance(a, Tensor) else a for a in args]
     shape = None if called.width is None else (called.width, None)
-    weights = state.tuple_of(Tensor((storage,), shape=shape) for storage in called.weights)
+    weights = state.tuple_of(_parameters(state, called, shape))
     settings = dict(called.settings)
     op, arguments = operators.bind(state, op, args, keywords, settings)
     if settings.get("reduction", "").startswith("'"):
@@ -159,13 +159,19 @@ def call_layer(
     return result
 
 
+def _parameters(state: State, called: Layer, shape: tuple[int | None, ...] | None = None) -> list[Tensor]:
+    """What a layer computes with: parameters of its own, and what they were replaced by."""
+    replaced = [value for value in state.slots(called).values() if isinstance(value, Tensor)]
+    return [*(Tensor((storage,), shape=shape) for storage in called.weights), *replaced]
+
+
 def _pair(state: State, result: Tensor, node: ast.AST) -> Container:
     """What recurrent layers and attention return: the output and something beside it."""
     return state.tuple_of((result, result_tensor(state, state.node_of(result), node)))
 
 
 def _unmeasured_layer(m: Machine, state: State, called: Layer, args: Sequence[Value], node: ast.Call) -> Value:
-    operands = [*all_tensors(args), *(Tensor((storage,)) for storage in called.weights)]
+    operands = [*all_tensors(args), *_parameters(state, called)]
     graph = graph_node(state, called.name, operands, node)
     if graph is not None:
         for tensor in all_tensors(args):

@@ -283,7 +283,15 @@ def _learns(info: ClassInfo) -> bool:
     return False
 
 
+def set_parameter(state: State, layer: Layer, name: str, value: Tensor) -> None:
+    """`layer.weight = value`."""
+    if layer.weights and _PARAMETER.fullmatch(name):
+        state.attributes_of(layer)[name] = value
+
+
 def _layer_attribute(state: State, base: Layer, name: str) -> Value:
+    if (replaced := state.slots(base).get(name)) is not None:
+        return replaced
     if base.weights and _PARAMETER.fullmatch(name):
         storage = base.weights[0] if name != "bias" else base.weights[-1]
         if storage not in state.nodes:
