@@ -150,22 +150,34 @@ def _loop(m: Machine, state: State, loop: _Loop) -> Flow:
     result = Flow(None)
     before = state.items.fork()
     m.open_loops += not loop.whole
-    ends = _rounds(m, state, loop, result)
+    ends, breaks = _rounds(m, state, loop, result)
     m.open_loops -= not loop.whole
-    after = join_all(ends, loop.node)
-    if after is not None and not loop.whole:
-        _leave_open(after, before)
-    if after is not None and loop.node.orelse:
-        tail = m.run_block(after, loop.node.orelse)
-        result.absorb(tail)
-        after = tail.after
-    result.after = after
+    for end in (*ends, *breaks):
+        if not loop.whole:
+            _leave_open(end, before)
+    if loop.node.orelse and (over := join_all(ends, loop.node)) is not None:
+        ends = _else(m, over, loop.node, result, certain=not breaks)
+    result.after = join_all([*ends, *breaks], loop.node)
     return result
 
 
-def _rounds(m: Machine, state: State, loop: _Loop, result: Flow) -> list[State]:
-    """Play the rounds; the states in which the loop may end. What returns goes to `result`."""
+def _else(
+    m: Machine, state: State, node: ast.For | ast.AsyncFor | ast.While, result: Flow, *, certain: bool
+) -> list[State]:
+    """Run the `else`, which a `break` leaves out; the state at its end, if it has one."""
+    arms = len(m.arms)
+    if not certain:
+        m.enter_arm()
+    tail = m.run_block(state, node.orelse)
+    m.leave_arms(arms, exits=tail.leaves)
+    result.absorb(tail)
+    return [] if tail.after is None else [tail.after]
+
+
+def _rounds(m: Machine, state: State, loop: _Loop, result: Flow) -> tuple[list[State], list[State]]:
+    """Play the rounds: the states in which the loop may end, by itself and by `break`; `result` gets what returns."""
     ends: list[State] = []
+    breaks: list[State] = []
     current: State | None = state
     begun = state.fork()
     rounds = loop.rounds
@@ -173,7 +185,7 @@ def _rounds(m: Machine, state: State, loop: _Loop, result: Flow) -> list[State]:
     while i < rounds and current is not None and not (i and loop.over(current)):
         inner = _round(m, current, loop, i)
         result.returns.extend(inner.returns)
-        ends.extend(inner.breaks)
+        breaks.extend(inner.breaks)
         current = join_all([s for s in (inner.after, *inner.continues) if s is not None], loop.node)
         if i == 0 and rounds == 2 and not loop.whole and current is not None:
             rounds += _gained_graphs(begun, current)
@@ -181,9 +193,9 @@ def _rounds(m: Machine, state: State, loop: _Loop, result: Flow) -> list[State]:
             ends.append(current)
             current = current.fork()
         i += 1
-    if current is not None and (loop.certain or not ends):  # without ends, its end comes in a later round
+    if current is not None and (loop.certain or not (ends or breaks)):  # else its end comes in a later round
         ends.append(current)
-    return ends
+    return ends, breaks
 
 
 def _gained_graphs(begun: State, now: State) -> bool:
