@@ -321,7 +321,7 @@ class _Trace(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
-        versions = [t._version for t in tensors]
+        versions = [_version(t) for t in tensors]
         try:
             result = func(*args, **(kwargs or {}))
             for tensor in tree_leaves(result):
@@ -334,15 +334,15 @@ class _Trace(TorchFunctionMode):
             raise
         finally:
             for tensor, version in zip(tensors, versions, strict=True):
-                if tensor._version != version:
+                if _version(tensor) != version:
                     self._note(tensor)
 
     def pack(self, tensor: torch.Tensor) -> _Saved:
         return self.watch(tensor)
 
     def watch(self, tensor: torch.Tensor) -> _Saved:
-        saved = _Saved(tensor, tensor._version, tensor._version)
-        self.saved.setdefault(tensor.untyped_storage()._cdata, []).append(saved)
+        saved = _Saved(tensor, _version(tensor), _version(tensor))
+        self.saved.setdefault(_memory(tensor), []).append(saved)
         return saved
 
     def unpack(self, saved: _Saved) -> torch.Tensor:
@@ -357,7 +357,17 @@ class _Trace(TorchFunctionMode):
         frame = sys._getframe(2)
         while frame is not None and frame.f_code.co_filename != FILE:
             frame = frame.f_back  # type: ignore[assignment]
-        for saved in self.saved.get(tensor.untyped_storage()._cdata, ()):
-            if saved.tensor._version != saved.seen:
-                saved.seen = saved.tensor._version
+        for saved in self.saved.get(_memory(tensor), ()):
+            if _version(saved.tensor) != saved.seen:
+                saved.seen = _version(saved.tensor)
                 saved.lines.append(frame.f_lineno if frame is not None else 0)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """Tensors made in inference mode count no writes."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """What tells apart memory that isn't shared; sparse tensors have no storage of their own."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
