@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gradfix.analysis.domain import overloads
 from gradfix.analysis.domain.graph import Node
@@ -129,6 +130,10 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
     results = [output_tensor(state, op, output, node, arguments, groups, at) for output in op.outputs]
     for output, tensor in zip(op.outputs, results, strict=True):
         save_output(state, op, output, node, tensor, groups, at)
+    if shown := _shown_each(state, op, arguments):
+        each = (output_tensor(state, op, op.outputs[0], node, arguments, {"tensors": [t]}, at) for t in shown)
+        results = [replace(one, shape=results[0].shape) for one in each]
+        op = replace(op, outputs=tuple(replace(op.outputs[0], many=False) for _ in shown))
     batches.carry(m, state, short_name(op), tuple(arguments.values()), results)
     ends = node is None or any(result.detached for result in results)
     if ends or m.notes.cuts or state.cuts or any(output.gradient is not Gradient.YES for output in op.outputs):
@@ -141,6 +146,16 @@ def apply(m: Machine, state: State, op: Operator, arguments: Arguments, at: ast.
     if op.result == "other" and len(results) > 1 and not several:  # the caller knows how they are nested
         return state.tuple_of(results)
     return results[0] if len(results) == 1 else UNKNOWN
+
+
+def _shown_each(state: State, op: Operator, arguments: Arguments) -> list[Tensor]:
+    """The tensors of which an operator shows one after the other, as `broadcast_tensors` does, where all are known."""
+    given = arguments.get("tensors")
+    items = state.items.get(given) if isinstance(given, Container) else None
+    if items is None or not items.exact or [output.view_of for output in op.outputs if output.many] != [("tensors",)]:
+        return []
+    shown = [value for value in items.values if isinstance(value, Tensor)]
+    return shown if len(shown) == len(items.values) else []
 
 
 def operator_node(state: State, op: Operator, groups: Mapping[str, Sequence[Tensor]], at: ast.AST) -> Node | None:
