@@ -39,6 +39,32 @@ def test_what_needs_no_gradient_lets_nothing_be_read() -> None:
     assert torch.equal(_gradient(text, "x"), _gradient(text.replace("h[0] = 0.0\n", ""), "x"))
 
 
+PAST = """
+import torch
+from torch import nn
+x = torch.ones(4, 2, requires_grad=True)
+y = x.exp()
+{write}
+y.sum().backward()
+"""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param("torch.add(y.detach(), 1, out=y.data)", id="out="),
+        pytest.param("nn.Hardtanh(inplace=True)(y.data)", id="a layer"),
+        pytest.param("t = y.data\nt -= x.mean()", id="with a graph of its own"),
+        pytest.param("a, b = torch.unsafe_chunk(y, 2)\na.mul_(2)", id="a part that autograd takes for no view"),
+    ],
+)
+def test_a_write_past_autograd_is_silent(write: str) -> None:
+    (told,) = analyse(Source.from_text("f.py", PAST.format(write=write))).writes
+    assert [hazard.kind for hazard in told.hazards] == [HazardKind.SILENT_WRITE]
+    wrong, right = _gradient(PAST.format(write=write), "x"), _gradient(PAST.format(write=""), "x")
+    assert not torch.allclose(wrong, right)
+
+
 def _gradient(text: str, leaf: str = "w") -> object:
     names: dict[str, object] = {}
     exec(compile(text, "f.py", "exec"), names)

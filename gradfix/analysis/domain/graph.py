@@ -109,6 +109,7 @@ class Visit:
     storages: tuple[Storage, ...]  # it hits one of them
     certain: bool  # it surely takes place
     tick: int  # when, on the clock that orders writes
+    silent: bool = False  # no version counts it: through `.data`, or an array
 
 
 def in_order(visits: Iterable[Visit]) -> list[Visit]:
@@ -210,8 +211,12 @@ class Passed:
     def between(self, goals: Iterable[Node]) -> Passed:
         """The same, as far as it depends on one of `goals`."""
         above = set[int]().union(*(self._above(goal) for goal in goals))
+        return self.only({key: node for key, node in self.nodes.items() if key in above})
+
+    def only(self, nodes: dict[int, Node]) -> Passed:
+        """The same, where no more than these `nodes` is passed."""
         part = copy(self)
-        part.nodes = {key: node for key, node in self.nodes.items() if key in above}
+        part.nodes = nodes
         return part
 
     def trunk(self) -> dict[int, Node]:

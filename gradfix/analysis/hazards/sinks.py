@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import facts_of
-from gradfix.analysis.domain.records import BackwardRecord, HazardNote, WriteRecord
+from gradfix.analysis.domain.records import BackwardRecord, HazardNote
 from gradfix.analysis.domain.reverse import Reverse
 from gradfix.analysis.domain.state import MAX_STORAGES, State
 from gradfix.analysis.domain.values import Origin, Storage, Tensor
-from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import disconnected, gradient_hooks, gradients, losses, networks
 from gradfix.findings import HazardKind
 
@@ -40,7 +40,7 @@ def backward(
     networks.note_backward(m, state, runs, call, retained=how.retained)
     gradients.note_source(m, state, root, call)
     gradient_hooks.run(m, state, state.node_of(root))
-    reach(m, state, [root], certain=True, total=True, runs=runs)
+    reach(m, state, [root], certain=True, total=True, runs=runs, ends=how.ends)
     if how.accumulates:
         frees = not how.retained and how.ends is None
         for node in reachable(state.node_of(root)):
@@ -70,16 +70,31 @@ def _note_shape(
 
 
 def reach(
-    m: Machine, state: State, roots: Iterable[Tensor], *, certain: bool, total: bool, runs: Sequence[Node] = ()
+    m: Machine,
+    state: State,
+    roots: Iterable[Tensor],
+    *,
+    certain: bool,
+    total: bool,
+    runs: Sequence[Node] = (),
+    ends: Sequence[Node] | None = None,
 ) -> None:
     """Gradients flow back from `roots`. `certain`: they surely do; `total`: they are all that is differentiated;
-    `runs`: the calls of networks from elsewhere that they surely pass."""
+    `runs`: the calls of networks from elsewhere that they surely pass; `ends`: what alone they go to, where known."""
     covered: _Covered = {}
     for root in roots:
         node = state.node_of(root)
         passed = Passed(node)
         m.notes.fed.update(losses.fed_leaves(m, node))
-        _overwritten(m, state, passed, covered, certain=certain and root.known, runs=runs)
+        asked = passed.only(gradients.way(node, ends)) if ends else passed
+        _overwritten(
+            m,
+            state,
+            asked if asked.nodes else passed,
+            covered,
+            certain=certain and root.known and bool(asked.nodes),
+            runs=runs,
+        )
         disconnected.differentiated(m, node, passed.nodes, total=total)
     for visit, notes in covered.items():
         if 1 < len(visit.storages) < MAX_STORAGES and notes.keys() >= set(visit.storages):
@@ -113,9 +128,7 @@ def _overwritten(
             continue  # perhaps it isn't passed
         if record is None or (save.storage.origin is Origin.PARAMETER and state.passed.get(save.node)):
             continue  # freed by a backward before: what is updated between two of them is cut off in between
-        data = isinstance(record, WriteRecord) and record.form in (WriteForm.DATA, WriteForm.ARRAY)
-        silent = not save.guarded or (visit.node is None and state.grad is not Tracked.NO and data)
-        kind = HazardKind.SILENT_WRITE if silent else HazardKind.SAVED_THEN_WRITTEN
+        kind = HazardKind.SAVED_THEN_WRITTEN if save.guarded and not visit.silent else HazardKind.SILENT_WRITE
         proven = certain and sure and save.node.tracked is Tracked.YES
         one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
         proven = proven and passed.surely(save.node, visit if one else None)

@@ -57,7 +57,16 @@ def write(
     certain = tensor.known and not m.uncertain_loop
     key, same = id(site.target), _changes_nothing(state, site, tensor)
     visit = overwrite_saves(
-        m, state, record, key, tensor.storages, node, certain=certain, choice=tensor.choice, same=same
+        m,
+        state,
+        record,
+        key,
+        tensor.storages,
+        node,
+        certain=certain,
+        choice=tensor.choice,
+        same=same,
+        silent=tensor.silent,
     )
     _update_nodes(state, tensor, node)
     obstacles.note(m, state, record, site, tensor)
@@ -177,14 +186,15 @@ def overwrite_saves(
     certain: bool,
     choice: object = None,
     same: bool = False,
+    silent: bool = False,
 ) -> Visit:
-    """What was saved of one of `storages` is overwritten, or gets the `same` values again.
+    """What was saved of one of `storages` is overwritten, or gets the `same` values again; `silent`: uncounted.
 
     `node` is what the write made, `key` names its record.
     """
     passage = m.passage()
     record.passages[passage] = record.passages.get(passage, False) or not m.outer_arms
-    visit = Visit(key, passage, node, storages, certain, now())
+    visit = Visit(key, passage, node, storages, certain, now(), silent)
     if node is not None:
         m.visits.append(visit)
     for storage in storages if not same else ():

@@ -61,8 +61,8 @@ def ends_of(state: State, wanted: Value) -> list[Node] | None:
     if wanted == NONE:
         return None
     items = state.items.get(wanted) if isinstance(wanted, Container) else None
-    if isinstance(wanted, Choice) or (items is not None and not items.exact and len(items.values) > 1):
-        return []  # only some of them are asked for
+    if isinstance(wanted, Choice) or (items is not None and not items.exact):
+        return []  # only some of them are asked for, or others besides
     members = operators.members(state, wanted)
     nodes = [state.node_of(tensor) if tensor.known else None for tensor in members]
     return [] if None in nodes else [node for node in nodes if node is not None]

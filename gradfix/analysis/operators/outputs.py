@@ -9,7 +9,7 @@ from functools import cache
 
 from gradfix.analysis.domain.dtypes import dtype_name, makes_floats, may_convert, result_dtype
 from gradfix.analysis.domain.graph import Node, operation
-from gradfix.analysis.domain.operations import result_tensor, view_of
+from gradfix.analysis.domain.operations import graph_node, result_tensor, view_of
 from gradfix.analysis.domain.shapes import result_shape
 from gradfix.analysis.domain.state import State, join_tensors
 from gradfix.analysis.domain.values import NONE, Const, Container, Origin, Storage, Tensor, Value, is_whole
@@ -139,6 +139,8 @@ def _view_of_bases(
     result.overlapping = expanded and grows(bases[0].shape, arguments.get("size"), state)
     for other in others:
         result = join_tensors(result, other, None)
+    if short.startswith("unsafe_"):
+        return _unnoticed(state, result, graph_node(state, short, bases, at))
     if dtype_name(arguments.get("dtype")) is None and may_convert(short, arguments):
         result.dtype, result.floating = None, False
     if short == "to":
@@ -146,6 +148,13 @@ def _view_of_bases(
     if is_whole(result.dtype) and not is_whole(bases[0].dtype):  # only floating and complex values have a graph
         return replace(result, detached=True, own=Storage(Origin.FRESH))
     return result
+
+
+def _unnoticed(state: State, part: Tensor, graph: Node | None) -> Tensor:
+    """A part by `unsafe_chunk` and the like: to autograd no view, so what is written to it counts for it alone."""
+    own = Storage(Origin.FRESH, made_by=part.made_by)
+    state.nodes[own] = graph
+    return replace(part, detached=True, own=own, silent=True, no_grad_view=False)
 
 
 def _over_new_memory(
