@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import result_tensor
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Batch, Const, Container, Origin, Storage, Tensor, Value, now
 from gradfix.analysis.hazards import batches, cuts
+from gradfix.torch_ops import ViewKind
 
 _DEPTH = 4  # containers in containers
 
@@ -84,9 +86,14 @@ def _gathered(state: State, result: Value, level: int, at: ast.Call, depth: int)
         return state.container(result.kind, Items(values, held.exact, held.keys, held.least, ordered=held.ordered))
     if not isinstance(result, Tensor):
         return UNKNOWN
+    known = batches.batch_of(result)
+    outside = Batch(known.inside - {level}, known.outside - {level})
+    if level in known.inside:  # the memory of the examples was that of the whole batch all the time
+        for storage in result.storages:
+            storage.batch = outside
+        return replace(result, shape=None, view=ViewKind.MAYBE if result.is_view else result.view, path=())
     made = result_tensor(state, state.node_of(result), at, known=result.known, dtype=result.dtype, device=result.device)
     made.floating = result.floating
-    known = batches.batch_of(result)
-    batches.put((made,), Batch(known.inside - {level}, known.outside - {level}))
+    batches.put((made,), outside)
     cuts.put(state, (made,), cuts.flows_of(state, result))
     return made

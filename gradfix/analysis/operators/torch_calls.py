@@ -29,7 +29,7 @@ from gradfix.analysis.domain.values import (
     tensors,
 )
 from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards import cuts, gradient_hooks, gradients, sinks
+from gradfix.analysis.hazards import batches, cuts, gradient_hooks, gradients, sinks
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.operators import (
@@ -49,6 +49,8 @@ from gradfix.torch_ops import Operator, ViewKind, factory, function, inplace_fla
 
 Keywords = Mapping[str, Value]
 _KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "DoubleTensor"})  # given a tensor
+# Call a module with the parameters that they are given.
+_STATELESS = frozenset({"torch.func.functional_call", "torch.nn.utils.stateless.functional_call"})
 _OF_LAYOUT = frozenset({"numel", "nelement", "dim", "ndimension", "size", "stride"})
 _WRITTEN_OUT = 8  # items of a list that are told apart
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
@@ -109,6 +111,8 @@ def _named_apart(
         return autograd_calls.run(m, state, name, args, keywords, node)
     if name.endswith("checkpoint.checkpoint") and args:
         return m.call_value(state, args[0], args[1:], {}, node)
+    if name in _STATELESS and len(args) > 1:
+        return _stateless(m, state, args, node)
     if name.startswith("torch.nn.init.") and short.endswith("_"):
         return _initialise(m, state, args, node)
     if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
@@ -157,6 +161,14 @@ def _distribution(
     made = _unlisted(state, short, args, keywords, node)
     if isinstance(made, Tensor):
         m.notes.distributions.update(made.storages)
+    return made
+
+
+def _stateless(m: Machine, state: State, args: Sequence[Value], node: ast.Call) -> Value:
+    """`functional_call(module, parameters, given)`: what an unknown module makes of them."""
+    weights, given = (operators.members(state, state.tuple_of(values)) for values in (args[1:2], args[2:]))
+    made = m.unknown_call(state, given, node, weights=weights)
+    batches.carry(m, state, "functional_call", (*given, *weights), tensors(made))
     return made
 
 
