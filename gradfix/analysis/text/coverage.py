@@ -165,7 +165,10 @@ def _is_size(parents: Parents, bindings: Bindings, node: ast.expr) -> bool:
 def named_before(
     parents: Parents, bindings: Bindings, made: Creation, loop: Loop, name: str
 ) -> tuple[ast.Name, ...] | None:
-    """Where the buffer is named between where it is made and `loop`; None where these aren't of one block."""
+    """Where the buffer is named between where it is made and `loop`; None where these aren't of one block.
+
+    Functions inside don't use it, as `is_seen_elsewhere` tells: their `lambda t: t.sum()` names something else.
+    """
     if not any(other is loop for other in parents.block(made.statement)):
         return None
     inside = {id(node) for node in ast.walk(loop)}
@@ -173,7 +176,10 @@ def named_before(
     return tuple(
         node
         for node in named
-        if isinstance(node.ctx, ast.Load) and id(node) not in inside and node.lineno <= loop.lineno
+        if isinstance(node.ctx, ast.Load)
+        and id(node) not in inside
+        and node.lineno <= loop.lineno
+        and parents.scope(node) is bindings.scope
     )
 
 
