@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from gradfix.analysis.graph_ends import NOTHING, Behind
 
 Constant = bool | int | float | str | None
-# (parameter, name of the type, value) of arguments that are constants, and of those that are lists of tensors.
+# (parameter, name of the type, value) of arguments that are constants, of lists of tensors, and of modules.
 Given = tuple[tuple[int, str, Constant], ...]
 LISTS = frozenset({"list", "tuple", "dict"})  # the types of which no value is told
+NETWORK = (
+    "network"  # the type of a module with parameters; its value is the qualified name of its class, if that is known
+)
+
+_FLAGS = 3  # switches of a function that its summary tells apart
+_LISTS = 2  # parameters that may be lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,17 @@ class Graph:
 
     parameters: tuple[tuple[int, bool], ...] = ()  # (which, True: on every way)
     kept: tuple[tuple[int, bool], ...] = ()  # places in `Effects.kept` that backward passes
+    inner: tuple[int, ...] = ()  # places in `Effects.inner` that backward passes on every way
     own: str = "no"  # a value of `Tracked`: leaves of the function's own, as the weights of a module
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """Operations inside the function that keep something, all behind the same results: backward frees it once."""
+
+    parameters: tuple[tuple[int, bool], ...]  # that they depend on, as in `Graph`
+    own: str  # as in `Graph`
+    keeps: str  # a value of `Tracked`
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,7 @@ class Memory:
     graph: Graph | None
     outside: bool = False  # somebody else holds it, too
     behind: Behind = NOTHING
+    is_leaf: bool = False  # that surely requires grad
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,7 @@ class Returned:
     memories: tuple[int, ...] = ()  # of a tensor: parameters, and ~n for the n-th memory; several: one of them
     view: str = "none"  # a value of `ViewKind`
     detached: bool = False
+    expanded: bool = False  # a view in which several elements may share one memory cell
     dtype: str | None = None
     floating: bool = False
     type: str | None = None  # of a number; the qualified name of the class of an object
@@ -116,8 +134,26 @@ class Effects:
     kept: tuple[Kept, ...] = ()
     memories: tuple[Memory, ...] = ()
     returned: Returned = Returned("unknown")
+    inner: tuple[Inner, ...] = ()
+
+
+def nameless(given: Given) -> Given:
+    """The same without the classes of modules."""
+    return tuple((place, kind, "" if kind == NETWORK else value) for place, kind, value in given)
 
 
 def usual(parameters: Sequence[Parameter]) -> Given:
     """The constants of a call that leaves every default alone."""
     return tuple((i, type(p.default).__name__, p.default) for i, p in enumerate(parameters) if p.is_constant)
+
+
+def told_apart(parameters: Sequence[Parameter], networks: Sequence[int]) -> tuple[Given, ...]:
+    """The calls that a summary tells apart, the one for any arguments last; `networks`: parameters that may be some."""
+    defaults = usual(parameters)
+    flags = [i for i, (_, kind, _) in enumerate(defaults) if kind == "bool"][:_FLAGS]
+    sets = [defaults] if defaults else []
+    sets += [(*defaults[:i], (defaults[i][0], "bool", not defaults[i][2]), *defaults[i + 1 :]) for i in flags]
+    lists = [place for place, p in enumerate(parameters) if not p.has_default][:_LISTS]
+    sets += [tuple(sorted((*defaults, (place, "list", None)))) for place in lists]
+    sets += [tuple(sorted((*defaults, *((place, NETWORK, "") for place in networks))))] if networks else []
+    return (*sets, ())

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Protocol
 
-from gradfix.analysis.effects import Constant, Effects, Given, Parameter, Returned, usual
+from gradfix.analysis.effects import Constant, Effects, Given, Parameter, Returned, nameless, usual
 
 INPUT = Parameter("input")  # of a module that a function makes, or whose forward is that of torch.nn
 
@@ -73,7 +73,8 @@ class FunctionSummary:
 
     def effects(self, given: Given) -> Effects | None:
         """The variant for exactly these constants, else the one for all."""
-        exact = (variant for variant in self.variants if variant.given == given)
+        known = nameless(given)
+        exact = (variant for variant in self.variants if variant.given == known)
         return next(exact, self.variants[-1] if self.variants else None)
 
     def may_write(self) -> bool:
@@ -182,7 +183,29 @@ class Export:
     target: str  # qualified; relative ones keep their leading dots
 
 
-Found = Callee | Described | Export
+class Variable(ABC):
+    """A variable of another file that may hold tensors of its own: parameters, or a dictionary of them."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def read(self) -> Effects | None:
+        """What it holds after its file was imported, as a call without arguments would give it; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariableSummary(Variable):
+    """A variable, by what it holds."""
+
+    name: str
+    held: Effects
+
+    def read(self) -> Effects | None:
+        """What it holds after its file was imported."""
+        return self.held
+
+
+Found = Callee | Described | Export | Variable
 
 
 class Module(Protocol):
@@ -219,11 +242,13 @@ class ModuleSummary:
     functions: tuple[FunctionSummary, ...] = ()
     classes: tuple[ClassSummary, ...] = ()
     exports: tuple[Export, ...] = ()
+    variables: tuple[VariableSummary, ...] = ()
     stars: tuple[str, ...] = ()
 
     def find(self, name: str) -> Found | None:
         """What a name of the module stands for."""
-        every: tuple[FunctionSummary | ClassSummary | Export, ...] = (*self.functions, *self.classes, *self.exports)
+        every: list[FunctionSummary | ClassSummary | Export | VariableSummary]
+        every = [*self.functions, *self.classes, *self.exports, *self.variables]
         return next((found for found in every if found.name == name), None)
 
     def may_write(self, name: str) -> bool:
@@ -281,8 +306,14 @@ class Imports:
         """What a qualified name stands for; those that begin with dots are relative to the file."""
         if name not in self._known:
             traced = self._trace(name)
-            self._known[name] = None if traced is None or isinstance(traced[1], Export) else traced[1]
+            found = None if traced is None else traced[1]
+            self._known[name] = None if isinstance(found, (Export, Variable)) else found
         return self._known[name]
+
+    def held(self, name: str) -> Effects | None:
+        """What the variable holds that a qualified name stands for; None for anything else."""
+        traced = self._trace(name)
+        return traced[1].read() if traced is not None and isinstance(traced[1], Variable) else None
 
     def writes(self, name: str) -> str:
         """What the name stands for, "function" or "class", where calling it may write to an argument; "" elsewhere."""
@@ -290,7 +321,7 @@ class Imports:
         if traced is None or traced[1] is None:
             return ""
         found = traced[1]
-        if isinstance(found, Export):
+        if isinstance(found, (Export, Variable)):
             return ""
         called = list(map(found.method, ("forward", "__call__", "apply"))) if isinstance(found, Described) else [found]
         effects = (one.effects(usual(one.parameters)) for one in called if one is not None)

@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 
 from gradfix.analysis.across.played import Played, Player, player, player_of_made
 from gradfix.analysis.across.returned import behind_memory, returned
-from gradfix.analysis.domain.graph import NodeKind, Passed, Save, reachable
+from gradfix.analysis.domain.defined import MODULE
+from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Save, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Origin, Storage
-from gradfix.analysis.effects import Effects, Given, Graph, Kept, Memory, Parameter, Written
+from gradfix.analysis.effects import Effects, Given, Graph, Inner, Kept, Memory, Parameter, Written
 from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.hazards import gradients
 
 _MOST_KEPT = 12
+_MOST_INNER = 8
 _MOST_ALONE = 2  # parameters of which each is tried as the only one that requires grad
 _DEPTH = 3
 
@@ -38,12 +41,28 @@ def of_function(
     alone = _alone(play, played, saves) if saves else {}
     kept = [_kept(played, save, place, alone) for save, place in saves]
     written = tuple(w for i in sorted(played.arguments) if (w := _written(m, played, i)) is not None)
-    graphs = tuple((w.parameter, _graph(played, played.arguments[w.parameter], saves)) for w in written)
-    memories = tuple(
-        Memory(_graph(played, memory, saves), memory.origin is not Origin.FRESH, behind_memory(played, memory))
-        for memory in played.memories
-    )
-    return Effects(given, written, graphs, tuple(kept), memories, result)
+    inner = _inner(played)
+    graphs = tuple((w.parameter, _graph(played, played.arguments[w.parameter], saves, inner)) for w in written)
+    memories = tuple(_memory(played, memory, saves, inner) for memory in played.memories)
+    parts = tuple(_part(played, node) for node in inner)
+    return Effects(given, written, graphs, tuple(kept), memories, result, parts)
+
+
+def of_variable(m: Machine, end: State, name: str) -> Effects | None:
+    """What reading a variable of the module gives whose top level left `end`; None where it is no value by itself."""
+    value = end.variables.get((MODULE, name))
+    if value is None:
+        return None
+    played = Played({}, {}, m, end, value)
+    result = returned(played, value, _DEPTH)
+    return Effects(memories=tuple(_memory(played, memory, (), ()) for memory in played.memories), returned=result)
+
+
+def _memory(played: Played, memory: Storage, saves: Sequence[tuple[Save, int]], inner: Sequence[Node]) -> Memory:
+    node = played.state.nodes.get(memory)
+    is_leaf = node is not None and node.kind is NodeKind.LEAF and node.tracked is Tracked.YES
+    outside = memory.origin is not Origin.FRESH
+    return Memory(_graph(played, memory, saves, inner), outside, behind_memory(played, memory), is_leaf)
 
 
 def _saves(played: Played) -> Iterator[tuple[Save, int]]:
@@ -99,23 +118,59 @@ def _kept(played: Played, save: Save, place: int, alone: dict[int, set[tuple[int
     return Kept(place, save.op, getattr(save.at, "lineno", 0), bool(must and save.certain), when)
 
 
-def _graph(played: Played, storage: Storage, saves: Sequence[tuple[Save, int]]) -> Graph | None:
-    node = played.state.nodes.get(storage)
-    if node is None:
-        return None
+def _inner(played: Played) -> list[Node]:
+    """Of the operations that keep something, one for each set of results that surely have it behind them."""
+    behind: dict[int, tuple[Node, list[int]]] = {}
+    for place, memory in enumerate(played.memories):
+        for node in Passed(played.state.nodes.get(memory)).always():
+            if node.kind is NodeKind.OP and gradients.keeps(played.m, node):
+                behind.setdefault(id(node), (node, []))[1].append(place)
+    found: dict[tuple[int, ...], Node] = {}
+    for node, places in behind.values():
+        known = found.get(tuple(places))
+        if known is None or _is_surer(node, known):
+            found[tuple(places)] = node
+    return list(found.values())[:_MOST_INNER]
+
+
+def _is_surer(node: Node, known: Node) -> bool:
+    """Whether it is surer that the one keeps something than that the other does."""
+    ranks = [(n.tracked is Tracked.YES, gradients.surely_keeps(n)) for n in (node, known)]
+    return ranks[0] > ranks[1]
+
+
+def _part(played: Played, node: Node) -> Inner:
     passed = Passed(node)
-    parameters = tuple(
+    keeps = Tracked.YES if gradients.surely_keeps(node) else Tracked.MAYBE
+    return Inner(_parameters(played, passed), _own(played, passed).value, keeps.value)
+
+
+def _parameters(played: Played, passed: Passed) -> tuple[tuple[int, bool], ...]:
+    """The arguments that backward gets to, and whether it does on every way."""
+    return tuple(
         (place, passed.surely(own))
         for place, own in played.nodes.items()
         if own is not None and id(own) in passed.nodes
     )
-    kept = tuple((i, passed.surely(save.node)) for i, (save, _) in enumerate(saves) if id(save.node) in passed.nodes)
+
+
+def _own(played: Played, passed: Passed) -> Tracked:
+    """Whether backward gets to leaves of the function's own."""
     mine = set(map(id, played.nodes.values()))
     ends = [n for n in passed.nodes.values() if n.kind in (NodeKind.LEAF, NodeKind.ASSUMED) and id(n) not in mine]
     others = [n for n in ends if n.op != "call"]  # what nobody knows hardly has leaves of its own
     sure = any(n.tracked is Tracked.YES and passed.surely(n) for n in others)
-    own = Tracked.YES if sure else Tracked.MAYBE if others else Tracked.NO
-    return Graph(parameters, kept, own.value)
+    return Tracked.YES if sure else Tracked.MAYBE if others else Tracked.NO
+
+
+def _graph(played: Played, storage: Storage, saves: Sequence[tuple[Save, int]], inner: Sequence[Node]) -> Graph | None:
+    node = played.state.nodes.get(storage)
+    if node is None:
+        return None
+    passed = Passed(node)
+    kept = tuple((i, passed.surely(save.node)) for i, (save, _) in enumerate(saves) if id(save.node) in passed.nodes)
+    parts = tuple(i for i, part in enumerate(inner) if passed.surely(part))
+    return Graph(_parameters(played, passed), kept, parts, _own(played, passed).value)
 
 
 def _written(m: Machine, played: Played, place: int) -> Written | None:

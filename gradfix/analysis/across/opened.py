@@ -5,15 +5,22 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from gradfix.analysis.across import effects
+from gradfix.analysis.across.definitions import (
+    asked_of_object,
+    dotted,
+    holders_made,
+    is_read,
+    methods_of,
+    parameters_called,
+)
 from gradfix.analysis.across.held import held_by
 from gradfix.analysis.across.rounds import Rounds
 from gradfix.analysis.across.signatures import parameters_of
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.effects import Effects, Given, Parameter, usual
+from gradfix.analysis.effects import Effects, Given, Parameter, told_apart
 from gradfix.analysis.summaries import (
     INPUT,
     Callee,
@@ -26,18 +33,16 @@ from gradfix.analysis.summaries import (
     Imports,
     Modules,
     ModuleSummary,
+    Variable,
+    VariableSummary,
 )
 from gradfix.analysis.text.class_attributes import given_names
 from gradfix.analysis.text.names import imports_of, stars_of
-from gradfix.analysis.text.nodes import nodes_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.switches import turns_off
 from gradfix.analysis.text.write_spellings import Spellings
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")
-_FLAGS = 3  # switches of a function that its summary tells apart
-_LISTS = 2  # parameters that may be lists
-
 _CALLED = frozenset({"__call__", "__enter__"})
 _PLAIN = frozenset({"__init__", "__call__", "__repr__", "__str__"})
 
@@ -93,13 +98,8 @@ class OpenFunction:
 
     def closed(self) -> FunctionSummary:
         """The same as a value."""
-        defaults = usual(self.parameters)
-        flags = [i for i, (_, kind, _) in enumerate(defaults) if kind == "bool"][:_FLAGS]
-        sets = [defaults] if defaults else []
-        sets += [(*defaults[:i], (defaults[i][0], "bool", not defaults[i][2]), *defaults[i + 1 :]) for i in flags]
-        lists = [place for place, p in enumerate(self.parameters) if not p.has_default][:_LISTS]
-        sets += [tuple(sorted((*defaults, (place, "list", None)))) for place in lists]
-        every = (*sets, ())
+        called = parameters_called(self.module.definition(self.name), self.parameters)
+        every = told_apart(self.parameters, called)
         variants = tuple(e for given in every if (e := self.effects(given)) is not None)
         calls = ((given, made.effects(())) for given in every if (made := self.made(given)) is not None)
         making = tuple(replace(e, given=given) for given, e in calls if e is not None)
@@ -145,7 +145,7 @@ class OpenClass(Described):
             other = next((m for base in self._elsewhere() if (m := base.method(name)) is not None), None)
             is_layer = other is None and name == "forward" and self._is_layer(set())
             return OpenFunction(self.module, f"{self.name}.{name}", (INPUT,)) if is_layer else other
-        return None if _is_read(found) else self._opened(found, name)
+        return None if is_read(found) else self._opened(found, name)
 
     def needs(self, name: str) -> frozenset[str]:
         """What a method asks its object for, itself or by methods of the class."""
@@ -159,7 +159,7 @@ class OpenClass(Described):
             elif method is None:
                 asked = frozenset[str]().union(*(base.needs(asked_for) for base in self._elsewhere()))
             else:
-                asked = _asked_of_object(method)
+                asked = asked_of_object(method)
             todo += asked - found
             found |= asked
         return frozenset(found)
@@ -223,7 +223,7 @@ class OpenClass(Described):
         return OpenFunction(self.module, f"{self.name}.{name}", parameters_of(node)[0 if bare else 1 :])
 
     def _own(self, name: str, seen: set[str]) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-        own = _methods(self.node).get(name)
+        own = methods_of(self.node).get(name)
         if own is not None:
             return own
         for base in self._parents(seen):
@@ -245,26 +245,22 @@ class OpenClass(Described):
         return any(isinstance(other, Described) and other.is_module() for other in others)
 
 
-@lru_cache(maxsize=512)
-def _methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
-    """The methods that stand in a class; of several with one name, the first."""
-    methods = (s for s in reversed(node.body) if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef)))
-    return {method.name: method for method in methods}
+@dataclass(frozen=True, slots=True)
+class OpenVariable(Variable):
+    """A variable of an open module."""
 
+    module: OpenModule
+    name: str
 
-@lru_cache(maxsize=512)
-def _asked_of_object(node: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
-    first = next(iter((*node.args.posonlyargs, *node.args.args)), None)
-    return frozenset(
-        one.attr
-        for one in nodes_of(node)
-        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and first and one.value.id == first.arg
-    )
+    def read(self) -> Effects | None:
+        """What it holds after its file was imported."""
+        module = self.module
+        return module.rounds.value((module.file, f"{self.name} =", ()), lambda: module.held_by(self.name))
 
-
-def _is_read(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether it is a property: called where its name is read."""
-    return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+    def closed(self) -> VariableSummary | None:
+        """The same as a value."""
+        held = self.read()
+        return None if held is None else VariableSummary(self.name, held)
 
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | str
@@ -283,6 +279,7 @@ class OpenModule:
     rounds: Rounds
     index: dict[str, Definition] = field(default_factory=dict)  # a qualified name: imported
     star_names: list[str] = field(default_factory=list)
+    learning: set[str] = field(default_factory=set)  # variables that may hold parameters
     held: dict[str, dict[str, Held]] = field(default_factory=dict)  # by class
     asked: set[str] = field(default_factory=set)  # classes whose bases in other modules are being asked
     _started: tuple[Machine, State] | None = None
@@ -320,7 +317,9 @@ class OpenModule:
             return Export(name, known)
         if isinstance(known, ast.ClassDef):
             return OpenClass(self, known)
-        return None if known is None else OpenFunction(self, name, parameters_of(known))
+        if known is None:
+            return OpenVariable(self, name) if name in self.learning else None
+        return OpenFunction(self, name, parameters_of(known))
 
     def may_write(self, name: str) -> bool:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""
@@ -341,16 +340,24 @@ class OpenModule:
 
     def qualified(self, node: ast.expr) -> str:
         """What an expression of the top level names."""
-        first, _, rest = _dotted(node).partition(".")
+        first, _, rest = dotted(node).partition(".")
         known = self.index.get(first)
         start = known if isinstance(known, str) else first
         return f"{start}.{rest}" if rest else start
 
-    def computed(self, function: OpenFunction, given: Given) -> Effects | None:
-        """The effects of a function, played on tensors; None where it can't be followed."""
+    def held_by(self, name: str) -> Effects | None:
+        """What a variable holds after the top level has run."""
+        m, end = self._end()
+        return effects.of_variable(m, end, name)
+
+    def _end(self) -> tuple[Machine, State]:
         if self._started is None:
             self._started = self.run(self.own)
-        m, end = self._started
+        return self._started
+
+    def computed(self, function: OpenFunction, given: Given) -> Effects | None:
+        """The effects of a function, played on tensors; None where it can't be followed."""
+        m, end = self._end()
         return effects.of_function(m, end, function.name, function.parameters, given, function.making)
 
     def closed(self) -> ModuleSummary:
@@ -362,6 +369,7 @@ class OpenModule:
             tuple(f.closed() for f in public if isinstance(f, OpenFunction)),
             tuple(f.closed() for f in public if isinstance(f, OpenClass)),
             tuple(f for f in public if isinstance(f, Export)),
+            tuple(held for name in sorted(self.learning) if (held := OpenVariable(self, name).closed()) is not None),
             self.stars,
         )
 
@@ -376,6 +384,8 @@ class OpenModule:
                 for target in statement.targets:
                     if isinstance(target, ast.Name):
                         self._alias(target.id, statement.value)
+            elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and self.spellings.may_learn():
+                self.learning.update(holders_made(statement))
             for part in ("body", "orelse", "handlers", "finalbody"):
                 if isinstance(statement, (ast.If, ast.Try, ast.ExceptHandler)):
                     self._note(getattr(statement, part, []))
@@ -384,13 +394,3 @@ class OpenModule:
         known = self.index.get(value.id) if isinstance(value, ast.Name) else self.qualified(value)
         if known is not None:
             self.index[name] = known
-
-
-def _dotted(node: ast.expr) -> str:
-    """The text of an expression, mostly a name or one with dots."""
-    rest = ""
-    inner: ast.expr = node
-    while isinstance(inner, ast.Attribute):
-        rest = f".{inner.attr}{rest}"
-        inner = inner.value
-    return inner.id + rest if isinstance(inner, ast.Name) else ast.unparse(node)

@@ -29,9 +29,9 @@ from gradfix.analysis.domain.values import (
     Tensor,
     Value,
 )
-from gradfix.analysis.effects import LISTS, Given, Parameter
+from gradfix.analysis.effects import LISTS, NETWORK, Given, Parameter
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.interpreter import calls, classes, roots
+from gradfix.analysis.interpreter import calls, classes, objects_elsewhere, roots
 from gradfix.analysis.operators import custom_functions, objects
 from gradfix.analysis.text.names import other_uses
 from gradfix.analysis.text.parameters import annotations_of
@@ -167,6 +167,8 @@ def _arguments(
     for place, parameter in enumerate(parameters):
         kind, constant = kinds.get(place, ("tuple" if parameter.gathers else "", None))
         promise = promised(state, parameter.name, annotations.get(parameter.name))
+        if kind == NETWORK:
+            continue
         if kind and kind not in LISTS:
             values[parameter.name] = Const(constant)
         elif not kind and promise is not None and counted(promise):
@@ -177,6 +179,15 @@ def _arguments(
             memories[place] = tensor.storage
             values[parameter.name] = state.container(kind, Items((tensor,), False)) if kind else tensor
     return values, memories
+
+
+def _network(m: Machine, state: State, place: int, name: str, only: int | None) -> tuple[Value, Node | None]:
+    """A module that a function is given, and the graph of its parameters."""
+    made = objects_elsewhere.network_of(m, state, name)
+    weights = objects_elsewhere.learnt(state, made)
+    for tensor in weights if only is not None and only != place else ():
+        state.nodes[tensor.storage] = None
+    return made, state.node_of(weights[0]) if weights else None
 
 
 def _argument(state: State, place: int, name: str, *, requires: bool, known: bool) -> Tensor:
@@ -201,6 +212,9 @@ def _play(
     info = function.info
     values, memories = _arguments(state, function, parameters, given, only)
     nodes = {place: state.nodes.get(storage) for place, storage in memories.items()}
+    for place, kind, name in given:
+        if kind == NETWORK:
+            values[parameters[place].name], nodes[place] = _network(m, state, place, str(name or ""), only)
     m.begin(id(info.node))
     m.calls, m.steps, m.yield_to, m.severed = [info], 0, None, {}
     frame = m.new_frame()

@@ -24,6 +24,7 @@ from gradfix.analysis.effects import Built, Returned
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.graph_ends import Behind, Severed
 from gradfix.analysis.hazards import cuts
+from gradfix.analysis.interpreter.objects_elsewhere import class_name
 from gradfix.analysis.outcome.cut_facts import head
 
 _MOST_ITEMS = 8
@@ -43,7 +44,7 @@ def returned(played: Played, value: Value, depth: int) -> Returned:
         return made
     if isinstance(value, Layer):
         return _layer(played, value)
-    if isinstance(value, Instance) and (name := _class_name(played, value)):
+    if isinstance(value, Instance) and (name := class_name(played.m, value)):
         return Returned("object", type=name)
     several = options(value)
     if len(several) > 1 and depth:
@@ -73,14 +74,6 @@ def _layer(played: Played, layer: Layer) -> Returned:
     return Returned("layer", built=Built(layer.name, learns, layer.settings, number))
 
 
-def _class_name(played: Played, made: Instance) -> str:
-    """The qualified name of the class of an object; "" where others can't find it by one."""
-    imports = played.m.imports
-    if made.info is None or imports is None:
-        return made.named
-    return "" if "." in made.info.qualname else f"{imports.name}.{made.info.qualname}"
-
-
 def _tensor(played: Played, tensor: Tensor) -> Returned:
     places = []
     for storage in tensor.storages:
@@ -97,6 +90,7 @@ def _tensor(played: Played, tensor: Tensor) -> Returned:
         tuple(place for place in places if place is not None),
         view=tensor.view.value,
         detached=detached,
+        expanded=tensor.expanded,
         dtype=dtype,
         floating=tensor.floating,
         behind=behind(played, cuts.flows_of(played.state, tensor)) if detached else Behind(),

@@ -44,11 +44,10 @@ def note_backward(m: Machine, state: State, root: Tensor, call: ast.Call, how: R
     """Backward from `root` uses up the graph unless retained; a part that was used up before is noted."""
     if not root.known:
         return
-    for node in [node for node in _surely_passed(state.node_of(root), how.ends) if _keeps(m, node)]:
+    for node in [node for node in _surely_passed(state.node_of(root), how.ends) if keeps(m, node)]:
         spent = state.spent.get(node)
         if spent is not None and spent[1] and (spent[0] is not call or node.tracked is Tracked.YES):
-            keeps = node.keeps is Tracked.YES or node.op in _OTHERS
-            certain = keeps and node.tracked is Tracked.YES and not m.uncertain_loop
+            certain = surely_keeps(node) and node.tracked is Tracked.YES and not m.uncertain_loop
             record = m.notes.second_backwards.get(id(call))
             if record is None or (certain and not record.certain):
                 m.notes.second_backwards[id(call)] = AgainRecord(
@@ -73,9 +72,14 @@ def _surely_passed(root: Node | None, ends: Sequence[Node] | None) -> list[Node]
     return [] if any(node.kind is NodeKind.PHI for node in passed) else passed
 
 
-def _keeps(m: Machine, node: Node) -> bool:
+def keeps(m: Machine, node: Node) -> bool:
     """Whether an operation of torch saved something, as far as it has a graph."""
     return node.op in _OTHERS or (node.keeps is not Tracked.NO and id(node.at) not in m.notes.unfollowed)
+
+
+def surely_keeps(node: Node) -> bool:
+    """Whether an operation with a graph surely saved something."""
+    return node.keeps is Tracked.YES or node.op in _OTHERS
 
 
 def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: ast.expr, *, by_optimizer: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.domain import learned
 from gradfix.analysis.domain.graph import Node, leaf, operation, phi
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import result_tensor, save, strongest, tracked, view_of
@@ -27,16 +28,25 @@ from gradfix.analysis.domain.values import (
     tensor_of,
     tensors,
 )
-from gradfix.analysis.effects import LISTS, Constant, Effects, Given, Graph, Kept, Memory, Parameter, Returned, Written
+from gradfix.analysis.effects import (
+    NETWORK,
+    Effects,
+    Graph,
+    Kept,
+    Memory,
+    Returned,
+    Written,
+)
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.graph_ends import Behind
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.interpreter.concerned import is_concerned, is_differentiated
+from gradfix.analysis.interpreter.given_elsewhere import bound_to, expressions_for, given_of, is_network, listed, tells
 from gradfix.analysis.interpreter.objects_elsewhere import Made, learnt, object_of
 from gradfix.analysis.operators import nn_layers
-from gradfix.analysis.summaries import Callee, Described
+from gradfix.analysis.summaries import Callee, Described, FunctionSummary
 from gradfix.torch_ops import ViewKind
 
 
@@ -50,17 +60,30 @@ def call(
     of: Instance | None = None,
 ) -> Value | None:
     """What the call gives, after its effects; None where nothing is known of it. `of`: the module that is called."""
-    bound = _bound(state, callee.parameters, args, keywords, at)
+    bound = bound_to(state, callee.parameters, args, keywords, at)
     if bound is None:
         return None
-    if not any(_tells(state, value) for value in bound.values()):
-        return _built(m, state, callee, bound, at)
+    is_module = of is not None and bool(learnt(state, of))  # what it gives has the graph of its parameters
+    if not is_module and not any(tells(state, value) for value in bound.values()):
+        trains = m.trains and is_differentiated(m, callee) and any(is_network(state, v) for v in bound.values())
+        if not trains:
+            return _built(m, state, callee, bound, at)
     if not callee.may_write() and not is_concerned(m, at) and not is_differentiated(m, callee):
         return None  # what it saves is overwritten by nobody here, and nobody asks for a graph
-    effects = callee.effects(_given(state, callee.parameters, bound))
+    effects = callee.effects(given_of(m, state, callee.parameters, bound))
     if effects is None:
         return None
     return _Call(m, state, callee, effects, bound, at, of).result()
+
+
+def variable(m: Machine, state: State, name: str, at: ast.ImportFrom) -> Value | None:
+    """What a variable of another file holds that is imported under this qualified name; None where it isn't known."""
+    held = None if m.imports is None or name.startswith("torch.") else m.imports.held(name)
+    if held is None or not any(memory.is_leaf for memory in held.memories):
+        return None
+    short = name.rpartition(".")[2]
+    read = ast.copy_location(ast.Call(ast.Name(short, ast.Load()), [], []), at)
+    return _Call(m, state, FunctionSummary(short, "", (), (held,)), held, {}, read).result()
 
 
 def _built(m: Machine, state: State, callee: Callee, bound: dict[int, Value], at: ast.Call) -> Value | None:
@@ -68,7 +91,7 @@ def _built(m: Machine, state: State, callee: Callee, bound: dict[int, Value], at
     else with what a call of it does."""
     if not callee.may_build():
         return None  # of what isn't known to be a tensor nothing is said anyway
-    given = _given(state, callee.parameters, bound)
+    given = given_of(m, state, callee.parameters, bound)
     effects = callee.effects(given) if m.trains else None
     if effects is not None and effects.returned.holds_module():
         return _Call(m, state, callee, effects, bound, at).result()
@@ -77,68 +100,6 @@ def _built(m: Machine, state: State, callee: Callee, bound: dict[int, Value], at
     made = Instance(None, Made(callee, given))
     state.attributes[made] = {}
     return made
-
-
-def _tells(state: State, value: Value) -> bool:
-    """Whether a value is a tensor, a list of them, or was computed from one."""
-    if isinstance(value, (Number, Array)):
-        return bool(cuts.flows_of(state, value))
-    return any(t.known for t in tensors(value)) or _listed(state, value) is not None
-
-
-def _listed(state: State, value: Value) -> Tensor | None:
-    """Any item of a list that holds nothing but tensors."""
-    items = state.items.get(value) if isinstance(value, Container) and value.kind in LISTS else None
-    if items is None or not items.values or not all(any(t.known for t in tensors(item)) for item in items.values):
-        return None
-    element = items.element()
-    return None if element is None else tensor_of(element)
-
-
-def _bound(
-    state: State, parameters: Sequence[Parameter], args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
-) -> dict[int, Value] | None:
-    """The arguments by the places of their parameters; None where they don't fit, or can't be told apart."""
-    if any(isinstance(part, ast.Starred) for part in at.args) or any(k.arg is None for k in at.keywords):
-        return None
-    places = [place for place, parameter in enumerate(parameters) if parameter.by_position]
-    named = {parameter.name: place for place, parameter in enumerate(parameters) if parameter.by_name}
-    rest = next((place for place, parameter in enumerate(parameters) if parameter.gathers), None)
-    if (len(args) > len(places) and rest is None) or not keywords.keys() <= named.keys():
-        return None
-    bound: dict[int, Value] = dict(zip(places, args, strict=False))
-    if rest is not None:
-        bound[rest] = state.tuple_of(args[len(places) :])
-    bound.update((named[name], value) for name, value in keywords.items())
-    missing = (place for place in range(len(parameters)) if place not in bound)
-    return bound if all(parameters[place].has_default for place in missing) else None
-
-
-def _given(state: State, parameters: Sequence[Parameter], bound: Mapping[int, Value]) -> Given:
-    """The constants among the arguments, and which of the others are lists."""
-    found: list[tuple[int, str, Constant]] = []
-    for place, parameter in enumerate(parameters):
-        value = bound.get(place)
-        if isinstance(value, Container) and not parameter.gathers and _listed(state, value) is not None:
-            found.append((place, value.kind, None))
-            continue
-        constant = value.value if isinstance(value, Const) else parameter.default
-        known = isinstance(value, Const) if value is not None else parameter.is_constant
-        if known and isinstance(constant, (bool, int, float, str, type(None))):
-            found.append((place, type(constant).__name__, constant))
-    return tuple(found)
-
-
-def _expressions(at: ast.Call, parameters: Sequence[Parameter], place: int) -> Sequence[ast.expr]:
-    """What was handed over for a parameter: one expression, of a list written out its items, of `*rest` all of them."""
-    parameter = parameters[place]
-    given = [keyword.value for keyword in at.keywords if keyword.arg == parameter.name]
-    if parameter.gathers:
-        given = at.args[sum(one.by_position for one in parameters) :]
-    elif not given and parameter.by_position:
-        given = at.args[place : place + 1]
-    spread = given[0].elts if len(given) == 1 and isinstance(given[0], (ast.List, ast.Tuple)) else given
-    return given if any(isinstance(one, ast.Starred) for one in spread) else spread
 
 
 class _Call:
@@ -157,11 +118,13 @@ class _Call:
         self.m, self.state, self.callee, self.effects, self.at = m, state, callee, effects, at
         self._learnt = () if of is None else learnt(state, of)
         self._bound = bound
-        found = {place: tensor_of(value) or _listed(state, value) for place, value in bound.items()}
+        found = {place: tensor_of(value) or listed(state, value) for place, value in bound.items()}
         self._tensors = {place: tensor for place, tensor in found.items() if tensor is not None}
         self._levels = {place: strongest([tracked(state, t) for t in self._all(place)]) for place in self._tensors}
         self._nodes = {place: self._node(place) for place in self._tensors}
+        self._weights = self._networks()
         self._kept: dict[int, Node | None] = {}
+        self._inner: dict[int, Node | None] = {}
         self._memories: dict[int, Storage] = {}
 
     def _all(self, place: int) -> list[Tensor]:
@@ -169,6 +132,15 @@ class _Call:
         value = self._bound.get(place, UNKNOWN)
         items = self.state.items.get(value) if isinstance(value, Container) else None
         return [t for item in (items.values if items else (value,)) for t in tensors(item)]
+
+    def _networks(self) -> dict[int, tuple[Tensor, ...]]:
+        """The parameters of the modules that the function was told of; behind each stand their graphs."""
+        found = {}
+        for place, kind, _ in self.effects.given:
+            if kind == NETWORK and place in self._bound:
+                found[place] = tuple(Tensor((s,)) for s in learned.parameters(self.state, self._bound[place]))
+                self._nodes[place] = operation("parameters", map(self.state.node_of, found[place]), self.at)
+        return found
 
     def _node(self, place: int) -> Node | None:
         if not isinstance(self._bound[place], Container):
@@ -208,7 +180,7 @@ class _Call:
     def _targets(self, place: int) -> list[tuple[Tensor, ast.expr]]:
         """What is written where a parameter is, by the expressions handed over."""
         tensor = self._tensors.get(place)
-        given = _expressions(self.at, self.callee.parameters, place)
+        given = expressions_for(self.at, self.callee.parameters, place)
         items = self._all(place)
         if isinstance(self._bound.get(place), Container) and len(items) == len(given):
             return list(zip(items, given, strict=True))
@@ -231,13 +203,17 @@ class _Call:
             return None
         inputs = [self._sometimes(self._nodes.get(place), certain) for place, certain in graph.parameters]
         inputs += [self._sometimes(self._kept_node(number), certain) for number, certain in graph.kept]
-        if graph.own == Tracked.NO.value:
-            return operation(self.callee.name, inputs, self.at)
-        own = leaf(self.callee.name, self.at)
-        own.tracked = Tracked(graph.own)
-        node = operation(self.callee.name, [*inputs, own, *map(self.state.node_of, self._learnt)], self.at)
-        for tensor in self._learnt:
-            assert node is not None  # it has a leaf of its own
+        inputs += [self._inner_node(number) for number in graph.inner]
+        weights = [tensor for place, _ in graph.parameters for tensor in self._weights.get(place, ())]
+        if graph.own != Tracked.NO.value:
+            own = leaf(self.callee.name, self.at)
+            own.tracked = Tracked(graph.own)
+            inputs += [own, *map(self.state.node_of, self._learnt)]
+            weights += self._learnt
+        node = operation(self.callee.name, inputs, self.at)
+        if node is None:
+            return None
+        for tensor in weights:
             save(self.state, node, tensor, self.callee.name, self.at, Tracked.MAYBE, result=False)
         return node
 
@@ -256,6 +232,20 @@ class _Call:
                 node = leaf(self.callee.name, self.at)
             self._kept[number] = node
         return self._kept[number]
+
+    def _inner_node(self, number: int) -> Node | None:
+        """The node of what the function computed on the way to several results."""
+        if number not in self._inner:
+            part = self.effects.inner[number]
+            inputs = [self._sometimes(self._nodes.get(place), certain) for place, certain in part.parameters]
+            if part.own != Tracked.NO.value:
+                own = leaf(self.callee.name, self.at)
+                own.tracked = Tracked(part.own)
+                inputs.append(own)
+            self._inner[number] = node = operation(self.callee.name, inputs, self.at)
+            if node is not None:
+                node.keeps = Tracked(part.keeps)
+        return self._inner[number]
 
     def _keep(self, number: int, kept: Kept) -> None:
         tensor = self._tensors.get(kept.memory) if kept.memory >= 0 else None
@@ -279,7 +269,8 @@ class _Call:
             memory = self.effects.memories[number]
             storage = Storage(Origin.OUTSIDE if memory.outside else Origin.FRESH, made_by=self.at)
             self._memories[number] = storage
-            self.state.nodes[storage] = self._graph(memory.graph)
+            own = leaf(self.callee.name, self.at) if memory.is_leaf else None
+            self.state.nodes[storage] = own or self._graph(memory.graph)
             cuts.put(self.state, (Tensor((storage,)),), self._flows(memory.behind) | self._without_gradients(memory))
         return self._memories[number]
 
@@ -349,16 +340,23 @@ class _Call:
             made = result_tensor(self.state, None, self.at, dtype=returned.dtype)
             tensor = replace(made, storages=(self._memory(~place),))
             tensor.floating = returned.floating
+            tensor = self._seen(tensor, returned) if self.effects.memories[~place].is_leaf else tensor
             return self._detached(tensor, returned) if returned.detached else tensor
         base = self._tensors.get(place)
         if base is None:
             return self._bound.get(place, UNKNOWN)
+        if ViewKind(returned.view) is ViewKind.NONE and not returned.detached:
+            return base
+        made = self._seen(base, returned, also_whole=True)
+        return self._detached(made, returned) if returned.detached else made
+
+    def _seen(self, base: Tensor, returned: Returned, *, also_whole: bool = False) -> Tensor:
+        """The view of `base` that is handed out; `also_whole`: a new object where it is no view."""
         view = ViewKind(returned.view)
-        if view is ViewKind.NONE and not returned.detached:
+        if view is ViewKind.NONE and not also_whole:
             return base
         kind = ViewKind.MULTI if view is ViewKind.MULTI else ViewKind.VIEW
-        made = view_of(self.state, base, kind, self.callee.name, self.at)
-        return self._detached(made, returned) if returned.detached else made
+        return view_of(self.state, base, kind, self.callee.name, self.at, expanded=returned.expanded)
 
     def _detached(self, tensor: Tensor, returned: Returned) -> Tensor:
         made = replace(tensor, detached=True, own=Storage(Origin.FRESH))

@@ -43,6 +43,44 @@ class Made(Described):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class SomeNetwork(Described):
+    """The class of a module of which nothing is known but that it may have parameters."""
+
+    def is_module(self) -> bool:
+        """True."""
+        return True
+
+    def is_plain(self) -> bool:
+        """False."""
+        return False
+
+    def method(self, name: str) -> Callee | None:
+        """Nothing that is known."""
+        return None
+
+    def needs(self, name: str) -> frozenset[str]:
+        """Nothing that another class could have in its place."""
+        return frozenset()
+
+    def holds(self, name: str) -> Held | None:
+        """Nothing that is known."""
+        return None
+
+
+def network_of(m: Machine, state: State, name: str) -> Instance:
+    """A module that somebody made, by the qualified name of its class; "" for one of which nothing is known."""
+    found = m.imports.find(name) if m.imports is not None and name else None
+    return object_of(m, state, found if isinstance(found, Described) else SomeNetwork(), name)
+
+
+def class_name(m: Machine, made: Instance) -> str:
+    """The qualified name of the class of an object; "" where others can't find it by one."""
+    if made.info is None or m.imports is None:
+        return made.named
+    return "" if "." in made.info.qualname else f"{m.imports.name}.{made.info.qualname}"
+
+
 def object_of(m: Machine, state: State, described: Described, name: str) -> Instance:
     """A new object of a class of another file, with the parameters of a module."""
     made = Instance(None, described, name if m.imports is None else m.imports.absolute(name))

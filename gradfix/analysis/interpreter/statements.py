@@ -23,6 +23,7 @@ from gradfix.analysis.interpreter import (
     contexts,
     data_tests,
     definitions,
+    foreign,
     loops,
     patterns,
     ranks,
@@ -200,7 +201,8 @@ def _class(m: Machine, state: State, node: ast.ClassDef) -> None:
 
 def _import(m: Machine, state: State, node: ast.Import | ast.ImportFrom) -> None:
     for local, qualified in imports_of(node):
-        bindings.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified))
+        held = foreign.variable(m, state, qualified, node) if isinstance(node, ast.ImportFrom) else None
+        bindings.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified) if held is None else held)
 
 
 def _assert(m: Machine, state: State, node: ast.Assert) -> None:

@@ -13,6 +13,7 @@ _SWITCH = re.compile(r"\b(?:no_grad|inference_mode|set_grad_enabled|enable_grad)
 _BUILD = re.compile(r"\b[A-Z]\w*[a-z]\w*\(|\]\(")  # what is named like a class is called, or an item of a registry
 _ASKED = re.compile(r"\]\(")  # an item of a registry is called
 _IN_PLACE = re.compile(r"inplace|[(,]\s*True\b")
+_LEARN = re.compile(r"requires_grad|\bParameter\(")
 _CALLED = re.compile(r"(\w+)[ \t]*\(")
 
 
@@ -44,6 +45,10 @@ class Spellings:
     def may_build(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it makes an object; of other names nothing is known."""
         return self._may(_BUILD, name)
+
+    def may_learn(self) -> bool:
+        """False where the text makes no parameters but those of modules."""
+        return _LEARN.search(self._text) is not None
 
     def may_make_writers(self, name: str) -> bool:
         """False where nothing in the text of `name`, or where it asks a registry in the whole text, works in place."""
