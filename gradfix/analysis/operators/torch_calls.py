@@ -51,6 +51,7 @@ Keywords = Mapping[str, Value]
 _KEEPS_GRAPH = frozenset({"as_tensor", "asarray", "Tensor", "FloatTensor", "DoubleTensor"})  # given a tensor
 # Call a module with the parameters that they are given.
 _STATELESS = frozenset({"torch.func.functional_call", "torch.nn.utils.stateless.functional_call"})
+_STACKING = frozenset({"torch.func.stack_module_state"})  # gives new parameters and buffers, over those of modules
 _OF_LAYOUT = frozenset({"numel", "nelement", "dim", "ndimension", "size", "stride"})
 _WRITTEN_OUT = 8  # items of a list that are told apart
 _LEAVES_ALONE = frozenset("requires_grad_ share_memory_ retain_grad_ detach_ rename_ coalesce_ names_ apply_".split())
@@ -113,6 +114,9 @@ def _named_apart(
         return m.call_value(state, args[0], args[1:], {}, node)
     if name in _STATELESS and len(args) > 1:
         return _stateless(m, state, args, node)
+    if name in _STACKING and args:
+        learnt = (Tensor((objects.parameter(state, "parameter"),)), result_tensor(state, None, node))
+        return state.tuple_of(state.container("dict", Items((tensor,), False)) for tensor in learnt)
     if name.startswith("torch.nn.init.") and short.endswith("_"):
         return _initialise(m, state, args, node)
     if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
