@@ -8,7 +8,7 @@ from functools import partial
 
 from gradfix import rewrite
 from gradfix.analysis.facts import ModuleFacts, ObstacleKind, Write, WriteForm
-from gradfix.analysis.view_facts import OF_BACKWARD_HOOK
+from gradfix.analysis.view_facts import OF_BACKWARD_HOOK, OF_FUNCTION
 from gradfix.findings import Finding, Hazard, HazardKind, Refusal, Rewrite, Severity
 from gradfix.identity import identity
 from gradfix.source import Source
@@ -160,7 +160,7 @@ def _trouble(source: Source, write: Write, hazard: Hazard) -> str:
             return f"writes through a view of a leaf that requires grad (`{name}`): autograd forbids that"
         case HazardKind.MULTI_VIEW_WRITTEN if hazard.op == OF_BACKWARD_HOOK:
             return f"writes to `{name}`, a view made by {OF_BACKWARD_HOOK} of a module: autograd forbids writing those"
-        case HazardKind.MULTI_VIEW_WRITTEN if (hazard.op or "").endswith(".apply") and not hazard.of_base:
+        case HazardKind.MULTI_VIEW_WRITTEN if OF_FUNCTION in (hazard.op or "") and not hazard.of_base:
             return f"writes to `{name}`, which {by} gave as a view of its argument: autograd forbids writing those"
         case HazardKind.MULTI_VIEW_WRITTEN | HazardKind.NO_GRAD_VIEW_WRITTEN if hazard.of_base:
             return f"overwrites `{name}`, of which {by} made a view that is used later: autograd forbids that"

@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass
 
 OF_BACKWARD_HOOK = "a full backward hook"  # what makes views that stand between a module and what is around it
+OF_FUNCTION = ".apply"  # how the operation ends that makes them where an autograd Function gives one result
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from gradfix.rewrite.callers.definitions import definition_around
 from gradfix.rewrite.callers.handed_back import hand_back
 from gradfix.rewrite.callers.returned_gradients import return_gradient
 from gradfix.rewrite.grounds.places import place_of, root_of
+from gradfix.rewrite.views.function_views import clone_given
 from gradfix.rewrite.views.plain_views import split_plainly
 from gradfix.rewrite.views.replays import replay_of
 from gradfix.rewrite.writes.flags import drop_flags
@@ -58,7 +59,8 @@ def out_of_place(
     if anew is not None and not isinstance(made, Refusal):
         return (anew, *made)
     copy = (
-        split_plainly(source, write, spelling)
+        clone_given(source, write)
+        or split_plainly(source, write, spelling)
         or work_on_copy(source, write, spelling)
         or copy_saved(source, write, spelling)
     )

@@ -32,6 +32,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.operators.operators import members
+from gradfix.analysis.view_facts import OF_FUNCTION
 from gradfix.torch_ops import ViewKind
 
 CONTEXT = "torch.autograd.function.FunctionCtx"
@@ -49,7 +50,7 @@ def apply(m: Machine, state: State, info: ClassInfo, args: Sequence[Value], at: 
     context = Instance(None, named=CONTEXT)
     state.attributes_of(context).update((name, Method(context, name)) for name in _TELLING)
     returned = _run(m, state, info, context, args, at)
-    results = _Results(m, state, info.node.name, node, at, given, context)
+    results = _Results(m, state, f"{info.node.name}{OF_FUNCTION}", node, at, given, context)
     made = results.of(returned)
     if node is not None:
         results.save(returned, made)
@@ -97,7 +98,8 @@ class _Results:
         """A tuple of tensors, or one."""
         items = self.state.items.get(returned) if isinstance(returned, Container) else None
         if items is not None and items.exact:
-            return self.state.tuple_of(self.of(item) for item in items.values)
+            parts = (replace(self, name=f"{self.name}[{place}]") for place in range(len(items.values)))
+            return self.state.tuple_of(part.of(item) for part, item in zip(parts, items.values, strict=True))
         if isinstance(returned, Const):
             return returned
         if not isinstance(returned, Tensor) or returned.module_call:
@@ -112,7 +114,7 @@ class _Results:
             result = results.get(tensor)
             if self.node is not None and (result is not None or not self.given.keys().isdisjoint(tensor.storages)):
                 kept = tensor if result is None else result
-                save(self.state, self.node, kept, self.name, self.at, self.node.tracked, result=result is not None)
+                save(self.state, self.node, kept, self.node.op, self.at, self.node.tracked, result=result is not None)
 
     def _told(self, name: str) -> list[Tensor]:
         """What the context was told by its method of that name."""
@@ -153,6 +155,6 @@ class _Results:
 
     def _view(self, returned: Tensor) -> Tensor:
         before, self.state.grad = self.state.grad, Tracked.NO
-        view = view_of(self.state, returned, ViewKind.VIEW, f"{self.name}.apply", self.at, shape=returned.shape)
+        view = view_of(self.state, returned, ViewKind.VIEW, self.name, self.at, shape=returned.shape)
         self.state.grad = before
         return view

@@ -112,9 +112,13 @@ def _views(record: WriteRecord, steadiness: Steadiness) -> WrittenViews:
 
 def _is_refused(record: WriteRecord, severity: Severity) -> bool:
     """Whether it isn't another hazard that is certain: a write that runs reaches all that share the memory."""
+    if severity is not Severity.ERROR:
+        return False
+    proven = [note for note, passages in record.hazards.items() if any(passages.values())]
+    if any(note.kind is HazardKind.MULTI_VIEW_WRITTEN and not note.of_base for note in proven):
+        return True
     expanded = [note for note in record.hazards if note.kind is HazardKind.EXPANDED_WRITTEN]
-    proven = any(any(record.hazards[note].values()) for note in expanded)
-    return severity is Severity.ERROR and proven and all(note.result for note in expanded)
+    return all(note.result for note in expanded) and any(note in proven for note in expanded)
 
 
 _ELSEWHEN = frozenset({HazardKind.VMAP_WRITTEN, HazardKind.GRADIENT_WRITTEN})  # no order of lines tells when
