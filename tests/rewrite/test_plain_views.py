@@ -29,6 +29,15 @@ PROGRAMS = {
     "unbind along the last": ("cols = torch.unbind(y, -1)\ncols[0].add_(cols[1])\n", None),
     "unpacked": ("a, b, c, d = y\nb += 1\n", "a, b, c, d = y[0], y[1], y[2], y[3]"),
     "unpacked with a star": ("a, *rest = y\na += 1\n", "a, *rest = [y[i] for i in range(len(y))]"),
+    "a list of all": ("rows = list(y)\nrows[1] += rows[0]\n", "rows = [y[i] for i in range(len(y))]"),
+    "a list by a comprehension": (
+        "rows = [row for row in y]\nrows[1].add_(rows[0])\n",
+        "rows = [y[i] for i in range(len(y))]",
+    ),
+    "a comprehension that leaves some out": (
+        "rows = [row for row in y if len(row) > 1]\nrows[1].add_(rows[0])\n",
+        "rows = [row for row in [y[i] for i in range(len(y))] if len(row) > 1]",
+    ),
     "a part of a part": ("for row in y:\n    row[1:] += 1\n", None),
     "the base is written": ("a, b = y.chunk(2)\ny += 1\nshow(a * b)\n", "a, b = y.tensor_split(2)"),
 }

@@ -76,7 +76,20 @@ def _edit(source: Source, node: ast.expr, spelling: Spelling) -> Edit | Refusal:
     text = _text(source, base)
     if is_place(base) and (count := _unpacked(node)) is not None:
         return Edit(source.span_of(base), ", ".join(f"{text}[{i}]" for i in range(count)))
-    return Edit(source.span_of(base), _rows(source, text))
+    return Edit(source.span_of(_listed(source, node) or base), _rows(source, text))
+
+
+def _listed(source: Source, node: ast.expr) -> ast.expr | None:
+    """What makes nothing but a list of what iterating gives: `list(y)`, or `[row for row in y]` around `y`."""
+    if isinstance(node, ast.Call):
+        return node if builtin(node.func) == "list" else None
+    around = path_to(names.tree_of(source), node)
+    generator, whole = around[:2] if len(around) > 1 else (None, None)
+    if not isinstance(whole, ast.ListComp) or not isinstance(generator, ast.comprehension):
+        return None
+    is_all = len(whole.generators) == 1 and not generator.ifs and not generator.is_async
+    same = isinstance(whole.elt, ast.Name) and ast.unparse(generator.target) == whole.elt.id
+    return whole if is_all and same else None
 
 
 def _unpacked(node: ast.expr) -> int | None:
