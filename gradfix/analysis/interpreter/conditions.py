@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from gradfix.analysis.domain import learned, python_values
 from gradfix.analysis.domain.graph import Node, NodeKind, reachable
@@ -35,6 +36,7 @@ from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.targets import base_of
 
+_IS_TENSOR = Symbol("torch.is_tensor")
 _GRADIENTS_ON = ("torch.is_grad_enabled", "is_grad_enabled")
 _ORDER = (ConditionKind.PYTHON, ConditionKind.ITEM, ConditionKind.TENSOR)
 
@@ -64,10 +66,18 @@ def test(m: Machine, state: State, node: ast.expr) -> tuple[bool | None, Conditi
 def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
     """Use `x is None`, `x is not None` and `not x.requires_grad` behind the test, also where a function asks for it.
 
-    Behind `isinstance(x, nn.Linear)`, what nothing is known of is a module with parameters.
+    Behind `isinstance(x, nn.Linear)`, what nothing is known of is a module with parameters; where `isinstance(x,
+    torch.Tensor)` is false, what shows on the other way that it is a tensor shows nothing here.
     """
     if positive and isinstance(node, ast.Call) and (name := _asked_for_layer(m, state, node)) is not None:
         bindings.bind(m, state, name, nn_layers.some_layer(state, learns=_may_learn(m, state, name)))
+        return
+    if not positive and isinstance(node, ast.Call) and (name := _asked_for_tensor(m, state, node)) is not None:
+        held = look_up(m, state, name.id)
+        if isinstance(held, Tensor) and not held.known:
+            twin = replace(held)
+            state.attributes_of(twin).update(state.slots(held))
+            bindings.bind(m, state, name, twin)
         return
     if isinstance(node, ast.Call) and (asked := predicates.asked(m, state, node)) is not None:
         if not isinstance(asked, ast.Call):
@@ -100,6 +110,17 @@ def _narrow_none(m: Machine, state: State, name: ast.Name | ast.Attribute, *, is
         behind = state.node_of(value)
         if behind is not None and behind.kind is NodeKind.OP:  # what something unknown gave
             bindings.bind(m, state, name, NONE)
+
+
+def _asked_for_tensor(m: Machine, state: State, call: ast.Call) -> ast.Name | None:
+    """The name of which `isinstance(name, torch.Tensor)` or `torch.is_tensor(name)` asks."""
+    if not call.args or not isinstance(call.args[0], ast.Name):
+        return None
+    if builtin(call.func) == "isinstance" and len(call.args) == 2:
+        kind = call.args[1]
+        return call.args[0] if m.look(state, kind) == Symbol("torch.Tensor") else None
+    is_asked = isinstance(call.func, (ast.Name, ast.Attribute)) and m.look(state, call.func) == _IS_TENSOR
+    return call.args[0] if is_asked else None
 
 
 def _asked_for_layer(m: Machine, state: State, call: ast.Call) -> ast.Name | None:
