@@ -36,6 +36,8 @@ def call(
     around, m.maps = m.maps, (*m.maps, level)
     covered, m.defined.covered = m.defined.covered, set()
     result = m.call_value(state, callee, handed, named, at)
+    for value, example in zip((*given, *keywords.values()), (*handed, *named.values()), strict=True):
+        _save_whole(state, value, example)
     m.defined.mapped |= m.defined.covered
     m.maps, m.defined.covered = around, covered | m.defined.covered
     return _gathered(state, result, level, at, _DEPTH)
@@ -77,6 +79,16 @@ def _example(state: State, value: Value, axis: Value, level: int, depth: int) ->
     made = Tensor((storage,), value.known, value.dtype, value.floating, shape, device=value.device)
     cuts.put(state, (made,), cuts.flows_of(state, value))
     return made
+
+
+def _save_whole(state: State, value: Value, example: Value) -> None:
+    """What was saved of an `example` was saved of the whole batch."""
+    if not isinstance(value, Tensor) or not isinstance(example, Tensor) or value.storages == example.storages:
+        return
+    for save, must in list((state.saves.get(example.storage) or {}).items()):
+        for storage in value.storages:
+            sure = save.certain and len(value.storages) == 1
+            state.saves_of(storage)[replace(save, storage=storage, certain=sure)] = must
 
 
 def _gathered(state: State, result: Value, level: int, at: ast.Call, depth: int) -> Value:
