@@ -159,10 +159,14 @@ def _shown_each(state: State, op: Operator, arguments: Arguments) -> list[Tensor
 
 
 def operator_node(state: State, op: Operator, groups: Mapping[str, Sequence[Tensor]], at: ast.AST) -> Node | None:
-    """The node over the operands that get a gradient; a list argument counts with all its tensors."""
+    """The node over the operands that get a gradient; a list argument counts with all its tensors.
+
+    Where the table can't tell which of them do (`to_sparse`), each may.
+    """
     if op.outputs and all(output.gradient is Gradient.NO for output in op.outputs):
         return None
-    operands = [t for name in op.tracked for t in groups.get(name, ())]
+    mixed = not op.tracked and any(output.gradient is Gradient.MIXED for output in op.outputs)
+    operands = [t for name in (groups if mixed else op.tracked) for t in groups.get(name, ())]
     return graph_node(state, short_name(op), operands, at)
 
 
