@@ -207,6 +207,9 @@ class Verdict(Enum):
     UNCHECKED = "unchecked"  # couldn't be judged; the reason says why
 
 
+BUDGET_SPENT = "the budget of the check is spent"  # why a fix is unchecked that another run would judge
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What the original and the rewritten text take for the same work, each measured in runs of its own."""

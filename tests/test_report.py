@@ -13,6 +13,7 @@ from gradfix.edits import Edit
 from gradfix.engine.engine import Policy, check_source, fix, results
 from gradfix.errors import FileProblem
 from gradfix.findings import (
+    BUDGET_SPENT,
     Applicability,
     Finding,
     Fix,
@@ -273,6 +274,18 @@ def test_summaries_count_and_say_what_to_do_next() -> None:
     files = [FileResult("f.py", _source("x\n"), result.results, result.edits)]
     assert summary.applied(files, dry=False) == "Fixed 1 finding in 1 file."
     assert summary.applied(files, dry=True) == "Would fix 1 finding in 1 file."
+
+
+def test_the_summary_says_that_the_budget_was_spent() -> None:
+    late = replace(
+        _result("x\n", "x", "x", "y", judgement=Judgement(Verdict.UNCHECKED, BUDGET_SPENT)), status=Status.APPLIED
+    )
+    other = replace(late, judgement=Judgement(Verdict.UNCHECKED, "no oracle"))
+    file = FileResult("f.py", _source("x\n"), (late, other), (Edit(Span(0, 1), "y"),))
+    assert summary.applied([file], dry=True).splitlines() == [
+        "Would fix 2 findings in 1 file (2 unchecked).",
+        "1 fix came too late to be checked: `--verify-budget SECONDS` gives more time.",
+    ]
 
 
 def test_the_summary_tells_verdicts_cures_and_rejections() -> None:

@@ -23,7 +23,7 @@ from gradfix.backward.verdict.evidence import Subject, Way
 from gradfix.backward.verdict.judge import CaseJudge
 from gradfix.backward.verdict.kept import Made, keep
 from gradfix.backward.worker.requests import Place, Request
-from gradfix.findings import HazardKind, Judgement, Verdict
+from gradfix.findings import BUDGET_SPENT, HazardKind, Judgement, Verdict
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ class Checker:
     def _within_budget(self, work: Callable[[], T], otherwise: Callable[[str], T]) -> T:
         """Do work that makes runs; `otherwise` is the answer, with the reason, where they can't be made."""
         if self._budget.left <= 0:
-            return otherwise("the budget of the check is spent")
+            return otherwise(BUDGET_SPENT)
         started = time.monotonic()
         try:
             return work()

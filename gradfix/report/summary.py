@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from gradfix.findings import Applicability, Verdict
+from gradfix.findings import BUDGET_SPENT, Applicability, Verdict
 from gradfix.results import FileResult, Result, Status
 
 
@@ -38,6 +38,10 @@ def applied(files: Sequence[FileResult], *, dry: bool) -> str:
         rejected = sum(_verdict(r) is Verdict.REJECTED for r in results)
         told = f", {rejected} rejected by the backward check" if rejected else ""
         lines.append(f"{_count(left, 'finding')} left{told}{_hidden(hidden)}.")
+    if late := sum(result.judgement is not None and result.judgement.reason == BUDGET_SPENT for result in results):
+        lines.append(
+            f"{_count(late, 'fix', 'fixes')} came too late to be checked: `--verify-budget SECONDS` gives more time."
+        )
     return "\n".join(lines)
 
 
