@@ -165,7 +165,7 @@ def operator_node(state: State, op: Operator, groups: Mapping[str, Sequence[Tens
     """
     if op.outputs and all(output.gradient is Gradient.NO for output in op.outputs):
         return None
-    mixed = not op.tracked and any(output.gradient is Gradient.MIXED for output in op.outputs)
+    mixed = not op.tracked and any(output.gradient is Gradient.MIXED and not output.many for output in op.outputs)
     operands = [t for name in (groups if mixed else op.tracked) for t in groups.get(name, ())]
     return graph_node(state, short_name(op), operands, at)
 
