@@ -40,7 +40,8 @@ def f(x):
 ## Fix safety
 Safe for `.data`, and for detours whose functions give the same bits in torch, where backward fails today. Unsafe for
 `.detach()`, which somebody wrote on purpose, and for functions that may differ in the last digit. Where the loss has a
-graph otherwise, a detach is taken to be meant. Leaving out a `no_grad` around what the loss is computed from is unsafe,
+graph otherwise, a detach is taken to be meant, but where an optimizer steps whose parameters get no gradient on another
+way, from any loss of the file. Leaving out a `no_grad` around what the loss is computed from is unsafe,
 too: nobody but its author knows why it is there. Where a step in the block, `w = w - lr * w.grad`, made what has no
 graph, the leaf itself is updated instead.
 

@@ -448,3 +448,21 @@ def test_a_parameter_made_of_what_was_computed_is_a_cut_in_the_layer_that_gets_i
     layer = "other = nn.Linear(3, 3)\nother.weight = nn.Parameter({})\nother(data).sum().backward()"
     assert told(layer.format("net(data[:3]).expand(3, 3)")) == [("warning", "parameter", "constant")]
     assert told(layer.format("torch.eye(3)")) == []
+
+
+STEPS = """\
+student, teacher = nn.Linear(3, 1), nn.Linear(3, 1)
+opt = torch.optim.SGD({}.parameters(), 0.1)
+loss = (student(data).detach() - teacher(data)).square().mean()
+opt.zero_grad()
+loss.backward()
+{}opt.step()
+"""
+
+
+def test_a_detach_is_told_where_an_optimizer_steps_that_gets_nothing_on_another_way() -> None:
+    assert told(STEPS.format("student", "")) == [("warning", "detach", "starved")]
+    fed = STEPS.format("teacher", ""), STEPS.format("student", "student(data).sum().backward()\n")
+    by_hand = STEPS.format("student", "student.weight.grad = torch.ones(1, 3)\n")
+    for body in (*fed, by_hand, STEPS.format("student", "measure(student).backward()\n")):
+        assert {severity for severity, _, _ in told(body)} <= {"info"}

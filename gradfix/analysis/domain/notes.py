@@ -76,6 +76,8 @@ class Notes:
     # Of memory.
     retained: set[Storage] = field(default_factory=set)  # what was computed, but keeps its gradient
     grad_read: set[Storage] = field(default_factory=set)  # leaves whose `.grad` is read, or that an optimizer holds
+    stepped: set[frozenset[int]] = field(default_factory=set)  # leaves of each optimizer that steps here, by their ids
+    open_ended: bool = False  # a backward reaches what nobody here has made: it may give a gradient to any leaf
     distributions: set[Storage] = field(default_factory=set)  # what stands for objects of torch.distributions
 
     def extent(self) -> tuple[int, ...]:

@@ -265,6 +265,7 @@ class CutRecord:
     losses: dict[int, LossNote] = field(default_factory=dict)  # by id of the place
     roots: list[Node] = field(default_factory=list)  # the graphs behind what was cut
     starved: dict[int, Storage] = field(default_factory=dict)  # leaves behind it that a loss reaches on no other way
+    kept_off: set[int] = field(default_factory=set)  # the same leaves, where somebody asked for the gradient to end
     origin: Elsewhere | None = None  # where the graph ends, when `node` calls a function of another file
 
     @property

@@ -99,12 +99,15 @@ def _note_starved(m: Machine, state: State, records: Sequence[CutRecord], met: I
     """Remember the leaves behind these cuts that the loss reaches on no other way, and nobody meant to cut off."""
     if not records:
         return
-    spared = {id(n) for record in met if _is_meant(record) for n in _leaves(record)} | fed_leaves(m, root)
+    fed = fed_leaves(m, root)
+    spared = {id(n) for record in met if _is_meant(record) for n in _leaves(record)} | fed
     owners = {id(node): storage for storage, node in state.nodes.items() if node is not None}
     for record in records:
         if not _is_meant(record):
             behind = (id(n) for n in _leaves(record))
             record.starved.update((key, owners[key]) for key in behind if key in owners and key not in spared)
+        else:
+            record.kept_off.update(id(n) for n in _leaves(record) if id(n) not in fed)
 
 
 def _is_freed(state: State, record: CutRecord) -> bool:

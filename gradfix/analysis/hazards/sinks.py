@@ -43,7 +43,9 @@ def backward(
     reach(m, state, [root], certain=True, total=True, runs=runs, ends=how.ends)
     if how.accumulates:
         frees = not how.retained and how.ends is None
+        m.notes.open_ended |= not root.known
         for node in reachable(state.node_of(root)):
+            m.notes.open_ended |= node.kind is NodeKind.ASSUMED
             if node.kind is NodeKind.LEAF or frees:
                 state.passed[node] = True
         for leaf in networks.fed(m, runs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 
-from gradfix.analysis.domain.graph import Node
+from gradfix.analysis.domain.graph import Node, NodeKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.records import StepRecord
@@ -58,6 +58,10 @@ def method(m: Machine, state: State, optimizer: Optimizer, name: str, args: Sequ
 def step(m: Machine, state: State, optimizer: Optimizer, at: ast.Call) -> None:
     """`optimizer.step()`."""
     record = m.notes.optimizer_steps.setdefault(id(at), StepRecord(at, m.statement, m.scope.qualname))
+    if m.saw_backward and not (m.calls and m.calls[0].owner is not None):  # other methods may feed what an object holds
+        nodes = [state.nodes.get(storage) for storage in optimizer.parameters]
+        if nodes and all(node is not None and node.kind is NodeKind.LEAF for node in nodes):
+            m.notes.stepped.add(frozenset(map(id, nodes)))
     for storage in optimizer.parameters:
         node = _leaf(m, state, storage)
         if node is not None and state.passed.get(node):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from gradfix.analysis.text.grad_modes import switch_among
 from gradfix.findings import Hazard, HazardKind, Severity
 
 _EFFECTS = tuple(CutEffect)
+_GRADIENT = re.compile(r"\.grad\b(?!\()")  # gradients may be put there by hand
 _LABELS = {
     CutKind.TENSOR: "the values are copied without their graph here",
     CutKind.NUMBER: "a Python number is made here, which has no graph",
@@ -55,8 +57,16 @@ def _matters(m: Machine, record: CutRecord) -> bool:
 
 
 def _starves(m: Machine, record: CutRecord) -> bool:
-    """Whether a leaf that waits for a gradient gets none from any loss, since this is its only way to one."""
-    return any(s in m.notes.grad_read and leaf not in m.notes.fed for leaf, s in record.starved.items())
+    """Whether a leaf that waits for a gradient gets none from any loss, since this is its only way to one.
+
+    Where somebody asked for the gradient to end: whether an optimizer steps that holds nothing else.
+    """
+    if any(s in m.notes.grad_read and leaf not in m.notes.fed for leaf, s in record.starved.items()):
+        return True
+    if m.notes.open_ended or not record.kept_off or _GRADIENT.search(m.source.text):
+        return False
+    idle = (leaves for leaves in m.notes.stepped if m.notes.fed.isdisjoint(leaves))
+    return any(not record.kept_off.isdisjoint(leaves) for leaves in idle)
 
 
 def _cut(m: Machine, record: CutRecord, ordinals: Mapping[int, int], written: frozenset[Storage]) -> Cut:
