@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -115,6 +116,18 @@ def _built(cls: type[nn.Module], calls: Sequence[tuple[Sample, Sample]]) -> Iter
             except Exception:  # torch.testing's arguments need not fit every form
                 continue
             yield Layer(module, Sample(constructor.args, kwargs), inputs)
+            if issubclass(cls, nn.RNNBase):  # another kernel computes in single precision, and keeps its output
+                single = Sample(_single(inputs.args), _single(inputs.kwargs))
+                yield Layer(copy.deepcopy(module).float(), Sample(constructor.args, kwargs), single)
+
+
+def _single(value: Any) -> Any:
+    """The same tensors in single precision."""
+    if isinstance(value, torch.Tensor):
+        return value.float()
+    if isinstance(value, dict):
+        return {key: _single(item) for key, item in value.items()}
+    return type(value)(map(_single, value)) if type(value) in (list, tuple) else value
 
 
 def _seen(cls: type[nn.Module], layer: Layer) -> Iterator[Seen]:

@@ -31,8 +31,12 @@ def bound(parameters: Sequence[str], args: Sequence[Value], keywords: Mapping[st
 
 
 def retains(given: Mapping[str, Value], call: ast.Call) -> bool:
-    """Whether the graph is kept, or may be: by a setting that isn't known, or by arguments that the call spreads."""
+    """Whether the graph is kept, or may be: by a setting that isn't known, or by arguments that the call spreads.
+
+    `retain_graph` decides; where it isn't given, or None, it is what `create_graph` is.
+    """
     if any(isinstance(one, ast.Starred) for one in call.args) or any(k.arg is None for k in call.keywords):
         return True
-    settings = (given.get(name, NONE) for name in ("retain_graph", "create_graph"))
-    return not all(isinstance(value, Const) and not value.value for value in settings)
+    said = given.get("retain_graph", NONE)
+    decides = given.get("create_graph", NONE) if said == NONE else said
+    return not (isinstance(decides, Const) and not decides.value)

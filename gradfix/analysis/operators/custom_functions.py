@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gradfix.analysis.domain.definitions import ClassInfo
-from gradfix.analysis.domain.graph import Node
+from gradfix.analysis.domain.graph import Node, NodeKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, graph_node, result_tensor, save, view_of
+from gradfix.analysis.domain.records import HazardNote
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import (
     NO_FLOWS,
@@ -33,6 +34,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.operators.operators import members
 from gradfix.analysis.view_facts import OF_FUNCTION
+from gradfix.findings import HazardKind
 from gradfix.torch_ops import ViewKind
 
 CONTEXT = "torch.autograd.function.FunctionCtx"
@@ -147,11 +149,23 @@ class _Results:
         )
 
     def _written(self, returned: Tensor, node: Node | None) -> Tensor:
-        """An argument that `forward` wrote, and said so: a write that autograd records."""
+        """An argument that `forward` wrote, and said so: a write that autograd records, and refuses for a leaf."""
         for storage in returned.storages:
-            self.state.nodes[storage] = node
-            self.state.cuts[storage] = self.given.get(storage) or NO_FLOWS
+            if node is None or not self._note_leaf(returned, storage):
+                self.state.nodes[storage] = node
+                self.state.cuts[storage] = self.given.get(storage) or NO_FLOWS
         return returned
+
+    def _note_leaf(self, returned: Tensor, storage: Storage) -> bool:
+        """Whether this is the memory of a leaf, which it stays; the last write to it is to blame."""
+        leaf, stamp = self.state.nodes.get(storage), self.state.log.get(storage)
+        record = None if stamp is None else self.m.notes.writes.get(stamp.visit.key)
+        if record is None or leaf is None or leaf.kind is not NodeKind.LEAF:
+            return False
+        kind = HazardKind.LEAF_VIEW_WRITTEN if returned.is_view else HazardKind.LEAF_WRITTEN
+        certain = leaf.tracked is Tracked.YES and len(returned.storages) == 1
+        self.m.notes.add_hazard(record, HazardNote(kind, leaf.op, None, leaf=leaf.at), self.m.passage(), certain)
+        return True
 
     def _view(self, returned: Tensor) -> Tensor:
         before, self.state.grad = self.state.grad, Tracked.NO
