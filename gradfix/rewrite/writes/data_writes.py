@@ -11,7 +11,7 @@ from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.grounds.dtypes import keeps_dtype
 from gradfix.rewrite.grounds.places import clone_of
 from gradfix.rewrite.grounds.twins import twin_of
-from gradfix.rewrite.text.expressions import is_place, short
+from gradfix.rewrite.text.expressions import is_container_item, is_place, short
 from gradfix.rewrite.text.sites import site_of
 from gradfix.source import Source, Span
 
@@ -35,7 +35,7 @@ def write_openly(source: Source, write: Write) -> tuple[Rewrite, ...] | Refusal:
     Unsafe: the gradient becomes that of the values written; whether they were meant to count is the author's to say.
     """
     hidden = _data(write.target)
-    place = None if hidden is None else _root(hidden.value)
+    place = None if hidden is None else _root(hidden.value, write)
     if hidden is None or place is None or not isinstance(write.statement, (ast.Expr, ast.Assign, ast.AugAssign)):
         return _NAMED
     name = ast.unparse(place)
@@ -80,7 +80,14 @@ def _data(target: ast.expr) -> ast.Attribute | None:
     return None
 
 
-def _root(owner: ast.expr) -> ast.expr | None:
+def _root(owner: ast.expr, write: Write) -> ast.expr | None:
+    """The tensor whose memory it is: an item of a list or dict is one, that of a tensor a part of one.
+
+    The facts tell them apart: only a view has a holder. Without one, of `a[0][1]` either index may be the tensor's.
+    """
+    if write.holder is None and isinstance(owner, ast.Subscript):
+        known = is_container_item(owner) or not isinstance(owner.value, ast.Subscript)
+        return owner if known and is_place(owner) else None
     while isinstance(owner, ast.Subscript):
         owner = owner.value
     return owner if is_place(owner) else None
