@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gradfix.analysis.domain.indexing import Shape, indexed_shape
 from gradfix.analysis.domain.values import Tensor
 from gradfix.analysis.facts import IndexItem, IndexKind, WriteForm
+from gradfix.analysis.hazards.write_records import Site
 
 # Measured (2.13): these write every element that shares the cell, with a warning at most; all others raise.
 _FILLING = frozenset({"fill_", "zero_", "masked_fill_", "index_fill_", "index_put_", "fill_diagonal_"})
@@ -37,10 +38,30 @@ def _leaves_several(shape: Shape | None, left: Shape | None) -> bool:
     return all(after is not None and (after == before or after > 1) for before, after in zip(shape, left, strict=True))
 
 
-def reads_what_it_writes(tensor: Tensor, operands: Sequence[Tensor], index: Sequence[IndexItem]) -> bool:
+def reads_what_it_writes(tensor: Tensor, operands: Sequence[Tensor], site: Site) -> bool:
     """Whether an operand is a view of part of the tensor, `y -= y[0]`: what is read depends on what is written first.
 
-    Torch refuses that where both are dense in memory, and else computes in an order of its own (measured on 2.13).
+    Torch refuses that where both are dense in memory, and else computes in an order of its own (measured on 2.13). Of
+    an item that is written those parts are asked which are spelled beside it: `y[2] += y[:, 0]`.
     """
     depth = len(tensor.lineage)
-    return not index and any(len(o.lineage) > depth and o.lineage[:depth] == tensor.lineage for o in operands)
+    of_it = any(len(o.lineage) > depth and o.lineage[:depth] == tensor.lineage for o in operands)
+    return of_it and (not site.index or _crosses(site))
+
+
+def _crosses(site: Site) -> bool:
+    """Whether an item and another one of the same tensor share some of their elements, but may not share all."""
+    value = site.value
+    if not isinstance(value, ast.Subscript) or ast.dump(value.value) != ast.dump(site.target):
+        return False
+    read = value.slice.elts if isinstance(value.slice, ast.Tuple) else [value.slice]
+    pairs = list(zip((item.node for item in site.index), read, strict=False))
+    if any(_is_apart(written, other) for written, other in pairs):
+        return False
+    return any(isinstance(written, ast.Slice) is not isinstance(other, ast.Slice) for written, other in pairs)
+
+
+def _is_apart(written: ast.expr, read: ast.expr) -> bool:
+    """Two numbers that are written out and differ."""
+    numbers = isinstance(written, ast.Constant) and isinstance(read, ast.Constant)
+    return numbers and written.value != read.value  # type: ignore[attr-defined]  # both are constants

@@ -70,7 +70,7 @@ def write(
     )
     _update_nodes(state, tensor, node)
     obstacles.note(m, state, record, site, tensor)
-    if overlaps.reads_what_it_writes(tensor, operands, site.index):
+    if overlaps.reads_what_it_writes(tensor, operands, site):
         record.add_obstacle(Obstacle(ObstacleKind.OVERLAP, m.spelling(site.target), certain=False))
     views.note(state, m, record, tensor, visit.key)
     fresh = _fresh_object(m, state, visit, tensor)
