@@ -146,7 +146,8 @@ def test_a_wrong_fix_is_left_out_and_the_right_one_kept(tmp_path: Path) -> None:
 def test_a_fix_is_not_blamed_for_a_hazard_that_is_left(tmp_path: Path) -> None:
     doubled = (
         "class Double(torch.autograd.Function):\n"
-        "    @staticmethod\n    def forward(ctx, t):\n        ctx.save_for_backward(t)\n        return t * 2\n\n"
+        "    @staticmethod\n    def forward(ctx, t):\n"
+        "        ctx.save_for_backward(t)\n        return t.mul_(1) * 2\n\n"
         "    @staticmethod\n    def backward(ctx, grad):\n        return grad * ctx.saved_tensors[0].sign().abs() * 2\n"
     )
     two = BROKEN.replace("import torch\n", "import torch\n\n\n" + doubled + "\n").replace(

@@ -49,11 +49,15 @@ def apply(m: Machine, state: State, info: ClassInfo, args: Sequence[Value], at: 
         m.notes.unfollowed.add(id(at))
         return result_tensor(state, node, at)
     given = {storage: state.cuts.get(storage) for tensor in all_tensors(args) for storage in tensor.storages}
+    before = {storage: state.log.get(storage) for storage in given}
     context = Instance(None, named=CONTEXT)
     state.attributes_of(context).update((name, Method(context, name)) for name in _TELLING)
     returned = _run(m, state, info, context, args, at)
     results = _Results(m, state, f"{info.node.name}{OF_FUNCTION}", node, at, given, context)
     made = results.of(returned)
+    shared = any(not given.keys().isdisjoint(tensor.storages) for tensor in members(state, made))
+    if shared or any(state.log.get(storage) is not stamp for storage, stamp in before.items()):
+        m.notes.unfollowed.add(id(at))  # a copy of an argument wouldn't do for it
     if node is not None:
         results.save(returned, made)
     return made
