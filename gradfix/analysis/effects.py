@@ -15,9 +15,8 @@ Constant = bool | int | float | str | None
 # (parameter, name of the type, value) of arguments that are constants, of lists of tensors, and of modules.
 Given = tuple[tuple[int, str, Constant], ...]
 LISTS = frozenset({"list", "tuple", "dict"})  # the types of which no value is told
-NETWORK = (
-    "network"  # the type of a module with parameters; its value is the qualified name of its class, if that is known
-)
+# The type of a module with parameters; its value is the qualified name of its class, if that is known.
+NETWORK = "network"
 
 _FLAGS = 3  # switches of a function that its summary tells apart
 _LISTS = 2  # parameters that may be lists

@@ -21,6 +21,7 @@ def methods_of(node: ast.ClassDef) -> dict[str, Function]:
 
 @lru_cache(maxsize=512)
 def asked_of_object(node: Function) -> frozenset[str]:
+    """The attributes that a method reads or sets of its first parameter."""
     first = next(iter((*node.args.posonlyargs, *node.args.args)), None)
     return frozenset(
         one.attr

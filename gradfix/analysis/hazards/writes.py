@@ -38,10 +38,7 @@ def write(
     whole = is_whole(tensor.dtype)
     level = Tracked.NO if state.grad is Tracked.NO or whole else strongest(levels)
     record = recorded_write(m, state, site, tensor, value, recorded=level is not Tracked.NO and bool(tensor.graph_keys))
-    if tensor.overlapping and not tensor.silent:
-        loud = overlaps.is_refused(site.form, site.index, site.method, tensor.shape)
-        note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
-        m.notes.add_hazard(record, note, m.passage(), loud and tensor.known)
+    _note_shared_cells(m, record, site, tensor)
     if m.notes.gradients:
         gradient_hooks.written(m, record, tensor)
     if m.maps:
@@ -54,20 +51,7 @@ def write(
     node = None if whole or raises else _written_node(state, tensor, operands, site, graph)
     if value is not None:
         _carry_cuts(m, state, site, tensor, value)
-    certain = tensor.known and not m.uncertain_loop
-    key, same = id(site.target), _changes_nothing(state, site, tensor)
-    visit = overwrite_saves(
-        m,
-        state,
-        record,
-        key,
-        tensor.storages,
-        node,
-        certain=certain,
-        choice=tensor.choice,
-        same=same,
-        silent=tensor.silent,
-    )
+    visit = _visit(m, state, record, site, tensor, node)
     _update_nodes(state, tensor, node)
     obstacles.note(m, state, record, site, tensor)
     if overlaps.reads_what_it_writes(tensor, operands, site):
@@ -79,6 +63,30 @@ def write(
             keep(state, owner, (value,))
     views.hand_on(m, state, record, base_of(site.target), tensor, visit)
     return fresh
+
+
+def _note_shared_cells(m: Machine, record: WriteRecord, site: Site, tensor: Tensor) -> None:
+    """Several elements of an expanded tensor share one memory cell."""
+    if tensor.overlapping and not tensor.silent:
+        loud = overlaps.is_refused(site.form, site.index, site.method, tensor.shape)
+        note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
+        m.notes.add_hazard(record, note, m.passage(), loud and tensor.known)
+
+
+def _visit(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tensor, node: Node | None) -> Visit:
+    """This passage of the write, which overwrites what was saved of the tensor's memory."""
+    return overwrite_saves(
+        m,
+        state,
+        record,
+        id(site.target),
+        tensor.storages,
+        node,
+        certain=tensor.known and not m.uncertain_loop,
+        choice=tensor.choice,
+        same=_changes_nothing(state, site, tensor),
+        silent=tensor.silent,
+    )
 
 
 def _changes_nothing(state: State, site: Site, tensor: Tensor) -> bool:
