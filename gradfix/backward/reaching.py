@@ -20,41 +20,65 @@ def reaches_backward(tree: ast.Module, imported: Imported = lambda tree, name: (
     called, and methods as functions. `imported` gives the files that a name of a file is imported from: where the name
     is called, or has something in it called, their functions are among those that may be called.
     """
-    files: list[ast.Module] = []
-    bodies: dict[str, list[ast.AST]] = {}
-    reached: set[str] = set()
-    todo: list[ast.AST] = [tree]
+    return _Search(imported).finds_backward(tree)
 
-    def open_file(file: ast.Module) -> None:
-        if file not in files:
-            files.append(file)
-            for name, own in _bodies(file).items():
-                bodies.setdefault(name, []).extend(own)
-                todo.extend(own if name in reached else ())
-            for name in (*reached, "*"):
-                reach(name, [file])
 
-    def reach(name: str, among: Sequence[ast.Module]) -> None:
-        for other in [other for file in among for other in imported(file, name)]:
-            open_file(other)
+class _Search:
+    """Bodies that a run may come to: those that stand in files opened so far, under names reached so far."""
 
-    open_file(tree)
-    while todo:
-        node = todo.pop()
-        names = _named(node)
-        for call in _calls(node):
-            if _last_name(call.func) in _FUNCTIONS or _is_gradient(call.func):
+    def __init__(self, imported: Imported) -> None:
+        self._imported = imported
+        self._files: list[ast.Module] = []
+        self._bodies: dict[str, list[ast.AST]] = {}
+        self._reached: set[str] = set()
+        self._todo: list[ast.AST] = []
+
+    def finds_backward(self, tree: ast.Module) -> bool:
+        self._todo.append(tree)
+        self._open(tree)
+        while self._todo:
+            node = self._todo.pop()
+            calls = list(_calls(node))
+            if any(_is_backward(call) for call in calls):
                 return True
-            for function in (call.func, *_handed_over(call)):
-                name = _last_name(function)
-                if name in _METHODS and isinstance(function, ast.Attribute):
-                    return True
-                names |= {one for one in (name, _first_name(function)) if one is not None}
-        for name in names - reached:
-            reached.add(name)
-            todo += bodies.get(name, ())
-            reach(name, files)
-    return False
+            for name in (_named(node) | _called(calls)) - self._reached:
+                self._reach(name)
+        return False
+
+    def _reach(self, name: str) -> None:
+        self._reached.add(name)
+        self._todo += self._bodies.get(name, ())
+        self._follow(name, self._files)
+
+    def _open(self, file: ast.Module) -> None:
+        if file in self._files:
+            return
+        self._files.append(file)
+        for name, own in _bodies(file).items():
+            self._bodies.setdefault(name, []).extend(own)
+            self._todo.extend(own if name in self._reached else ())
+        for name in (*self._reached, "*"):
+            self._follow(name, [file])
+
+    def _follow(self, name: str, among: Sequence[ast.Module]) -> None:
+        """Open the files that `name` is imported from by those `among`."""
+        for other in [other for file in among for other in self._imported(file, name)]:
+            self._open(other)
+
+
+def _is_backward(call: ast.Call) -> bool:
+    """Whether the call runs a backward pass, or hands over a method that does (`pool.map(loss.backward)`)."""
+    if _last_name(call.func) in _FUNCTIONS or _is_gradient(call.func):
+        return True
+    functions = (call.func, *_handed_over(call))
+    return any(isinstance(one, ast.Attribute) and one.attr in _METHODS for one in functions)
+
+
+def _called(calls: Iterable[ast.Call]) -> set[str]:
+    """Names of functions, and of what has them, that are called or handed over."""
+    functions = [function for call in calls for function in (call.func, *_handed_over(call))]
+    names = [name for function in functions for name in (_last_name(function), _first_name(function))]
+    return {name for name in names if name is not None}
 
 
 def _handed_over(call: ast.Call) -> list[ast.expr]:

@@ -44,16 +44,14 @@ def out_of_place(
     could tell; then a parameter is handed back to callers that are all seen; otherwise backward gets copies of what it
     needs and the write stays, or a leaf gets a copy to work on, which keeps its `.grad` under its name.
     """
-    if any(hazard.kind is HazardKind.VMAP_WRITTEN for hazard in write.hazards):
+    kinds = {hazard.kind for hazard in write.hazards}
+    if HazardKind.VMAP_WRITTEN in kinds:
         return _for_each_example(source, write, spelling)
-    if any(hazard.kind is HazardKind.GRADIENT_WRITTEN for hazard in write.hazards):
+    if HazardKind.GRADIENT_WRITTEN in kinds:
         return return_gradient(source, write)
-    update = update_quietly(source, write, spelling, writes)
-    if update is not None:
-        return (update,)
-    flags = drop_flags(source, write)
-    if flags is not None:
-        return (flags,)
+    alone = update_quietly(source, write, spelling, writes) or drop_flags(source, write)
+    if alone is not None:
+        return (alone,)
     made = rebind(source, write, spelling)
     anew = make_anew(source, write, writes, spelling)
     if anew is not None and not isinstance(made, Refusal):
@@ -69,10 +67,7 @@ def out_of_place(
         return (unread,)
     if copy is not None and copy.form == WORKING_COPY and not isinstance(made, Refusal):
         made = _no_safer_than(copy, made)
-    if isinstance(made, Refusal) or not made:
-        ways = tuple(c for c in (copy, copy_parameter(source, write, spelling)) if c is not None)
-    else:
-        ways = made if copy is None else _ranked(source, write, made, copy)
+    ways = _with_copies(source, write, spelling, made, copy)
     if write.form is WriteForm.FOREIGN:
         return ways or made  # of the function that writes, this file has nothing to change
     if isinstance(made, Refusal) or (made and made[0].applicability is not Applicability.SAFE):
@@ -80,6 +75,15 @@ def out_of_place(
         if handed is not None:
             ways = (handed, *ways) if handed.applicability is Applicability.SAFE else (*ways, handed)
     return ways or made
+
+
+def _with_copies(
+    source: Source, write: Write, spelling: Spelling, made: tuple[Rewrite, ...] | Refusal, copy: Rewrite | None
+) -> tuple[Rewrite, ...]:
+    """The forms with a new tensor and with a copy, best first; a copy of a parameter where there is no new tensor."""
+    if isinstance(made, Refusal) or not made:
+        return tuple(way for way in (copy, copy_parameter(source, write, spelling)) if way is not None)
+    return made if copy is None else _ranked(source, write, made, copy)
 
 
 def _no_safer_than(copy: Rewrite, made: tuple[Rewrite, ...]) -> tuple[Rewrite, ...]:

@@ -52,17 +52,13 @@ def execute(
     result = consumed(call.function(*call.args, **call.keywords))
     returned = tensors_of(result)
     state = State(observer.wire if request.tells_state else None)
-    state.modes()
-    state.walk(roots(), known=leaves.handed_out())
-    state.replaced(held.state)
-    state.outside(outside)
+    _walk_after(state, roots(), held, leaves, outside)
     state.walk([("the result", result)], known=returned)
-    own, stand_ins = observer.events > before, leaves.hidden()
-    left = {path: tensor for path, tensor in state.new(held.state).items() if id(tensor) not in stand_ins}
+    own = observer.events > before
+    left = _left(state, held, leaves)
     outputs = returned or ([] if own else [*left_behind(call.function, call.given), *left.values()])
     data = [] if outputs or own else state.data(held.state)
-    reached = {**state.tensors, **{f"{ARGUMENT}{number}": tensor for number, tensor in enumerate(call.given, 1)}}
-    outputs = _once([*outputs, *(reached[path] for path in request.left if path in reached)])
+    outputs = _once([*outputs, *_asked_for(request, state, call)])
     _tell(request, observer, state, call, outputs or data)
     once_more = None
     if request.recorded is None and not own and not request.plan.fresh_leaves:  # what a leaf was written doesn't last
@@ -71,6 +67,26 @@ def execute(
     afterwards = Afterwards(observer, held, {**left, **held.written()}, outputs, plain=plain)
     tell = partial(afterwards.tell, once_more) if request.tells_state else None
     _differentiate(outputs, leaves, own=own, tell=tell)
+
+
+def _walk_after(state: State, roots: list[Root], held: Held, leaves: Leaves, outside: Outside) -> None:
+    """Note what the call left: in what its file and it reach, in modes, and outside the program."""
+    state.modes()
+    state.walk(roots, known=leaves.handed_out())
+    state.replaced(held.state)
+    state.outside(outside)
+
+
+def _left(state: State, held: Held, leaves: Leaves) -> dict[str, torch.Tensor]:
+    """Tensors with a graph that the call left in what it reaches, by their paths."""
+    stand_ins = leaves.hidden()
+    return {path: tensor for path, tensor in state.new(held.state).items() if id(tensor) not in stand_ins}
+
+
+def _asked_for(request: Request, state: State, call: Call) -> list[torch.Tensor]:
+    """Of what the call left, what the request asks to be driven backward, too."""
+    reached = {**state.tensors, **{f"{ARGUMENT}{number}": tensor for number, tensor in enumerate(call.given, 1)}}
+    return [reached[path] for path in request.left if path in reached]
 
 
 def _tell(request: Request, observer: Observer, state: State, call: Call, outputs: list[torch.Tensor]) -> None:
