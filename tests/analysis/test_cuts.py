@@ -21,6 +21,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.autograd import Variable
 
+from elsewhere import given
+
 net = nn.Linear(3, 1)
 data = torch.randn(4, 3)
 y = net(data).mean()
@@ -64,6 +66,9 @@ def told(body: str) -> list[tuple[str, str, str]]:
         ("torch.full((3,), y.item()).sum().backward()", "number"),
         ("torch.full_like(data, fill_value=float(y)).sum().backward()", "number"),
         ("data.new_full((3,), y.item()).sum().backward()", "number"),
+        ("torch.tensor([given[0] * y.item(), 2.0]).sum().backward()", "number"),
+        ("torch.as_tensor([given[0] * y.item()]).sum().backward()", "number"),
+        ("torch.tensor(given(y)).sum().backward()", "tensor"),
         ("torch.zeros(int(y.abs().item()) + 1).sum().backward()", "no-leaf"),
         ("data.sum().backward()", "no-leaf"),
     ],
@@ -113,6 +118,8 @@ def test_a_loss_without_a_graph_is_an_error(body: str, kind: str) -> None:
         ("(y * torch.exp(y.data)).backward()", ("info", "data", "partial")),
         ("(y + (y.round() - y).data).backward()", ("info", "data", "partial")),
         ("(y * y.item()).backward()", ("info", "number", "partial")),
+        ("torch.as_tensor(given[0] * y.item()).backward()", ("info", "number", "partial")),
+        ("torch.stack([given[0] * y.item()]).sum().backward()", ("info", "number", "partial")),
         ("(y + (y.round() - y).detach()).backward()", ("info", "detach", "partial")),
     ],
 )

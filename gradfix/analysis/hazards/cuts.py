@@ -110,6 +110,11 @@ def used(flows: Flows) -> Flows:
     return frozenset((key, False) for key, _ in flows)
 
 
+def of_graphless(flows: Flows) -> Flows:
+    """The cuts behind a result that has no graph, whatever was handed to what made it."""
+    return (flows - UNSURE) or flows
+
+
 def carry(
     m: Machine, state: State, name: str, op: Operator, arguments: Mapping[str, Value], results: Iterable[Tensor]
 ) -> None:

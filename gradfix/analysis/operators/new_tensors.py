@@ -59,7 +59,9 @@ def _note_cut(
     parts = cuts.parts_of(state, items, value)
     kind = CutKind.DISCRETE if is_whole(made.dtype) else CutKind.TENSOR
     flows = cuts.cut(m, state, kind, name, node, (value,), argument=given, parts=parts)
-    cuts.put(state, (made,), flows)
+    copies = name == "tensor" or isinstance(value, Container)
+    is_leaf = "requires_grad" in keywords
+    cuts.put(state, (made,), cuts.of_graphless(flows) if copies and not is_leaf else flows)
 
 
 def parameter(m: Machine, state: State, args: Sequence[Value], keywords: Keywords, node: ast.AST) -> Value:

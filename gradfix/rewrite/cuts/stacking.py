@@ -16,6 +16,11 @@ _UNUSUAL = Refusal(
     "the call has arguments that `torch.stack` has no place for",
     "build the tensor with `torch.stack`",
 )
+_UNKNOWN = Refusal(
+    RefusalKind.UNKNOWN,
+    "what the values come from isn't known here",
+    "hand on a tensor as it is, put a list of tensors together with `torch.stack`, compute numbers with torch",
+)
 _TYPED = {"FloatTensor": "float32", "DoubleTensor": "float64"}
 _COMPREHENSIONS = (ast.ListComp, ast.GeneratorExp)
 
@@ -106,7 +111,7 @@ def _stacked(source: Source, cut: Cut, argument: ast.expr, spelling: Spelling) -
         parts = iter(cut.parts)
         return _literal(source, argument, parts, function, spelling)
     if len(cut.parts) != 1:
-        return _UNUSUAL
+        return _UNKNOWN
     part = cut.parts[0]
     if isinstance(argument, _COMPREHENSIONS) and not isinstance(argument.elt, (ast.List, ast.Tuple)):
         item = _item(source, argument.elt, part, spelling)
