@@ -133,6 +133,15 @@ def _compared(given: Given) -> Shape | None:
     return None if shape is None or axis is None else without(shape, axis)
 
 
+def _pairwise(given: Given) -> Shape | None:
+    """`pairwise_distance`: one number for each pair of rows."""
+    shape = broadcast([given.shape("x1"), given.shape("x2")])
+    keeps = given.arguments.get("keepdim", Const(False))
+    if not shape or not isinstance(keeps, Const):
+        return None
+    return (*shape[:-1], 1) if keeps.value else shape[:-1]
+
+
 def _broadcast(*names: str) -> Rule:
     """Of all these that are given; numbers take every shape."""
 
@@ -195,6 +204,7 @@ COMBINED: Mapping[str, Rule] = {
     "cdist": _distances,
     "einsum": _summed,
     "cosine_similarity": _compared,
+    "pairwise_distance": _pairwise,
     "where": _broadcast("condition", "input", "self", "other"),
     "clamp": _broadcast("input", "self", "min", "max"),
     "clip": _broadcast("input", "self", "min", "max"),

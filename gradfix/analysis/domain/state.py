@@ -80,6 +80,9 @@ class Items:
 
     def element(self) -> Value | None:
         """Any item."""
+        rows = dict.fromkeys(self.values) if len(self.values) > _MAX_OPTIONS else {}
+        if len(rows) > _MAX_OPTIONS and all(isinstance(row, Container) for row in rows):
+            return Opaque(holds=tuple(rows))
         found: Value | None = None
         for value in self.values:
             found = value if found is None else merge(found, value)
@@ -332,7 +335,10 @@ def merge(a: Value, b: Value, branch: ast.stmt | None = None) -> Value:
             parts[parts.index(same)] = same if same is option else join_tensors(same, option, branch)
         elif option not in parts:
             parts.append(option)
-    return Choice(tuple(parts)) if 1 < len(parts) <= _MAX_OPTIONS else parts[0] if len(parts) == 1 else UNKNOWN
+    if len(parts) > _MAX_OPTIONS:
+        held = tuple(part for part in parts if part.__class__ in HOLDING)
+        return Opaque(holds=held) if held else UNKNOWN
+    return Choice(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
 def _merge_unknown(a: Value, b: Value) -> Value:

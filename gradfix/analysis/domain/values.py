@@ -335,6 +335,12 @@ def tensors(value: Value) -> tuple[Tensor, ...]:
     return ()
 
 
+def containers(value: Value) -> tuple[Container, ...]:
+    """The lists and dicts a value may be."""
+    held = value.holds if isinstance(value, Opaque) else options(value)
+    return tuple(option for option in held if isinstance(option, Container))
+
+
 def tensor_of(value: Value) -> Tensor | None:
     """The tensor a value is or may be; of several, the first."""
     found = tensors(value)

@@ -99,6 +99,9 @@ def _unpack(m: Machine, state: State, target: ast.Tuple | ast.List, value: Value
             bind(m, state, part, item)
         return
     for position, part in enumerate(target.elts):
+        if isinstance(part, ast.Starred):
+            bind(m, state, part, state.container("list", Items(items.values, False)))
+            continue
         element = items.element()
         if isinstance(element, Tensor) and len(target.elts) > 1 and element.view is not ViewKind.NONE:
             own = (id(element.made_by), position) if element.view is ViewKind.MULTI and not starred else None

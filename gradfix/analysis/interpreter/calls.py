@@ -278,10 +278,7 @@ def _method(
     if isinstance(receiver, Container) and receiver.kind == hooks.HANDLE and callee.name == "remove":
         return hooks.remove(m, state, receiver)
     if isinstance(receiver, Container):
-        keep(state, receiver, keywords.values())
-        if callee.name == "update" and keywords:
-            args = [*args, state.container("dict", Items(tuple(keywords.values()), True, tuple(keywords)))]
-        return container_methods.call(m, state, receiver, callee.name, args, at)
+        return container_methods.call(m, state, receiver, callee.name, args, keywords, at)
     if isinstance(receiver, Instance) and receiver.named == custom_functions.CONTEXT:
         return custom_functions.tell(state, receiver, callee.name, args)
     if isinstance(receiver, Instance) and callee.name == "__init__":
@@ -303,6 +300,7 @@ def _method(
         if callee.name == "backward":
             losses.number_differentiated(m, receiver, at)
         return Array(cuts.through(m, state, callee.name, (receiver, *args)))
+    container_methods.call_of_one(m, state, receiver, callee.name, args, keywords, at)
     networks.method(m, state, callee.name, args, at)
     return UNKNOWN
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, at_most_twice
-from gradfix.analysis.domain.values import UNKNOWN, Const, Value
+from gradfix.analysis.domain.values import UNKNOWN, Const, Suspended, Value
 from gradfix.analysis.interpreter import bindings
 from gradfix.analysis.interpreter import items as item_access
 
@@ -18,7 +18,10 @@ _PLAYED = 6  # items played one by one
 def items(m: Machine, state: State, node: Comprehension) -> Items:
     """The items, in the frame made for the comprehension."""
     first, *inner = node.generators
-    over = item_access.iterated(m, state, m.evaluate(state, first.iter), first.iter)
+    source = m.evaluate(state, first.iter)
+    if isinstance(source, Suspended) and not inner:
+        return _as_yielded(m, state, node, source)
+    over = item_access.iterated(m, state, source, first.iter)
     if inner or first.ifs or not over.ordered or not over.values or m.exhausted:
         return _some(m, state, node, over)
     values = list(over.values)
@@ -45,6 +48,26 @@ def _item(
         keys.append(m.evaluate(state, node.key))
         return m.evaluate(state, node.value)
     return m.evaluate(state, node.elt)
+
+
+def _as_yielded(m: Machine, state: State, node: Comprehension, source: Suspended) -> Items:
+    """The items over a generator: each is made between one `yield` and the next."""
+    generator = node.generators[0]
+    made: list[Value] = []
+    keys: list[Value] = []
+    arms, loops = len(m.arms), m.open_loops
+    exact = not generator.ifs and not isinstance(node, ast.DictComp)
+
+    def each(current: State, value: Value) -> None:
+        nonlocal exact
+        exact = exact and len(m.arms) == arms and m.open_loops == loops
+        bindings.bind(m, current, generator.target, value)
+        for test in generator.ifs:
+            m.evaluate(current, test)
+        made.append(_item(m, current, node, generator, value, keys))
+
+    m.run_generator(state, source, each)
+    return Items(tuple(made) if exact else at_most_twice(made), exact, ordered=not isinstance(node, ast.DictComp))
 
 
 def _some(m: Machine, state: State, node: Comprehension, over: Items) -> Items:

@@ -6,11 +6,13 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gradfix.analysis.domain.holders import keep
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import Items, State, any_item, at_most_twice
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Const, Container, Value
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter import module_methods
+from gradfix.analysis.interpreter.one_of import in_one_of
 from gradfix.analysis.operators import objects
 
 
@@ -36,12 +38,40 @@ class _Call:
         return item_access.iterated(self.m, self.state, self.args[place], self.at)
 
 
-def call(m: Machine, state: State, receiver: Container, name: str, args: Sequence[Value], at: ast.Call) -> Value:
+def call(
+    m: Machine,
+    state: State,
+    receiver: Container,
+    name: str,
+    args: Sequence[Value],
+    keywords: Mapping[str, Value],
+    at: ast.Call,
+) -> Value:
     """Call `receiver.name(…)`."""
+    keep(state, receiver, keywords.values())
+    if name == "update" and keywords:
+        args = [*args, state.container("dict", Items(tuple(keywords.values()), True, tuple(keywords)))]
     method = _METHODS.get(name)
     if method is None or len(args) < _LEAST.get(name, 0):
         return UNKNOWN
     return method(_Call(m, state, receiver, state.items.get(receiver) or Items((), False), name, args, at))
+
+
+def call_of_one(
+    m: Machine,
+    state: State,
+    rows: Value,
+    name: str,
+    args: Sequence[Value],
+    keywords: Mapping[str, Value],
+    at: ast.Call,
+) -> None:
+    """Call the method of one of many lists: `buckets[k].append(y)`."""
+
+    def effect(after: State, row: Container) -> None:
+        call(m, after, row, name, args, keywords, at)
+
+    in_one_of(m, state, rows, effect)
 
 
 def _append(call: _Call) -> Value:

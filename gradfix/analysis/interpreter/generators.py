@@ -22,7 +22,9 @@ def run(m: Machine, state: State, suspended: Suspended, each: Each) -> None:
     callee = suspended.callee
     info = callee.info
     if info in m.calls or len(m.calls) >= DEPTH or m.exhausted:
+        m.open_loops += 1  # who knows how often it yields
         each(state, outside(state, "item"))
+        m.open_loops -= 1
         return
     m.defined.covered.add(info)
     m.steps += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
+from functools import reduce
 
 from gradfix.analysis.domain.holders import escape, keep
 from gradfix.analysis.domain.indexing import constant_bounds, is_key
@@ -37,6 +38,7 @@ from gradfix.analysis.interpreter import bindings, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
 from gradfix.analysis.interpreter.expressions import evaluate
+from gradfix.analysis.interpreter.one_of import in_one_of
 from gradfix.analysis.operators import arrays, operators
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.targets import base_of, root_of
@@ -93,10 +95,9 @@ def store(m: Machine, state: State, target: ast.Subscript, value: Value) -> None
 def _assign_item(m: Machine, state: State, target: ast.Subscript, value: Value, expression: ast.expr | None) -> None:
     base = evaluate(m, state, target.value)
     items = item_access.index_of(m, state, target)
+    in_one_of(m, state, base, lambda after, held: store_item(m, after, held, target.slice, value))
     for option in options(base):
-        if isinstance(option, Container):
-            store_item(m, state, option, target.slice, value)
-        elif isinstance(option, Instance):
+        if isinstance(option, Instance):
             protocols.special(m, state, option, "__setitem__", [m.look(state, target.slice), value], target)
             keep(state, option, [value])
         elif isinstance(option, Array):
@@ -300,17 +301,9 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
     items = item_access.index_of(m, state, target)
     value = evaluate(m, state, node.value)
     m.notes.add_operand(node, node.value, value)
+    _augmented_held(m, state, node, base, target, value)
     for option in options(base):
-        if isinstance(option, Container):
-            current = item_access.subscript(m, state, option, target, lambda part: evaluate(m, state, part))
-            element = tensor_of(current)
-            if element is None:
-                store_item(m, state, option, target.slice, _extended(m, state, symbol, current, value, node))
-                continue
-            site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
-            fresh = _write_arithmetic(m, state, site, element, value, symbol)
-            rebind(m, state, target, element, fresh)
-        elif isinstance(option, Instance):
+        if isinstance(option, Instance):
             _augmented_own_item(m, state, node, option, target, symbol, value)
         elif isinstance(option, Array):
             arrays.store(m, state, option, items, target.value, value, node.value)
@@ -323,6 +316,27 @@ def _augmented_item(m: Machine, state: State, node: ast.AugAssign, target: ast.S
             item_access.indexed(m, state, option, items, target)  # reading the part keeps a mask or an index
             fresh = _write_arithmetic(m, state, site, option, value, symbol)
             rebind(m, state, target.value, option, fresh)
+
+
+def _augmented_held(
+    m: Machine, state: State, node: ast.AugAssign, base: Value, target: ast.Subscript, value: Value
+) -> None:
+    """`base[i] op= value` of a list or dict, or of one of several."""
+    symbol = symbol_of(node.op)
+
+    def item(owner: Container) -> Value:
+        return item_access.subscript(m, state, owner, target, lambda part: evaluate(m, state, part))
+
+    def put_back(after: State, owner: Container) -> None:
+        store_item(m, after, owner, target.slice, _extended(m, after, symbol, item(owner), value, node))
+
+    rows = [option for option in options(base) if isinstance(option, Container)]
+    element = tensor_of(reduce(merge, map(item, rows))) if rows else None
+    if element is None:
+        in_one_of(m, state, base, put_back)
+        return
+    site = Site(WriteForm.AUGMENTED, node, target, (), node.value, f"{symbol}=", None)
+    rebind(m, state, target, element, _write_arithmetic(m, state, site, element, value, symbol))
 
 
 def _augmented_own_item(
