@@ -23,7 +23,7 @@ class IndexKind(Enum):
     SLICE = "slice"
     ELLIPSIS = "ellipsis"
     NONE = "none"
-    BOOL = "bool"  # a Python bool: adds a dimension
+    BOOL = "bool"  # a Python bool, which adds a dimension and copies; perhaps a mask of what isn't known
     MASK = "mask"  # a bool tensor
     TENSOR = "tensor"  # an integer tensor, list, range or array
     UNKNOWN = "unknown"

@@ -108,7 +108,7 @@ def is_basic(items: tuple[IndexItem, ...]) -> bool | None:
     """True for a view, False for a copy (advanced indexing), None when the analysis can't tell."""
     if all(item.kind in _BASIC or item.takes_view for item in items):
         return True
-    if any(item.kind is IndexKind.MASK for item in items):
+    if any(item.kind in (IndexKind.MASK, IndexKind.BOOL) for item in items):
         return False
     if any(item.kind is IndexKind.TENSOR and item.ranked for item in items):
         return False

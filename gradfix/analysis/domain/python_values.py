@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gradfix.analysis.domain.values import (
     NONE,
@@ -22,6 +22,7 @@ from gradfix.analysis.domain.values import (
 )
 
 _WIDTH = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
+_NUMBERS = ("int", "float", "bool", "complex", "str", "bytes")
 _FOLD_LIMIT = 1 << 40
 _FOLDED: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
@@ -127,13 +128,29 @@ def promoted(symbol: str, left: Value, right: Value) -> str | None:
     return dtype if other in (None, "int", "bool") and symbol not in ("/", "**") else None
 
 
-def is_instance(value: Value, asked: Symbol) -> Value:
-    """`isinstance(value, asked)`."""
+def is_one_of(value: Value, kinds: Sequence[str | Value]) -> Value:
+    """`isinstance(value, kinds)`: Python's own types by their names."""
+    found = [_is_instance(value, kind) for kind in kinds]
+    return Const(True) if True in found else Const(False) if set(found) == {False} else Number("bool")
+
+
+def _is_instance(value: Value, kind: str | Value) -> bool | None:
+    """Whether `value` is a `kind`, as far as that is certain."""
+    if isinstance(kind, str):
+        return _is_python(value, kind)
+    if not isinstance(kind, Symbol):
+        return None
     if isinstance(value, Layer):
-        return _is_layer(value, asked)
-    if asked.name == "torch.Tensor" and _is_of_this_file(value):
-        return Const(isinstance(value, Tensor))
-    return Number("bool")
+        return _is_layer(value, kind)
+    return isinstance(value, Tensor) if kind.name == "torch.Tensor" and _is_of_this_file(value) else None
+
+
+def _is_python(value: Value, kind: str) -> bool | None:
+    """Whether a tensor or container is one of Python's own types; lists and tuples do for each other in annotations."""
+    if isinstance(value, Container):
+        sure = value.kind == kind and kind in ("list", "tuple", "dict")
+        return True if sure else False if kind in _NUMBERS else None
+    return False if isinstance(value, Tensor) and kind != "object" and _is_of_this_file(value) else None
 
 
 def _is_of_this_file(value: Value) -> bool:
@@ -143,9 +160,9 @@ def _is_of_this_file(value: Value) -> bool:
     return isinstance(value, Container)
 
 
-def _is_layer(layer: Layer, asked: Symbol) -> Value:
+def _is_layer(layer: Layer, asked: Symbol) -> bool | None:
     """`isinstance(layer, nn.Conv2d)`."""
     module, _, name = asked.name.rpartition(".")
     if module != "torch.nn" or name.startswith("_") or name in _BASES or layer.name.startswith("Lazy"):
-        return Number("bool")
-    return Const(name in (layer.name, "Module"))
+        return None
+    return name in (layer.name, "Module")

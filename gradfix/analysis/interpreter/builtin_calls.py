@@ -22,7 +22,6 @@ from gradfix.analysis.domain.values import (
     Method,
     Number,
     Suspended,
-    Symbol,
     Tensor,
     Text,
     Value,
@@ -33,6 +32,7 @@ from gradfix.analysis.hazards import cuts
 from gradfix.analysis.interpreter import bindings, iterators
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.operators import objects, operators
+from gradfix.analysis.text.builtin_names import builtin
 
 _RANGE_LIMIT = 1 << 20
 _ASKED = 6  # items a key is computed for
@@ -63,8 +63,8 @@ def call(
     m: Machine, state: State, name: str, args: Sequence[Value], keywords: Mapping[str, Value], at: ast.Call
 ) -> Value:
     """Call a builtin by its name; the result is unknown where nothing is known of it."""
-    builtin = _BUILTINS.get(name)
-    return UNKNOWN if builtin is None else builtin(NamedCall(m, state, name, args, keywords, at))
+    function = _BUILTINS.get(name)
+    return UNKNOWN if function is None else function(NamedCall(m, state, name, args, keywords, at))
 
 
 def number_from(m: Machine, state: State, name: str, args: Sequence[Value], at: ast.Call) -> Flows:
@@ -205,9 +205,10 @@ def _as_given(call: NamedCall) -> Value:
 
 
 def _isinstance(call: NamedCall) -> Value:
-    if len(call.args) == 2 and isinstance(call.args[1], Symbol):
-        return python_values.is_instance(call.first, call.args[1])
-    return Number("bool")
+    if len(call.at.args) != 2:
+        return Number("bool")
+    kinds = call.at.args[1].elts if isinstance(call.at.args[1], ast.Tuple) else call.at.args[1:]
+    return python_values.is_one_of(call.first, [builtin(kind) or call.m.look(call.state, kind) for kind in kinds])
 
 
 def _truth(call: NamedCall) -> Value:

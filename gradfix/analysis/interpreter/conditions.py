@@ -23,6 +23,7 @@ from gradfix.analysis.domain.values import (
     Symbol,
     Tensor,
     Unknown,
+    Value,
     tensor_of,
     tensors,
 )
@@ -36,6 +37,7 @@ from gradfix.analysis.text.builtin_names import builtin
 from gradfix.analysis.text.nodes import every_node
 from gradfix.analysis.text.targets import base_of
 
+_SEQUENCES = ("list", "tuple")
 _IS_TENSOR = Symbol("torch.is_tensor")
 _GRADIENTS_ON = ("torch.is_grad_enabled", "is_grad_enabled")
 _ORDER = (ConditionKind.PYTHON, ConditionKind.ITEM, ConditionKind.TENSOR)
@@ -67,15 +69,20 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
     """Use `x is None`, `x is not None` and `not x.requires_grad` behind the test, also where a function asks for it.
 
     Behind `isinstance(x, nn.Linear)`, what nothing is known of is a module with parameters; where `isinstance(x,
-    torch.Tensor)` is false, what shows on the other way that it is a tensor shows nothing here.
+    torch.Tensor)` is false, what shows on the other way that it is a tensor shows nothing here; and what is asked to be
+    a list isn't a tensor.
     """
+    if positive and isinstance(node, ast.Call) and (name := _asked_for_sequence(node)) is not None:
+        if _is_given(look_up(m, state, name.id)):
+            bindings.bind(m, state, name, UNKNOWN)
+        return
     if positive and isinstance(node, ast.Call) and (name := _asked_for_layer(m, state, node)) is not None:
         bindings.bind(m, state, name, nn_layers.some_layer(state, learns=_may_learn(m, state, name)))
         return
     if not positive and isinstance(node, ast.Call) and (name := _asked_for_tensor(m, state, node)) is not None:
         held = look_up(m, state, name.id)
-        if isinstance(held, Tensor) and not held.known:
-            twin = replace(held)
+        if isinstance(held, Tensor) and (not held.known or _is_given(held)):
+            twin = replace(held, known=False)
             state.attributes_of(twin).update(state.slots(held))
             bindings.bind(m, state, name, twin)
         return
@@ -121,6 +128,19 @@ def _asked_for_tensor(m: Machine, state: State, call: ast.Call) -> ast.Name | No
         return call.args[0] if m.look(state, kind) == Symbol("torch.Tensor") else None
     is_asked = isinstance(call.func, (ast.Name, ast.Attribute)) and m.look(state, call.func) == _IS_TENSOR
     return call.args[0] if is_asked else None
+
+
+def _is_given(value: Value) -> bool:
+    """Whether this is what a caller hands over: a tensor as far as an annotation says, or its use on other ways."""
+    return isinstance(value, Tensor) and not value.is_view and value.storage.origin is Origin.ARGUMENT
+
+
+def _asked_for_sequence(call: ast.Call) -> ast.Name | None:
+    """The name of which `isinstance(name, (list, tuple))` asks."""
+    if not (builtin(call.func) == "isinstance" and len(call.args) == 2 and isinstance(call.args[0], ast.Name)):
+        return None
+    kinds = call.args[1].elts if isinstance(call.args[1], ast.Tuple) else call.args[1:]
+    return call.args[0] if all(builtin(kind) in _SEQUENCES for kind in kinds) else None
 
 
 def _asked_for_layer(m: Machine, state: State, call: ast.Call) -> ast.Name | None:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from gradfix.analysis.cut_kinds import CutKind
-from gradfix.analysis.domain import grad_modes
+from gradfix.analysis.domain import grad_modes, python_values
 from gradfix.analysis.domain.graph import NodeKind
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, ask_grad, graph_node, result_tensor, save, view_of
@@ -121,6 +121,8 @@ def _named_apart(
         return _initialise(m, state, args, node)
     if name.startswith("torch.distributed.") and short.startswith(("get_", "is_")):
         return Number("int")
+    if name == "torch.is_tensor" and args:
+        return python_values.is_one_of(args[0], (Symbol("torch.Tensor"),))
     if name == "torch.detach" and args and (source := tensor_of(args[0])) is not None:
         return objects.detached(m, state, source, node)
     return None
