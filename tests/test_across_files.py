@@ -20,7 +20,8 @@ import pytest
 
 from gradfix import edits, registry
 from gradfix.analysis.analyse import summarise
-from gradfix.analysis.summaries import Imports, ModuleSummary
+from gradfix.analysis.imports import Imports
+from gradfix.analysis.summaries import ModuleSummary
 from gradfix.engine import engine
 from gradfix.findings import Applicability, Finding, RefusalKind, Severity
 from gradfix.project import others

@@ -29,6 +29,7 @@ LAYERS = (
     ("analysis.backward_facts", "analysis.cut_kinds", "analysis.updates", "analysis.view_facts"),
     ("analysis.graph_ends",),
     ("analysis.effects",),
+    ("analysis.imports",),
     ("analysis.summaries",),
     ("analysis.facts",),
     ("analysis.severities", "analysis.text"),

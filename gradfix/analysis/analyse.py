@@ -20,13 +20,14 @@ from gradfix.analysis.hazards import swaps
 from gradfix.analysis.hazards.blocks import blocks_of
 from gradfix.analysis.hazards.buffers import buffers_of
 from gradfix.analysis.hazards.views import Steadiness
+from gradfix.analysis.imports import Imports, Modules
 from gradfix.analysis.interpreter import calls, expressions, generators, statements, stores, unknown_calls
 from gradfix.analysis.interpreter.roots import run_functions, run_module
 from gradfix.analysis.operators import optimizers
 from gradfix.analysis.outcome import gradient_facts, outcome
 from gradfix.analysis.outcome.cut_facts import facts_of_cuts
 from gradfix.analysis.outcome.way_facts import facts_of_ways
-from gradfix.analysis.summaries import Imports, Modules, ModuleSummary
+from gradfix.analysis.summaries import ModuleSummary
 from gradfix.analysis.text.candidates import Candidates, candidates
 from gradfix.analysis.text.masked import maskings_of, with_whole_masks
 from gradfix.analysis.text.names import spelling_of

@@ -7,56 +7,17 @@ have equal digests.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from typing import Protocol
 
-from gradfix.analysis.effects import Constant, Effects, Given, Parameter, Returned, nameless, usual
+from gradfix.analysis.effects import Effects, Given, Parameter, Returned, nameless
+from gradfix.analysis.imports import Callee, Described, Export, Found, Held, Imports, Modules, Variable
 
 INPUT = Parameter("input")  # of a module that a function makes, or whose forward is that of torch.nn
 
 
 def _severs(returned: Returned) -> bool:
     return bool(returned.behind.severed) or any(map(_severs, returned.items))
-
-
-class Callee(Protocol):
-    """A function of another file."""
-
-    @property
-    def name(self) -> str:
-        """Its dotted name inside the module."""
-
-    @property
-    def file(self) -> str:
-        """The name of its file, for the reader."""
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """In order, a method's without the object."""
-
-    def effects(self, given: Given) -> Effects | None:
-        """What a call with these constants does; None where nothing is known."""
-
-    def may_write(self) -> bool:
-        """False where it surely writes to no argument, as far as its text tells."""
-
-    def may_sever(self) -> bool:
-        """False where it surely ends no graph by copying values, as far as its text tells."""
-
-    def may_switch(self) -> bool:
-        """False where it surely switches no gradients on or off, as far as its text tells."""
-
-    def turns_off(self) -> bool:
-        """Whether what runs under it, a decorator or context manager, surely has gradients off, as its text tells."""
-
-    def may_build(self) -> bool:
-        """False where it surely returns no module that it has made, as far as its text tells."""
-
-    def made(self, given: Given) -> Callee | None:
-        """What a call of the module does that it returns for these constants; None where nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,41 +69,6 @@ class FunctionSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What an object has from its constructor under one name."""
-
-    kind: str  # "parameter", "buffer", or a class of torch.nn by its bare name
-    arguments: int = 0  # of the constructor of that class, by position
-    keywords: tuple[tuple[str, bool, Constant], ...] = ()  # (name, whether it is a constant, which)
-
-
-class Described(ABC):
-    """A class of another file."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def is_module(self) -> bool:
-        """Whether it derives from `torch.nn.Module`."""
-
-    @abstractmethod
-    def is_plain(self) -> bool:
-        """Whether its objects do nothing but what its methods say: no bases, no operators of its own."""
-
-    @abstractmethod
-    def method(self, name: str) -> Callee | None:
-        """A method by name."""
-
-    @abstractmethod
-    def needs(self, name: str) -> frozenset[str]:
-        """What a method asks its object for, itself or by methods of the class; with others it does something else."""
-
-    @abstractmethod
-    def holds(self, name: str) -> Held | None:
-        """What its objects have under that name, wherever the class says so."""
-
-
-@dataclass(frozen=True, slots=True)
 class ClassSummary(Described):
     """A class: the qualified names of its bases, and its methods, of an autograd Function `apply` alone."""
 
@@ -176,24 +102,6 @@ class ClassSummary(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
-    """A name that stands for something of another module."""
-
-    name: str
-    target: str  # qualified; relative ones keep their leading dots
-
-
-class Variable(ABC):
-    """A variable of another file that may hold tensors of its own: parameters, or a dictionary of them."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def read(self) -> Effects | None:
-        """What it holds after its file was imported, as a call without arguments would give it; None: not known."""
-
-
-@dataclass(frozen=True, slots=True)
 class VariableSummary(Variable):
     """A variable, by what it holds."""
 
@@ -203,34 +111,6 @@ class VariableSummary(Variable):
     def read(self) -> Effects | None:
         """What it holds after its file was imported."""
         return self.held
-
-
-Found = Callee | Described | Export | Variable
-
-
-class Module(Protocol):
-    """A module of the project, opened or summarised."""
-
-    @property
-    def name(self) -> str:
-        """Its dotted name."""
-
-    @property
-    def is_package(self) -> bool:
-        """Whether it is the `__init__` of a package."""
-
-    @property
-    def stars(self) -> tuple[str, ...]:
-        """The modules whose names it takes over with `import *`."""
-
-    def find(self, name: str) -> Found | None:
-        """What a name of the module stands for."""
-
-    def may_write(self, name: str) -> bool:
-        """False where the module itself defines the name, and calling it surely writes to no tensor."""
-
-    def imports(self, modules: Modules) -> Imports:
-        """What its own imports lead to, where `modules` are those of the file that asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,125 +152,3 @@ def digest(summary: ModuleSummary | FunctionSummary | ClassSummary | Effects) ->
     """BLAKE2b of the content, 16 bytes in hexadecimal."""
     text = json.dumps(asdict(summary), sort_keys=True, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-class Modules(Protocol):
-    """The modules of a project that a file can import, by dotted name: a dictionary of summaries is one."""
-
-    def get(self, name: str, /) -> Module | None:
-        """The module of that name; None for what isn't of the project."""
-
-
-Traced = tuple[Module, Found | None, str] | None  # the module, what it has, the first part of its name there
-
-
-@dataclass(frozen=True, slots=True)
-class Imports:
-    """What the imports of one file lead to."""
-
-    modules: Modules
-    name: str = "__main__"  # of the file itself
-    is_package: bool = False
-    follows_all: bool = False  # True: each call is played; False: those alone that its caller is concerned with
-    writers: set[str] = field(default_factory=set, compare=False, repr=False)  # names of functions that write
-    layers: set[str] = field(default_factory=set, compare=False, repr=False)  # and classes whose objects do
-    traces: dict[tuple[str, bool], Traced] = field(default_factory=dict, compare=False, repr=False)  # of all files
-    _known: dict[str, Callee | Described | None] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def file(self) -> str:
-        """The path of the file from where imports start."""
-        return self.name.replace(".", "/") + ("/__init__.py" if self.is_package else ".py")
-
-    def find(self, name: str) -> Callee | Described | None:
-        """What a qualified name stands for; those that begin with dots are relative to the file."""
-        if name not in self._known:
-            traced = self._trace(name)
-            found = None if traced is None else traced[1]
-            self._known[name] = None if isinstance(found, (Export, Variable)) else found
-        return self._known[name]
-
-    def held(self, name: str) -> Effects | None:
-        """What the variable holds that a qualified name stands for; None for anything else."""
-        traced = self._trace(name)
-        return traced[1].read() if traced is not None and isinstance(traced[1], Variable) else None
-
-    def writes(self, name: str) -> str:
-        """What the name stands for, "function" or "class", where calling it may write to an argument; "" elsewhere."""
-        traced = self._trace(name, writers=True)
-        if traced is None or traced[1] is None:
-            return ""
-        found = traced[1]
-        if isinstance(found, (Export, Variable)):
-            return ""
-        called = list(map(found.method, ("forward", "__call__", "apply"))) if isinstance(found, Described) else [found]
-        effects = (one.effects(usual(one.parameters)) for one in called if one is not None)
-        kind = "class" if isinstance(found, Described) else "function"
-        return kind if any(e is not None and e.written for e in effects) else ""
-
-    def severs(self, name: str) -> bool:
-        """Whether calling what the name stands for may end a graph, as far as its text tells."""
-        found = self.find(name)
-        called = list(map(found.method, ("forward", "__call__"))) if isinstance(found, Described) else [found]
-        return any(one is not None and one.may_sever() for one in called)
-
-    def switches(self, name: str) -> str:
-        """What a context manager or decorator by that name does to gradients, as its text tells: "off", "maybe", ""."""
-        found = self.find(name)
-        called = list(map(found.method, ("__enter__", "__call__"))) if isinstance(found, Described) else [found]
-        known = [one for one in called if one is not None and one.may_switch()]
-        if not known:
-            return ""
-        return "off" if known[0].turns_off() else "maybe"
-
-    def knows(self, names: Sequence[str]) -> bool:
-        """Whether one of these names, imported here, is of the project."""
-        return any(self._split(self.absolute(name)) is not None for name in names)
-
-    def absolute(self, name: str) -> str:
-        """`..pkg.f` as seen from the root of the project."""
-        level = len(name) - len(name.lstrip("."))
-        if not level:
-            return name
-        parts = self.name.split(".")
-        kept = parts[: len(parts) - level + self.is_package]
-        return ".".join([*kept, name[level:]])
-
-    def _split(self, name: str) -> tuple[Module, str] | None:
-        """The module a dotted name leads into, and what is left of the name."""
-        parts = name.split(".")
-        for length in range(len(parts), 0, -1):
-            module = self.modules.get(".".join(parts[:length]))
-            if module is not None:
-                return module, ".".join(parts[length:])
-        return None
-
-    def _trace(self, name: str, *, writers: bool = False) -> Traced:
-        """The module that defines a name, what it is there, and under which name; sought once for all files."""
-        key = self.absolute(name), writers
-        if key not in self.traces:
-            self.traces[key] = self._sought(name, writers=writers)
-        return self.traces[key]
-
-    def _sought(self, name: str, *, writers: bool) -> Traced:
-        """The same, from module to module; they may import in circles."""
-        asked, seen = [(self, name)], set[str]()
-        while asked:
-            imports, name = asked.pop()
-            absolute = imports.absolute(name)
-            split = None if absolute in seen else self._split(absolute)
-            seen.add(absolute)
-            if split is None or not split[1] or (writers and not split[0].may_write(split[1])):
-                continue
-            module, rest = split
-            first, _, more = rest.partition(".")
-            found, inner = module.find(first), module.imports(self.modules)
-            if isinstance(found, Export):
-                asked.append((inner, f"{found.target}.{more}".rstrip(".")))
-            elif found is None:
-                asked += [(inner, f"{inner.absolute(star)}.{rest}") for star in reversed(module.stars)]
-            elif not more:
-                return module, found, first
-            elif isinstance(found, Described):
-                return module, found.method(more), first
-        return None

@@ -24,7 +24,7 @@ from gradfix.proof.plan import Loaded, Rules
 from gradfix.source import Source
 
 if TYPE_CHECKING:
-    from gradfix.analysis.summaries import Imports
+    from gradfix.analysis.imports import Imports
     from gradfix.backward.cases import Case
     from gradfix.project.others import Project
 

@@ -12,8 +12,8 @@ from gradfix import edits as edit_sets
 from gradfix import syntax, torch_tables
 from gradfix.analysis.analyse import analyse
 from gradfix.analysis.facts import ModuleFacts
+from gradfix.analysis.imports import Imports
 from gradfix.analysis.severities import reaches
-from gradfix.analysis.summaries import Imports
 from gradfix.codemod import Codemod
 from gradfix.collector import paused
 from gradfix.edits import Edit

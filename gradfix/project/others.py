@@ -11,7 +11,8 @@ from unicodedata import normalize
 from gradfix import syntax
 from gradfix.analysis.across.rounds import Rounds
 from gradfix.analysis.analyse import opened
-from gradfix.analysis.summaries import Found, Imports, Module, Modules, ModuleSummary, Traced
+from gradfix.analysis.imports import Found, Imports, Module, Modules, Traced
+from gradfix.analysis.summaries import ModuleSummary
 from gradfix.analysis.text.write_spellings import Spellings
 from gradfix.errors import FileProblem
 from gradfix.project.imports import INSTALLED, file_of, name_of, root_of, stands_in

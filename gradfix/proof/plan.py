@@ -13,7 +13,7 @@ from gradfix.results import FixResult
 from gradfix.source import Source
 
 if TYPE_CHECKING:
-    from gradfix.analysis.summaries import Imports
+    from gradfix.analysis.imports import Imports
     from gradfix.backward.cases import Case
 
 MODULE = "<module>"  # where a finding outside of functions stands

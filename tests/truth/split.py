@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gradfix.analysis.analyse import analyse, summarise
 from gradfix.analysis.facts import ModuleFacts
-from gradfix.analysis.summaries import Imports
+from gradfix.analysis.imports import Imports
 from gradfix.source import Source
 
 from .grammar import Program

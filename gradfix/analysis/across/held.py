@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from gradfix import torch_ops
 from gradfix.analysis.effects import Constant
-from gradfix.analysis.summaries import Held
+from gradfix.analysis.imports import Held
 from gradfix.analysis.text.class_attributes import assignments, registrations
 
 _PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})

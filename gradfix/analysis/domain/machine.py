@@ -18,7 +18,7 @@ from gradfix.analysis.domain.overloads import may_be_method
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Function, Suspended, Tensor, Value
 from gradfix.analysis.facts import TensorFacts
-from gradfix.analysis.summaries import Imports
+from gradfix.analysis.imports import Imports
 from gradfix.analysis.text.names import shown_tensors, tensors_alone
 from gradfix.analysis.text.repeated_tests import Assumptions, repeated_tests
 from gradfix.findings import Place

@@ -13,7 +13,7 @@ from itertools import count
 
 from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.summaries import Described
+from gradfix.analysis.imports import Described
 from gradfix.torch_ops import ViewKind
 
 _CLOCK = count(1)

@@ -39,6 +39,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, losses
 from gradfix.analysis.hazards.reads import read
+from gradfix.analysis.imports import Described
 from gradfix.analysis.interpreter import (
     callbacks,
     classes,
@@ -65,7 +66,6 @@ from gradfix.analysis.operators import (
     torch_calls,
     transforms,
 )
-from gradfix.analysis.summaries import Described
 from gradfix.analysis.text.parameters import annotations_of, positional_of
 
 MODULE_CLASSES = ("torch.nn.Module", "torch.nn.modules.module.Module")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.summaries import Callee
+from gradfix.analysis.imports import Callee
 from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 from gradfix.analysis.text.parameter_writes import bindings, written
 from gradfix.analysis.text.survey import is_awaited

@@ -42,11 +42,12 @@ from gradfix.analysis.graph_ends import Behind
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
+from gradfix.analysis.imports import Callee, Described
 from gradfix.analysis.interpreter.concerned import is_concerned, is_differentiated
 from gradfix.analysis.interpreter.given_elsewhere import bound_to, expressions_for, given_of, is_network, listed, tells
 from gradfix.analysis.interpreter.objects_elsewhere import Made, learnt, object_of
 from gradfix.analysis.operators import nn_layers
-from gradfix.analysis.summaries import Callee, Described, FunctionSummary
+from gradfix.analysis.summaries import FunctionSummary
 from gradfix.torch_ops import ViewKind
 
 

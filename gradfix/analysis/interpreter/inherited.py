@@ -8,8 +8,8 @@ from gradfix.analysis.domain.definitions import ClassInfo
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, Const, Instance, Method, Origin, Storage, Tensor, Value
+from gradfix.analysis.imports import Callee, Described, Held
 from gradfix.analysis.operators import nn_layers, objects
-from gradfix.analysis.summaries import Callee, Described, Held
 from gradfix.analysis.text.class_attributes import given_names
 
 

@@ -9,8 +9,8 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import UNKNOWN, Instance, Tensor, tensors
 from gradfix.analysis.effects import Given
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.imports import Callee, Described, Held
 from gradfix.analysis.operators import objects
-from gradfix.analysis.summaries import Callee, Described, Held
 
 _LEARNT = "<parameters>"  # the attribute that stands for all parameters of an object of another file
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gradfix import torch_ops
-from gradfix.analysis.summaries import Imports
+from gradfix.analysis.imports import Imports
 from gradfix.analysis.text.builtin_names import BUILTINS
 from gradfix.analysis.text.survey import FUNCTIONS, Scope, Survey, is_awaited, survey
 
