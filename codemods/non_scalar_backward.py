@@ -99,4 +99,6 @@ def _message(source: Source, call: BackwardCall, severity: Severity) -> str:
         how_many = f"has shape {shape}"
     else:
         how_many = "has more than one element"
-    return f"`{name}` {how_many}: backward needs a single number, or a gradient for each element"
+    there = call.elsewhere
+    where = "backward" if there is None else f"`{there.text}` in {there.file}, line {there.line},"
+    return f"`{name}` {how_many}: {where} needs a single number, or a gradient for each element"

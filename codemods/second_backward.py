@@ -83,13 +83,19 @@ def second_backward(source: Source, facts: ModuleFacts) -> Iterator[Finding]:
             code="GF403",
             name="second-backward",
             severity=again.severity,
-            message=f"`{text}` {may} what backward freed {where}{_shared(source, again)}",
+            message=f"`{text}`{_there(again)} {may} what backward freed {where}{_shared(source, again)}",
             span=source.span_of(again.node),
             identity=identity("GF403", again.function, again.statement, again.identity_ordinal),
             hazard=again.hazards[0],
             rewrites=() if isinstance(made, Refusal) else made,
             refusal=made if isinstance(made, Refusal) else None,
         )
+
+
+def _there(again: SecondBackward) -> str:
+    """The backward itself, where that stands in another file."""
+    there = again.elsewhere
+    return "" if there is None else f" (`{there.text}` in {there.file}, line {there.line})"
 
 
 def _shared(source: Source, again: SecondBackward) -> str:

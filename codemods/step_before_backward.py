@@ -76,12 +76,14 @@ def step_before_backward(source: Source, facts: ModuleFacts) -> Iterator[Finding
         hazard = step.hazards[0]
         text = " ".join(source.span_of(step.node).text(source.text).split())
         line = source.position(hazard.save.span.start).line if hazard.save else 0
+        there = step.elsewhere
+        where = "" if there is None else f" (`{there.text}` in {there.file}, line {there.line})"
         saved = "saved" if step.severity is Severity.ERROR else "may have saved"
         yield Finding(
             code="GF404",
             name="step-before-backward",
             severity=step.severity,
-            message=f"`{text}` updates in place the parameters that line {line} {saved} for a later backward",
+            message=f"`{text}`{where} updates in place the parameters that line {line} {saved} for a later backward",
             span=source.span_of(step.node),
             identity=identity("GF404", step.function, step.statement, step.identity_ordinal),
             hazard=hazard,

@@ -3,7 +3,8 @@
 `program.py` says in its first line how its run ends: `# raises: MESSAGE` or `# runs`. Lines marked `# <- error` and
 `# <- warning`, in any of its files, are all that may be found from warning on. In folders named `cut_…` the graph ends
 in another file, where it has to be mended; in those named `step_…` an optimizer steps too early, in those named
-`carried_…` a graph goes from one round of a loop to the next, which nothing mends.
+`carried_…` a graph goes from one round of a loop to the next, in those named `told_…` a backward in another file
+fails: which nothing mends here.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CODEMODS = registry.builtin()
 FOLDER = Path(__file__).parent / "fixtures" / "across_files"
 CASES = sorted(path for path in FOLDER.iterdir() if path.is_dir())
 CUTS = [path for path in CASES if path.name.startswith("cut_")]
-STEPS = [path for path in CASES if path.name.startswith(("step_", "carried_"))]
+STEPS = [path for path in CASES if path.name.startswith(("step_", "carried_", "told_"))]
 # A summary that is written down says of networks alone that they are some.
 BY_CLASS = {"losses_of_another_file_share_a_graph"}
 HAZARDS = [path for path in CASES if path not in (*CUTS, *STEPS) and not path.name.startswith("keep_")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+from gradfix.analysis.cut_kinds import Elsewhere
 from gradfix.findings import Hazard, Severity
 
 
@@ -23,6 +24,8 @@ class SecondBackward:
     shared: ast.expr | None = None  # the call of a network from elsewhere that both pass
     stepped: ast.Call | None = None  # the step in between that updates the parameters of that network
     of_gradients: bool = False  # of a loss that is computed from the gradients which `first` gave
+    elsewhere: Elsewhere | None = None  # the backward itself, when `node` calls a function of another file
+    freed_elsewhere: Elsewhere | None = None  # the same of `first`
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gradfix.analysis.cut_kinds import Elsewhere
 from gradfix.analysis.graph_ends import NOTHING, Behind
 
 Constant = bool | int | float | str | None
 # (parameter, name of the type, value) of arguments that are constants, of lists of tensors, and of modules.
 Given = tuple[tuple[int, str, Constant], ...]
 LISTS = frozenset({"list", "tuple", "dict"})  # the types of which no value is told
+OPTIMIZER = "optimizer"  # the type of one of torch.optim
 # The type of a module with parameters; its value is the qualified name of its class, if that is known.
 NETWORK = "network"
 
@@ -57,6 +59,7 @@ class Kept:
     line: int
     certain: bool
     when: tuple[int, ...] | None = None  # parameters of which one has to require grad; None: always
+    behind: tuple[int, ...] = ()  # parameters that backward gets to from there
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,23 @@ class Inner:
     parameters: tuple[tuple[int, bool], ...]  # that they depend on, as in `Graph`
     own: str  # as in `Graph`
     keeps: str  # a value of `Tracked`
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A backward pass that the function starts, or what it has an optimizer do."""
+
+    kind: str  # "backward", or the method of the optimizer: "step", "zero_grad"
+    place: Elsewhere
+    certain: bool  # whenever the function is called
+    written: tuple[int, ...] = ()  # parameters that are written before it
+    parameter: int | None = None  # which is the optimizer, or is differentiated itself
+    graph: Graph | None = None  # behind what is differentiated, where that was computed
+    behind: Behind = NOTHING
+    ends: tuple[int, ...] | None = None  # parameters it goes back to, none if nobody knows; None: to every leaf
+    has_gradient: bool = False
+    retained: bool = False
+    accumulates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +154,7 @@ class Effects:
     memories: tuple[Memory, ...] = ()
     returned: Returned = Returned("unknown")
     inner: tuple[Inner, ...] = ()
+    events: tuple[Event, ...] = ()  # in their order
 
 
 def nameless(given: Given) -> Given:
@@ -146,13 +167,19 @@ def usual(parameters: Sequence[Parameter]) -> Given:
     return tuple((i, type(p.default).__name__, p.default) for i, p in enumerate(parameters) if p.is_constant)
 
 
-def told_apart(parameters: Sequence[Parameter], networks: Sequence[int]) -> tuple[Given, ...]:
-    """The calls that a summary tells apart, the one for any arguments last; `networks`: parameters that may be some."""
+def told_apart(
+    parameters: Sequence[Parameter], networks: Sequence[int], optimizers: Sequence[int] = ()
+) -> tuple[Given, ...]:
+    """The calls that a summary tells apart, the one for any arguments last; `networks`, `optimizers`: parameters that
+    may be some."""
     defaults = usual(parameters)
     flags = [i for i, (_, kind, _) in enumerate(defaults) if kind == "bool"][:_FLAGS]
     sets = [defaults] if defaults else []
     sets += [(*defaults[:i], (defaults[i][0], "bool", not defaults[i][2]), *defaults[i + 1 :]) for i in flags]
     lists = [place for place, p in enumerate(parameters) if not p.has_default][:_LISTS]
     sets += [tuple(sorted((*defaults, (place, "list", None)))) for place in lists]
-    sets += [tuple(sorted((*defaults, *((place, NETWORK, "") for place in networks))))] if networks else []
+    learning = tuple((place, NETWORK, "") for place in networks)
+    stepping = tuple((place, OPTIMIZER, None) for place in optimizers)
+    for some in dict.fromkeys((learning, stepping, (*learning, *stepping))):
+        sets += [tuple(sorted((*defaults, *some)))] if some else []
     return (*sets, ())

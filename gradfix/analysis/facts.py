@@ -303,6 +303,7 @@ class BackwardCall:
     has_gradient: bool  # an explicit gradient argument is given
     severity: Severity | None  # None: no hazard
     hazards: tuple[Hazard, ...]
+    elsewhere: Elsewhere | None = None  # the backward itself, when `node` calls a function of another file
 
 
 @dataclass(frozen=True, slots=True)

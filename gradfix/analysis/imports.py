@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +33,9 @@ class Callee(Protocol):
 
     def may_sever(self) -> bool:
         """False where it surely ends no graph by copying values, as far as its text tells."""
+
+    def may_train(self) -> bool:
+        """False where it surely starts no backward and steps no optimizer, as far as its text tells."""
 
     def may_switch(self) -> bool:
         """False where it surely switches no gradients on or off, as far as its text tells."""
@@ -124,6 +127,9 @@ class Module(Protocol):
     def may_write(self, name: str) -> bool:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""
 
+    def may_train(self, name: str) -> bool:
+        """False where the module itself defines the name, and calling it surely starts no backward and no step."""
+
     def imports(self, modules: Modules) -> Imports:
         """What its own imports lead to, where `modules` are those of the file that asks."""
 
@@ -135,7 +141,9 @@ class Modules(Protocol):
         """The module of that name; None for what isn't of the project."""
 
 
-Traced = tuple[Module, Found | None, str] | None  # the module, what it has, the first part of its name there
+# The module, what it has, the first part of its name there.
+Traced = tuple[Module, Found | None, str] | None
+May = Callable[[Module, str], bool]  # False: by that name the module has nothing that is sought
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,8 @@ class Imports:
     follows_all: bool = False  # True: each call is played; False: those alone that its caller is concerned with
     writers: set[str] = field(default_factory=set, compare=False, repr=False)  # names of functions that write
     layers: set[str] = field(default_factory=set, compare=False, repr=False)  # and classes whose objects do
-    traces: dict[tuple[str, bool], Traced] = field(default_factory=dict, compare=False, repr=False)  # of all files
+    trainers: set[str] = field(default_factory=set, compare=False, repr=False)  # names of functions that go back
+    traces: dict[tuple[str, str], Traced] = field(default_factory=dict, compare=False, repr=False)  # of all files
     _known: dict[str, Callee | Described | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -171,7 +180,7 @@ class Imports:
 
     def writes(self, name: str) -> str:
         """What the name stands for, "function" or "class", where calling it may write to an argument; "" elsewhere."""
-        traced = self._trace(name, writers=True)
+        traced = self._trace(name, "writes", _may_write)
         if traced is None or traced[1] is None:
             return ""
         found = traced[1]
@@ -181,6 +190,12 @@ class Imports:
         effects = (one.effects(usual(one.parameters)) for one in called if one is not None)
         kind = "class" if isinstance(found, Described) else "function"
         return kind if any(e is not None and e.written for e in effects) else ""
+
+    def trains(self, name: str) -> bool:
+        """Whether a function by that name may start a backward, or step an optimizer, as far as its text tells."""
+        traced = self._trace(name, "trains", _may_train)
+        found = None if traced is None else traced[1]
+        return found is not None and not isinstance(found, (Described, Export, Variable)) and found.may_train()
 
     def severs(self, name: str) -> bool:
         """Whether calling what the name stands for may end a graph, as far as its text tells."""
@@ -219,14 +234,17 @@ class Imports:
                 return module, ".".join(parts[length:])
         return None
 
-    def _trace(self, name: str, *, writers: bool = False) -> Traced:
-        """The module that defines a name, what it is there, and under which name; sought once for all files."""
-        key = self.absolute(name), writers
+    def _trace(self, name: str, why: str = "", may: May = lambda module, name: True) -> Traced:
+        """The module that defines a name, what it is there, and under which name; sought once for all files.
+
+        `why` it is sought: where modules `may` not have what is.
+        """
+        key = self.absolute(name), why
         if key not in self.traces:
-            self.traces[key] = self._sought(name, writers=writers)
+            self.traces[key] = self._sought(name, may)
         return self.traces[key]
 
-    def _sought(self, name: str, *, writers: bool) -> Traced:
+    def _sought(self, name: str, may: May) -> Traced:
         """The same, from module to module; they may import in circles."""
         asked, seen = [(self, name)], set[str]()
         while asked:
@@ -234,7 +252,7 @@ class Imports:
             absolute = imports.absolute(name)
             split = None if absolute in seen else self._split(absolute)
             seen.add(absolute)
-            if split is None or not split[1] or (writers and not split[0].may_write(split[1])):
+            if split is None or not split[1] or not may(*split):
                 continue
             module, rest = split
             first, _, more = rest.partition(".")
@@ -248,3 +266,11 @@ class Imports:
             elif isinstance(found, Described):
                 return module, found.method(more), first
         return None
+
+
+def _may_write(module: Module, name: str) -> bool:
+    return module.may_write(name)
+
+
+def _may_train(module: Module, name: str) -> bool:
+    return module.may_train(name)

@@ -49,6 +49,10 @@ class FunctionSummary:
             for variant in self.variants
         )
 
+    def may_train(self) -> bool:
+        """False where no variant starts a backward or steps an optimizer."""
+        return any(variant.events for variant in self.variants)
+
     def may_switch(self) -> bool:
         """Whether something in it switches gradients."""
         return self.switching
@@ -137,6 +141,11 @@ class ModuleSummary:
         if isinstance(found, ClassSummary):
             return any(e.written for m in found.methods for e in m.variants)
         return not isinstance(found, FunctionSummary) or any(e.written for e in found.variants)
+
+    def may_train(self, name: str) -> bool:
+        """False where the module itself defines the name, and calling it surely starts no backward and no step."""
+        found = self.find(name.partition(".")[0])
+        return not isinstance(found, FunctionSummary) or found.may_train()
 
     def imports(self, modules: Modules) -> Imports:
         """What its own imports lead to."""

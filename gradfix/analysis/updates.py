@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+from gradfix.analysis.cut_kinds import Elsewhere
 from gradfix.findings import Hazard, Severity
 
 
@@ -18,3 +19,4 @@ class EarlyStep:
     identity_ordinal: int
     severity: Severity
     hazards: tuple[Hazard, ...]  # each with the place that saved the parameters
+    elsewhere: Elsewhere | None = None  # the step itself, when `node` calls a function of another file

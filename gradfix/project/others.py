@@ -54,7 +54,7 @@ class _Rooted:
         self._read, self._root, self._only, self._others = read, root, only, others
         self._opened: dict[str, Module | None] = {}
         self._rounds = Rounds()
-        self.traces: dict[tuple[str, bool], Traced] = {}  # where names lead that were asked for before
+        self.traces: dict[tuple[str, str], Traced] = {}  # where names lead that were asked for before
 
     def get(self, name: str) -> Module | None:
         """The module of that dotted name."""
@@ -105,6 +105,11 @@ class _Unopened:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""
         first = name.partition(".")[0]
         return not self._spells(first) or (self._spellings.may_write(first) and self._module.may_write(name))
+
+    def may_train(self, name: str) -> bool:
+        """False where the module itself defines the name, and calling it surely starts no backward and no step."""
+        first = name.partition(".")[0]
+        return not self._spells(first) or self._spellings.may_train(first)
 
     def imports(self, modules: Modules) -> Imports:
         """What its imports lead to."""

@@ -53,6 +53,14 @@ def dotted(node: ast.expr) -> str:
     return inner.id + rest if isinstance(inner, ast.Name) else ast.unparse(node)
 
 
+def parameters_stepping(node: Function | None, parameters: Sequence[Parameter]) -> tuple[int, ...]:
+    """The places of those without a default whose `step` or `zero_grad` a function calls: optimizers, mostly."""
+    called = (one.func for one in nodes_of(node) if isinstance(one, ast.Call)) if node is not None else ()
+    owners = (f.value for f in called if isinstance(f, ast.Attribute) and f.attr in ("step", "zero_grad"))
+    names = {owner.id for owner in owners if isinstance(owner, ast.Name)}
+    return tuple(place for place, p in enumerate(parameters) if not p.has_default and p.name in names)
+
+
 def parameters_called(node: Function | None, parameters: Sequence[Parameter]) -> tuple[int, ...]:
     """The places of those without a default that a function calls: networks, mostly."""
     called = (one.func for one in nodes_of(node) if isinstance(one, ast.Call)) if node is not None else ()

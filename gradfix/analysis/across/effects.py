@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
+from gradfix.analysis.across import events
 from gradfix.analysis.across.played import Played, Player, player, player_of_made
 from gradfix.analysis.across.returned import behind_memory, returned
 from gradfix.analysis.domain.defined import MODULE
@@ -42,10 +43,14 @@ def of_function(
     kept = [_kept(played, save, place, alone) for save, place in saves]
     written = tuple(w for i in sorted(played.arguments) if (w := _written(m, played, i)) is not None)
     inner = _inner(played)
-    graphs = tuple((w.parameter, _graph(played, played.arguments[w.parameter], saves, inner)) for w in written)
+    nodes = played.state.nodes
+    graphs = tuple(
+        (w.parameter, _graph(played, nodes.get(played.arguments[w.parameter]), saves, inner)) for w in written
+    )
     memories = tuple(_memory(played, memory, saves, inner) for memory in played.memories)
     parts = tuple(_part(played, node) for node in inner)
-    return Effects(given, written, graphs, tuple(kept), memories, result, parts)
+    found = events.of_play(played, lambda node: _graph(played, node, saves, inner))
+    return Effects(given, written, graphs, tuple(kept), memories, result, parts, found)
 
 
 def of_variable(m: Machine, end: State, name: str) -> Effects | None:
@@ -62,7 +67,7 @@ def _memory(played: Played, memory: Storage, saves: Sequence[tuple[Save, int]], 
     node = played.state.nodes.get(memory)
     is_leaf = node is not None and node.kind is NodeKind.LEAF and node.tracked is Tracked.YES
     outside = memory.origin is not Origin.FRESH
-    return Memory(_graph(played, memory, saves, inner), outside, behind_memory(played, memory), is_leaf)
+    return Memory(_graph(played, node, saves, inner), outside, behind_memory(played, memory), is_leaf)
 
 
 def _saves(played: Played) -> Iterator[tuple[Save, int]]:
@@ -115,7 +120,7 @@ def _kept(played: Played, save: Save, place: int, alone: dict[int, set[tuple[int
     elif not when:
         when = tuple(tensors)  # only several together
         must = False
-    return Kept(place, save.op, getattr(save.at, "lineno", 0), bool(must and save.certain), when)
+    return Kept(place, save.op, getattr(save.at, "lineno", 0), bool(must and save.certain), when, tuple(tensors))
 
 
 def _inner(played: Played) -> list[Node]:
@@ -163,8 +168,7 @@ def _own(played: Played, passed: Passed) -> Tracked:
     return Tracked.YES if sure else Tracked.MAYBE if others else Tracked.NO
 
 
-def _graph(played: Played, storage: Storage, saves: Sequence[tuple[Save, int]], inner: Sequence[Node]) -> Graph | None:
-    node = played.state.nodes.get(storage)
+def _graph(played: Played, node: Node | None, saves: Sequence[tuple[Save, int]], inner: Sequence[Node]) -> Graph | None:
     if node is None:
         return None
     passed = Passed(node)

@@ -12,6 +12,7 @@ from gradfix.analysis.across.definitions import (
     is_read,
     methods_of,
     parameters_called,
+    parameters_stepping,
 )
 from gradfix.analysis.across.held import held_by
 from gradfix.analysis.across.signatures import parameters_of
@@ -63,6 +64,10 @@ class OpenFunction:
         """False where its text ends no graph."""
         return self.module.spellings.may_sever(self.name.partition(".")[0])
 
+    def may_train(self) -> bool:
+        """False where its text starts no backward and steps no optimizer."""
+        return self.module.spellings.may_train(self.name.partition(".")[0])
+
     def may_switch(self) -> bool:
         """False where its text switches no gradients on or off."""
         return self.module.spellings.may_switch(self.name.partition(".")[0])
@@ -78,8 +83,9 @@ class OpenFunction:
 
     def closed(self) -> FunctionSummary:
         """The same as a value."""
-        called = parameters_called(self.module.definition(self.name), self.parameters)
-        every = told_apart(self.parameters, called)
+        definition = self.module.definition(self.name)
+        called, stepping = (named(definition, self.parameters) for named in (parameters_called, parameters_stepping))
+        every = told_apart(self.parameters, called, stepping)
         variants = tuple(e for given in every if (e := self.effects(given)) is not None)
         calls = ((given, made.effects(())) for given in every if (made := self.made(given)) is not None)
         making = tuple(replace(e, given=given) for given, e in calls if e is not None)

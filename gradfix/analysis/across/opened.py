@@ -92,6 +92,10 @@ class OpenModule:
             self._writing = ParameterWrites(self.tree)
         return self._writing.may_write(name)
 
+    def may_train(self, name: str) -> bool:
+        """False where the module itself defines the name, and calling it surely starts no backward and no step."""
+        return self.spellings.may_train(name.partition(".")[0])
+
     def definition(self, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
         """The text of a function, or of the method `Class.name`, where it stands in the module itself."""
         first, _, method = name.partition(".")

@@ -24,12 +24,13 @@ from gradfix.analysis.domain.values import (
     Function,
     Instance,
     Layer,
+    Optimizer,
     Origin,
     Storage,
     Tensor,
     Value,
 )
-from gradfix.analysis.effects import LISTS, NETWORK, Given, Parameter
+from gradfix.analysis.effects import LISTS, NETWORK, OPTIMIZER, Given, Parameter
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import calls, classes, objects_elsewhere, roots
 from gradfix.analysis.operators import custom_functions, objects
@@ -47,6 +48,7 @@ class Played:
     m: Machine
     state: State
     result: Value
+    optimizers: dict[int, Optimizer] = field(default_factory=dict)  # among the arguments
     memories: list[Storage] = field(default_factory=list)  # that it hands out, in the order in which they are met
 
     def place(self, storage: Storage) -> int | None:
@@ -167,7 +169,7 @@ def _arguments(
     for place, parameter in enumerate(parameters):
         kind, constant = kinds.get(place, ("tuple" if parameter.gathers else "", None))
         promise = promised(state, parameter.name, annotations.get(parameter.name))
-        if kind == NETWORK:
+        if kind in (NETWORK, OPTIMIZER):
             continue
         if kind and kind not in LISTS:
             values[parameter.name] = Const(constant)
@@ -212,11 +214,14 @@ def _play(
     info = function.info
     values, memories = _arguments(state, function, parameters, given, only)
     nodes = {place: state.nodes.get(storage) for place, storage in memories.items()}
+    optimizers: dict[int, Optimizer] = {}
     for place, kind, name in given:
         if kind == NETWORK:
             values[parameters[place].name], nodes[place] = _network(m, state, place, str(name or ""), only)
+        elif kind == OPTIMIZER:
+            values[parameters[place].name] = optimizers[place] = Optimizer((Storage(Origin.PARAMETER, "optimizer"),))
     m.begin(id(info.node))
-    m.calls, m.steps, m.yield_to, m.severed = [info], 0, None, {}
+    m.calls, m.steps, m.yield_to, m.severed, m.happened = [info], 0, None, {}, []
     frame = m.new_frame()
     before = [receiver] if receiver is not None else []
     calls.bind_parameters(
@@ -231,7 +236,7 @@ def _play(
         state.off_at = None if id(info.node) in m.notes.off_elsewhere else info.node
     with m.inside(Scope(info.qualname, (frame, *function.frames), info)):
         result = m.run_body(state, info)
-    return None if m.exhausted else Played(memories, nodes, m, state, result)
+    return None if m.exhausted else Played(memories, nodes, m, state, result, optimizers=optimizers)
 
 
 def _play_custom(

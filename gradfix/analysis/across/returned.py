@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from gradfix.analysis.across.played import Played
 from gradfix.analysis.cut_kinds import Elsewhere
 from gradfix.analysis.domain.graph import Node, NodeKind, reachable
@@ -126,12 +128,12 @@ def _severed(played: Played, record: CutRecord, *, straight: bool) -> Severed | 
         when = None
     if when == ():
         return None
-    place = record.origin or _place(played.m, record)
+    place = record.origin or place_of(played.m, head(played.m, record.node))
     return Severed(record.kind.value, record.op, place, straight, when, record.through_numpy, record.in_numbers)
 
 
-def _place(m: Machine, record: CutRecord) -> Elsewhere:
-    node = head(m, record.node)
+def place_of(m: Machine, node: ast.AST) -> Elsewhere:
+    """Where a piece of the module stands, and its text, for readers of other files."""
     text = " ".join(m.source.span_of(node).text(m.source.text).split())
     file = "" if m.imports is None else m.imports.file
     return Elsewhere(file, getattr(node, "lineno", 0), text if len(text) <= 60 else text[:59] + "…")

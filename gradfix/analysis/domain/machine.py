@@ -12,6 +12,7 @@ from gradfix.analysis.domain.defined import MODULE, Defined
 from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.flow import Flow
 from gradfix.analysis.domain.graph import Node, Passage, Visit
+from gradfix.analysis.domain.happened import Happened
 from gradfix.analysis.domain.networks import Networks
 from gradfix.analysis.domain.notes import Notes
 from gradfix.analysis.domain.overloads import may_be_method
@@ -133,6 +134,7 @@ class Machine:
         # What the entry has met.
         self.visits: list[Visit] = []  # of writes with a graph
         self.severed: dict[int, list[Node | None]] | None = None  # what stands before cuts, by key, if asked for
+        self.happened: list[Happened] | None = None  # backward passes and steps, if asked for
         self.saw_backward = False
         self.steps = 0
         self._interpreter = interpreter

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
+from gradfix.analysis.cut_kinds import Elsewhere
 from gradfix.analysis.domain.graph import Node, Passage
 from gradfix.analysis.domain.hooked import Hooked, Passing
 from gradfix.analysis.domain.indexing import Shape, joined_shape
@@ -56,6 +57,7 @@ class Notes:
     # By id of the node, and of hook and registration.
     gradient_hooks: dict[int, tuple[Node, dict[tuple[int, int], Hooked]]] = field(default_factory=dict)
     hook_calls: dict[tuple[int, str, int], ast.Call] = field(default_factory=dict)  # by that of their module
+    elsewhere: dict[int, Elsewhere] = field(default_factory=dict)  # what a call starts in another file, by its id
     switches: dict[int, ast.expr] = field(default_factory=dict)  # what turns gradients off, by id of the `def`
     off_elsewhere: set[int] = field(default_factory=set)  # ids of those whose decorator in another file does
     lent: set[Value] = field(default_factory=set)  # dictionaries that a call nobody follows may have changed

@@ -6,14 +6,15 @@ import ast
 from collections.abc import Iterable, Sequence
 
 from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable
+from gradfix.analysis.domain.happened import Happened
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import facts_of
 from gradfix.analysis.domain.records import BackwardRecord, HazardNote
 from gradfix.analysis.domain.reverse import Reverse
 from gradfix.analysis.domain.state import MAX_STORAGES, State
-from gradfix.analysis.domain.values import Origin, Storage, Tensor
+from gradfix.analysis.domain.values import Origin, Storage, Tensor, now
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.hazards import disconnected, gradient_hooks, gradients, losses, networks
+from gradfix.analysis.hazards import cuts, disconnected, gradient_hooks, gradients, losses, networks
 from gradfix.findings import HazardKind
 
 _Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several memories, those surely saved
@@ -30,6 +31,7 @@ def backward(
     """`root.backward()` or one of its other spellings."""
     m.saw_backward = True
     m.notes.alarms += 1
+    _note_happened(m, state, root, call, how)
     _note_shape(m, state, root, expression, call, has_gradient=how.has_gradient)
     losses.differentiated(m, state, root, expression, call)
     gradients.note_backward(m, state, root, call, how)
@@ -50,6 +52,13 @@ def backward(
                 state.passed[node] = True
         for leaf in networks.fed(m, runs):
             state.passed[leaf] = True
+
+
+def _note_happened(m: Machine, state: State, root: Tensor, call: ast.Call, how: Reverse) -> None:
+    if m.happened is not None and not m.later_round:
+        flows = cuts.flows_of(state, root)
+        certain = not (m.arms or m.uncertain_loop)
+        m.happened.append(Happened("backward", call, certain, now(), root, state.node_of(root), flows, how))
 
 
 def _note_shape(

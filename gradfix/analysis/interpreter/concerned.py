@@ -35,14 +35,17 @@ def is_concerned(m: Machine, at: ast.Call) -> bool:
 def is_differentiated(m: Machine, callee: Callee) -> bool:
     """Whether a function on the way here starts backward, or is awaited to return a graph that the callee may end."""
     on_the_way = {caller.node for caller in m.calls} | ({m.scope.info.node} if m.scope.info is not None else set())
-    return any(map(_starts_backward, on_the_way)) or (any(map(_is_awaited, on_the_way)) and callee.may_sever())
+    trainers = frozenset(m.imports.trainers) if m.imports is not None else frozenset()
+    return any(_starts_backward(node, trainers) for node in on_the_way) or (
+        any(map(_is_awaited, on_the_way)) and callee.may_sever()
+    )
 
 
 @lru_cache(maxsize=512)
-def _starts_backward(node: Function) -> bool:
+def _starts_backward(node: Function, trainers: frozenset[str]) -> bool:
     called = (one.func for one in nodes_of(node) if isinstance(one, ast.Call))
     names = (func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in called)
-    return not _DIFFERENTIATING.isdisjoint(names)
+    return any(name in _DIFFERENTIATING or name in trainers for name in names)
 
 
 def _is_awaited(node: Function) -> bool:

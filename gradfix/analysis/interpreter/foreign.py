@@ -21,6 +21,7 @@ from gradfix.analysis.domain.values import (
     Flows,
     Instance,
     Number,
+    Optimizer,
     Origin,
     Storage,
     Tensor,
@@ -43,6 +44,7 @@ from gradfix.analysis.hazards import cuts
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.imports import Callee, Described
+from gradfix.analysis.interpreter import events_elsewhere
 from gradfix.analysis.interpreter.concerned import is_concerned, is_differentiated
 from gradfix.analysis.interpreter.given_elsewhere import bound_to, expressions_for, given_of, is_network, listed, tells
 from gradfix.analysis.interpreter.objects_elsewhere import Made, learnt, object_of
@@ -67,9 +69,11 @@ def call(
     is_module = of is not None and bool(learnt(state, of))  # what it gives has the graph of its parameters
     if not is_module and not any(tells(state, value) for value in bound.values()):
         trains = m.trains and is_differentiated(m, callee) and any(is_network(state, v) for v in bound.values())
-        if not trains:
+        steps = any(isinstance(value, Optimizer) for value in bound.values()) and callee.may_train()
+        if not trains and not steps:
             return _built(m, state, callee, bound, at)
-    if not callee.may_write() and not is_concerned(m, at) and not is_differentiated(m, callee):
+    acts = callee.may_write() or callee.may_train()
+    if not acts and not is_concerned(m, at) and not is_differentiated(m, callee):
         return None  # what it saves is overwritten by nobody here, and nobody asks for a graph
     effects = callee.effects(given_of(m, state, callee.parameters, bound))
     if effects is None:
@@ -118,19 +122,21 @@ class _Call:
     ) -> None:
         self.m, self.state, self.callee, self.effects, self.at = m, state, callee, effects, at
         self._learnt = () if of is None else learnt(state, of)
-        self._bound = bound
+        self.bound = bound
         found = {place: tensor_of(value) or listed(state, value) for place, value in bound.items()}
         self._tensors = {place: tensor for place, tensor in found.items() if tensor is not None}
-        self._levels = {place: strongest([tracked(state, t) for t in self._all(place)]) for place in self._tensors}
-        self._nodes = {place: self._node(place) for place in self._tensors}
+        self._levels = {
+            place: strongest([tracked(state, t) for t in self.tensors_at(place)]) for place in self._tensors
+        }
+        self.nodes = {place: self._node(place) for place in self._tensors}
         self._weights = self._networks()
         self._kept: dict[int, Node | None] = {}
         self._inner: dict[int, Node | None] = {}
         self._memories: dict[int, Storage] = {}
 
-    def _all(self, place: int) -> list[Tensor]:
+    def tensors_at(self, place: int) -> list[Tensor]:
         """The tensors of an argument: itself, or its items."""
-        value = self._bound.get(place, UNKNOWN)
+        value = self.bound.get(place, UNKNOWN)
         items = self.state.items.get(value) if isinstance(value, Container) else None
         return [t for item in (items.values if items else (value,)) for t in tensors(item)]
 
@@ -138,21 +144,27 @@ class _Call:
         """The parameters of the modules that the function was told of; behind each stand their graphs."""
         found = {}
         for place, kind, _ in self.effects.given:
-            if kind == NETWORK and place in self._bound:
-                found[place] = tuple(Tensor((s,)) for s in learned.parameters(self.state, self._bound[place]))
-                self._nodes[place] = operation("parameters", map(self.state.node_of, found[place]), self.at)
+            if kind == NETWORK and place in self.bound:
+                found[place] = tuple(Tensor((s,)) for s in learned.parameters(self.state, self.bound[place]))
+                self.nodes[place] = operation("parameters", map(self.state.node_of, found[place]), self.at)
         return found
 
     def _node(self, place: int) -> Node | None:
-        if not isinstance(self._bound[place], Container):
+        if not isinstance(self.bound[place], Container):
             return self.state.node_of(self._tensors[place])
-        return operation("list", map(self.state.node_of, self._all(place)), self.at)
+        return operation("list", map(self.state.node_of, self.tensors_at(place)), self.at)
 
     def result(self) -> Value:
         """Play the effects in their order."""
         self.m.steps += 1
         graphs = dict(self.effects.graphs)
-        for written in self.effects.written:
+        writes = {written.parameter: written for written in self.effects.written}
+        for number, event in enumerate(self.effects.events):
+            for place in event.written:
+                if (written := writes.pop(place, None)) is not None:
+                    self._write(written, graphs.get(place))
+            events_elsewhere.happen(self, number, event)
+        for written in writes.values():
             self._write(written, graphs.get(written.parameter))
         value = self._returned(self.effects.returned)
         if self.state.grad is not Tracked.NO:
@@ -160,12 +172,16 @@ class _Call:
                 self._keep(number, kept)
         return value
 
+    def given(self, place: int) -> Sequence[ast.expr]:
+        """The expressions handed over for a parameter."""
+        return expressions_for(self.at, self.callee.parameters, place)
+
     def _write(self, written: Written, graph: Graph | None) -> None:
         m, state = self.m, self.state
         grad = state.grad
         if written.gradients_off:
             state.grad = Tracked.NO
-        node = None if state.grad is Tracked.NO else self._graph(graph)
+        node = None if state.grad is Tracked.NO else self.graph(graph)
         targets = self._targets(written.parameter)
         doubtful = not written.certain or len(targets) > 1
         m.uncertain_loop += doubtful
@@ -173,17 +189,17 @@ class _Call:
             fresh = self._write_one(written, tensor, target, node)
             if tensor is self._tensors.get(written.parameter):
                 self._tensors[written.parameter] = fresh
-                if isinstance(self._bound[written.parameter], Tensor):
-                    self._bound[written.parameter] = fresh
+                if isinstance(self.bound[written.parameter], Tensor):
+                    self.bound[written.parameter] = fresh
         m.uncertain_loop -= doubtful
         state.grad = grad
 
     def _targets(self, place: int) -> list[tuple[Tensor, ast.expr]]:
         """What is written where a parameter is, by the expressions handed over."""
         tensor = self._tensors.get(place)
-        given = expressions_for(self.at, self.callee.parameters, place)
-        items = self._all(place)
-        if isinstance(self._bound.get(place), Container) and len(items) == len(given):
+        given = self.given(place)
+        items = self.tensors_at(place)
+        if isinstance(self.bound.get(place), Container) and len(items) == len(given):
             return list(zip(items, given, strict=True))
         return [(tensor, given[0])] if tensor is not None and given else []
 
@@ -193,16 +209,16 @@ class _Call:
         site = Site(WriteForm.FOREIGN, self.at, target, method=place)
         hit = view_of(state, tensor, ViewKind.VIEW, "call", self.at) if written.through_view else tensor
         fresh = write(m, state, site, hit, None, node)
-        cuts.put(state, (fresh,), self._flows(written.behind))
+        cuts.put(state, (fresh,), self.flows(written.behind))
         fresh = replace(tensor, born=0) if written.through_view else fresh
         m.rebind(state, target, tensor, fresh)
         return fresh
 
-    def _graph(self, graph: Graph | None) -> Node | None:
+    def graph(self, graph: Graph | None) -> Node | None:
         """The node of what the function computed."""
         if graph is None or self.state.grad is Tracked.NO:
             return None
-        inputs = [self._sometimes(self._nodes.get(place), certain) for place, certain in graph.parameters]
+        inputs = [self._sometimes(self.nodes.get(place), certain) for place, certain in graph.parameters]
         inputs += [self._sometimes(self._kept_node(number), certain) for number, certain in graph.kept]
         inputs += [self._inner_node(number) for number in graph.inner]
         weights = [tensor for place, _ in graph.parameters for tensor in self._weights.get(place, ())]
@@ -226,8 +242,8 @@ class _Call:
         """The node that keeps something, over those that its keeping depends on."""
         if number not in self._kept:
             kept = self.effects.kept[number]
-            places = self._nodes if kept.when is None else kept.when
-            inputs = [self._nodes.get(place) for place in places]
+            places = kept.behind if kept.when is None else kept.when
+            inputs = [self.nodes.get(place) for place in places]
             node = operation(self.callee.name, inputs, self.at)
             if node is None and kept.when is None:
                 node = leaf(self.callee.name, self.at)
@@ -238,7 +254,7 @@ class _Call:
         """The node of what the function computed on the way to several results."""
         if number not in self._inner:
             part = self.effects.inner[number]
-            inputs = [self._sometimes(self._nodes.get(place), certain) for place, certain in part.parameters]
+            inputs = [self._sometimes(self.nodes.get(place), certain) for place, certain in part.parameters]
             if part.own != Tracked.NO.value:
                 own = leaf(self.callee.name, self.at)
                 own.tracked = Tracked(part.own)
@@ -271,28 +287,28 @@ class _Call:
             storage = Storage(Origin.OUTSIDE if memory.outside else Origin.FRESH, made_by=self.at)
             self._memories[number] = storage
             own = leaf(self.callee.name, self.at) if memory.is_leaf else None
-            self.state.nodes[storage] = own or self._graph(memory.graph)
-            cuts.put(self.state, (Tensor((storage,)),), self._flows(memory.behind) | self._without_gradients(memory))
+            self.state.nodes[storage] = own or self.graph(memory.graph)
+            cuts.put(self.state, (Tensor((storage,)),), self.flows(memory.behind) | self._without_gradients(memory))
         return self._memories[number]
 
     def _without_gradients(self, memory: Memory) -> Flows:
         """The cut that the caller makes when it computes with gradients off."""
         if memory.graph is None or self.state.grad is not Tracked.NO:
             return NO_FLOWS
-        operands = [t for place in self._tensors for t in self._all(place)]
+        operands = [t for place in self._tensors for t in self.tensors_at(place)]
         return cuts.cut(self.m, self.state, CutKind.GRADIENTS_OFF, self.callee.name, self.at, operands)
 
-    def _flows(self, behind: Behind) -> Flows:
+    def flows(self, behind: Behind) -> Flows:
         """The cuts behind what the function hands on: those it makes, and those of its arguments."""
         found = NO_FLOWS if behind.is_sure else cuts.UNSURE
         for place, straight in behind.parameters:
-            own = cuts.flows_of(self.state, self._bound[place]) if place in self._bound else NO_FLOWS
+            own = cuts.flows_of(self.state, self.bound[place]) if place in self.bound else NO_FLOWS
             found |= own if straight else cuts.used(own)
         for severed in behind.severed:
             places = [p for p in severed.when or () if p in self._levels]
             level = Tracked.YES if severed.when is None else strongest([self._levels[p] for p in places])
             if level is not Tracked.NO and not self.state.quiet:
-                nodes = [self._nodes[p] for p in places]
+                nodes = [self.nodes[p] for p in places]
                 found |= cuts.elsewhere(self.m, severed, self.at, level, nodes)
         return found
 
@@ -300,9 +316,9 @@ class _Call:
         if returned.kind == "tensor":
             return self._tensor(returned)
         if returned.kind == "number":
-            return Number(returned.type, True, flows=self._flows(returned.behind))
+            return Number(returned.type, True, flows=self.flows(returned.behind))
         if returned.kind == "array":
-            return Array(self._flows(returned.behind))
+            return Array(self.flows(returned.behind))
         if returned.kind in ("layer", "layers", "object"):
             return self._module(returned)
         if returned.kind == "constant":
@@ -318,7 +334,7 @@ class _Call:
             for other in several[1:]:
                 value = merge(value, other, self.m.statement)
             return value
-        return self.m.unknown_call(self.state, list(self._bound.values()), self.at, weights=self._learnt)
+        return self.m.unknown_call(self.state, list(self.bound.values()), self.at, weights=self._learnt)
 
     def _module(self, returned: Returned) -> Value:
         if returned.kind == "layers":
@@ -345,7 +361,7 @@ class _Call:
             return self._detached(tensor, returned) if returned.detached else tensor
         base = self._tensors.get(place)
         if base is None:
-            return self._bound.get(place, UNKNOWN)
+            return self.bound.get(place, UNKNOWN)
         if ViewKind(returned.view) is ViewKind.NONE and not returned.detached:
             return base
         made = self._seen(base, returned, also_whole=True)
@@ -361,5 +377,5 @@ class _Call:
 
     def _detached(self, tensor: Tensor, returned: Returned) -> Tensor:
         made = replace(tensor, detached=True, own=Storage(Origin.FRESH))
-        cuts.put(self.state, (made,), self._flows(returned.behind))
+        cuts.put(self.state, (made,), self.flows(returned.behind))
         return made

@@ -15,12 +15,13 @@ from gradfix.analysis.domain.values import (
     Instance,
     Layer,
     Number,
+    Optimizer,
     Tensor,
     Value,
     tensor_of,
     tensors,
 )
-from gradfix.analysis.effects import LISTS, NETWORK, Constant, Given, Parameter
+from gradfix.analysis.effects import LISTS, NETWORK, OPTIMIZER, Constant, Given, Parameter
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.interpreter.objects_elsewhere import class_name
 
@@ -76,6 +77,9 @@ def given_of(m: Machine, state: State, parameters: Sequence[Parameter], bound: M
             continue
         if value is not None and m.trains and is_network(state, value):
             found.append((place, NETWORK, class_name(m, value) if isinstance(value, Instance) else ""))
+            continue
+        if isinstance(value, Optimizer):
+            found.append((place, OPTIMIZER, None))
             continue
         constant = value.value if isinstance(value, Const) else parameter.default
         known = isinstance(value, Const) if value is not None else parameter.is_constant

@@ -6,11 +6,22 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 
 from gradfix.analysis.domain.graph import Node, NodeKind
+from gradfix.analysis.domain.happened import Happened
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.records import StepRecord
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, Function, Optimizer, Storage, Tensor, Value
+from gradfix.analysis.domain.values import (
+    NONE,
+    UNKNOWN,
+    Container,
+    Function,
+    Optimizer,
+    Storage,
+    Tensor,
+    Value,
+    now,
+)
 from gradfix.analysis.hazards.writes import overwrite_saves
 from gradfix.analysis.text.trainers import parameter_owners
 from gradfix.analysis.updates import EarlyStep
@@ -51,12 +62,19 @@ def method(m: Machine, state: State, optimizer: Optimizer, name: str, args: Sequ
         step(m, state, optimizer, at)
         return loss
     if name == "zero_grad":
+        _note_happened(m, name, optimizer, at)
         zero_grad(m, state, optimizer)
     return UNKNOWN
 
 
+def _note_happened(m: Machine, kind: str, optimizer: Optimizer, at: ast.Call) -> None:
+    if m.happened is not None and not m.later_round:
+        m.happened.append(Happened(kind, at, not (m.arms or m.uncertain_loop), now(), optimizer=optimizer))
+
+
 def step(m: Machine, state: State, optimizer: Optimizer, at: ast.Call) -> None:
     """`optimizer.step()`."""
+    _note_happened(m, "step", optimizer, at)
     record = m.notes.optimizer_steps.setdefault(id(at), StepRecord(at, m.statement, m.scope.qualname))
     if m.saw_backward and not (m.calls and m.calls[0].owner is not None):  # other methods may feed what an object holds
         nodes = [state.nodes.get(storage) for storage in optimizer.parameters]
@@ -96,5 +114,6 @@ def facts_of_steps(m: Machine, ordinals: Mapping[int, int]) -> tuple[EarlyStep, 
                 for note in sorted(record.hazards, key=lambda note: not any(record.hazards[note].values()))
             )
             ordinal = ordinals.get(id(record.statement), 0)
-            found.append(EarlyStep(record.node, record.statement, record.function, ordinal, severity, hazards))
+            there = m.notes.elsewhere.get(id(record.node))
+            found.append(EarlyStep(record.node, record.statement, record.function, ordinal, severity, hazards, there))
     return tuple(found)

@@ -33,6 +33,8 @@ def facts_of_again(m: Machine, ordinals: Mapping[int, int]) -> tuple[SecondBackw
                 shared=record.shared,
                 stepped=record.stepped,
                 of_gradients=record.of_gradients,
+                elsewhere=m.notes.elsewhere.get(id(record.node)),
+                freed_elsewhere=m.notes.elsewhere.get(id(record.first)),
             )
         )
     return tuple(found)

@@ -289,6 +289,7 @@ def facts_of_backwards(m: Machine, ordinals: Ordinals) -> tuple[BackwardCall, ..
                 has_gradient=record.has_gradient,
                 severity=None if not hazards else Severity.ERROR if record.non_scalar else Severity.WARNING,
                 hazards=hazards,
+                elsewhere=m.notes.elsewhere.get(id(record.node)),
             )
         )
     return tuple(found)

@@ -55,6 +55,7 @@ def every_function(tree: ast.Module) -> Candidates:
 def _count_imported(found: Survey, imports: Imports) -> None:
     """Count the writes of functions and layers that stand in other files of the project."""
     known: dict[str, str] = {}
+    training: dict[str, bool] = {}
     heirs = _heirs(found)
     own = {node.name for scope in found.scopes if isinstance(node := scope.node, FUNCTIONS)} if heirs else set()
     for scope in found.scopes:
@@ -75,6 +76,11 @@ def _count_imported(found: Survey, imports: Imports) -> None:
             elif known[name] == "class":
                 imports.layers.add(local)
                 scope.in_place_layer = True
+            if name not in training:
+                training[name] = not name.startswith("torch.") and imports.trains(name)
+            if training[name]:
+                imports.trainers.add(local)
+                scope.backward = True
         if not scope.backward and is_awaited(getattr(scope.node, "name", "")):
             scope.backward = any(imports.severs(name) for _, name in spelled if not name.startswith("torch."))
 

@@ -82,6 +82,11 @@ def _hides(node: ast.AST) -> TypeGuard[ast.stmt]:
     return any(handler.type is None or not _CAUGHT.isdisjoint(_names(handler.type)) for handler in handlers)
 
 
+def is_hidden(tree: ast.Module, end: ast.AST) -> bool:
+    """Whether the error of a backward may end in a `try`, or in a `with`, around it."""
+    return any(_hides(guard.node) and guard.keeps_from(end) for guard in _guards(_scope(tree, end)))
+
+
 @lru_cache(maxsize=4)
 def functions_of(tree: ast.Module) -> Sequence[ast.FunctionDef | ast.AsyncFunctionDef]:
     """All of a file, outer ones before those inside."""

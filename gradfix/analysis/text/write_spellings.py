@@ -1,4 +1,4 @@
-"""Which names of a module surely write to no argument, end no graph, or switch no gradients: told from its text."""
+"""Which names of a module surely write to no argument, end no graph, start no backward: told from its text."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _BUILD = re.compile(r"\b[A-Z]\w*[a-z]\w*\(|\]\(")  # what is named like a class 
 _ASKED = re.compile(r"\]\(")  # an item of a registry is called
 _IN_PLACE = re.compile(r"inplace|[(,]\s*True\b")
 _LEARN = re.compile(r"requires_grad|\bParameter\(")
+# What starts a backward, or steps an optimizer.
+_TRAIN = re.compile(r"\b(?:backward|grad)\(|\.(?:step|zero_grad)\(")
 _CALLED = re.compile(r"(\w+)[ \t]*\(")
 
 
@@ -41,6 +43,11 @@ class Spellings:
     def may_switch(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it switches gradients; of other names nothing is known."""
         return self._may(_SWITCH, name)
+
+    def may_train(self, name: str) -> bool:
+        """False where the text defines `name` and nothing in it starts a backward or steps; of other names nothing is
+        known."""
+        return self._may(_TRAIN, name)
 
     def may_build(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it makes an object; of other names nothing is known."""

@@ -35,6 +35,11 @@ _STEPPED = Refusal(
     "even if the graph is kept, it needs the parameters as they were, and these are updated",
     "compute this loss anew after the step; or detach what the first loss isn't to train; or step after both backwards",
 )
+_FREED = Refusal(
+    RefusalKind.ELSEWHERE,
+    "what frees the graph stands in another file",
+    "go back once, from the sum of the losses; or have the graph kept there, with `retain_graph=True`",
+)
 _OF_GRADIENTS = Refusal(
     RefusalKind.MEANING,
     "the loss is computed from the gradients of the first backward: with its graph only kept, they are constants",
@@ -58,6 +63,8 @@ def keep_graph(source: Source, again: SecondBackward) -> tuple[Rewrite, ...] | R
         return replaced(_STEPPED, reason=f"{_STEPPED.reason} in line {line}")
     if again.of_gradients:
         return _OF_GRADIENTS
+    if (there := again.freed_elsewhere) is not None:
+        return replaced(_FREED, reason=f"{_FREED.reason}, `{there.text}` in {there.file}, line {there.line}")
     title = f"Keep the graph in `{short(source, again.first)}`"
     return (Rewrite(title, Applicability.UNSAFE, partial(_build_kept, first=again.first), "retain-graph"),)
 
