@@ -43,6 +43,12 @@ class Callee(Protocol):
     def turns_off(self) -> bool:
         """Whether what runs under it, a decorator or context manager, surely has gradients off, as its text tells."""
 
+    def alters(self) -> bool:
+        """Whether a function that it decorates surely gives, or gets, something else, as its text tells."""
+
+    def may_hook(self) -> bool:
+        """False where it surely registers no hook, as far as its text tells."""
+
     def may_build(self) -> bool:
         """False where it surely returns no module that it has made, as far as its text tells."""
 
@@ -211,6 +217,11 @@ class Imports:
         if not known:
             return ""
         return "off" if known[0].turns_off() else "maybe"
+
+    def alters(self, name: str) -> bool:
+        """Whether a function under a decorator by that name surely gives, or gets, something else."""
+        found = self.find(name)
+        return found is not None and not isinstance(found, Described) and found.alters()
 
     def knows(self, names: Sequence[str]) -> bool:
         """Whether one of these names, imported here, is of the project."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from gradfix.analysis.effects import Effects, Given, Parameter, Returned, nameless
 from gradfix.analysis.imports import Callee, Described, Export, Found, Held, Imports, Modules, Variable
@@ -20,6 +21,18 @@ def _severs(returned: Returned) -> bool:
     return bool(returned.behind.severed) or any(map(_severs, returned.items))
 
 
+class Told(NamedTuple):
+    """What the text of a function alone tells."""
+
+    switching: bool = False  # it switches gradients
+    turning_off: bool = False  # what runs under it has them off
+    altering: bool = False  # what it decorates gives or gets something else
+    hooking: bool = False  # it registers hooks
+
+
+_NOTHING = Told()
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
     """A function, method, or the `apply` of an autograd Function."""
@@ -28,8 +41,7 @@ class FunctionSummary:
     file: str
     parameters: tuple[Parameter, ...]
     variants: tuple[Effects, ...]  # the last one holds for any arguments
-    switching: bool = False  # of gradients, as far as its text tells
-    turning_off: bool = False  # what runs under it
+    told: Told = _NOTHING
     making: tuple[Effects, ...] = ()  # of a call of the module that it returns, for constants as in `variants`
 
     def effects(self, given: Given) -> Effects | None:
@@ -55,11 +67,19 @@ class FunctionSummary:
 
     def may_switch(self) -> bool:
         """Whether something in it switches gradients."""
-        return self.switching
+        return self.told.switching
 
     def turns_off(self) -> bool:
         """Whether what runs under it surely has gradients off."""
-        return self.turning_off
+        return self.told.turning_off
+
+    def alters(self) -> bool:
+        """Whether a function that it decorates surely gives, or gets, something else."""
+        return self.told.altering
+
+    def may_hook(self) -> bool:
+        """Whether something in it registers hooks."""
+        return self.told.hooking
 
     def may_build(self) -> bool:
         """False where no variant returns a module."""

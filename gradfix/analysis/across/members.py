@@ -18,9 +18,10 @@ from gradfix.analysis.across.held import held_by
 from gradfix.analysis.across.signatures import parameters_of
 from gradfix.analysis.effects import Effects, Given, Parameter, told_apart
 from gradfix.analysis.imports import Callee, Described, Held, Variable
-from gradfix.analysis.summaries import INPUT, ClassSummary, FunctionSummary, VariableSummary
+from gradfix.analysis.summaries import INPUT, ClassSummary, FunctionSummary, Told, VariableSummary
 from gradfix.analysis.text.class_attributes import given_names
 from gradfix.analysis.text.switches import turns_off
+from gradfix.analysis.text.wrappers import alters
 
 if TYPE_CHECKING:
     from gradfix.analysis.across.opened import OpenModule
@@ -77,6 +78,15 @@ class OpenFunction:
         node = self.module.definition(self.name)
         return node is not None and turns_off(node)
 
+    def alters(self) -> bool:
+        """Whether a function that it decorates surely gives, or gets, something else."""
+        node = self.module.definition(self.name)
+        return node is not None and alters(node)
+
+    def may_hook(self) -> bool:
+        """False where its text registers no hook."""
+        return self.module.spellings.may_hook(self.name.partition(".")[0])
+
     def may_build(self) -> bool:
         """False where its text makes no object."""
         return self.module.spellings.may_build(self.name.partition(".")[0])
@@ -89,9 +99,8 @@ class OpenFunction:
         variants = tuple(e for given in every if (e := self.effects(given)) is not None)
         calls = ((given, made.effects(())) for given in every if (made := self.made(given)) is not None)
         making = tuple(replace(e, given=given) for given, e in calls if e is not None)
-        return FunctionSummary(
-            self.name, self.file, self.parameters, variants, self.may_switch(), self.turns_off(), making
-        )
+        told = Told(self.may_switch(), self.turns_off(), self.alters(), self.may_hook())
+        return FunctionSummary(self.name, self.file, self.parameters, variants, told, making)
 
 
 @dataclass(frozen=True, slots=True)

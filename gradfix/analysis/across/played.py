@@ -11,7 +11,7 @@ from functools import lru_cache
 from gradfix.analysis.across.signatures import parameters_of
 from gradfix.analysis.domain.annotations import counted, promised
 from gradfix.analysis.domain.defined import MODULE
-from gradfix.analysis.domain.definitions import ClassInfo
+from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.domain.graph import Node, NodeKind
 from gradfix.analysis.domain.machine import Machine, Scope
 from gradfix.analysis.domain.operations import outside
@@ -35,7 +35,7 @@ from gradfix.analysis.facts import Tracked
 from gradfix.analysis.interpreter import calls, classes, objects_elsewhere, roots
 from gradfix.analysis.operators import custom_functions, objects
 from gradfix.analysis.text.names import other_uses
-from gradfix.analysis.text.parameters import annotations_of
+from gradfix.analysis.text.parameters import annotations_of, positional_of
 from gradfix.torch_ops import method_names
 
 
@@ -69,6 +69,8 @@ def player(m: Machine, end: State, name: str, parameters: Sequence[Parameter], g
     if not owner:
         if not isinstance(held, Function) or held.info.is_generator or isinstance(held.info.node, ast.Lambda):
             return None
+        if held.info in m.defined.altered:
+            return None
         return lambda only: _play(copy.copy(m), end.fork(), held, None, parameters, given, only)
     if not isinstance(held, Class):
         return None
@@ -78,7 +80,7 @@ def player(m: Machine, end: State, name: str, parameters: Sequence[Parameter], g
     found = info.method(method)
     if found is None and method == "forward":
         return _player_of_layer(m, end, info)
-    if found is None or found.is_generator or found not in m.defined.functions:
+    if found is None or found.is_generator or found not in m.defined.functions or found in m.defined.altered:
         return None
     closed = m.defined.bound(found, None)
 
@@ -220,6 +222,7 @@ def _play(
             values[parameters[place].name], nodes[place] = _network(m, state, place, str(name or ""), only)
         elif kind == OPTIMIZER:
             values[parameters[place].name] = optimizers[place] = Optimizer((Storage(Origin.PARAMETER, "optimizer"),))
+    values, spilled = _by_position(values, parameters, info, receiver is not None)
     m.begin(id(info.node))
     m.calls, m.steps, m.yield_to, m.severed, m.happened = [info], 0, None, {}, []
     frame = m.new_frame()
@@ -230,6 +233,8 @@ def _play(
     rest = info.node.args.vararg
     if rest is not None and rest.arg in values:
         state.variables[frame, rest.arg] = values[rest.arg]
+    elif rest is not None and spilled:
+        state.variables[frame, rest.arg] = state.tuple_of(spilled)
     state.grad, state.off_at = Tracked.YES, None
     if function.grad is not None:
         state.grad = function.grad
@@ -237,6 +242,18 @@ def _play(
     with m.inside(Scope(info.qualname, (frame, *function.frames), info)):
         result = m.run_body(state, info)
     return None if m.exhausted else Played(memories, nodes, m, state, result, optimizers=optimizers)
+
+
+def _by_position(
+    values: dict[str, Value], parameters: Sequence[Parameter], info: FunctionInfo, is_method: bool
+) -> tuple[dict[str, Value], list[Value]]:
+    """The arguments as a function takes them that a decorator put in the place of the one with these `parameters`:
+    by its own names, and those beyond them."""
+    if all(p.name in info.parameters or p.gathers for p in parameters):
+        return values, []
+    names = [one.arg for one in positional_of(info.node.args)][is_method:]
+    every = [values[p.name] for p in parameters if p.by_position and p.name in values]
+    return dict(zip(names, every, strict=False)), every[len(names) :]
 
 
 def _play_custom(

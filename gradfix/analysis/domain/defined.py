@@ -20,6 +20,7 @@ class Defined:
     functions: dict[FunctionInfo, tuple[tuple[int, ...], ClassInfo | None]] = field(default_factory=dict)
     closed: dict[FunctionInfo, Function] = field(default_factory=dict)  # as their definition made them
     decorated: dict[FunctionInfo, Function] = field(default_factory=dict)  # what stands in the place of a method
+    altered: set[FunctionInfo] = field(default_factory=set)  # give, or get, something else: decorated so elsewhere
     statics: dict[ClassInfo, Instance] = field(default_factory=dict)  # holds what a class body assigns
     instances: dict[ClassInfo, tuple[Instance, State]] = field(default_factory=dict)  # and the state they were made in
     heirs: dict[ClassInfo, list[ClassInfo]] = field(default_factory=dict)  # those that name it as a base

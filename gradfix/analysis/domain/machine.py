@@ -83,7 +83,14 @@ class Interpreter(Protocol):
         """Call any value."""
 
     def unknown_call(
-        self, m: Machine, state: State, args: Sequence[Value], at: ast.AST, *, weights: Sequence[Tensor] = ()
+        self,
+        m: Machine,
+        state: State,
+        args: Sequence[Value],
+        at: ast.AST,
+        *,
+        weights: Sequence[Tensor] = (),
+        by_name: bool = True,
     ) -> Value:
         """A call that can't be followed, with what is known of the parameters of a module that is called."""
 
@@ -246,10 +253,16 @@ class Machine:
         return self._interpreter.call_value(self, state, callee, args, keywords, at)
 
     def unknown_call(
-        self, state: State, args: Sequence[Value], at: ast.AST, *, weights: Sequence[Tensor] = ()
+        self,
+        state: State,
+        args: Sequence[Value],
+        at: ast.AST,
+        *,
+        weights: Sequence[Tensor] = (),
+        by_name: bool = True,
     ) -> Value:
         """A call that can't be followed, with what is known of the parameters of a module that is called."""
-        return self._interpreter.unknown_call(self, state, args, at, weights=weights)
+        return self._interpreter.unknown_call(self, state, args, at, weights=weights, by_name=by_name)
 
     def run_body(self, state: State, info: FunctionInfo) -> Value:
         """Run the body of a function in the frame made for it; what it returns."""

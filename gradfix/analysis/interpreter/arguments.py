@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gradfix.analysis.domain.annotations import argument, counted, promised
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import DEVICE, NONE, UNKNOWN, Choice, Number, Opaque, Tensor, Value
+from gradfix.analysis.domain.values import DEVICE, NONE, UNKNOWN, Choice, Number, Opaque, Tensor, Value, is_whole
 from gradfix.analysis.operators import objects
 from gradfix.analysis.text.names import is_other_annotation
 
@@ -64,3 +64,13 @@ def _told_by(default: ast.expr | None) -> Value | None:
     if isinstance(default, ast.Tuple):
         return UNKNOWN
     return Opaque() if isinstance(default, (ast.List, ast.Dict)) else None  # it keeps what the body puts there
+
+
+def as_annotated(state: State, name: str, value: Value, annotation: ast.expr | None) -> Value:
+    """`value`, or what the annotation says where nothing shows a tensor with a graph: `width: int`, `LongTensor`."""
+    if annotation is None or not isinstance(value, Tensor):
+        return value
+    promise = promised(state, name, annotation)
+    if isinstance(promise, Tensor) and is_whole(promise.dtype) and (value.dtype is None or value.dtype[0] == "?"):
+        return promise
+    return promise if promise is not None and not value.known and counted(promise) else value

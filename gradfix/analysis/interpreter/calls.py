@@ -6,7 +6,6 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 
 from gradfix.analysis.domain import grad_modes, learned
-from gradfix.analysis.domain.annotations import counted, promised
 from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.holders import keep
@@ -34,7 +33,6 @@ from gradfix.analysis.domain.values import (
     Symbol,
     Tensor,
     Value,
-    is_whole,
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, losses
@@ -53,6 +51,7 @@ from gradfix.analysis.interpreter import (
     objects_elsewhere,
 )
 from gradfix.analysis.interpreter import items as item_access
+from gradfix.analysis.interpreter.arguments import as_annotated
 from gradfix.analysis.interpreter.unknown_calls import unknown_call
 from gradfix.analysis.operators import (
     arrays,
@@ -193,6 +192,7 @@ def _imported(
     if found is None:
         return None
     if not isinstance(found, Described):
+        hooks.perhaps_registered(state, found, (*args, *keywords.values()))
         return foreign.call(m, state, found, args, keywords, at)
     if not found.is_module() and not found.is_plain():
         return None
@@ -322,8 +322,10 @@ def _follow(
     if info.is_generator:
         return Suspended(callee, tuple(args), tuple(keywords.items()), at)
     again = m.calls.count(info)
-    if (again and again > info.goes_by_kind) or len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others:
-        return unknown_call(m, state, (*args, *keywords.values()), at)
+    altered = info in m.defined.altered
+    ends = len(m.calls) >= DEPTH or m.exhausted or info.stands_for_others
+    if ends or altered or (again and again > info.goes_by_kind):
+        return unknown_call(m, state, (*args, *keywords.values()), at, by_name=not altered)
     m.defined.covered.add(info)
     m.steps += 1
     frame = m.new_frame()
@@ -385,14 +387,4 @@ def bind_parameters(
             )
     annotations = annotations_of(arguments)
     for name, value in slots.items():
-        state.variables[frame, name] = _as_annotated(state, name, value, annotations.get(name))
-
-
-def _as_annotated(state: State, name: str, value: Value, annotation: ast.expr | None) -> Value:
-    """`value`, or what the annotation says where nothing shows a tensor with a graph: `width: int`, `LongTensor`."""
-    if annotation is None or not isinstance(value, Tensor):
-        return value
-    promise = promised(state, name, annotation)
-    if isinstance(promise, Tensor) and is_whole(promise.dtype) and (value.dtype is None or value.dtype[0] == "?"):
-        return promise
-    return promise if promise is not None and not value.known and counted(promise) else value
+        state.variables[frame, name] = as_annotated(state, name, value, annotations.get(name))

@@ -87,7 +87,17 @@ def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
         mode = next((found for found in reversed(modes) if found is not None), None)
         if mode is Tracked.NO:
             m.notes.off_elsewhere.add(id(info.node))
+    if any(_alters_elsewhere(m, state, d.func if isinstance(d, ast.Call) else d) for d in decorators):
+        m.defined.altered.add(info)
     return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), mode)
+
+
+def _alters_elsewhere(m: Machine, state: State, decorator: ast.expr) -> bool:
+    """Whether a decorator of another file of the project changes what a function gives, or is given."""
+    if m.imports is None or not isinstance(decorator, (ast.Name, ast.Attribute)):
+        return False
+    value = evaluate(m, state, decorator)
+    return isinstance(value, Symbol) and not value.name.startswith("torch.") and m.imports.alters(value.name)
 
 
 def qualified(m: Machine, name: str) -> str:

@@ -25,10 +25,11 @@ def unknown_call(
     *,
     may_save: bool = False,
     weights: Sequence[Tensor] = (),
+    by_name: bool = True,
 ) -> Value:
     """A call that can't be followed: it may return anything, and a module may keep its arguments for backward.
 
-    `weights` are what is known of the module's parameters.
+    `weights` are what is known of the module's parameters. `by_name`: what is called like an activation is one.
     """
     m.notes.unfollowed.add(id(at))
     operands = all_tensors(args)
@@ -44,7 +45,7 @@ def unknown_call(
     storage = Storage(Origin.OUTSIDE)
     state.nodes[storage] = graph
     result = Tensor((storage,), known=False, made_by=at, module_call=True)
-    if graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(m.spelling(at.func)):
+    if by_name and graph is not None and isinstance(at, ast.Call) and _ACTIVATION.search(m.spelling(at.func)):
         result.known = True
         save(state, graph, result, m.spelling(at.func), at, Tracked.MAYBE, result=True)
     return result

@@ -19,6 +19,7 @@ from gradfix.analysis.domain.values import (
     Function,
     Instance,
     Layer,
+    Symbol,
     Tensor,
     Unknown,
     Value,
@@ -26,6 +27,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import gradient_hooks
 from gradfix.analysis.hazards.reads import read
+from gradfix.analysis.imports import Callee
 from gradfix.analysis.view_facts import OF_BACKWARD_HOOK
 from gradfix.torch_ops import ViewKind
 
@@ -56,6 +58,18 @@ def register(
     first = keywords.get("prepend", Const(False)) == Const(True)
     _hold(state, owner, slot, (hook, *held) if first else (*held, hook))
     return state.container(HANDLE, Items((owner, hook), True))
+
+
+def perhaps_registered(state: State, callee: Callee, given: Sequence[Value]) -> None:
+    """What a function of another file does to modules it is given: it may register hooks, of which nothing is known."""
+    modules = [value for value in given if isinstance(value, (Instance, Layer)) or _is_chain(value)]
+    for module in modules if modules and callee.may_hook() else ():
+        if isinstance(module, (Instance, Layer, Container)):
+            _hold(state, module, _AFTER, (*_held(state, module, _AFTER), UNKNOWN))
+
+
+def _is_chain(value: Value) -> bool:
+    return isinstance(value, Container) and value.kind == "layers"
 
 
 def remove(m: Machine, state: State, handle: Container) -> Value:
@@ -154,6 +168,8 @@ def _registered(m: Machine, state: State, owner: Module, slot: str, at: ast.Call
 
 
 def _run(m: Machine, state: State, registered: _Registered, args: Sequence[Value]) -> Value:
+    if isinstance(registered.hook, (Symbol, Unknown)):  # of another file: what it gets has no expression of its own
+        return m.unknown_call(state, args, registered.place, by_name=False)
     if registered.certain:
         return m.call_value(state, registered.hook, args, {}, registered.place)
     branch, arms = state.fork(), len(m.arms)

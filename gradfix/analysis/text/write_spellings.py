@@ -16,6 +16,7 @@ _IN_PLACE = re.compile(r"inplace|[(,]\s*True\b")
 _LEARN = re.compile(r"requires_grad|\bParameter\(")
 # What starts a backward, or steps an optimizer.
 _TRAIN = re.compile(r"\b(?:backward|grad)\(|\.(?:step|zero_grad)\(")
+_HOOK = re.compile(r"register_\w*hook\(")
 _CALLED = re.compile(r"(\w+)[ \t]*\(")
 
 
@@ -48,6 +49,10 @@ class Spellings:
         """False where the text defines `name` and nothing in it starts a backward or steps; of other names nothing is
         known."""
         return self._may(_TRAIN, name)
+
+    def may_hook(self, name: str) -> bool:
+        """False where the text defines `name` and nothing in it registers a hook; of other names nothing is known."""
+        return self._may(_HOOK, name)
 
     def may_build(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it makes an object; of other names nothing is known."""
