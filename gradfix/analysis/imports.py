@@ -130,6 +130,10 @@ class Module(Protocol):
     def find(self, name: str) -> Found | None:
         """What a name of the module stands for."""
 
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Its own names that `import *` takes over."""
+
     def may_write(self, name: str) -> bool:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""
 
@@ -222,6 +226,24 @@ class Imports:
         """Whether a function under a decorator by that name surely gives, or gets, something else."""
         found = self.find(name)
         return found is not None and not isinstance(found, Described) and found.alters()
+
+    def starred(self, star: str) -> dict[str, str]:
+        """What `import *` of a module of the project binds: names, and what is imported under them."""
+        found: dict[str, str] = {}
+        asked, seen = [self.absolute(star).rstrip(".")], set[str]()
+        while asked:
+            name = asked.pop(0)
+            module = None if name in seen else self.modules.get(name)
+            seen.add(name)
+            if module is None:
+                continue
+            inner = module.imports(self.modules)
+            for own in module.shared:
+                known = module.find(own)
+                meant = inner.absolute(known.target) if isinstance(known, Export) else f"{name}.{own}"
+                found.setdefault(own, meant)
+            asked += [inner.absolute(other).rstrip(".") for other in reversed(module.stars)]
+        return found
 
     def knows(self, names: Sequence[str]) -> bool:
         """Whether one of these names, imported here, is of the project."""

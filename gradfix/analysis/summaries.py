@@ -151,9 +151,15 @@ class ModuleSummary:
 
     def find(self, name: str) -> Found | None:
         """What a name of the module stands for."""
-        every: list[FunctionSummary | ClassSummary | Export | VariableSummary]
-        every = [*self.functions, *self.classes, *self.exports, *self.variables]
-        return next((found for found in every if found.name == name), None)
+        return next((found for found in self._every() if found.name == name), None)
+
+    def _every(self) -> tuple[FunctionSummary | ClassSummary | Export | VariableSummary, ...]:
+        return (*self.functions, *self.classes, *self.exports, *self.variables)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Its own names that `import *` takes over."""
+        return tuple(found.name for found in self._every())
 
     def may_write(self, name: str) -> bool:
         """False where the module itself defines the name, and calling it surely writes to no tensor."""

@@ -97,6 +97,11 @@ class _Unopened:
         """The modules whose names it takes over with `import *`."""
         return self._module.stars if _STAR.search(self._source.text) else ()
 
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Its own names that `import *` takes over."""
+        return self._module.shared
+
     def find(self, name: str) -> Found | None:
         """What a name of the module stands for."""
         return self._module.find(name) if self._spells(name) else None

@@ -19,7 +19,7 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.effects import Effects, Given
 from gradfix.analysis.imports import Export, Found, Held, Imports, Modules
 from gradfix.analysis.summaries import ModuleSummary
-from gradfix.analysis.text.names import imports_of, stars_of
+from gradfix.analysis.text.names import imports_of, listed_in, stars_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.write_spellings import Spellings
 
@@ -68,6 +68,13 @@ class OpenModule:
     def stars(self) -> tuple[str, ...]:
         """The modules whose names it takes over with `import *`."""
         return tuple(self.star_names)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Its own names that `import *` takes over."""
+        known = (*self.index, *self.learning)
+        listed = listed_in(self.tree)
+        return tuple(name for name in known if (name[0] != "_" if listed is None else name in listed))
 
     def imports(self, modules: Modules) -> Imports:
         """What its imports lead to, whoever asks."""

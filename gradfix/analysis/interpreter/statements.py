@@ -31,7 +31,7 @@ from gradfix.analysis.interpreter import (
     stores,
 )
 from gradfix.analysis.interpreter.expressions import evaluate
-from gradfix.analysis.text.names import imports_of
+from gradfix.analysis.text.names import imports_of, stars_of
 
 
 def run_block(m: Machine, state: State, body: Sequence[ast.stmt]) -> Flow:
@@ -200,6 +200,9 @@ def _class(m: Machine, state: State, node: ast.ClassDef) -> None:
 
 
 def _import(m: Machine, state: State, node: ast.Import | ast.ImportFrom) -> None:
+    for star in stars_of(node) if m.imports is not None else ():
+        for local, qualified in m.imports.starred(star).items() if m.imports is not None else ():
+            bindings.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified))
     for local, qualified in imports_of(node):
         held = foreign.variable(m, state, qualified, node) if isinstance(node, ast.ImportFrom) else None
         bindings.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified) if held is None else held)

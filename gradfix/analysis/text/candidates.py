@@ -56,6 +56,9 @@ def _count_imported(found: Survey, imports: Imports) -> None:
     """Count the writes of functions and layers that stand in other files of the project."""
     known: dict[str, str] = {}
     training: dict[str, bool] = {}
+    for star in found.stars:
+        taken = imports.starred(star)
+        found.imported.update((name, taken[name]) for name in taken.keys() - found.imported.keys() - found.stored)
     heirs = _heirs(found)
     own = {node.name for scope in found.scopes if isinstance(node := scope.node, FUNCTIONS)} if heirs else set()
     for scope in found.scopes:

@@ -66,6 +66,21 @@ def stars_of(statement: ast.Import | ast.ImportFrom) -> list[str]:
     return ["." * statement.level + (statement.module or "")]
 
 
+def listed_in(tree: ast.Module) -> frozenset[str] | None:
+    """The names in `__all__`; None where there is none, or it is no more than part of what is written there."""
+    found: frozenset[str] | None = None
+    for statement in tree.body:
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+        if not isinstance(target, ast.Name) or target.id != "__all__":
+            continue
+        value = statement.value if isinstance(statement, (ast.Assign, ast.AnnAssign)) else None
+        parts = value.elts if isinstance(value, (ast.List, ast.Tuple)) else None
+        if parts is None or not all(isinstance(part, ast.Constant) for part in parts):
+            return None
+        found = frozenset(str(part.value) for part in parts if isinstance(part, ast.Constant))
+    return found
+
+
 def spelling_of(tree: ast.Module, text: str) -> Spelling:
     """How this module spells torch, from its top-level imports."""
     bound: dict[str, str] = {}

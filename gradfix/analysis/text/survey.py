@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gradfix.analysis.text.evidence import NO_OPERANDS, Evidence, is_named
-from gradfix.analysis.text.names import imports_of
+from gradfix.analysis.text.names import imports_of, stars_of
 from gradfix.analysis.text.transform_names import TRANSFORMS
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -94,6 +94,7 @@ class Survey:
     stored: set[str] = field(default_factory=set)  # variables assigned anywhere, and parameters
     stored_attributes: set[str] = field(default_factory=set)
     imported: dict[str, str] = field(default_factory=dict)  # local name -> what is imported
+    stars: list[str] = field(default_factory=list)  # modules whose names `import *` takes over
 
 
 def survey(tree: ast.Module) -> Survey:
@@ -103,6 +104,7 @@ def survey(tree: ast.Module) -> Survey:
     for statement in tree.body:
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
             found.imported.update(imports_of(statement))
+            found.stars += stars_of(statement)
             found.stored.update(a.asname for a in statement.names if a.asname and a.name.endswith("checkpoint"))
             continue
         if isinstance(statement, ast.ClassDef):
