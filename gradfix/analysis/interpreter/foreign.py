@@ -32,6 +32,7 @@ from gradfix.analysis.domain.values import (
 from gradfix.analysis.effects import (
     NETWORK,
     Effects,
+    Given,
     Graph,
     Kept,
     Memory,
@@ -100,11 +101,21 @@ def _built(m: Machine, state: State, callee: Callee, bound: dict[int, Value], at
     effects = callee.effects(given) if m.trains else None
     if effects is not None and effects.returned.holds_module():
         return _Call(m, state, callee, effects, bound, at).result()
-    if m.scope.info is None or getattr(m.scope.info.node, "name", "") != "__init__":
+    if getattr(m.scope.info and m.scope.info.node, "name", "") != "__init__" and not _is_act(m, callee, given):
         return None
     made = Instance(None, Made(callee, given))
     state.attributes[made] = {}
     return made
+
+
+def _is_act(m: Machine, callee: Callee, given: Given) -> bool:
+    """Whether what is made gets a name by which it is called, and may work in place."""
+    statement = m.statement
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+    if not isinstance(target, ast.Name) or f"{target.id}(" not in m.source.text:
+        return False
+    made = callee.made(given)
+    return made is not None and made.may_write()
 
 
 class _Call:
