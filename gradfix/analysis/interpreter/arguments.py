@@ -28,6 +28,7 @@ class Arguments:
     defaults: Mapping[str, ast.expr]
     shown: frozenset[str]  # used as only tensors can be used
     forward: bool  # of a module: what it is given is mostly a tensor
+    lists: frozenset[str] = frozenset()  # used as lists can be used, and not otherwise
 
     def make(self, name: str) -> Value:
         """What stands for the parameter `name`."""
@@ -48,7 +49,8 @@ class Arguments:
             return outside(self.state, name)
         if (told := _told_by(default)) is not None:
             return told
-        made = argument(self.state, name, known=self.forward and name != "self", discrete=discrete)
+        known = self.forward and name != "self" and name not in self.lists
+        made = argument(self.state, name, known=known, discrete=discrete)
         return _or_none(made, default)
 
 

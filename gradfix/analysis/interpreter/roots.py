@@ -32,6 +32,7 @@ from gradfix.analysis.interpreter.statements import run_block
 from gradfix.analysis.text import names, refusals
 from gradfix.analysis.text.builtin_names import mark_others
 from gradfix.analysis.text.candidates import Candidates
+from gradfix.analysis.text.list_uses import used_as_lists
 from gradfix.analysis.text.parameters import annotations_of, defaults_of
 
 _HEIRS = 3  # classes for which an inherited method is run
@@ -197,6 +198,7 @@ def _argument_maker(m: Machine, state: State, info: FunctionInfo, *, forward: bo
         defaults=defaults_of(info.node.args),
         shown=m.shown(info),
         forward=forward,
+        lists=used_as_lists(info.node) if forward else frozenset(),
     )
     trains = names.trains_leaves_of_its_own(info.node)
     refused = refusals.refused(info.node)
