@@ -103,6 +103,23 @@ def _extend(call: _Call) -> Value:
     return call.hold(Items((*call.items.values, *more.values), sure))
 
 
+def _put_first(call: _Call) -> Value:
+    """`d.appendleft(x)`, and `d.extendleft(xs)`, which turns them round."""
+    more = Items((call.args[0],), True) if call.name == "appendleft" else call.given(0)
+    return call.hold(Items((*reversed(more.values), *call.items.values), call.items.exact and more.exact))
+
+
+def _reorder(call: _Call) -> Value:
+    """`reverse()` and `rotate(1)`; after `sort()` nobody knows which is where, nor what `remove(x)` took."""
+    values, turn = call.items.values, call.args[0] if call.args else Const(1)
+    if call.name == "reverse":
+        return call.hold(Items(values[::-1], call.items.exact))
+    if call.name == "rotate" and values and isinstance(turn, Const) and type(turn.value) is int:
+        place = -turn.value % len(values)
+        return call.hold(Items((*values[place:], *values[:place]), call.items.exact))
+    return call.hold(Items(values, False))
+
+
 def _insert(call: _Call) -> Value:
     index, items = call.args[0], call.items
     place = index.value if isinstance(index, Const) and type(index.value) is int else None
@@ -230,6 +247,8 @@ _METHODS: Mapping[str, Callable[[_Call], Value]] = {
     "update": _update,
     "extend": _extend,
     "insert": _insert,
+    **dict.fromkeys(("appendleft", "extendleft"), _put_first),
+    **dict.fromkeys(("reverse", "rotate", "sort", "remove"), _reorder),
     "add_module": _add_module,
     "items": _items,
     "keys": _keys,
@@ -247,4 +266,12 @@ _METHODS: Mapping[str, Callable[[_Call], Value]] = {
     ),
 }
 # How many arguments a call must show for its effect to be known.
-_LEAST: Mapping[str, int] = {"append": 1, "add": 1, "extend": 1, "insert": 2, "add_module": 2}
+_LEAST: Mapping[str, int] = {
+    "append": 1,
+    "add": 1,
+    "appendleft": 1,
+    "extendleft": 1,
+    "extend": 1,
+    "insert": 2,
+    "add_module": 2,
+}

@@ -10,7 +10,19 @@ from gradfix.analysis.domain import learned
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State, any_item
-from gradfix.analysis.domain.values import PLAIN, Class, Instance, Number, Partial, Tensor, Value, tensors
+from gradfix.analysis.domain.values import (
+    NONE,
+    PLAIN,
+    Class,
+    Const,
+    Container,
+    Instance,
+    Number,
+    Partial,
+    Tensor,
+    Value,
+    tensors,
+)
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.interpreter import builtin_calls, classes, iterators, itertools_calls
 from gradfix.analysis.interpreter.builtin_calls import NamedCall
@@ -57,7 +69,12 @@ def _numpy(call: NamedCall) -> Value:
 
 
 def _deque(call: NamedCall) -> Value:
-    return iterators.iterator(call.m, call.state, "list", call.args[:1], call.at)
+    """A list; one that holds no more than `maxlen` has dropped some, nobody counts which."""
+    made = iterators.iterator(call.m, call.state, "list", call.args[:1], call.at)
+    bound = call.keywords.get("maxlen", call.args[1] if len(call.args) > 1 else NONE)
+    if not (isinstance(bound, Const) and bound.value is None) and isinstance(made, Container):
+        call.state.hold(made, Items((call.state.items.get(made) or Items((), False)).values, False))
+    return made
 
 
 def _default_dict(call: NamedCall) -> Value:
