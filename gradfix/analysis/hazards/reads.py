@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from functools import lru_cache
 
 from gradfix.analysis.domain.graph import in_order
@@ -10,7 +11,7 @@ from gradfix.analysis.domain.holders import held_in, perhaps_held_in, weight
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import WriteRecord
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import HOLDING, Layer, Tensor, Value, tensors
+from gradfix.analysis.domain.values import HOLDING, Container, Instance, Layer, Method, Tensor, Value, tensors
 from gradfix.analysis.facts import Obstacle, ObstacleKind
 from gradfix.analysis.hazards import handed
 from gradfix.analysis.text.nodes import every_node
@@ -63,6 +64,22 @@ def read(
 def misses_nothing(state: State, tensor: Tensor) -> bool:
     """Whether a read of a tensor is surely nothing to note: true of most, and fast to tell."""
     return not state.may_miss(tensor) and not perhaps_held_in(state, tensor)
+
+
+def read_given(m: Machine, state: State, callee: Value, args: Sequence[Value], node: ast.Call) -> None:
+    """What a call was given is read when all of it is evaluated: one argument may have written to another."""
+    for place, (value, part) in enumerate(zip(args, node.args, strict=False)):
+        late = isinstance(value, Tensor) and state.may_miss(value) and may_write(node.args[place + 1 :])
+        if late or isinstance(value, (Container, Instance)):
+            read(m, state, value, part, m.spelling(part))
+    owner = callee.receiver if isinstance(callee, Method) else None
+    if isinstance(owner, Tensor) and isinstance(node.func, ast.Attribute) and may_write(node.args):
+        read(m, state, owner, node.func.value, m.spelling(node.func.value))
+
+
+def may_write(others: Sequence[ast.expr]) -> bool:
+    """Whether to evaluate these may write to what was evaluated before."""
+    return not all(isinstance(other, (ast.Constant, ast.Name)) for other in others)
 
 
 def read_late(m: Machine, state: State, value: Value, target: ast.Subscript) -> None:

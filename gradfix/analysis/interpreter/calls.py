@@ -36,7 +36,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts, losses
-from gradfix.analysis.hazards.reads import read
+from gradfix.analysis.hazards.reads import read, read_given
 from gradfix.analysis.imports import Described
 from gradfix.analysis.interpreter import (
     callbacks,
@@ -93,9 +93,7 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
         if isinstance(spread, Container) and (held := state.items.get(spread)) and held.exact and held.keys:
             keywords.update((str(key), value) for key, value in zip(held.keys, held.values, strict=True))
     if state.log:
-        for value, part in zip(args, node.args, strict=False):
-            if isinstance(value, (Container, Instance)):
-                read(m, state, value, part, m.spelling(part))
+        read_given(m, state, callee, args, node)
     if not isinstance(callee, (Function, Class, Method)) and not _is_builtin(callee):
         m.notes.lent.update(v for v in (*args, *keywords.values()) if isinstance(v, Container) and v.kind == "dict")
     result = call_value(m, state, callee, args, keywords, node)

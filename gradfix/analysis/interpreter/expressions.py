@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutKind
@@ -38,7 +38,7 @@ from gradfix.analysis.domain.values import (
     tensor_of,
 )
 from gradfix.analysis.hazards import batches, cuts, handed
-from gradfix.analysis.hazards.reads import misses_nothing, read
+from gradfix.analysis.hazards.reads import may_write, misses_nothing, read
 from gradfix.analysis.interpreter import bindings, calls, comprehensions, data_tests, hands, inherited, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
@@ -94,6 +94,13 @@ def _read(m: Machine, state: State, value: Value, node: ast.expr) -> Value:
     return handed.renewed(m, state, value, node)
 
 
+def _waited(m: Machine, state: State, value: Value, node: ast.expr, others: Sequence[ast.expr]) -> Value:
+    """An operand that is read once the `others` behind it are evaluated, which may have written to it."""
+    if value.__class__ not in HOLDING or not state.log or not may_write(others):
+        return value
+    return _read(m, state, value, node)
+
+
 def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
     if isinstance(node.value, ast.Name) and (node.attr in objects.METADATA or node.attr in objects.QUIET_METHODS):
         base = look_up(m, state, node.value.id)  # asking for a shape reads no values
@@ -129,6 +136,7 @@ def _owner(m: Machine, state: State, node: ast.expr) -> Value:
 def _binop(m: Machine, state: State, node: ast.BinOp) -> Value:
     left = evaluate(m, state, node.left)
     right = evaluate(m, state, node.right)
+    left = _waited(m, state, left, node.left, (node.right,))
     m.notes.add_operand(node, node.left, left)
     m.notes.add_operand(node, node.right, right)
     result = binary(m, state, symbol_of(node.op), left, right, node)
@@ -161,6 +169,7 @@ def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
 
 def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
     values = [evaluate(m, state, part) for part in (node.left, *node.comparators)]
+    values[0] = _waited(m, state, values[0], node.left, node.comparators)
     if len(node.ops) == 1 and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
         return python_values.identity(values[0], values[1], negated=isinstance(node.ops[0], ast.IsNot))
     if any(isinstance(op, (ast.In, ast.NotIn, ast.Is, ast.IsNot)) for op in node.ops):
