@@ -97,6 +97,7 @@ class ObstacleKind(Enum):
     COMPUTED = "computed"  # what a property or a `__getitem__` makes when it is asked
     OVERLAP = "overlap"  # the value is a view of the target, some of which is written before it is read
     USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used
+    HANDLED = "handled"  # the program handles the error that the write raises, and goes on another way
 
 
 @dataclass(frozen=True, slots=True)

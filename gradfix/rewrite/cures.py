@@ -18,6 +18,7 @@ from gradfix.rewrite.views.plain_views import split_plainly
 from gradfix.rewrite.views.replays import replay_of
 from gradfix.rewrite.writes.flags import drop_flags
 from gradfix.rewrite.writes.ladder import Form
+from gradfix.rewrite.writes.obstacles import handled
 from gradfix.rewrite.writes.parameter_copies import copy_parameter
 from gradfix.rewrite.writes.rebind import rebind
 from gradfix.rewrite.writes.saved_copies import copy_saved
@@ -44,6 +45,8 @@ def out_of_place(
     could tell; then a parameter is handed back to callers that are all seen; otherwise backward gets copies of what it
     needs and the write stays, or a leaf gets a copy to work on, which keeps its `.grad` under its name.
     """
+    if (refused := handled(source, write)) is not None:
+        return refused
     kinds = {hazard.kind for hazard in write.hazards}
     if HazardKind.VMAP_WRITTEN in kinds:
         return _for_each_example(source, write, spelling)
@@ -59,7 +62,7 @@ def out_of_place(
     copy = (
         clone_given(source, write)
         or split_plainly(source, write, spelling)
-        or work_on_copy(source, write, spelling)
+        or work_on_copy(source, write, writes, spelling)
         or copy_saved(source, write, spelling)
     )
     unread = update_unread(source, write, spelling) if copy is None else None

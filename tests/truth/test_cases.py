@@ -165,6 +165,21 @@ REWRITTEN = {
         "out = m.softmax(-1)\nq = sum([out])\nmade = [t.sigmoid_() for t in (out, q)]\nrolled = torch.roll(q, 1, 0)\n"
         "made[0][0] = made[0][1] = 0\nloss = rolled.pow(2).sum()\nloss.backward()"
     ),
+    "a write whose error the program handles": (
+        "try:\n    x.erf_()\nexcept RuntimeError as error:\n    said = str(error)\nloss = x.sum()\nloss.backward()"
+    ),
+    "a leaf is copied for one write, and another one's error is handled": (
+        "try:\n    x.erf_()\nexcept RuntimeError as error:\n    x = x * len(str(error))\nelse:\n    x.trunc_()\n"
+        "loss = x.sum()\nloss.backward()"
+    ),
+    "the other operand of a sum is written": (
+        "class Cell:\n    def __init__(self):\n        self.h = x.exp()\n    def step(self):\n        self.h.mul_(2)\n"
+        "        return self.h\ncell = Cell()\nloss = (cell.step() + cell.step()).sum()\nloss.backward()"
+    ),
+    "the argument before is written": (
+        "kept = {}\ndef f(t, memo=kept):\n    if 'h' not in memo:\n        memo['h'] = t.exp()\n"
+        "    memo['h'].mul_(2)\n    return memo['h']\nloss = torch.dot(f(x), f(x))\nloss.backward()"
+    ),
 }
 # Not mended yet; once one is, its strict xfail says so and the line here goes.
 OPEN = {

@@ -20,6 +20,7 @@ from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Function, Suspended, Tensor, Value
 from gradfix.analysis.facts import TensorFacts
 from gradfix.analysis.imports import Imports
+from gradfix.analysis.text.guards import handler_of_errors
 from gradfix.analysis.text.names import shown_tensors, tensors_alone
 from gradfix.analysis.text.repeated_tests import Assumptions, repeated_tests
 from gradfix.findings import Place
@@ -52,6 +53,7 @@ class Whereabouts:
     outer_arms: int
     calls: list[FunctionInfo]
     yield_to: Each | None
+    handled: ast.AST | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Machine:
         self.followed: dict[int, tuple[ast.AST, FunctionInfo]] = {}  # by id of the call: it, and what it calls
         self.arms: list[int] = []  # branches taken on the way here that not every run takes, numbered afresh each time
         self.outer_arms = 0  # how many of them stand outside of the function being interpreted
+        self.handled: ast.AST | None = None  # what lets the program go on after an error of torch here
         self.open_loops = 0  # loops around that have other rounds than the ones played
         self.later_round = 0  # inside a second or later round of a loop
         self.uncertain_loop = 0  # inside a second round that may not happen
@@ -160,6 +163,7 @@ class Machine:
     def begin(self, entry: int) -> None:
         """Start interpreting from another entry."""
         self.entry, self.sites, self.arms, self.outer_arms, self.visits = entry, (), [], 0, []
+        self.handled = None
         self.networks.met = {}
 
     def enter_arm(self) -> None:
@@ -172,6 +176,16 @@ class Machine:
         del self.arms[count:]
         if exits:
             self.enter_arm()
+
+    @contextmanager
+    def within(self, block: ast.Try | ast.With | ast.AsyncWith) -> Iterator[None]:
+        """Interpret the body of a statement that may handle what torch raises there."""
+        before = self.handled
+        self.handled = handler_of_errors(block) or before
+        try:
+            yield
+        finally:
+            self.handled = before
 
     def passage(self) -> Passage:
         """How the interpreter got into the function it is in."""
@@ -192,12 +206,15 @@ class Machine:
 
     def whereabouts(self) -> Whereabouts:
         """Where the interpreter is."""
-        return Whereabouts(self.scope, self.statement, self.sites, self.outer_arms, self.calls, self.yield_to)
+        return Whereabouts(
+            self.scope, self.statement, self.sites, self.outer_arms, self.calls, self.yield_to, self.handled
+        )
 
     def go_to(self, place: Whereabouts) -> None:
         """Back to a place told by `whereabouts`."""
         self.scope, self.statement, self.sites = place.scope, place.statement, place.sites
         self.outer_arms, self.calls, self.yield_to = place.outer_arms, place.calls, place.yield_to
+        self.handled = place.handled
 
     def position(self) -> Position:
         """Where the interpreter is, and in which branches and rounds of loops."""

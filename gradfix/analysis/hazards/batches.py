@@ -13,6 +13,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.records import HazardNote, WriteRecord
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Batch, Const, Container, Number, Symbol, Tensor, Value
+from gradfix.analysis.hazards import raised
 from gradfix.findings import HazardKind
 
 _UNKNOWN = Batch()
@@ -60,7 +61,7 @@ def written(m: Machine, state: State, record: WriteRecord, tensor: Tensor, value
     if any(part is not None and not part.inside.isdisjoint(outside) for part in parts):
         made = tensor.storage.made_by if len(tensor.storages) == 1 else None
         note = HazardNote(HazardKind.VMAP_WRITTEN, "vmap", made)
-        m.notes.add_hazard(record, note, m.passage(), tensor.known and not m.uncertain_loop)
+        raised.note(m, record, note, certain=tensor.known and not m.uncertain_loop)
 
 
 def _of_value(state: State, value: Value, depth: int) -> Batch | None:

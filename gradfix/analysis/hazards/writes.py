@@ -15,7 +15,7 @@ from gradfix.analysis.domain.records import HazardNote, Overwriting, WriteRecord
 from gradfix.analysis.domain.state import Stamp, State
 from gradfix.analysis.domain.values import Storage, Tensor, Value, is_whole, now, tensors
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked, WriteForm
-from gradfix.analysis.hazards import batches, cuts, gradient_hooks, obstacles, overlaps, stale, views
+from gradfix.analysis.hazards import batches, cuts, gradient_hooks, obstacles, overlaps, raised, stale, views
 from gradfix.analysis.hazards.write_records import Site, recorded_write
 from gradfix.analysis.text import arms
 from gradfix.analysis.text.repeated_tests import exclude
@@ -70,7 +70,7 @@ def _note_shared_cells(m: Machine, record: WriteRecord, site: Site, tensor: Tens
     if tensor.overlapping and not tensor.silent:
         loud = overlaps.is_refused(site.form, site.index, site.method, tensor.shape)
         note = HazardNote(HazardKind.EXPANDED_WRITTEN, "expand", tensor.made_by, result=loud)
-        m.notes.add_hazard(record, note, m.passage(), loud and tensor.known)
+        raised.note(m, record, note, certain=loud and tensor.known)
 
 
 def _visit(m: Machine, state: State, record: WriteRecord, site: Site, tensor: Tensor, node: Node | None) -> Visit:
@@ -120,21 +120,21 @@ def _immediate_hazards(
         if node is None:
             if tensor.no_grad_view and given is Tracked.YES and tensor.view in (ViewKind.VIEW, ViewKind.MULTI):
                 note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
-                m.notes.add_hazard(record, note, m.passage(), certain_view)
+                raised.note(m, record, note, certain=certain_view)
             continue
         certain = certain_storage and node.tracked is Tracked.YES
         if node.kind is NodeKind.PHI and (leaf := next((i for i in node.inputs if _is_leaf(i)), None)) is not None:
             node, certain = leaf, False  # written in a branch, where that raises; a leaf still where it wasn't taken
         if node.kind is NodeKind.LEAF:
             kind = HazardKind.LEAF_VIEW_WRITTEN if _through_view(tensor, record) else HazardKind.LEAF_WRITTEN
-            m.notes.add_hazard(record, HazardNote(kind, node.op, None, leaf=node.at), m.passage(), certain)
+            raised.note(m, record, HazardNote(kind, node.op, None, leaf=node.at), certain=certain)
             of_leaf = state.nodes.get(storage) is node and len(tensor.storages) == 1 and given is Tracked.NO
         elif tensor.view is ViewKind.MULTI:
             note = HazardNote(HazardKind.MULTI_VIEW_WRITTEN, last_op(tensor), tensor.made_by, split=tensor.split_by)
-            m.notes.add_hazard(record, note, m.passage(), certain)
+            raised.note(m, record, note, certain=certain)
         elif tensor.no_grad_view and tensor.view is ViewKind.VIEW and node.tracked is Tracked.YES:
             note = HazardNote(HazardKind.NO_GRAD_VIEW_WRITTEN, last_op(tensor), tensor.made_by)
-            m.notes.add_hazard(record, note, m.passage(), certain and certain_view)
+            raised.note(m, record, note, certain=certain and certain_view)
     return of_leaf
 
 

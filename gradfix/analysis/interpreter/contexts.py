@@ -25,7 +25,8 @@ def run(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
 
 def _enter(m: Machine, state: State, node: ast.With | ast.AsyncWith, index: int) -> Flow:
     if index == len(node.items):
-        return m.run_block(state, node.body)
+        with m.within(node):
+            return m.run_block(state, node.body)
     item = node.items[index]
     before = state.grad, state.off_at, state.autocast
     value = m.evaluate(state, item.context_expr)

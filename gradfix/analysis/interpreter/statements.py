@@ -130,7 +130,8 @@ def _if(m: Machine, state: State, node: ast.If) -> Flow:
 
 def _try(m: Machine, state: State, node: ast.Try) -> Flow:
     before = state.fork()
-    flow = run_block(m, state, node.body)
+    with m.within(node):
+        flow = run_block(m, state, node.body)
     ends: list[State] = []
     if flow.after is not None and node.orelse:
         tail = run_block(m, flow.after, node.orelse)

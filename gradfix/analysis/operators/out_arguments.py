@@ -16,6 +16,7 @@ from gradfix.analysis.domain.records import HazardNote
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor, Value
 from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.hazards import raised
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
 from gradfix.analysis.operators import operators, outputs
@@ -50,7 +51,7 @@ def write_out(
     fresh = write(m, state, site, target, result)
     if level is Tracked.YES and state.grad is not Tracked.NO:
         note = HazardNote(HazardKind.OUT_WRITTEN, outputs.short_name(op), None)
-        m.notes.add_hazard(m.notes.writes[id(expression)], note, m.passage(), state.grad is Tracked.YES)
+        raised.note(m, m.notes.writes[id(expression)], note, certain=state.grad is Tracked.YES)
     m.rebind(state, expression, target, fresh)
     return fresh
 

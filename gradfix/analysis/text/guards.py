@@ -12,6 +12,7 @@ from gradfix.analysis.text.nodes import Function, every_node, nodes_of
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _CHOICES = (ast.If, ast.IfExp, ast.BoolOp, ast.Match, ast.Assert)
 _CAUGHT = frozenset({"RuntimeError", "Exception", "BaseException"})
+_EXITS = frozenset({"exit", "quit", "sys.exit", "os._exit", "pytest.fail", "self.fail"})
 _JUMPS = (ast.Return, ast.Continue, ast.Break, ast.Raise)
 
 
@@ -37,6 +38,22 @@ def is_kept_away(tree: ast.Module, end: ast.AST, calls: Iterable[ast.AST] = ()) 
         if any(guard.keeps_from(call) and not given.isdisjoint(guard.asked) for guard in guards):
             return True
     return False
+
+
+@lru_cache(maxsize=512)
+def handler_of_errors(block: ast.Try | ast.With | ast.AsyncWith) -> ast.AST | None:
+    """What lets a run go on after autograd raised in the block's body; None where the error goes further."""
+    if not isinstance(block, ast.Try):
+        given = _names(ast.Tuple([item.context_expr for item in block.items], ast.Load()))
+        return block if not _CAUGHT.isdisjoint(given) and swallows(block) else None
+    catching = (h for h in block.handlers if h.type is None or not _CAUGHT.isdisjoint(_names(h.type)))
+    first = next(catching, None)
+    return None if first is None or any(_ends_the_run(node) for node in every_node(first)) else first
+
+
+def _ends_the_run(node: ast.AST) -> bool:
+    called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    return isinstance(node, ast.Raise) or called in _EXITS
 
 
 def swallows(block: ast.With | ast.AsyncWith) -> bool:

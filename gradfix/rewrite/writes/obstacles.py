@@ -83,6 +83,12 @@ _REASONS: Mapping[ObstacleKind, tuple[RefusalKind, str, str]] = {
         "`{other}` is a leaf whose gradient is used{line}: rebinding the name would lose `{other}.grad`",
         "give the changed tensor a name of its own and use that name from here on",
     ),
+    ObstacleKind.HANDLED: (
+        RefusalKind.MEANING,
+        "autograd refuses to write `{target}` here, and the program handles {other}{line}: a write that works leads on"
+        " another way",
+        "leave it if that is meant; else write out of place and drop the handler",
+    ),
 }
 _NOT_ASSIGNABLE = (
     RefusalKind.NOT_ASSIGNABLE,
@@ -106,6 +112,12 @@ def refusal(source: Source, write: Write, *, replayed: bool = False) -> Refusal 
             f"make `{name}` with `.clone()` or `.repeat()` where it is expanded",
         )
     return None
+
+
+def handled(source: Source, write: Write) -> Refusal | None:
+    """Why `write` stays as it is where the program counts on its error."""
+    found = (obstacle for obstacle in write.obstacles if obstacle.kind is ObstacleKind.HANDLED)
+    return next((_explain(source, write, obstacle) for obstacle in found), None)
 
 
 def applicability(write: Write, *, replayed: bool = False) -> Applicability:

@@ -7,6 +7,7 @@ from the copy behaves as it would have with the leaf.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from gradfix.rewrite.text.scopes import Mention, binds_anew, block_of, mentions_
 from gradfix.rewrite.text.sites import site_of
 from gradfix.rewrite.writes.asked_leaves import OWN, inputs_of, is_asked_elsewhere, takes_leaves
 from gradfix.rewrite.writes.first_writes import copied_by
+from gradfix.rewrite.writes.obstacles import handled
 from gradfix.rewrite.writes.updates import OF_LEAVES, follows_backward, uses_own_gradient
 from gradfix.source import Source, Span
 
@@ -44,13 +46,16 @@ class _Copy:
     before: ast.stmt  # the copy is made before this statement
 
 
-def work_on_copy(source: Source, write: Write, spelling: Spelling) -> Rewrite | None:
-    """Give the leaf that `write` overwrites a working copy; None where nothing shows how it is made.
+def work_on_copy(source: Source, write: Write, writes: Sequence[Write], spelling: Spelling) -> Rewrite | None:
+    """Give the leaf that `write`, one of all `writes`, overwrites a working copy.
 
+    None where nothing shows how the leaf is made.
     Unsafe where the copy may reach somebody who asks a leaf for its gradient.
     """
     if not write.leaves or not any(hazard.kind in OF_LEAVES for hazard in write.hazards):
         return None
+    if any(handled(source, other) for other in writes if not set(other.leaves).isdisjoint(write.leaves)):
+        return None  # written in another place, where the program counts on the error
     if uses_own_gradient(write) or follows_backward(source, write):
         return None  # an update, which the copy would swallow
     build = partial(_build, write=write, spelling=spelling)
