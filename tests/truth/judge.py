@@ -81,7 +81,7 @@ def judge(program: Program) -> Judged:
         judged.hazard, judged.message = bad.kind, bad.message
     if judged.kind is Class.DISCARDED:
         return judged
-    judged.always = all(run.kind in running.WRITTEN for run in runs)
+    judged.always = all(run.kind in running.FAILING for run in runs)
     try:
         judged.claims = claims_of(text)
     except Exception as error:
@@ -106,6 +106,7 @@ def claims_among(facts: ModuleFacts) -> tuple[Claim, ...]:
     claims += [_claim(fill.branch, fill.severity, fill.hazards) for fill in facts.fills]
     errors = [cut for cut in facts.cuts if cut.severity is Severity.ERROR]  # the others don't raise
     claims += [_claim(cut.node, cut.severity, cut.hazards) for cut in errors]
+    claims += [_claim(again.node, again.severity, again.hazards) for again in facts.second_backwards]
     for call in facts.backward_calls:
         if call.severity is not None:
             claims.append(_claim(call.node, call.severity, call.hazards))
@@ -119,9 +120,9 @@ def _claim(node: ast.AST, severity: Severity, hazards: Iterable[object]) -> Clai
 
 def _class(program: Program, runs: list[Run], feeds: tuple[Feed, ...]) -> Class:
     kinds = {run.kind for run in runs}
-    if kinds & {"other", "overlap", "second-backward"}:
+    if "other" in kinds:
         return Class.DISCARDED
-    if kinds & running.WRITTEN:
+    if kinds & running.FAILING:
         return Class.FAILS
     if kinds & {"disconnected", "non-scalar-backward"}:
         return Class.OTHER_HAZARD
@@ -157,7 +158,7 @@ def wide(tensor: torch.Tensor) -> torch.Tensor:
 def _compare_failing(judged: Judged, feeds: tuple[Feed, ...]) -> None:
     conflicts: dict[tuple[int, ...], None] = {}
     for run, fed in zip(judged.runs, feeds, strict=True):
-        if run.kind not in running.WRITTEN:
+        if run.kind not in running.FAILING:
             continue
         if run.kind == "saved-then-written" or STALE.search(run.message):
             traced = running.run(judged.program.text, judged.program.leaves, fed, "traced")
@@ -184,7 +185,9 @@ def _compare_running(judged: Judged) -> None:
     judged.false_errors = tuple(sorted(wrong))
     if judged.kind is Class.RUNS and loud and not _fails_for_another_caller(judged.program):
         executed = frozenset().union(*(run.executed for run in judged.runs))
-        judged.warned = tuple(sorted({claim.lines.start for claim in loud} & (executed - untold)))
+        raised = frozenset().union(*(run.raised for run in judged.runs))  # and handled
+        told = {claim.lines.start for claim in loud if raised.isdisjoint(claim.lines)}
+        judged.warned = tuple(sorted(told & (executed - untold)))
 
 
 def _one_line_branches(text: str) -> set[int]:

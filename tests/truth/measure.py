@@ -1,4 +1,4 @@
-"""The table by hazard, from the repository's root: `python -m tests.truth.measure --seeds 0:1000 [--rewrites]`.
+"""The table by hazard, from the root: `python -m tests.truth.measure --seeds 0:1000 [--grown] [--rewrites]`.
 
 Each batch runs in a forked child, so that a crash of the interpreter costs one batch, and is counted.
 """
@@ -13,15 +13,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 
 import torch
 
-from . import grammar, judge, rewrites
+from . import grammar, grown, judge, rewrites
+from .grammar import Program
 from .judge import Class, Judged
 
 BATCH = 50
+Generate = Callable[[int], Program]
 Row = TypeVar("Row")
 
 
@@ -54,8 +57,8 @@ class Fixed:
     problems: list[str] = field(default_factory=list)
 
 
-def verdict(seed: int) -> Verdict:
-    judged = judge.judge(grammar.generate(seed))
+def verdict(seed: int, generate: Generate = grammar.generate) -> Verdict:
+    judged = judge.judge(generate(seed))
     row = judged.hazard if judged.kind in (Class.FAILS, Class.OTHER_HAZARD) else judged.kind.value
     severity = judged.flagged.value if judged.flagged else None
     return Verdict(
@@ -73,8 +76,8 @@ def verdict(seed: int) -> Verdict:
     )
 
 
-def fixed(seed: int) -> list[Fixed]:
-    program = grammar.generate(seed)
+def fixed(seed: int, generate: Generate = grammar.generate) -> list[Fixed]:
+    program = generate(seed)
     found = []
     for policy in rewrites.policies(program):
         made = rewrites.check(program, policy)
@@ -154,33 +157,37 @@ def _seeds(text: str) -> range:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=_seeds, default=range(400), metavar="A:B")
+    parser.add_argument("--grown", action="store_true", help="programs of the second grammar, grown by running them")
     parser.add_argument("--rewrites", action="store_true", help="apply the fixes and compare the runs instead")
     parser.add_argument("--show", action="store_true", help="print the programs that disagree")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     start = time.perf_counter()
+    generate = grown.generate if options.grown else grammar.generate
     if options.rewrites:
-        _report_rewrites(list(chain.from_iterable(in_batches(fixed, options.seeds, options.processes))), options.show)
+        every = in_batches(partial(fixed, generate=generate), options.seeds, options.processes)
+        _report_rewrites(list(chain.from_iterable(every)), generate if options.show else None)
     else:
-        _report_claims(list(in_batches(verdict, options.seeds, options.processes)), options.show)
+        judged = in_batches(partial(verdict, generate=generate), options.seeds, options.processes)
+        _report_claims(list(judged), generate, options.show)
     print(f"{len(options.seeds)} programs in {time.perf_counter() - start:.1f} s")
 
 
-def _report_claims(verdicts: list[Verdict], show: bool) -> None:
+def _report_claims(verdicts: list[Verdict], generate: Generate, show: bool) -> None:
     for v in verdicts:
         if v.false_errors or v.crash or (show and (v.missed or v.warned)):
             what = f"missed {v.missed}, warned {v.warned}, wrong errors {v.false_errors}, {v.crash or 'no crash'}"
             print(f"# seed {v.seed} ({v.row}): {what}")
-            print(grammar.generate(v.seed).text)
+            print(generate(v.seed).text)
     print(table(verdicts))
 
 
-def _report_rewrites(found: list[Fixed], show: bool) -> None:
+def _report_rewrites(found: list[Fixed], show: Generate | None) -> None:
     for one in found:
         if one.problems:
             print(f"# seed {one.seed} ({one.row}; {one.policy}):", *one.problems[:3], sep="\n#   ")
-            if show:
-                print(grammar.generate(one.seed).text)
+            if show is not None:
+                print(show(one.seed).text)
     counts = Counter((one.row, one.policy, one.outcome) for one in found)
     for (row, policy, outcome), count in sorted(counts.items()):
         print(f"{row:24}{policy:22}{outcome:14}{count:>6}")

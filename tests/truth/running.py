@@ -32,12 +32,15 @@ SYMPTOMS = {
     "leaf-written": r"a leaf Variable that requires grad is being used",
     "no-grad-view-written": r"created in no_grad mode",
     "multi-view-written": r"returns multiple views|its base or another view of its base has been modified",
+    "out-argument": r"don't support automatic differentiation",
+    "inference": r"[Ii]nference tensor",
+    "overlap": r"more than one element of the written-to",
+    "second-backward": r"backward through the graph a second time",
     "disconnected": r"element 0 of tensors does not require grad",
     "non-scalar-backward": r"grad can be implicitly created only for scalar",
-    "overlap": r"refer to a single memory location",
-    "second-backward": r"backward through the graph a second time",
 }
-WRITTEN = frozenset(list(SYMPTOMS)[:5])  # the kinds that a write causes
+WRITTEN = frozenset(list(SYMPTOMS)[:8])  # the kinds that a write causes
+FAILING = WRITTEN | {"second-backward"}  # and those that are told by the line where torch raises them
 
 Tensors = dict[str, torch.Tensor]
 
@@ -50,6 +53,7 @@ class Run:
     message: str = ""
     lines: tuple[int, ...] = ()  # of the program on the traceback, outermost first
     executed: frozenset[int] = frozenset()
+    raised: frozenset[int] = frozenset()  # lines where torch raised, whether the program handled that or not
     names: Tensors = field(default_factory=dict)  # what the module-level names hold at the end
     grads: dict[str, torch.Tensor | None] = field(default_factory=dict)  # of the leaves
     readable: dict[str, torch.Tensor | None] = field(default_factory=dict)  # `.grad` through the name, where it is read
@@ -133,6 +137,7 @@ def run(text: str, leaves: tuple[str, ...], fed: Feed, way: str = "plain", shift
     torch.default_generator.manual_seed(fed.seed)
     random.seed(fed.seed)
     executed: set[int] = set()
+    raised: set[int] = set()
     with warnings.catch_warnings(), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
         if trace is not None:
@@ -143,8 +148,9 @@ def run(text: str, leaves: tuple[str, ...], fed: Feed, way: str = "plain", shift
         if way in ("forward", "number"):
             stack.enter_context(_counting(torch.get_default_dtype() if way == "forward" else torch.float64))
         if way == "plain":
-            stack.enter_context(_watched(executed))
-        stack.enter_context(_limited(SECONDS))
+            stack.enter_context(_watched(executed, raised))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(limited(SECONDS))
         try:
             exec(_code(text, leaves), space)
         except _Reached:
@@ -153,7 +159,7 @@ def run(text: str, leaves: tuple[str, ...], fed: Feed, way: str = "plain", shift
             _blame(result, error)
         result.readable = {name: _copy(_grad_through(space, name)) for name in feed.found if f"{name}.grad" in text}
     result.rebound = frozenset(name for name, thing in feed.fed_to.items() if space.get(name) is not thing)
-    result.executed = frozenset(executed)
+    result.executed, result.raised = frozenset(executed), frozenset(raised)
     result.names = _tensors(space)
     result.grads = {name: _copy(leaf.grad) for name, leaf in feed.found.items()}
     result.printed = tuple(said)
@@ -221,7 +227,7 @@ def _counting(default: torch.dtype) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def limited(seconds: float) -> Iterator[None]:
     def over(*_: object) -> None:
         raise TimeoutError
 
@@ -235,10 +241,12 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched(executed: set[int]) -> Iterator[None]:
-    def local(frame: FrameType, event: str, _: object) -> Any:
+def _watched(executed: set[int], raised: set[int]) -> Iterator[None]:
+    def local(frame: FrameType, event: str, given: Any) -> Any:
         if event == "line":
             executed.add(frame.f_lineno)
+        elif event == "exception" and issubclass(given[0], RuntimeError):
+            raised.add(frame.f_lineno)
         return local
 
     def world(frame: FrameType, event: str, _: object) -> Any:
@@ -264,7 +272,9 @@ def _tensors(space: dict[str, Any]) -> Tensors:
 
 
 def _collect(name: str, thing: Any, found: Tensors) -> None:
-    if isinstance(thing, torch.Tensor):
+    if isinstance(thing, torch.Tensor) and thing.is_nested:
+        _collect(name, thing.detach().unbind(), found)
+    elif isinstance(thing, torch.Tensor):
         found[name] = thing.detach().clone()
     elif isinstance(thing, list | tuple):
         for place, item in enumerate(thing):
@@ -275,7 +285,7 @@ def _collect(name: str, thing: Any, found: Tensors) -> None:
     elif isinstance(thing, torch.nn.Module):
         for path, tensor in (*thing.named_parameters(), *thing.named_buffers()):
             found[f"{name}.{path}"] = tensor.detach().clone()
-    elif type(thing).__name__ == "State":
+    elif type(thing).__module__ == FILE and hasattr(thing, "__dict__"):
         for key, item in vars(thing).items():
             _collect(f"{name}.{key}", item, found)
 
