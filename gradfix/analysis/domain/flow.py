@@ -30,6 +30,7 @@ class Flow:
     breaks: list[State] = field(default_factory=list)
     continues: list[State] = field(default_factory=list)
     returns: list[Exit] = field(default_factory=list)
+    raises: list[State] = field(default_factory=list)  # at each `raise`, in its own function
 
     def absorb(self, other: Flow) -> None:
         """Add the exits of an inner block, except its normal end."""
@@ -37,6 +38,7 @@ class Flow:
             self.breaks.extend(other.breaks)
             self.continues.extend(other.continues)
             self.returns.extend(other.returns)
+        self.raises.extend(other.raises)
 
     def ends(self) -> Iterator[State]:
         """The state at every way out."""
@@ -45,6 +47,7 @@ class Flow:
         yield from self.breaks
         yield from self.continues
         yield from (exit.state for exit in self.returns)
+        yield from self.raises
 
     @property
     def leaves(self) -> bool:

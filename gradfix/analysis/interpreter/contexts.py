@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from gradfix.analysis.domain import grad_modes
-from gradfix.analysis.domain.flow import Flow
+from gradfix.analysis.domain.flow import Flow, join_all
 from gradfix.analysis.domain.holders import perhaps_held_in
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
@@ -14,6 +14,7 @@ from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards.reads import read
 from gradfix.analysis.interpreter import bindings
 from gradfix.analysis.interpreter.definitions import switched_elsewhere
+from gradfix.analysis.text.guards import swallows
 
 _SWITCHES = ("torch.no_grad", "torch.inference_mode")
 
@@ -26,7 +27,11 @@ def run(m: Machine, state: State, node: ast.With | ast.AsyncWith) -> Flow:
 def _enter(m: Machine, state: State, node: ast.With | ast.AsyncWith, index: int) -> Flow:
     if index == len(node.items):
         with m.within(node):
-            return m.run_block(state, node.body)
+            flow = m.run_block(state, node.body)
+        if flow.raises and swallows(node):
+            flow.after = join_all([*([] if flow.after is None else [flow.after]), *flow.raises], node)
+            flow.raises.clear()
+        return flow
     item = node.items[index]
     before = state.grad, state.off_at, state.autocast
     value = m.evaluate(state, item.context_expr)

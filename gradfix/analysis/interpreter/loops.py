@@ -185,6 +185,7 @@ def _rounds(m: Machine, state: State, loop: _Loop, result: Flow) -> tuple[list[S
     while i < rounds and current is not None and not (i and loop.over(current)):
         inner = _round(m, current, loop, i)
         result.returns.extend(inner.returns)
+        result.raises.extend(inner.raises)
         breaks.extend(inner.breaks)
         current = join_all([s for s in (inner.after, *inner.continues) if s is not None], loop.node)
         if i == 0 and rounds == 2 and not loop.whole and current is not None:

@@ -133,11 +133,14 @@ def _try(m: Machine, state: State, node: ast.Try) -> Flow:
     with m.within(node):
         flow = run_block(m, state, node.body)
     ends: list[State] = []
+    raised = [*flow.raises]
+    if node.handlers:
+        flow.raises.clear()
     if flow.after is not None and node.orelse:
         tail = run_block(m, flow.after, node.orelse)
         flow.absorb(tail)
         flow.after = tail.after
-    reached = join(before, flow.after, node) if flow.after is not None else before
+    reached = join_all([before, *([] if flow.after is None else [flow.after]), *raised], node) or before
     if flow.after is not None:
         ends.append(flow.after)
     for handler in node.handlers:
@@ -165,7 +168,8 @@ def _finally(m: Machine, flow: Flow, body: Sequence[ast.stmt]) -> Flow:
         return tail.after
 
     result.after = None if flow.after is None else through(flow.after)
-    for exits, kept in ((flow.breaks, result.breaks), (flow.continues, result.continues)):
+    ways = (flow.breaks, result.breaks), (flow.continues, result.continues), (flow.raises, result.raises)
+    for exits, kept in ways:
         kept += [after for state in exits if (after := through(state)) is not None]
     result.returns += [e._replace(state=after) for e in flow.returns if (after := through(e.state)) is not None]
     return result
@@ -181,7 +185,7 @@ def _return(m: Machine, state: State, node: ast.Return) -> Flow:
 def _raise(m: Machine, state: State, node: ast.Raise) -> Flow:
     for given in node.exc.args if isinstance(node.exc, ast.Call) else ():
         escape(state, m.look(state, given))  # whoever catches the error has it
-    return Flow(None)
+    return Flow(None, raises=[state])
 
 
 def _break(m: Machine, state: State, node: ast.Break) -> Flow:
