@@ -16,6 +16,9 @@ from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.operators import operators, outputs
 from gradfix.torch_ops import Operator
 
+_TURNING = frozenset({"t_", "transpose_", "swapaxes_", "swapdims_"})  # the memory stays, in another order
+_RESHAPING = _TURNING | {"squeeze_", "unsqueeze_", "resize_", "resize_as_", "set_"}
+
 
 def write_call(
     m: Machine,
@@ -48,6 +51,10 @@ def write_call(
     if op is not None and op.outputs and state.grad is not Tracked.NO:
         graph = written_by(state, fresh)
         operators.save_output(state, op, op.outputs[0], graph, fresh, groups, node)
+    if name in _TURNING:
+        fresh.dense, fresh.transposed = False, True
+    if name in _RESHAPING:
+        fresh.shape = None
     if m.maps:
         batches.written(m, state, m.notes.writes[id(expression)], target, others)
     m.rebind(state, expression, target, fresh)
