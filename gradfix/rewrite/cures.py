@@ -12,6 +12,7 @@ from gradfix.rewrite.buffers.renewed import make_anew
 from gradfix.rewrite.callers.definitions import definition_around
 from gradfix.rewrite.callers.handed_back import hand_back
 from gradfix.rewrite.callers.returned_gradients import return_gradient
+from gradfix.rewrite.grounds.derivatives import reshaped_view, without_derivative
 from gradfix.rewrite.grounds.places import place_of, root_of
 from gradfix.rewrite.views.function_views import clone_given
 from gradfix.rewrite.views.plain_views import split_plainly
@@ -45,7 +46,7 @@ def out_of_place(
     could tell; then a parameter is handed back to callers that are all seen; otherwise backward gets copies of what it
     needs and the write stays, or a leaf gets a copy to work on, which keeps its `.grad` under its name.
     """
-    if (refused := handled(source, write)) is not None:
+    if (refused := handled(source, write) or reshaped_view(write)) is not None:
         return refused
     kinds = {hazard.kind for hazard in write.hazards}
     if HazardKind.VMAP_WRITTEN in kinds:
@@ -55,6 +56,8 @@ def out_of_place(
     alone = update_quietly(source, write, spelling, writes) or drop_flags(source, write)
     if alone is not None:
         return (alone,)
+    if (refused := without_derivative(write)) is not None:
+        return refused
     made = rebind(source, write, spelling)
     anew = make_anew(source, write, writes, spelling)
     if anew is not None and not isinstance(made, Refusal):
