@@ -127,6 +127,34 @@ def test_what_else_a_cut_does(body: str, expected: tuple[str, str, str]) -> None
     assert told(body) == [expected]
 
 
+RETURNED = """
+class Fitted(nn.Module):
+    {attribute}
+    def training_step(self, batch, error):
+        {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("attribute", "body", "expected"),
+    [
+        ("norm = None", "return torch.tensor([net(batch).mean()])", [("warning", "tensor", "returned")]),
+        (
+            "automatic_optimization = True",
+            "return torch.tensor([net(batch).mean()])",
+            [("error", "tensor", "returned")],
+        ),
+        ("automatic_optimization = False", "return torch.tensor([net(batch).mean()])", []),
+        ("scale = None", "return torch.tensor(self.levels) * eval('batch')", []),
+        ("error = NotImplemented", "return torch.tensor(self.levels) * self.error(batch)", []),
+    ],
+)
+def test_a_loss_is_returned_if_somebody_awaits_it(
+    attribute: str, body: str, expected: list[tuple[str, str, str]]
+) -> None:
+    assert [one for one in told(RETURNED.format(attribute=attribute, body=body)) if one[0] != "info"] == expected
+
+
 HELD = "opt = torch.optim.SGD(net.parameters(), 0.1)\nz = torch.tensor(net(data).tolist(), requires_grad=True)\n"
 
 

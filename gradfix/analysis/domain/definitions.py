@@ -100,6 +100,15 @@ class ClassInfo:
         inherited = any(isinstance(base, ClassInfo) and base.is_frozen for base in self.bases)
         return frozen or inherited or self.derives_from(*NAMED_TUPLES)
 
+    @property
+    def optimizes_by_itself(self) -> bool:
+        """Whether Lightning leaves the optimizers to its `training_step` (`self.automatic_optimization = False`)."""
+        assigned = (inner for inner in every_node(self.node) if isinstance(inner, ast.Assign))
+        off = (inner for inner in assigned if isinstance(inner.value, ast.Constant) and inner.value.value is False)
+        targets = [target for inner in off for target in inner.targets]
+        here = any(getattr(t, "attr", getattr(t, "id", "")) == "automatic_optimization" for t in targets)
+        return here or any(isinstance(base, ClassInfo) and base.optimizes_by_itself for base in self.bases)
+
     def has_property(self, name: str) -> bool:
         """Whether reading `name` calls a method each time, which alone could take what is assigned (`@name.setter`)."""
         found = self.method(name)

@@ -146,8 +146,10 @@ def number_differentiated(m: Machine, root: Number | Array, call: ast.Call) -> N
 
 def returned(m: Machine, state: State, tensors: Sequence[Tensor], info: FunctionInfo, *, forward: bool) -> None:
     """A function returns: of a module's forward, or of what calls itself a loss, a graph is expected."""
-    name = f"{info.owner.node.name if info.owner is not None else ''} {getattr(info.node, 'name', '')}"
-    is_loss = any(map(names_a_loss, name.split()))
+    own, owner = getattr(info.node, "name", ""), info.owner
+    is_loss = names_a_loss(own) or (owner is not None and names_a_loss(owner.node.name))
+    if own == "training_step" and owner is not None and owner.optimizes_by_itself:
+        is_loss = False  # what it returns is for the log
     if is_loss and len(tensors) == 1 and (node := state.node_of(tensors[0])) is not None:
         disconnected.returned(m, node)
     if not m.notes.cuts or not tensors or not all(t.known for t in tensors):
@@ -157,6 +159,8 @@ def returned(m: Machine, state: State, tensors: Sequence[Tensor], info: Function
     if any(tracked(state, t) is not Tracked.NO for t in tensors):
         return
     flows: Flows = frozenset().union(*(cuts.flows_of(state, t) for t in tensors))
+    if not cuts.UNSURE.isdisjoint(flows):
+        return
     blamed = [r for r in _blamed(m, flows) if careless(r)]
     sure = [r for r in blamed if is_loss or (forward and r.level is Tracked.YES)]
     _note(m, CutEffect.RETURNED, sure, None, info.node)
