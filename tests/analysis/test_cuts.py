@@ -142,7 +142,7 @@ class Fitted(nn.Module):
         (
             "automatic_optimization = True",
             "return torch.tensor([net(batch).mean()])",
-            [("error", "tensor", "returned")],
+            [("warning", "tensor", "returned")],
         ),
         ("automatic_optimization = False", "return torch.tensor([net(batch).mean()])", []),
         ("scale = None", "return torch.tensor(self.levels) * eval('batch')", []),
