@@ -3,7 +3,8 @@
 ## What it does
 Finds `y.exp_()`, `y[0].mul_(2)`, `torch.relu_(y)` and their like where an operation saved the values of `y` for
 backward, or where `y` is a leaf or one of several views; and calls the one without the underscore. So is a call of a
-function or module of another file of the project that writes to its argument: there the argument is cloned first.
+function or module of another file of the project that writes to its argument: there the argument is cloned first. What
+a method of a class in another file writes of its own object is named where it is called, with the line to change there.
 
 ## Why does backward fail?
 Methods that end in an underscore overwrite the tensor. The operation that saved it finds in backward that its version

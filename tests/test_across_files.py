@@ -2,9 +2,10 @@
 
 `program.py` says in its first line how its run ends: `# raises: MESSAGE` or `# runs`. Lines marked `# <- error` and
 `# <- warning`, in any of its files, are all that may be found from warning on. In folders named `cut_…` the graph ends
-in another file, where it has to be mended; in those named `step_…` an optimizer steps too early, in those named
-`carried_…` a graph goes from one round of a loop to the next, in those named `told_…` a backward in another file
-fails: which nothing mends here.
+in another file, where it has to be mended; in those named `held_…` a method of another file writes what its object
+holds, which is mended there, too; in those named `step_…` an optimizer steps too early, in those named `carried_…` a
+graph goes from one round of a loop to the next, in those named `told_…` a backward in another file fails: which
+nothing mends here.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ FOLDER = Path(__file__).parent / "fixtures" / "across_files"
 CASES = sorted(path for path in FOLDER.iterdir() if path.is_dir())
 CUTS = [path for path in CASES if path.name.startswith("cut_")]
 STEPS = [path for path in CASES if path.name.startswith(("step_", "carried_", "told_"))]
+HELD = [path for path in CASES if path.name.startswith("held_")]
 # A summary that is written down says of networks alone that they are some.
 BY_CLASS = {"losses_of_another_file_share_a_graph"}
-HAZARDS = [path for path in CASES if path not in (*CUTS, *STEPS) and not path.name.startswith("keep_")]
+HAZARDS = [path for path in CASES if path not in (*CUTS, *HELD, *STEPS) and not path.name.startswith("keep_")]
 
 
 def findings(file: Path, folder: Path) -> tuple[Source, tuple[Finding, ...]]:
@@ -66,7 +68,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str | None:
 
 
 def test_most_of_them_are_to_be_left_alone() -> None:
-    hazards = len(HAZARDS) + len(CUTS) + len(STEPS)
+    hazards = len(HAZARDS) + len(CUTS) + len(HELD) + len(STEPS)
     assert len(CASES) - hazards > hazards
 
 
@@ -100,6 +102,19 @@ def test_the_fix_of_the_calling_file_cures_it(folder: Path, tmp_path: Path, monk
     assert fixed.applied, [result.refusal for result in fixed.left]
     (tmp_path / "program.py").write_text(edits.apply(source.text, fixed.edits), encoding="utf-8")
     assert run(tmp_path, monkeypatch) is None
+
+
+@pytest.mark.parametrize("folder", HELD, ids=lambda folder: folder.name)
+def test_what_an_object_holds_is_to_be_mended_in_the_file_of_its_class(folder: Path) -> None:
+    _, found = findings(folder / "program.py", folder)
+    refused = [finding for finding in found if finding.refusal and finding.refusal.kind is RefusalKind.ELSEWHERE]
+    assert refused
+    for finding in refused:
+        assert not finding.rewrites
+        place = re.search(r"`(?P<text>[^`]+)` in (?P<file>\S+), line (?P<line>\d+)", finding.message)
+        assert place is not None
+        lines = (folder / place["file"]).read_text(encoding="utf-8").splitlines()
+        assert place["text"] in lines[int(place["line"]) - 1]
 
 
 @pytest.mark.parametrize("folder", CUTS, ids=lambda folder: folder.name)

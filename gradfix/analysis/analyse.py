@@ -86,7 +86,7 @@ def opened(
         with _deep_recursion():
             return m, run_module(m, tree, name)
 
-    return OpenModule(name, is_package, tree, Spellings(source.text), run, modules, rounds)
+    return OpenModule(name, is_package, tree, source, Spellings(source.text), run, modules, rounds)
 
 
 def summarise(source: Source, name: str, modules: Modules) -> ModuleSummary:
@@ -115,6 +115,7 @@ def analyse_tree(
             end = run_module(m, tree)
             run_functions(m, end, worth)
             end.unmade.clear()  # shared by all states; through it they hold each other in circles
+    m.notes.leave_out_others()
     ordinals = outcome.ordinals_of(m, tree)
     written = outcome.written_memory(m)
     steadiness = Steadiness(tree)

@@ -95,6 +95,7 @@ class ObstacleKind(Enum):
     HOLDS_ITEMS = "holds-items"  # the target is a list or dict, whose items are written
     FROZEN = "frozen"  # a field of a named tuple or a frozen dataclass
     COMPUTED = "computed"  # what a property or a `__getitem__` makes when it is asked
+    ELSEWHERE = "elsewhere"  # written by a method of a class in another file, which has the object to itself
     OVERLAP = "overlap"  # the value is a view of the target, some of which is written before it is read
     USED_AS_VALUE = "used-as-value"  # the result of the writing expression is used
     HANDLED = "handled"  # the program handles the error that the write raises, and goes on another way

@@ -65,6 +65,17 @@ class Held:
     keywords: tuple[tuple[str, bool, Constant], ...] = ()  # (name, whether it is a constant, which)
 
 
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """The text of a class that can be followed where its objects are used, and what it means by names of its file."""
+
+    file: str  # for the reader
+    line: int
+    text: str
+    symbols: tuple[tuple[str, str], ...]  # qualified
+    constants: tuple[tuple[str, Constant], ...]
+
+
 class Described(ABC):
     """A class of another file."""
 
@@ -77,6 +88,10 @@ class Described(ABC):
     @abstractmethod
     def is_plain(self) -> bool:
         """Whether its objects do nothing but what its methods say: no bases, no operators of its own."""
+
+    def definition(self) -> Definition | None:
+        """What its objects are followed by; None where they do more than its text says, or nobody knows it."""
+        return None
 
     @abstractmethod
     def method(self, name: str) -> Callee | None:

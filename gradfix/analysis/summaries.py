@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from gradfix.analysis.effects import Effects, Given, Parameter, Returned, nameless
-from gradfix.analysis.imports import Callee, Described, Export, Found, Held, Imports, Modules, Variable
+from gradfix.analysis.imports import Callee, Definition, Described, Export, Found, Held, Imports, Modules, Variable
 
 INPUT = Parameter("input")  # of a module that a function makes, or whose forward is that of torch.nn
 
@@ -103,6 +103,11 @@ class ClassSummary(Described):
     plain: bool = False  # no bases, no operators of its own
     needed: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by method: the attributes that it asks its object for
     held: tuple[tuple[str, Held], ...] = ()
+    defined: Definition | None = None
+
+    def definition(self) -> Definition | None:
+        """What its objects are followed by."""
+        return self.defined
 
     def holds(self, name: str) -> Held | None:
         """What its objects have under that name."""

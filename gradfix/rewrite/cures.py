@@ -19,7 +19,7 @@ from gradfix.rewrite.views.plain_views import split_plainly
 from gradfix.rewrite.views.replays import replay_of
 from gradfix.rewrite.writes.flags import drop_flags
 from gradfix.rewrite.writes.ladder import Form
-from gradfix.rewrite.writes.obstacles import handled
+from gradfix.rewrite.writes.obstacles import unchanged
 from gradfix.rewrite.writes.parameter_copies import copy_parameter
 from gradfix.rewrite.writes.rebind import rebind
 from gradfix.rewrite.writes.saved_copies import copy_saved
@@ -46,7 +46,7 @@ def out_of_place(
     could tell; then a parameter is handed back to callers that are all seen; otherwise backward gets copies of what it
     needs and the write stays, or a leaf gets a copy to work on, which keeps its `.grad` under its name.
     """
-    if (refused := handled(source, write) or reshaped_view(write)) is not None:
+    if (refused := unchanged(source, write) or reshaped_view(write)) is not None:
         return refused
     kinds = {hazard.kind for hazard in write.hazards}
     if HazardKind.VMAP_WRITTEN in kinds:

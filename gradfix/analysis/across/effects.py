@@ -17,6 +17,7 @@ from gradfix.analysis.domain.values import Origin, Storage
 from gradfix.analysis.effects import Effects, Given, Graph, Inner, Kept, Memory, Parameter, Written
 from gradfix.analysis.facts import Tracked, WriteForm
 from gradfix.analysis.hazards import gradients
+from gradfix.analysis.text.one_line import one_line
 
 _MOST_KEPT = 12
 _MOST_INNER = 8
@@ -193,9 +194,8 @@ def _written(m: Machine, played: Played, place: int) -> Written | None:
         return None
     certain, record = found
     node = next((made for made in record.makers if isinstance(made, ast.Call)), record.node)
-    text = " ".join(m.source.span_of(node).text(m.source.text).split())
+    text = one_line(m.source.span_of(node).text(m.source.text))
     view = bool(record.index) or not isinstance(record.target, (ast.Name, ast.Attribute)) or record.named_view
-    short = text if len(text) <= 60 else text[:59] + "…"
     off = off and played.nodes[place] is not None
     behind = behind_memory(played, played.arguments[place])
-    return Written(place, getattr(node, "lineno", 0), short, certain, view, off, behind)
+    return Written(place, getattr(node, "lineno", 0), text, certain, view, off, behind)

@@ -14,10 +14,11 @@ from gradfix.analysis.across.definitions import (
     parameters_called,
     parameters_stepping,
 )
+from gradfix.analysis.across.followed import definition_of, stands_alone
 from gradfix.analysis.across.held import held_by
 from gradfix.analysis.across.signatures import parameters_of
 from gradfix.analysis.effects import Effects, Given, Parameter, told_apart
-from gradfix.analysis.imports import Callee, Described, Held, Variable
+from gradfix.analysis.imports import Callee, Definition, Described, Held, Variable
 from gradfix.analysis.summaries import INPUT, ClassSummary, FunctionSummary, Told, VariableSummary
 from gradfix.analysis.text.class_attributes import given_names
 from gradfix.analysis.text.switches import turns_off
@@ -130,6 +131,13 @@ class OpenClass(Described):
         own = {name for name in defined if name.startswith("__") and name.endswith("__")}
         return not (self.node.bases or self.node.keywords or self.node.decorator_list) and own <= _PLAIN
 
+    def definition(self) -> Definition | None:
+        """What its objects are followed by."""
+        module = self.module
+        if self.name not in module.defined:
+            module.defined[self.name] = definition_of(self.node, module) if stands_alone(self.node) else None
+        return module.defined[self.name]
+
     def method(self, name: str) -> Callee | None:
         """The method of that name, inherited ones included."""
         if name == "apply" and any(base.endswith("autograd.Function") for base in self.bases):
@@ -209,7 +217,14 @@ class OpenClass(Described):
         needed = tuple((name, tuple(sorted(self.needs(name)))) for name in known)
         every = tuple(known.values())
         return ClassSummary(
-            self.name, self.bases, self.is_module(), every, self.is_plain(), needed, tuple(sorted(held.items()))
+            self.name,
+            self.bases,
+            self.is_module(),
+            every,
+            self.is_plain(),
+            needed,
+            tuple(sorted(held.items())),
+            self.definition(),
         )
 
     def _opened(self, node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> OpenFunction:

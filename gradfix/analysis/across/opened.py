@@ -17,16 +17,17 @@ from gradfix.analysis.across.signatures import parameters_of
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.effects import Effects, Given
-from gradfix.analysis.imports import Export, Found, Held, Imports, Modules
+from gradfix.analysis.imports import Definition, Export, Found, Held, Imports, Modules
 from gradfix.analysis.summaries import ModuleSummary
 from gradfix.analysis.text.names import imports_of, listed_in, stars_of
 from gradfix.analysis.text.parameter_writes import ParameterWrites
 from gradfix.analysis.text.write_spellings import Spellings
+from gradfix.source import Source
 
 Run = Callable[[Imports], "tuple[Machine, State]"]  # the interpreter, after it has run the top level
 
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | str
+Indexed = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | str
 
 
 @dataclass(slots=True)
@@ -36,14 +37,16 @@ class OpenModule:
     name: str
     is_package: bool
     tree: ast.Module
+    source: Source
     spellings: Spellings
     run: Run
     modules: Modules
     rounds: Rounds
-    index: dict[str, Definition] = field(default_factory=dict)  # a qualified name: imported
+    index: dict[str, Indexed] = field(default_factory=dict)  # a qualified name: imported
     star_names: list[str] = field(default_factory=list)
     learning: set[str] = field(default_factory=set)  # variables that may hold parameters
     held: dict[str, dict[str, Held]] = field(default_factory=dict)  # by class
+    defined: dict[str, Definition | None] = field(default_factory=dict)  # of classes
     asked: set[str] = field(default_factory=set)  # classes whose bases in other modules are being asked
     _started: tuple[Machine, State] | None = None
     _writing: ParameterWrites | None = None

@@ -28,6 +28,7 @@ from gradfix.analysis.graph_ends import Behind, Severed
 from gradfix.analysis.hazards import cuts
 from gradfix.analysis.interpreter.objects_elsewhere import class_name
 from gradfix.analysis.outcome.cut_facts import head
+from gradfix.analysis.text.one_line import one_line
 
 _MOST_ITEMS = 8
 
@@ -134,6 +135,6 @@ def _severed(played: Played, record: CutRecord, *, straight: bool) -> Severed | 
 
 def place_of(m: Machine, node: ast.AST) -> Elsewhere:
     """Where a piece of the module stands, and its text, for readers of other files."""
-    text = " ".join(m.source.span_of(node).text(m.source.text).split())
+    text = one_line(m.source.span_of(node).text(m.source.text))
     file = "" if m.imports is None else m.imports.file
-    return Elsewhere(file, getattr(node, "lineno", 0), text if len(text) <= 60 else text[:59] + "…")
+    return Elsewhere(file, getattr(node, "lineno", 0), text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gradfix.analysis.domain.abroad import Country
 from gradfix.analysis.domain.definitions import ClassInfo, FunctionInfo
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import Function, Instance, Value
+from gradfix.analysis.domain.values import Class, Function, Instance, Value
 from gradfix.analysis.facts import Tracked
 
 MODULE = 0  # number of the module's frame
@@ -29,6 +30,11 @@ class Defined:
     covered: set[FunctionInfo] = field(default_factory=set)  # followed from a call whose gradients were asked for
     covered_by_program: frozenset[FunctionInfo] = frozenset()
     handed: dict[FunctionInfo, Tracked] = field(default_factory=dict)  # to what calls them: with gradients on or off
+    abroad: dict[int, Country] = field(default_factory=dict)  # other files, by the number of their frame
+    adopted: dict[str, Class | None] = field(default_factory=dict)  # classes of other files, by qualified name
+    named: dict[ClassInfo, str] = field(default_factory=dict)  # the same the other way round
+    constants: dict[ClassInfo, dict[str, Value]] = field(default_factory=dict)  # that their bodies assign
+    brought: dict[tuple[int, FunctionInfo], FunctionInfo] = field(default_factory=dict)  # by id of the call
     mapped: set[FunctionInfo] = field(default_factory=set)  # run on examples of a batch
 
     def bound(self, info: FunctionInfo, receiver: Value | None) -> Function:

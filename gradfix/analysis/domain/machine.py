@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from gradfix.analysis.domain.abroad import Home
 from gradfix.analysis.domain.defined import MODULE, Defined
 from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.flow import Flow
@@ -54,6 +55,7 @@ class Whereabouts:
     calls: list[FunctionInfo]
     yield_to: Each | None
     handled: ast.AST | None
+    home: Home | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Machine:
         self.sites: tuple[int, ...] = ()  # ids of the call expressions that led here
         self.calls: list[FunctionInfo] = []
         self.followed: dict[int, tuple[ast.AST, FunctionInfo]] = {}  # by id of the call: it, and what it calls
+        self.home: Home | None = None  # where this file was left for another one that is followed
         self.arms: list[int] = []  # branches taken on the way here that not every run takes, numbered afresh each time
         self.outer_arms = 0  # how many of them stand outside of the function being interpreted
         self.handled: ast.AST | None = None  # what lets the program go on after an error of torch here
@@ -207,14 +210,40 @@ class Machine:
     def whereabouts(self) -> Whereabouts:
         """Where the interpreter is."""
         return Whereabouts(
-            self.scope, self.statement, self.sites, self.outer_arms, self.calls, self.yield_to, self.handled
+            self.scope,
+            self.statement,
+            self.sites,
+            self.outer_arms,
+            self.calls,
+            self.yield_to,
+            self.handled,
+            self.home,
         )
 
     def go_to(self, place: Whereabouts) -> None:
         """Back to a place told by `whereabouts`."""
         self.scope, self.statement, self.sites = place.scope, place.statement, place.sites
         self.outer_arms, self.calls, self.yield_to = place.outer_arms, place.calls, place.yield_to
-        self.handled = place.handled
+        self.handled, self.home = place.handled, place.home
+
+    @property
+    def is_abroad(self) -> bool:
+        """Whether what is interpreted stands in another file."""
+        return self.home is not None and self.scope.frames[-1] != MODULE
+
+    @contextmanager
+    def at_home(self) -> Iterator[None]:
+        """For a while, where this file was left: what is written down is told there."""
+        if self.home is None or not self.is_abroad:
+            yield
+            return
+        here = self.whereabouts()
+        self.scope, self.statement = self.home.scope, self.home.statement
+        self.sites, self.outer_arms = self.home.sites, self.home.outer_arms
+        try:
+            yield
+        finally:
+            self.go_to(here)
 
     def position(self) -> Position:
         """Where the interpreter is, and in which branches and rounds of loops."""

@@ -7,9 +7,10 @@ owner in `owners`.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradfix.analysis.cut_kinds import Elsewhere
+from gradfix.analysis.domain.abroad import Origin
 from gradfix.analysis.domain.graph import Node, Passage
 from gradfix.analysis.domain.hooked import Hooked, Passing
 from gradfix.analysis.domain.indexing import Shape, joined_shape
@@ -28,6 +29,7 @@ from gradfix.analysis.domain.records import (
 from gradfix.analysis.domain.values import Choice, Layer, Storage, Tensor, Value, tensors
 from gradfix.analysis.facts import IndexItem
 from gradfix.analysis.graph_ends import Severed
+from gradfix.findings import HazardKind
 
 Operands = dict[int, tuple[ast.expr, set[Storage]]]  # by id of an expression: it, and the memory it stands for
 
@@ -62,6 +64,8 @@ class Notes:
     off_elsewhere: set[int] = field(default_factory=set)  # ids of those whose decorator in another file does
     lent: set[Value] = field(default_factory=set)  # dictionaries that a call nobody follows may have changed
     owners: list[object] = field(default_factory=list)  # of ids used as keys
+    origins: dict[int, Origin] = field(default_factory=dict)  # of nodes that stand in other files, by their ids
+    targets: dict[tuple[int, str], ast.expr] = field(default_factory=dict)  # made for writes there: by call and text
     alarms: int = 0  # hazards, overwritten saves, backward calls and gradients asked for so far
 
     # Of expressions: what they read, were given, or stand for.
@@ -90,7 +94,32 @@ class Notes:
     def add_hazard(self, record: WriteRecord, note: HazardNote, passage: Passage, certain: bool) -> None:
         """Remember a hazard of a write."""
         self.alarms += 1
-        record.add_hazard(note, passage, certain)
+        record.add_hazard(self.of_this_file(note), passage, certain)
+
+    def of_this_file(self, note: HazardNote) -> HazardNote:
+        """The same note: what it says was made in another file is told by the call there, or not at all."""
+        if not self.origins:
+            return note
+        save = self.place_of(note.save)
+        if save is not note.save and note.kind is HazardKind.EXPANDED_WRITTEN:
+            save = None
+        split, leaf = (None if id(node) in self.origins else node for node in (note.split, note.leaf))
+        return replace(note, save=save, split=split, leaf=leaf)
+
+    def leave_out_others(self) -> None:
+        """Forget what only another file could mend: it is told where that is checked."""
+        if not self.origins:
+            return
+        others = self.origins
+        self.swaps = {key: r for key, r in self.swaps.items() if id(r.node) not in others and id(r.view) not in others}
+        self.non_leaf_grads = {key: r for key, r in self.non_leaf_grads.items() if id(r.node) not in others}
+        self.fills = {key: r for key, r in self.fills.items() if id(r.branch) not in others}
+        self.bare = {key: r for key, r in self.bare.items() if others.keys().isdisjoint((id(r.branch), id(r.node)))}
+
+    def place_of(self, node: ast.AST | None) -> ast.AST | None:
+        """`node`, or the call of this file that leads to it."""
+        origin = self.origins.get(id(node))
+        return node if origin is None else origin.call
 
     def add_size(self, node: ast.AST, shape: Shape | None) -> None:
         """Remember the shape of what `node` stands for; sizes that differ between its passages are None."""
@@ -117,11 +146,12 @@ class Notes:
         """Remember where `layer`, which writes in place, was made, and whether it wrote what only the call sees."""
         seen = self.operands.get(id(call), {}).get(id(call.args[0]))
         inside = seen is not None and seen[1].isdisjoint(written.storages)
-        makers = self.writes[id(call.args[0])].makers
-        if layer.made_by is not None:
+        record = self.writes.get(id(call.args[0]))
+        if layer.made_by is not None and record is not None and id(layer.made_by) not in self.origins:
+            makers = record.makers
             makers[layer.made_by] = makers.get(layer.made_by, True) and inside
 
     def holders(self, at: ast.AST, storage: Storage) -> tuple[ast.expr, ...]:
         """The expressions by which the operation `at` was handed, or hands on, the memory it saved."""
-        held = self.operands.get(id(at), {}).values()
+        held = self.operands.get(id(at), {}).values() if id(at) not in self.origins else ()
         return tuple(e for e, storages in held if storage in storages and id(e) not in self.doubtful)

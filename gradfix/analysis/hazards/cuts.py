@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from gradfix.analysis.cut_kinds import CutKind
+from gradfix.analysis.cut_kinds import CutKind, Elsewhere
 from gradfix.analysis.domain.graph import Node
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import strongest, tracked, value_facts
@@ -30,6 +30,8 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import Tracked, ValueFacts
 from gradfix.analysis.graph_ends import Severed
+from gradfix.analysis.text.grad_modes import switch_among
+from gradfix.analysis.text.one_line import one_line
 from gradfix.torch_ops import Gradient, Operator
 
 # Made for another reason than to stop gradients; whoever writes the others may mean it.
@@ -241,6 +243,11 @@ def cut(
         if state.off_at is None:
             return behind
         kind, at, argument, parts = CutKind.GRADIENTS_OFF, state.off_at, None, ()
+    if (origin := m.notes.origins.get(id(at))) is not None:
+        place = Elsewhere(origin.file, origin.line, one_line(ast.unparse(_head(at))))
+        with m.at_home():
+            severed = Severed(kind.value, op, place, True, None)
+            return behind | elsewhere(m, severed, origin.call, level, map(state.node_of, operands))
     if m.severed is not None:
         m.severed.setdefault(id(at), []).extend(map(state.node_of, operands))
     facts = next((value_facts(state, v) for v in values if tensors(v)), None)
@@ -254,6 +261,15 @@ def cut(
         graphs = (state.node_of(t) for value in values for t in _members(state, value))
         record.roots.extend(node for node in graphs if node is not None)
     return behind | {(id(at), True)}
+
+
+def _head(node: ast.AST) -> ast.AST:
+    """What of a `with` or a decorated function turns gradients off."""
+    if isinstance(node, (ast.With, ast.AsyncWith)):
+        return switch_among([item.context_expr for item in node.items])
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.decorator_list:
+        return switch_among(node.decorator_list)
+    return node
 
 
 def _joined(m: Machine, made: CutRecord) -> CutRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 
+from gradfix.analysis.cut_kinds import Elsewhere
 from gradfix.analysis.domain.graph import Node, NodeKind, Passed, Visit, reachable
 from gradfix.analysis.domain.happened import Happened
 from gradfix.analysis.domain.machine import Machine
@@ -14,7 +15,8 @@ from gradfix.analysis.domain.reverse import Reverse
 from gradfix.analysis.domain.state import MAX_STORAGES, State
 from gradfix.analysis.domain.values import Origin, Storage, Tensor, now
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.hazards import cuts, disconnected, gradient_hooks, gradients, losses, networks
+from gradfix.analysis.hazards import abroad, cuts, disconnected, gradient_hooks, gradients, losses, networks
+from gradfix.analysis.text.one_line import one_line
 from gradfix.findings import HazardKind
 
 _Covered = dict[Visit, dict[Storage, HazardNote]]  # of writes to one of several memories, those surely saved
@@ -29,10 +31,21 @@ def backward(
     how: Reverse,
 ) -> None:
     """`root.backward()` or one of its other spellings."""
+    origin = m.notes.origins.get(id(call))
+    if origin is None:
+        _note_shape(m, state, root, expression, call, has_gradient=how.has_gradient)
+        _backward(m, state, root, expression, call, how)
+    elif isinstance(origin.call, ast.Call):
+        m.notes.elsewhere[id(origin.call)] = Elsewhere(origin.file, origin.line, one_line(ast.unparse(call)))
+        with m.at_home():
+            handed = next(abroad.targets(m, state, origin.call, root), origin.call)
+            _backward(m, state, root, handed, origin.call, how)
+
+
+def _backward(m: Machine, state: State, root: Tensor, expression: ast.expr, call: ast.Call, how: Reverse) -> None:
     m.saw_backward = True
     m.notes.alarms += 1
     _note_happened(m, state, root, call, how)
-    _note_shape(m, state, root, expression, call, has_gradient=how.has_gradient)
     losses.differentiated(m, state, root, expression, call)
     gradients.note_backward(m, state, root, call, how)
     runs = networks.passed(m, state, root)
@@ -144,7 +157,7 @@ def _overwritten(
         one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
         proven = proven and passed.surely(save.node, visit if one else None)
         holders = m.notes.holders(save.at, save.storage)
-        note = HazardNote(kind, save.op, save.at, save.result, holders)
+        note = m.notes.of_this_file(HazardNote(kind, save.op, save.at, save.result, holders))
         record.add_hazard(note, visit.passage, proven and one)
         if proven:
             covered.setdefault(visit, {})[save.storage] = note

@@ -95,7 +95,7 @@ def _views(m: Machine, state: State, tensor: Tensor) -> Iterator[NamedView]:
 def _split_base(m: Machine, state: State, tensor: Tensor) -> ast.expr | None:
     """The name of what `tensor` is a part of, one of several made at once, as far as it still holds that."""
     node = tensor.split_by
-    if tensor.view is not ViewKind.MULTI or not isinstance(node, ast.expr):
+    if tensor.view is not ViewKind.MULTI or not isinstance(node, ast.expr) or id(node) in m.notes.origins:
         return None
     node = m.notes.unpacked.get(id(node), node)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -110,6 +110,8 @@ def _split_base(m: Machine, state: State, tensor: Tensor) -> ast.expr | None:
 def _taken(m: Machine, state: State, name: str, held: Tensor) -> NamedView | None:
     """How `name` was given what it holds, as far as its base still holds what it was taken from."""
     node = held.made_by
+    if id(node) in m.notes.origins:
+        return None
     plain = held.known and not (held.detached or held.silent or held.no_grad_view or held.expanded)
     if not plain or held.view is not ViewKind.VIEW or not isinstance(node, ast.expr):
         return None

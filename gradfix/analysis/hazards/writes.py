@@ -15,7 +15,7 @@ from gradfix.analysis.domain.records import HazardNote, Overwriting, WriteRecord
 from gradfix.analysis.domain.state import Stamp, State
 from gradfix.analysis.domain.values import Storage, Tensor, Value, is_whole, now, tensors
 from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked, WriteForm
-from gradfix.analysis.hazards import batches, cuts, gradient_hooks, obstacles, overlaps, raised, stale, views
+from gradfix.analysis.hazards import abroad, batches, cuts, gradient_hooks, obstacles, overlaps, raised, stale, views
 from gradfix.analysis.hazards.write_records import Site, recorded_write
 from gradfix.analysis.text import arms
 from gradfix.analysis.text.repeated_tests import exclude
@@ -33,6 +33,21 @@ def write(
     can be told apart: a rewrite that gives the target a new tensor changes what they see. `graph` is the node of the
     operation itself, where it saved something.
     """
+    if not m.is_abroad:
+        return _write(m, state, site, tensor, value, graph)
+    if tensor.silent:  # what is written past autograd there is told there
+        return replace(tensor)
+    doubtful = m.home is not None and len(m.arms) > m.home.arms
+    m.uncertain_loop += doubtful
+    with m.at_home():
+        here = abroad.at_call(m, state, site, tensor)
+        fresh = _write(m, state, here, tensor, value, graph)
+        abroad.note(m, state, here, tensor)
+    m.uncertain_loop -= doubtful
+    return fresh
+
+
+def _write(m: Machine, state: State, site: Site, tensor: Tensor, value: Value | None, graph: Node | None) -> Tensor:
     operands = list(tensors(value)) if value is not None else []
     levels = [tracked(state, tensor), *(tracked(state, t) for t in operands)]
     whole = is_whole(tensor.dtype)

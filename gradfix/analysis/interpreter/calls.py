@@ -39,6 +39,7 @@ from gradfix.analysis.hazards import cuts, losses
 from gradfix.analysis.hazards.reads import read, read_given
 from gradfix.analysis.imports import Described
 from gradfix.analysis.interpreter import (
+    abroad,
     callbacks,
     classes,
     container_methods,
@@ -192,6 +193,8 @@ def _imported(
     if not isinstance(found, Described):
         hooks.perhaps_registered(state, found, (*args, *keywords.values()))
         return foreign.call(m, state, found, args, keywords, at)
+    if (own := abroad.adopted(m, state, found, name)) is not None:
+        return call_value(m, state, own, args, keywords, at)
     if not found.is_module() and not found.is_plain():
         return None
     return objects_elsewhere.object_of(m, state, found, name)
@@ -316,6 +319,7 @@ def call_function(
 def _follow(
     m: Machine, state: State, callee: Function, args: Sequence[Value], keywords: dict[str, Value], at: ast.AST
 ) -> Value:
+    callee, home = abroad.brought(m, callee, at)
     info = callee.info
     if info.is_generator:
         return Suspended(callee, tuple(args), tuple(keywords.items()), at)
@@ -339,6 +343,7 @@ def _follow(
     scope = Scope(info.qualname, (frame, *callee.frames), info)
     before = state.fork() if callee.frames == (MODULE,) else None  # other files may call it, too
     with m.called(at, info), m.inside(scope):
+        m.home = home
         result = m.run_body(state, info)
         if before is not None:
             left_behind.note(m, before, state)

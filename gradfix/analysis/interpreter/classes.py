@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.definitions import NAMED_TUPLES, ClassInfo
 from gradfix.analysis.domain.holders import keep
-from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.machine import Machine, Scope
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import NONE, Class, Const, Container, Instance, Layer, Number, Tensor, Value
 from gradfix.analysis.interpreter import postponed
@@ -29,7 +30,10 @@ def instantiate(
     keep(state, made, (*args, *keywords.values()))
     if _has_fields(callee.info):
         given = {**dict(zip(fields(callee.info), args, strict=False)), **keywords}
-        state.attributes_of(made).update({**_defaults(m, state, callee.info, given), **given})
+        around = m.scope if callee.frames[-1] == MODULE else Scope("<module>", callee.frames, None)
+        with m.inside(around):
+            left_out = _defaults(m, state, callee.info, given)
+        state.attributes_of(made).update({**left_out, **given})
     elif isinstance(at, ast.Call):
         begin_layer(state, made, args, keywords, at)
     return made

@@ -75,6 +75,8 @@ def _site(m: Machine, at: ast.Call, number: int, event: Event) -> ast.Call:
     if key not in m.notes.hook_calls:
         m.notes.owners.append(at)
         copy = ast.copy_location(ast.Call(at.func, at.args, at.keywords), at)
+        if (origin := m.notes.origins.get(id(at))) is not None:
+            m.notes.origins[id(copy)] = origin
         m.notes.hook_calls[key] = copy if number else at
     found = m.notes.hook_calls[key]
     m.notes.elsewhere[id(found)] = event.place

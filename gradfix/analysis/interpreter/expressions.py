@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain import dictionaries, python_values
-from gradfix.analysis.domain.defined import MODULE
 from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.holders import keep, perhaps_held_in
 from gradfix.analysis.domain.indexing import broadcast
@@ -75,9 +74,12 @@ def look_up(m: Machine, state: State, name: str, *, is_other: bool = False) -> V
         value = state.variables.get((frame, name))
         if value is not None:
             return value
+    country = m.defined.abroad.get(m.scope.frames[-1])
+    if country is not None and name in country.names:
+        return country.names[name]
     if name in BUILTINS:
         return outside(state, name) if is_other else Symbol(f"builtins.{name}")
-    value = state.variables[MODULE, name] = outside(state, name)
+    value = state.variables[m.scope.frames[-1], name] = outside(state, name)
     return value
 
 

@@ -13,7 +13,7 @@ from gradfix.analysis.domain.machine import DEPTH, Each, Machine, Scope
 from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import Number, Suspended, Value
-from gradfix.analysis.interpreter import bindings
+from gradfix.analysis.interpreter import abroad, bindings
 from gradfix.analysis.interpreter.calls import bind_parameters
 
 
@@ -43,8 +43,9 @@ def run(m: Machine, state: State, suspended: Suspended, each: Each) -> None:
         each(current, _numbered(current, value) if suspended.numbered else value)
         m.go_to(there)
 
+    home = abroad.brought(m, callee, suspended.at)[1]
     with m.called(suspended.at, info), m.inside(Scope(info.qualname, (frame, *callee.frames), info)):
-        m.yield_to = handle
+        m.yield_to, m.home = handle, home
         m.run_body(state, info)
     keep(state, suspended, _left_in(state, info, frame))
     state.grad, state.off_at = before

@@ -78,6 +78,8 @@ def class_name(m: Machine, made: Instance) -> str:
     """The qualified name of the class of an object; "" where others can't find it by one."""
     if made.info is None or m.imports is None:
         return made.named
+    if made.info in m.defined.named:
+        return m.defined.named[made.info]
     return "" if "." in made.info.qualname else f"{m.imports.name}.{made.info.qualname}"
 
 

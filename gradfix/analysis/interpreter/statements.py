@@ -11,6 +11,7 @@ from gradfix.analysis.domain.flow import Exit, Flow, join_all
 from gradfix.analysis.domain.holders import escape
 from gradfix.analysis.domain.joins import join
 from gradfix.analysis.domain.machine import Machine
+from gradfix.analysis.domain.operations import outside
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import NONE, UNKNOWN, Container, Symbol, Value
 from gradfix.analysis.facts import Tracked
@@ -209,6 +210,9 @@ def _import(m: Machine, state: State, node: ast.Import | ast.ImportFrom) -> None
         for local, qualified in m.imports.starred(star).items() if m.imports is not None else ():
             bindings.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified))
     for local, qualified in imports_of(node):
+        if m.is_abroad and qualified.startswith("."):
+            bindings.bind(m, state, ast.Name(local, ast.Store()), outside(state, local))
+            continue
         held = foreign.variable(m, state, qualified, node) if isinstance(node, ast.ImportFrom) else None
         bindings.bind(m, state, ast.Name(local, ast.Store()), Symbol(qualified) if held is None else held)
 

@@ -263,8 +263,9 @@ def augmented(m: Machine, state: State, node: ast.AugAssign) -> None:
     fresh = _write_arithmetic(m, state, site, target, value, symbol)
     rebind(m, state, node.target, target, fresh)
     others = [option for option in options(current) if not isinstance(option, Tensor)]
-    if any(number_type(option) is not None for option in others):
-        m.notes.writes[id(node.target)].may_be_number = True
+    record = m.notes.writes.get(id(node.target))
+    if record is not None and any(number_type(option) is not None for option in others):
+        record.may_be_number = True
     if others:
         out_of_place = _extended(m, state, symbol, others[0], value, node)
         bindings.bind(m, state, node.target, merge(fresh, out_of_place, m.statement))

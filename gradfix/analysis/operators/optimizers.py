@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 
+from gradfix.analysis.cut_kinds import Elsewhere
 from gradfix.analysis.domain.graph import Node, NodeKind
 from gradfix.analysis.domain.happened import Happened
 from gradfix.analysis.domain.machine import Machine
@@ -23,6 +24,7 @@ from gradfix.analysis.domain.values import (
     now,
 )
 from gradfix.analysis.hazards.writes import overwrite_saves
+from gradfix.analysis.text.one_line import one_line
 from gradfix.analysis.text.trainers import parameter_owners
 from gradfix.analysis.updates import EarlyStep
 from gradfix.findings import Hazard, HazardKind, Severity
@@ -74,8 +76,14 @@ def _note_happened(m: Machine, kind: str, optimizer: Optimizer, at: ast.Call) ->
 
 def step(m: Machine, state: State, optimizer: Optimizer, at: ast.Call) -> None:
     """`optimizer.step()`."""
+    origin = m.notes.origins.get(id(at))
+    if origin is not None and isinstance(origin.call, ast.Call):
+        m.notes.elsewhere[id(origin.call)] = Elsewhere(origin.file, origin.line, one_line(ast.unparse(at)))
+        at = origin.call
     _note_happened(m, "step", optimizer, at)
-    record = m.notes.optimizer_steps.setdefault(id(at), StepRecord(at, m.statement, m.scope.qualname))
+    with m.at_home():
+        made = StepRecord(at, m.statement, m.scope.qualname)
+    record = m.notes.optimizer_steps.setdefault(id(at), made)
     if m.saw_backward and not (m.calls and m.calls[0].owner is not None):  # other methods may feed what an object holds
         nodes = [state.nodes.get(storage) for storage in optimizer.parameters]
         if nodes and all(node is not None and node.kind is NodeKind.LEAF for node in nodes):

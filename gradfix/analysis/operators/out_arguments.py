@@ -49,9 +49,10 @@ def write_out(
     target.known = True
     site = Site(WriteForm.OUT, node, expression, method=outputs.short_name(op))
     fresh = write(m, state, site, target, result)
-    if level is Tracked.YES and state.grad is not Tracked.NO:
+    record = m.notes.writes.get(id(expression))
+    if record is not None and level is Tracked.YES and state.grad is not Tracked.NO:
         note = HazardNote(HazardKind.OUT_WRITTEN, outputs.short_name(op), None)
-        raised.note(m, m.notes.writes[id(expression)], note, certain=state.grad is Tracked.YES)
+        raised.note(m, record, note, certain=state.grad is Tracked.YES)
     m.rebind(state, expression, target, fresh)
     return fresh
 

@@ -55,7 +55,7 @@ def write_call(
         fresh.dense, fresh.transposed = False, True
     if name in _RESHAPING:
         fresh.shape = None
-    if m.maps:
-        batches.written(m, state, m.notes.writes[id(expression)], target, others)
+    if m.maps and (record := m.notes.writes.get(id(expression))) is not None:
+        batches.written(m, state, record, target, others)
     m.rebind(state, expression, target, fresh)
     return fresh

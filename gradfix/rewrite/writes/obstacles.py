@@ -63,6 +63,11 @@ _REASONS: Mapping[ObstacleKind, tuple[RefusalKind, str, str]] = {
         "`{other}` is no tensor itself: the tensors in it are written",
         "hand over clones of them, and go on with those",
     ),
+    ObstacleKind.ELSEWHERE: (
+        RefusalKind.ELSEWHERE,
+        "{other} writes to it, inside of what this line calls",
+        "make a new tensor there (`self.h = self.h * 2` for `self.h *= 2`), or save a clone before it is written",
+    ),
     ObstacleKind.FROZEN: (
         RefusalKind.NOT_ASSIGNABLE,
         "`{other}` is a field of a named tuple or a frozen dataclass, which can't be given a new tensor",
@@ -114,9 +119,10 @@ def refusal(source: Source, write: Write, *, replayed: bool = False) -> Refusal 
     return None
 
 
-def handled(source: Source, write: Write) -> Refusal | None:
-    """Why `write` stays as it is where the program counts on its error."""
-    found = (obstacle for obstacle in write.obstacles if obstacle.kind is ObstacleKind.HANDLED)
+def unchanged(source: Source, write: Write) -> Refusal | None:
+    """Why `write` stays as it is: the program counts on its error, or it is another file that writes."""
+    final = (ObstacleKind.ELSEWHERE, ObstacleKind.HANDLED)
+    found = (obstacle for obstacle in write.obstacles if obstacle.kind in final)
     return next((_explain(source, write, obstacle) for obstacle in found), None)
 
 

@@ -19,7 +19,7 @@ from gradfix.rewrite.text.scopes import Mention, binds_anew, block_of, mentions_
 from gradfix.rewrite.text.sites import site_of
 from gradfix.rewrite.writes.asked_leaves import OWN, inputs_of, is_asked_elsewhere, takes_leaves
 from gradfix.rewrite.writes.first_writes import copied_by
-from gradfix.rewrite.writes.obstacles import handled
+from gradfix.rewrite.writes.obstacles import unchanged
 from gradfix.rewrite.writes.updates import OF_LEAVES, follows_backward, uses_own_gradient
 from gradfix.source import Source, Span
 
@@ -54,7 +54,7 @@ def work_on_copy(source: Source, write: Write, writes: Sequence[Write], spelling
     """
     if not write.leaves or not any(hazard.kind in OF_LEAVES for hazard in write.hazards):
         return None
-    if any(handled(source, other) for other in writes if not set(other.leaves).isdisjoint(write.leaves)):
+    if any(unchanged(source, other) for other in writes if not set(other.leaves).isdisjoint(write.leaves)):
         return None  # written in another place, where the program counts on the error
     if uses_own_gradient(write) or follows_backward(source, write):
         return None  # an update, which the copy would swallow
@@ -117,7 +117,7 @@ def _same_place(a: ast.expr, b: ast.expr) -> bool:
 def _renamed(name: str, scope: ast.AST, made: ast.stmt, block: list[ast.stmt]) -> tuple[Mention, ...]:
     """The mentions of the leaf that stand for what is computed with; those that ask for its gradient aren't among them.
 
-    Raises `_CannotError` where the name may stand for something else, or its memory is handled directly.
+    Raises `_CannotError` where the name may stand for something else, or its memory is unchanged directly.
     """
     found: list[Mention] = []
     end = (made.end_lineno or 0, made.end_col_offset or 0)
