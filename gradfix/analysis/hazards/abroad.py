@@ -25,7 +25,7 @@ def at_call(m: Machine, state: State, site: Site, tensor: Tensor) -> Site:
     call = m.home.call
     origin = m.notes.origins.get(id(site.node))
     where = "" if origin is None else f" in {origin.file}, line {origin.line}"
-    target = next(targets(m, state, call, tensor), call if isinstance(call, ast.expr) else site.target)
+    target = next(targets(m, state, call, tensor), None) or _unnamed(call)
     target = m.notes.targets.setdefault((id(call), ast.unparse(target)), target)  # one for each passage through it
     return Site(WriteForm.FOREIGN, call, target, method=f"`{one_line(ast.unparse(site.node))}`{where}")
 
@@ -65,6 +65,11 @@ def _within(state: State, place: ast.expr, value: Value, tensor: Tensor, depth: 
             for name, inner in state.slots(held).items():
                 attribute = ast.copy_location(ast.Attribute(place, name, ast.Load()), place)
                 yield from _within(state, attribute, inner, tensor, depth - 1)
+
+
+def _unnamed(call: ast.AST) -> ast.expr:
+    """Stands for what nobody gets at where the call stands; a name that no variable has, or a look would call again."""
+    return ast.copy_location(ast.Name(one_line(ast.unparse(call)), ast.Load()), call)
 
 
 def _given(call: ast.Call) -> Iterator[ast.expr]:
