@@ -73,4 +73,7 @@ def _copy(m: Machine, info: FunctionInfo, country: Country, call: ast.AST) -> Fu
     node, lines = relocated(info.node, call)
     m.notes.origins.update((id(part), Origin(country.file, line, call)) for part, line in lines.items())
     m.notes.owners += [*lines, call]
-    return FunctionInfo(node, info.qualname, info.owner)
+    made = FunctionInfo(node, info.qualname, info.owner)
+    if info in m.defined.altered:
+        m.defined.altered.add(made)
+    return made
