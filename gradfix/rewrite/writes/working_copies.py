@@ -117,7 +117,7 @@ def _same_place(a: ast.expr, b: ast.expr) -> bool:
 def _renamed(name: str, scope: ast.AST, made: ast.stmt, block: list[ast.stmt]) -> tuple[Mention, ...]:
     """The mentions of the leaf that stand for what is computed with; those that ask for its gradient aren't among them.
 
-    Raises `_CannotError` where the name may stand for something else, or its memory is unchanged directly.
+    Raises `_CannotError` where the name may stand for something else, or its memory is handled directly.
     """
     found: list[Mention] = []
     end = (made.end_lineno or 0, made.end_col_offset or 0)
