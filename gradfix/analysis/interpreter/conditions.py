@@ -10,9 +10,9 @@ from gradfix.analysis.domain import learned, python_values
 from gradfix.analysis.domain.graph import Node, NodeKind, reachable
 from gradfix.analysis.domain.layers import Layers
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.operations import clear_graph, facts_of, tracked
+from gradfix.analysis.domain.operations import clear_graph, facts_of, outside, tracked
 from gradfix.analysis.domain.records import FillRecord
-from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.state import Items, State
 from gradfix.analysis.domain.values import (
     NONE,
     UNKNOWN,
@@ -74,7 +74,7 @@ def narrow(m: Machine, state: State, node: ast.expr, *, positive: bool) -> None:
     """
     if positive and isinstance(node, ast.Call) and (name := _asked_for_sequence(node)) is not None:
         if _is_given(look_up(m, state, name.id)):
-            bindings.bind(m, state, name, UNKNOWN)
+            bindings.bind(m, state, name, state.container("list", Items((outside(state, name.id),), False)))
         return
     if positive and isinstance(node, ast.Call) and (name := _asked_for_layer(m, state, node)) is not None:
         bindings.bind(m, state, name, nn_layers.some_layer(state, learns=_may_learn(m, state, name)))
