@@ -43,6 +43,7 @@ from gradfix.analysis.domain.values import (
 )
 from gradfix.analysis.facts import IndexItem, IndexKind, Tracked
 from gradfix.analysis.hazards import batches, cuts
+from gradfix.analysis.imports import Described
 from gradfix.analysis.interpreter import classes, protocols
 from gradfix.torch_ops import ViewKind
 
@@ -54,13 +55,22 @@ def subscript(
 ) -> Value:
     """`base[index]`, read."""
     if isinstance(base, (Symbol, Class)):
-        return base
+        return UNKNOWN if isinstance(base, Symbol) and _is_kernel(m, base) else base
     items = index_items(node.slice, evaluate, lambda held: _parts_of(state, held))
     result: Value | None = None
     for option in options(base):
         value = _item_of(m, state, option, items, node)
         result = value if result is None else merge(result, value)
     return UNKNOWN if result is None else result
+
+
+def _is_kernel(m: Machine, of: Symbol) -> bool:
+    """Whether a function of another file stands under the name: of classes alone an item is the class (`Grid[int]`).
+
+    What `kernel[grid](x)` does, a compiler of its own decides, which a decorator hands the function to.
+    """
+    found = None if m.imports is None or of.name.startswith("torch.") else m.imports.find(of.name)
+    return found is not None and not isinstance(found, Described)
 
 
 def index_of(m: Machine, state: State, target: ast.Subscript) -> tuple[IndexItem, ...]:
