@@ -91,7 +91,7 @@ class Event:
     written: tuple[int, ...] = ()  # parameters that are written before it
     parameter: int | None = None  # which is the optimizer, or is differentiated itself
     graph: Graph | None = None  # behind what is differentiated, where that was computed
-    behind: Behind = NOTHING
+    behind: Behind = NOTHING  # not sure, too, where something may have been asked to require grad
     ends: tuple[int, ...] | None = None  # parameters it goes back to, none if nobody knows; None: to every leaf
     has_gradient: bool = False
     retained: bool = False

@@ -49,6 +49,9 @@ class Callee(Protocol):
     def may_hook(self) -> bool:
         """False where it surely registers no hook, as far as its text tells."""
 
+    def may_ask(self) -> bool:
+        """False where it surely asks nothing to require grad, as far as its text tells."""
+
     def may_build(self) -> bool:
         """False where it surely returns no module that it has made, as far as its text tells."""
 

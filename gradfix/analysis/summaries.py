@@ -28,6 +28,7 @@ class Told(NamedTuple):
     turning_off: bool = False  # what runs under it has them off
     altering: bool = False  # what it decorates gives or gets something else
     hooking: bool = False  # it registers hooks
+    asking: bool = False  # it asks something to require grad
 
 
 _NOTHING = Told()
@@ -80,6 +81,10 @@ class FunctionSummary:
     def may_hook(self) -> bool:
         """Whether something in it registers hooks."""
         return self.told.hooking
+
+    def may_ask(self) -> bool:
+        """Whether something in it asks something to require grad."""
+        return self.told.asking
 
     def may_build(self) -> bool:
         """False where no variant returns a module."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gradfix.analysis.across.played import Played
 from gradfix.analysis.across.returned import behind, place_of
@@ -24,6 +25,11 @@ def of_play(played: Played, graph_of: GraphOf) -> tuple[Event, ...]:
     every = sorted(happened.values(), key=lambda one: one.tick)[:_MOST]
     found = (_event(played, one, graph_of) for one in every if not is_hidden(played.m.tree, one.call))
     return tuple(event for event in found if event is not None)
+
+
+def unsure(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """The same, where what is differentiated may have been asked to require grad."""
+    return tuple(replace(event, behind=replace(event.behind, is_sure=False)) for event in events)
 
 
 def _event(played: Played, one: Happened, graph_of: GraphOf) -> Event | None:

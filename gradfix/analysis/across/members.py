@@ -88,6 +88,10 @@ class OpenFunction:
         """False where its text registers no hook."""
         return self.module.spellings.may_hook(self.name.partition(".")[0])
 
+    def may_ask(self) -> bool:
+        """False where its text asks nothing to require grad."""
+        return self.module.spellings.may_ask(self.name.partition(".")[0])
+
     def may_build(self) -> bool:
         """False where its text makes no object."""
         return self.module.spellings.may_build(self.name.partition(".")[0])
@@ -100,7 +104,7 @@ class OpenFunction:
         variants = tuple(e for given in every if (e := self.effects(given)) is not None)
         calls = ((given, made.effects(())) for given in every if (made := self.made(given)) is not None)
         making = tuple(replace(e, given=given) for given, e in calls if e is not None)
-        told = Told(self.may_switch(), self.turns_off(), self.alters(), self.may_hook())
+        told = Told(self.may_switch(), self.turns_off(), self.alters(), self.may_hook(), self.may_ask())
         return FunctionSummary(self.name, self.file, self.parameters, variants, told, making)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gradfix.analysis.across import effects
+from gradfix.analysis.across import effects, events
 from gradfix.analysis.across.definitions import (
     dotted,
     holders_made,
@@ -135,7 +135,10 @@ class OpenModule:
     def computed(self, function: OpenFunction, given: Given) -> Effects | None:
         """The effects of a function, played on tensors; None where it can't be followed."""
         m, end = self._end()
-        return effects.of_function(m, end, function.name, function.parameters, given, function.making)
+        found = effects.of_function(m, end, function.name, function.parameters, given, function.making)
+        if found is None or not found.events or not function.may_ask():
+            return found
+        return replace(found, events=events.unsure(found.events))
 
     def closed(self) -> ModuleSummary:
         """Everything that others can know of it, as a value; names with an underscore before them are its own."""

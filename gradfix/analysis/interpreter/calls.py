@@ -191,8 +191,11 @@ def _imported(
     if found is None:
         return None
     if not isinstance(found, Described):
-        hooks.perhaps_registered(state, found, (*args, *keywords.values()))
-        return foreign.call(m, state, found, args, keywords, at)
+        given = (*args, *keywords.values())
+        hooks.perhaps_registered(state, found, given)
+        made = foreign.call(m, state, found, args, keywords, at)
+        foreign.perhaps_asked(state, found, given)
+        return made
     if (own := abroad.adopted(m, state, found, name)) is not None:
         return call_value(m, state, own, args, keywords, at)
     if not found.is_module() and not found.is_plain():

@@ -87,6 +87,8 @@ def _roots(call: Call, event: Event) -> list[_Root]:
     """What is differentiated; nothing where nobody knows what was handed over."""
     if event.parameter is not None:
         every, given = call.tensors_at(event.parameter), call.given(event.parameter)
+        if not event.behind.is_sure and any(call.state.node_of(tensor) is None for tensor in every):
+            return []
         first = given[0] if given else call.at.func
         return list(zip(every, given if len(given) == len(every) else [first] * len(every), strict=True))
     graph = event.graph or Graph()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutKind
 from gradfix.analysis.domain import learned
-from gradfix.analysis.domain.graph import Node, leaf, operation, phi
+from gradfix.analysis.domain.graph import Node, assumed, leaf, operation, phi
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import result_tensor, save, strongest, tracked, view_of
 from gradfix.analysis.domain.state import Items, State, merge
@@ -80,6 +80,14 @@ def call(
     if effects is None:
         return None
     return _Call(m, state, callee, effects, bound, at, of).result()
+
+
+def perhaps_asked(state: State, callee: Callee, given: Sequence[Value]) -> None:
+    """Tensors without a graph that a function is given may require grad then, where its text asks something to."""
+    bare = [tensor for value in given for tensor in tensors(value) if state.node_of(tensor) is None]
+    for tensor in bare if bare and callee.may_ask() else ():
+        for storage in tensor.storages:
+            state.nodes[storage] = assumed("call")
 
 
 def variable(m: Machine, state: State, name: str, at: ast.ImportFrom) -> Value | None:

@@ -13,6 +13,7 @@ _SWITCH = re.compile(r"\b(?:no_grad|inference_mode|set_grad_enabled|enable_grad)
 _BUILD = re.compile(r"\b[A-Z]\w*[a-z]\w*\(|\]\(")  # what is named like a class is called, or an item of a registry
 _ASKED = re.compile(r"\]\(")  # an item of a registry is called
 _IN_PLACE = re.compile(r"inplace|[(,]\s*True\b")
+_ASK = re.compile(r"requires_grad")
 _LEARN = re.compile(r"requires_grad|\bParameter\(")
 # What starts a backward, or steps an optimizer.
 _TRAIN = re.compile(r"\b(?:backward|grad)\(|\.(?:step|zero_grad)\(")
@@ -53,6 +54,10 @@ class Spellings:
     def may_hook(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it registers a hook; of other names nothing is known."""
         return self._may(_HOOK, name)
+
+    def may_ask(self, name: str) -> bool:
+        """False where the text defines `name` and nothing in it asks to require grad; else nothing is known."""
+        return self._may(_ASK, name)
 
     def may_build(self, name: str) -> bool:
         """False where the text defines `name` and nothing in it makes an object; of other names nothing is known."""
