@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 """
-SECONDS, TRIES, KEPT = 2, 90, 0.25  # of one try; of statements; of those that autograd refuses, which end a program
+SECONDS = 30  # of one try: more than the first import of an optimizer takes on a busy machine
+TRIES, KEPT = 90, 0.25  # statements tried; of those that autograd refuses, which end a program
 OUTER = {
     "simple": 59,
     "container": 6,
