@@ -185,6 +185,12 @@ REWRITTEN = {
     "a view of a leaf that is turned": (
         "v = m[0][None]\nh = v.exp()\nv.t_()\nloss = h.sum() + v.sum()\nloss.backward()\nprint(m)"
     ),
+    "a product that is written where it is read": (
+        "y = m * 1\ny.addmm_(y, m.detach())\nloss = y.sum()\nloss.backward()\nprint(y)"
+    ),
+    "what is scattered is written while it is read": (
+        "y = m * 2\nh = y.exp()\ny.masked_scatter_(y > 0, y)\nloss = y.sum()\nloss.backward()\nprint(y, h)"
+    ),
 }
 # Not mended yet; once one is, its strict xfail says so and the line here goes.
 OPEN = {

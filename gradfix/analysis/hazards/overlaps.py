@@ -13,6 +13,9 @@ from gradfix.analysis.hazards.write_records import Site
 # Measured (2.13): these write every element that shares the cell, with a warning at most; all others raise.
 _FILLING = frozenset({"fill_", "zero_", "masked_fill_", "index_fill_", "index_put_", "fill_diagonal_"})
 
+# Measured (2.13): these go on reading an operand after they have begun to write, and torch lets it be the target.
+_MIXING = frozenset({"addmm_", "addmv_", "addbmm_", "baddbmm_", "masked_scatter_"})
+
 
 def is_refused(form: WriteForm, index: tuple[IndexItem, ...], method: str | None, shape: Shape | None) -> bool:
     """Whether torch raises for certain when several indices of the tensor of this shape share a cell."""
@@ -47,6 +50,11 @@ def reads_what_it_writes(tensor: Tensor, operands: Sequence[Tensor], site: Site)
     depth = len(tensor.lineage)
     of_it = any(len(o.lineage) > depth and o.lineage[:depth] == tensor.lineage for o in operands)
     return of_it and (not site.index or _crosses(site))
+
+
+def mixes(name: str, tensor: Tensor, operands: Sequence[Tensor]) -> bool:
+    """Whether `y.addmm_(y, w)` computes with elements that it has overwritten: out of place it gives other values."""
+    return name in _MIXING and any(not set(o.storages).isdisjoint(tensor.storages) for o in operands)
 
 
 def _crosses(site: Site) -> bool:

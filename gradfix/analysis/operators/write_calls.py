@@ -9,8 +9,8 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor, Value
-from gradfix.analysis.facts import Tracked, WriteForm
-from gradfix.analysis.hazards import batches
+from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked, WriteForm
+from gradfix.analysis.hazards import batches, overlaps
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write, written_by
 from gradfix.analysis.operators import operators, outputs
@@ -51,6 +51,9 @@ def write_call(
     if op is not None and op.outputs and state.grad is not Tracked.NO:
         graph = written_by(state, fresh)
         operators.save_output(state, op, op.outputs[0], graph, fresh, groups, node)
+    if overlaps.mixes(name, target, operands):
+        overlap = Obstacle(ObstacleKind.OVERLAP, m.spelling(expression), certain=False)
+        m.notes.writes[id(expression)].add_obstacle(overlap)
     if name in _TURNING:
         fresh.dense, fresh.transposed = False, True
     if name in _RESHAPING:
