@@ -68,10 +68,15 @@ def number_type(value: Value) -> str | None:
     return None
 
 
+_LONGEST_KEY = 80  # of characters: longer texts name nothing
+
+
 def fold(symbol: str, left: object, right: object) -> Value:
     """Arithmetic of small constants."""
     if not (isinstance(left, (int, float)) and isinstance(right, (int, float))):
         if isinstance(left, tuple) and isinstance(right, tuple) and symbol == "+":
+            return Const(left + right)
+        if isinstance(left, str) and isinstance(right, str) and symbol == "+" and len(left + right) < _LONGEST_KEY:
             return Const(left + right)
         return UNKNOWN
     function = _FOLDED.get(symbol)

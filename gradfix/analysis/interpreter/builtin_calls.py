@@ -119,6 +119,13 @@ def _length(call: NamedCall) -> Value:
     return Number("int")
 
 
+def _string(call: NamedCall) -> Value:
+    """`str(3)`, as keys are made of."""
+    value = call.first
+    plain = isinstance(value, Const) and type(value.value) in (int, str, bool) and len(call.args) == 1
+    return Const(str(value.value)) if plain and isinstance(value, Const) else UNKNOWN
+
+
 def _number(call: NamedCall) -> Value:
     """`float(…)`, `abs(…)` and the others that make a number of one, or of a tensor."""
     name, first = call.name, call.first
@@ -261,6 +268,7 @@ _BUILTINS: Mapping[str, Callable[[NamedCall], Value]] = {
     "range": _range,
     "slice": _slice,
     "len": _length,
+    "str": _string,
     **dict.fromkeys(("float", "int", "bool", "round", "abs", "pow", "divmod"), _number),
     **dict.fromkeys("enumerate zip reversed sorted list tuple set iter map filter".split(), _iterator),
     "super": _super,
