@@ -256,11 +256,15 @@ class Passed:
         return self._users
 
 
+_CHOOSING = (ast.If, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return)
+
+
 def _is_over(write: Visit | None, branch: ast.stmt | None) -> bool:
-    """Whether a write took place before an `if`, whichever way that goes: not in it, nor in a function called in it."""
+    """Whether a write took place before an `if`, or `a if b else c`, whichever way that goes: not in it, nor in a
+    function called in it."""
     at = None if write is None or write.node is None else write.node.at
     end = getattr(at, "end_lineno", None)
-    if write is None or end is None or not isinstance(branch, ast.If) or end >= branch.lineno:
+    if write is None or end is None or not isinstance(branch, _CHOOSING) or end >= branch.lineno:
         return False
     return not any(id(node) in write.passage.calls for node in ast.walk(branch))
 
