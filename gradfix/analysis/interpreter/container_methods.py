@@ -92,9 +92,17 @@ def _update(call: _Call) -> Value:
 def _update_with(call: _Call) -> Value:
     own, other = call.items, call.state.items.get(call.args[0]) if isinstance(call.args[0], Container) else None
     if other is None or not (own.exact and other.exact) or own.keys is None or other.keys is None:
-        return _extend(call)
+        given = call.given(0).values if other is None else other.values
+        new = (_second(call.state, value) for value in given) if other is None or other.keys is None else given
+        return call.hold(Items(at_most_twice((*own.values, *new)), False))
     merged = dict(zip((*own.keys, *other.keys), (*own.values, *other.values), strict=True))
     return call.hold(Items(tuple(merged.values()), True, tuple(merged)))
+
+
+def _second(state: State, pair: Value) -> Value:
+    """The value of a pair that a dictionary is updated with."""
+    held = state.items.get(pair) if isinstance(pair, Container) else None
+    return held.values[1] if held is not None and held.exact and len(held.values) == 2 else pair
 
 
 def _extend(call: _Call) -> Value:
@@ -125,6 +133,13 @@ def _insert(call: _Call) -> Value:
     place = index.value if isinstance(index, Const) and type(index.value) is int else None
     values = (*items.values[: place or 0], call.args[1], *items.values[place or 0 :])
     return call.hold(Items(values, items.exact and items.keys is None and place is not None))
+
+
+def _rearrange(call: _Call) -> Value:
+    """Other methods that change what they are called on: the order is unknown, and what there is of it."""
+    more = [value for place in range(len(call.args)) for value in call.given(place).values]
+    held = call.items.values if call.name in _ONLY_TAKING else (*call.items.values, *more)
+    return call.hold(Items(at_most_twice(held), False))
 
 
 def _add_module(call: _Call) -> Value:
@@ -241,6 +256,7 @@ def _of_modules(call: _Call) -> Value:
     return module_methods.call(call.m, call.state, call.receiver, call.name, call.args, call.at)
 
 
+_ONLY_TAKING = ("discard", "move_to_end", "difference_update", "intersection_update")
 _METHODS: Mapping[str, Callable[[_Call], Value]] = {
     "append": _append,
     "add": _append,
@@ -258,6 +274,7 @@ _METHODS: Mapping[str, Callable[[_Call], Value]] = {
     "popleft": _pop,
     "popitem": _pop_any,
     "clear": _clear,
+    **dict.fromkeys((*_ONLY_TAKING, "symmetric_difference_update"), _rearrange),
     **dict.fromkeys(("get", "__getitem__"), _get),
     "setdefault": _setdefault,
     **dict.fromkeys(

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from gradfix.analysis.domain.holders import derived, escape, keep, perhaps_held_in, tensors_within
 from gradfix.analysis.domain.machine import Machine
-from gradfix.analysis.domain.state import State
+from gradfix.analysis.domain.operations import outside
+from gradfix.analysis.domain.state import Items, State, merge
 from gradfix.analysis.domain.values import (
     Choice,
     Class,
+    Container,
     Function,
     Instance,
     Layer,
@@ -19,6 +21,7 @@ from gradfix.analysis.domain.values import (
     Symbol,
     Tensor,
     Value,
+    containers,
     is_unknown,
     options,
 )
@@ -27,12 +30,15 @@ from gradfix.analysis.text.nodes import every_node
 
 _PLAIN = frozenset("print len isinstance issubclass hasattr callable repr str hash id format input open".split())
 _STORING = frozenset("append appendleft extend extendleft insert push put setdefault".split())
+_MUTABLE = ("list", "dict", "set")
 _SEEING_NAMES = frozenset(f"builtins.{name}" for name in ("eval", "exec", "locals", "vars", "globals"))
 
 
 def called(m: Machine, state: State, callee: Value, given: Sequence[Value], result: Value, at: ast.Call) -> Value:
     """The value of the call `callee(*given)`, with all that it may hold."""
     thrown_away = _is_thrown_away(m.statement, at)
+    for value in given if id(at) in m.notes.unfollowed else ():
+        _may_be_filled(state, value)
     if not (_is_unfollowed(m, callee, result, at) or (thrown_away and _is_guessed(callee))):
         return result
     if isinstance(callee, Symbol) and callee.name in _SEEING_NAMES:
@@ -50,6 +56,20 @@ def called(m: Machine, state: State, callee: Value, given: Sequence[Value], resu
             if named and is_unknown(owner):  # an annotation may be wrong: no string has this method
                 escape(state, state.tuple_of(handed))
     return result if thrown_away else derived(state, result, handed)
+
+
+def _may_be_filled(state: State, value: Value) -> None:
+    """A list or dict got where nobody looks: what has no graph there may have made room for what has."""
+    for container in containers(value) if isinstance(value, (Container, Choice)) else ():
+        held = state.items.get(container)
+        if held is None or container.kind not in _MUTABLE:
+            continue
+        bare = [v.__class__ is Tensor and not v.flows and state.node_of(v) is None for v in held.values]
+        if any(bare):
+            values = (
+                merge(v, outside(state, "item")) if is_bare else v for v, is_bare in zip(held.values, bare, strict=True)
+            )
+            state.hold(container, Items(tuple(values), held.exact, held.keys, held.least, ordered=held.ordered))
 
 
 def _called_on(m: Machine, state: State, callee: Value, at: ast.Call) -> Iterable[Value]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from gradfix.analysis.domain import learned
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import outside
-from gradfix.analysis.domain.state import Items, State, any_item
+from gradfix.analysis.domain.state import Items, State, any_item, at_most_twice
 from gradfix.analysis.domain.values import (
     NONE,
     PLAIN,
@@ -125,6 +125,15 @@ def _some(call: NamedCall) -> Value:
     return call.state.container("list", Items(call.iterated(call.first).values, False))
 
 
+def _rearranged(call: NamedCall) -> Value | None:
+    """`random.shuffle(hs)`, `heapq.heappush(heap, item)`: the list in another order, with what is given besides."""
+    if not call.args or not isinstance(call.first, Container):
+        return None
+    held = Items(at_most_twice((*call.iterated(call.first).values, *call.args[1:])), False)
+    call.state.hold(call.first, held)
+    return any_item(call.state, held) or NONE
+
+
 def _partial(call: NamedCall) -> Value | None:
     return Partial(call.args[0], tuple(call.args[1:]), tuple(call.keywords.items())) if call.args else None
 
@@ -150,6 +159,11 @@ def _copy(call: NamedCall) -> Value | None:
     return copied(call.state, call.args[0])
 
 
+_REARRANGING = (
+    "random.shuffle",
+    *(f"heapq.{name}" for name in ("heappush", "heappop", "heapify", "heapreplace", "heappushpop")),
+    *(f"bisect.{name}" for name in ("insort", "insort_left", "insort_right")),
+)
 # What they give; None where nothing is known of the call.
 _PACKAGES: Mapping[str, Callable[[NamedCall], Value | None]] = {"math": _math, "itertools": _itertools, "numpy": _numpy}
 _FUNCTIONS: Mapping[str, Callable[[NamedCall], Value | None]] = {
@@ -161,6 +175,7 @@ _FUNCTIONS: Mapping[str, Callable[[NamedCall], Value | None]] = {
     **dict.fromkeys(("dataclasses.replace", "copy.replace"), _replaced),
     "functools.reduce": _reduce,
     "random.choice": _chosen,
+    **dict.fromkeys(_REARRANGING, _rearranged),
     **dict.fromkeys(("random.sample", "random.choices"), _some),
     "functools.partial": _partial,
     **{f"asyncio.{name}": _as_given for name in ("run", "wait_for", "create_task", "ensure_future", "shield")},

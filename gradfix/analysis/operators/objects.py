@@ -95,6 +95,10 @@ def attribute(m: Machine, state: State, base: Value, name: str, node: ast.AST) -
         items = state.items.get(base)
         if items is not None and items.exact and _FIELDS[name] < len(items.values):
             return items.values[_FIELDS[name]]
+    if isinstance(base, Container) and base.kind in ("modules", "layers"):  # `net.heads.one` of a ModuleDict
+        items = state.items.get(base)
+        if items is not None and items.exact and items.keys is not None and name in items.keys:
+            return items.values[items.keys.index(name)]
     if isinstance(base, Method) and base.name == "super" and m.scope.info is not None:
         return _inherited(m, base, name)
     return Method(base, name)
