@@ -201,10 +201,8 @@ def _container_item(m: Machine, state: State, base: Container, node: ast.Subscri
     position = held.position(index)
     if position is not None:
         return held.values[position]
-    if base.default is not None and held.exact and isinstance(index, Const):
-        made_item = m.call_value(state, base.default, [], {}, ast.Call(node.value, [], []))
-        state.items[base] = Items((*held.values, made_item), True, (*(held.keys or ()), index.value))
-        return made_item
+    if base.default is not None and held.exact:
+        return _made_by_default(m, state, base, held, index, node)
     place = index.value if isinstance(index, Const) and type(index.value) is int else None
     lasting = place is not None and (place >= 0 or (place == -1 and held.least >= len(held.values)))
     if lasting and held.ordered and len(held.values) > 1:  # one of those that the last stands for
@@ -217,6 +215,22 @@ def _container_item(m: Machine, state: State, base: Container, node: ast.Subscri
         return one
     element = any_item(state, held)
     return UNKNOWN if element is None else element
+
+
+def _made_by_default(m: Machine, state: State, base: Container, held: Items, key: Value, node: ast.Subscript) -> Value:
+    """`d[key]` of a defaultdict that doesn't have the key; of one that isn't known, two of those it may make."""
+
+    def made() -> Value:
+        default = UNKNOWN if base.default is None else base.default
+        return m.call_value(state, default, [], {}, ast.Call(node.value, [], []))
+
+    if isinstance(key, Const):
+        item = made()
+        state.items[base] = Items((*held.values, item), True, (*(held.keys or ()), key.value))
+        return item
+    either = Items(at_most_twice((*held.values, made(), made())), False)
+    state.items[base] = either
+    return any_item(state, either) or UNKNOWN
 
 
 def _is_any(item: Tensor) -> bool:

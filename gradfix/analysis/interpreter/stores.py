@@ -329,7 +329,8 @@ def _augmented_held(
         return item_access.subscript(m, state, owner, target, lambda part: evaluate(m, state, part))
 
     def put_back(after: State, owner: Container) -> None:
-        store_item(m, after, owner, target.slice, _extended(m, after, symbol, item(owner), value, node))
+        held = item_access.subscript(m, after, owner, target, lambda part: m.look(after, part))
+        store_item(m, after, owner, target.slice, _extended(m, after, symbol, held, value, node))
 
     rows = [option for option in options(base) if isinstance(option, Container)]
     element = tensor_of(reduce(merge, map(item, rows))) if rows else None
