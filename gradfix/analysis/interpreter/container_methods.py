@@ -137,9 +137,9 @@ def _insert(call: _Call) -> Value:
 
 def _rearrange(call: _Call) -> Value:
     """Other methods that change what they are called on: the order is unknown, and what there is of it."""
-    more = [value for place in range(len(call.args)) for value in call.given(place).values]
-    held = call.items.values if call.name in _ONLY_TAKING else (*call.items.values, *more)
-    return call.hold(Items(at_most_twice(held), False))
+    places = range(0 if call.name in _ONLY_TAKING else len(call.args))
+    more = [value for place in places for value in call.given(place).values]
+    return call.hold(Items(at_most_twice((*call.items.values, *more)), False))
 
 
 def _add_module(call: _Call) -> Value:
