@@ -74,6 +74,7 @@ class Definition:
 
     file: str  # for the reader
     line: int
+    is_whole: bool  # nothing but the text says what its objects do
     text: str
     symbols: tuple[tuple[str, str], ...]  # qualified
     constants: tuple[tuple[str, Constant], ...]
@@ -93,7 +94,7 @@ class Described(ABC):
         """Whether its objects do nothing but what its methods say: no bases, no operators of its own."""
 
     def definition(self) -> Definition | None:
-        """What its objects are followed by; None where they do more than its text says, or nobody knows it."""
+        """What its objects and those of its heirs are followed by; None where nobody knows it."""
         return None
 
     @abstractmethod

@@ -111,7 +111,7 @@ class ClassSummary(Described):
     defined: Definition | None = None
 
     def definition(self) -> Definition | None:
-        """What its objects are followed by."""
+        """What its objects and those of its heirs are followed by."""
         return self.defined
 
     def holds(self, name: str) -> Held | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gradfix.analysis.across.definitions import dotted
@@ -23,11 +24,11 @@ _TAKING_OVER = frozenset(
 )
 
 
-def stands_alone(node: ast.ClassDef) -> bool:
+def _stands_alone(node: ast.ClassDef) -> bool:
     """Whether a class has no bases, and Python makes its objects and finds their attributes as always."""
     decorators = (dotted(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list)
     methods = {s.name for s in node.body if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))}
-    plain = all(dotted(base) in _ALONE for base in node.bases) and not node.keywords and not node.col_offset
+    plain = all(dotted(base) in _ALONE for base in node.bases) and not node.keywords
     return plain and all(d in _FIELDS for d in decorators) and _TAKING_OVER.isdisjoint(methods)
 
 
@@ -36,10 +37,11 @@ def definition_of(node: ast.ClassDef, module: OpenModule) -> Definition:
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     lines = module.source.text.split("\n")[first - 1 : node.end_lineno]
     names = sorted({one.id for one in every_node(node) if isinstance(one, ast.Name)})
-    constants = dict(_constants(module.tree))
+    constants = _constants(module.tree)
     return Definition(
         module.file,
         first,
+        _stands_alone(node),
         "\n".join(lines),
         tuple((name, target) for name in names if (target := _target(name, module)) is not None),
         tuple((name, constants[name]) for name in names if name in constants and name not in module.index),
@@ -53,14 +55,17 @@ def _target(name: str, module: OpenModule) -> str | None:
     return None if known is None else f"{module.name}.{name}"
 
 
-def _constants(tree: ast.Module) -> Iterator[tuple[str, Constant]]:
+@lru_cache(maxsize=64)  # a module has several classes
+def _constants(tree: ast.Module) -> Mapping[str, Constant]:
     """The variables that the top level sets to a number, a string, True, False or None, and nobody sets again."""
     stored = (one for one in every_node(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
     bound = Counter(one.id for one in stored)
+    found: dict[str, Constant] = {}
     for statement in tree.body:
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and isinstance(statement.value, ast.Constant):
             value = statement.value.value
             for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
                 is_constant = isinstance(value, (bool, int, float, str, type(None)))
                 if is_constant and isinstance(target, ast.Name) and bound[target.id] == 1:
-                    yield target.id, value  # type: ignore[misc]  # one of these
+                    found[target.id] = value  # type: ignore[assignment]  # one of these
+    return found

@@ -14,7 +14,7 @@ from gradfix.analysis.across.definitions import (
     parameters_called,
     parameters_stepping,
 )
-from gradfix.analysis.across.followed import definition_of, stands_alone
+from gradfix.analysis.across.followed import definition_of
 from gradfix.analysis.across.held import held_by
 from gradfix.analysis.across.signatures import parameters_of
 from gradfix.analysis.effects import Effects, Given, Parameter, told_apart
@@ -136,10 +136,10 @@ class OpenClass(Described):
         return not (self.node.bases or self.node.keywords or self.node.decorator_list) and own <= _PLAIN
 
     def definition(self) -> Definition | None:
-        """What its objects are followed by."""
+        """What its objects and those of its heirs are followed by."""
         module = self.module
         if self.name not in module.defined:
-            module.defined[self.name] = definition_of(self.node, module) if stands_alone(self.node) else None
+            module.defined[self.name] = None if self.node.col_offset else definition_of(self.node, module)
         return module.defined[self.name]
 
     def method(self, name: str) -> Callee | None:

@@ -8,23 +8,67 @@ only the other file could mend are told where it is checked itself.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gradfix.analysis.domain.abroad import Country, Home, Origin
 from gradfix.analysis.domain.definitions import FunctionInfo
 from gradfix.analysis.domain.machine import Machine, Scope
 from gradfix.analysis.domain.state import State
-from gradfix.analysis.domain.values import Class, Const, Function, Symbol, Value
+from gradfix.analysis.domain.values import Class, Const, Function, Instance, Symbol, Value
 from gradfix.analysis.imports import Definition, Described
+from gradfix.analysis.interpreter import foreign, inherited
 from gradfix.analysis.text.relocated import relocated
+from gradfix.analysis.text.survey import spells_a_change
 
 
 def adopted(m: Machine, state: State, described: Described, name: str) -> Class | None:
     """A class of another file as one whose objects can be followed; None where its text doesn't tell enough."""
+    definition = described.definition()
+    return _adopted(m, state, definition, name) if definition is not None and definition.is_whole else None
+
+
+def called(
+    m: Machine,
+    state: State,
+    owner: Instance,
+    name: str,
+    args: Sequence[Value],
+    keywords: dict[str, Value],
+    at: ast.Call,
+    of: Instance | None = None,
+) -> Value | None:
+    """What a method from another file gives, None where nothing is known. `of`: the module that is called."""
+    method = inherited.method(m, owner, name)
+    if method is not None:
+        return foreign.call(m, state, method, args, keywords, at, of=of)
+    own = _template(m, state, owner, name)
+    return None if own is None else m.call_function(state, own, args, keywords, at)
+
+
+def _template(m: Machine, state: State, owner: Instance, name: str) -> Function | None:
+    """A method from another file that asks the object for what its own class has put in the place of another.
+
+    Where neither it nor these write anything, or go back, there is nothing to follow it for.
+    """
+    for base, qualified in inherited.bases(m, owner.info):
+        if base.method(name) is not None:
+            put = inherited.overridden(base, owner, name)
+            definition = base.definition() if put else None
+            made = None if definition is None else _adopted(m, state, definition, qualified)
+            found = None if made is None else made.info.method(name)
+            if found is None or owner.info is None or isinstance(found.node, ast.Lambda) or found.node.decorator_list:
+                return None
+            methods = (found, *filter(None, map(owner.info.method, put)))
+            changes = any(spells_a_change(one.node) for one in methods if not isinstance(one.node, ast.Lambda))
+            return m.defined.bound(found, owner) if changes else None
+    return None
+
+
+def _adopted(m: Machine, state: State, definition: Definition, name: str) -> Class | None:
     known = name if m.imports is None else m.imports.absolute(name)
     if known not in m.defined.adopted:
-        definition = described.definition()
-        m.defined.adopted[known] = None if definition is None else _adopt(m, state, definition, known)
+        m.defined.adopted[known] = _adopt(m, state, definition, known)
     made = m.defined.adopted[known]
     if made is not None:
         holder = m.defined.statics[made.info]

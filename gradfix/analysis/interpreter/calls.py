@@ -45,7 +45,6 @@ from gradfix.analysis.interpreter import (
     container_methods,
     foreign,
     hands,
-    inherited,
     left_behind,
     library_calls,
     module_methods,
@@ -234,10 +233,7 @@ def _call_instance(
     if layer is not None:
         return call_value(m, state, layer, args, keywords, at)
     for name in ("forward", "__call__"):
-        elsewhere = inherited.method(m, callee, name)
-        if elsewhere is None:
-            continue
-        if (made := foreign.call(m, state, elsewhere, args, keywords, at, of=callee)) is not None:
+        if (made := abroad.called(m, state, callee, name, args, keywords, at, of=callee)) is not None:
             return made
     learnt = objects_elsewhere.learnt(state, callee)
     may_save = not isinstance(callee.foreign, objects_elsewhere.Made)
@@ -291,9 +287,10 @@ def _method(
         return call_value(m, state, layer, args, keywords, at)
     if isinstance(receiver, Optimizer):
         return optimizers.method(m, state, receiver, callee.name, args, at)
-    elsewhere = inherited.method(m, receiver, callee.name) if isinstance(receiver, Instance) else None
-    if elsewhere is not None and (made := foreign.call(m, state, elsewhere, args, keywords, at)) is not None:
-        return made
+    if isinstance(receiver, Instance):
+        elsewhere = abroad.called(m, state, receiver, callee.name, args, keywords, at)
+        if elsewhere is not None:
+            return elsewhere
     if isinstance(receiver, Instance) and callee.name in ("_replace", "_asdict"):
         return learned.of_named_tuple(state, receiver, callee.name, keywords)
     if isinstance(receiver, (Instance, Layer)):

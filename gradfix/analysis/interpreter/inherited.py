@@ -13,8 +13,8 @@ from gradfix.analysis.operators import nn_layers, objects
 from gradfix.analysis.text.class_attributes import given_names
 
 
-def bases(m: Machine, info: ClassInfo | None) -> Iterator[Described]:
-    """The classes of other files that a class derives from."""
+def bases(m: Machine, info: ClassInfo | None) -> Iterator[tuple[Described, str]]:
+    """The classes of other files that a class derives from, with their qualified names."""
     imports = m.imports
     for base in info.bases if info is not None and imports is not None else ():
         if isinstance(base, ClassInfo):
@@ -22,14 +22,14 @@ def bases(m: Machine, info: ClassInfo | None) -> Iterator[Described]:
         elif imports is not None and not base.startswith("torch."):
             found = imports.find(base)
             if isinstance(found, Described):
-                yield found
+                yield found, base
 
 
 def attribute(m: Machine, state: State, owner: Instance, name: str) -> Value | None:
     """A method or attribute that an object of this file has from elsewhere; None for what isn't known."""
     if owner.info is None or name in state.slots(owner) or name in _own_names(owner.info):
         return None
-    for base in bases(m, owner.info):
+    for base, _ in bases(m, owner.info):
         if base.method(name) is not None:
             return Method(owner, name)
         held = base.holds(name)
@@ -46,12 +46,16 @@ def method(m: Machine, owner: Instance, name: str) -> Callee | None:
     """
     if owner.foreign is not None:
         return owner.foreign.method(name)
-    for base in bases(m, owner.info):
+    for base, _ in bases(m, owner.info):
         found = base.method(name)
         if found is not None:
-            assert owner.info is not None
-            return found if base.needs(name).isdisjoint(_own_names(owner.info)) else None
+            return None if overridden(base, owner, name) else found
     return None
+
+
+def overridden(base: Described, owner: Instance, name: str) -> frozenset[str]:
+    """What a method of `base` asks its object for of which the class of the object has something of its own."""
+    return frozenset() if owner.info is None else base.needs(name) & _own_names(owner.info)
 
 
 def _own_names(info: ClassInfo) -> frozenset[str]:

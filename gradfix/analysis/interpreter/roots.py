@@ -154,7 +154,7 @@ def _is_module(m: Machine, owner: ClassInfo) -> bool:
     """Whether it derives from `torch.nn.Module`, by classes of other files of the project, too."""
     if owner.derives_from(*calls.MODULE_CLASSES, *calls.LIGHTNING):
         return True
-    return any(found.is_module() for found in inherited.bases(m, owner))
+    return any(found.is_module() for found, _ in inherited.bases(m, owner))
 
 
 def is_static(info: FunctionInfo) -> bool:

@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from gradfix.analysis.text.evidence import NO_OPERANDS, Evidence, is_named
 from gradfix.analysis.text.names import imports_of, stars_of
@@ -119,6 +120,13 @@ def survey(tree: ast.Module) -> Survey:
         if around is not None:
             around.include(scope)
     return found
+
+
+@lru_cache(maxsize=256)  # a method may be called many times
+def spells_a_change(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether the function itself spells a write to what may be a tensor, or a backward."""
+    own = survey(ast.Module([function], [])).scopes[0]
+    return own.writes or own.backward or own.in_place_layer
 
 
 def _look(found: Survey, parts: frozenset[str], scope: Scope) -> None:
