@@ -51,14 +51,16 @@ def _forked(work: Callable[[X], Y], given: Sequence[X], number: int) -> Iterator
 
     pool = ProcessPoolExecutor(number, get_context("fork"), initializer=_begin, initargs=(work, given))
     try:
-        for index, data in enumerate(pool.map(_done, range(len(given)))):
-            yield work(given[index]) if data is None else pickle.loads(data)
+        waiting = [pool.submit(_done, index) for index in reversed(range(len(given)))]
+        for one in given:
+            data = waiting.pop().result()
+            yield work(one) if data is None else pickle.loads(data)
     except BrokenProcessPool:
         return
     finally:  # also of Ctrl-C: what nobody waits for any more ends at once
         for child in active_children():
             child.terminate()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()  # without cancelling: the pool's own thread may fail on what is cancelled while it breaks
 
 
 _task: Callable[[int], object]  # of a forked process
