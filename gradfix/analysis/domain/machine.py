@@ -150,6 +150,7 @@ class Machine:
         self.happened: list[Happened] | None = None  # backward passes and steps, if asked for
         self.saw_backward = False
         self.steps = 0
+        self.written = 0  # writes so far: who waits while others are evaluated asks for more of them
         self._interpreter = interpreter
         self._evaluate = interpreter.evaluate
         self._frames = MODULE

@@ -66,20 +66,18 @@ def misses_nothing(state: State, tensor: Tensor) -> bool:
     return not state.may_miss(tensor) and not perhaps_held_in(state, tensor)
 
 
-def read_given(m: Machine, state: State, callee: Value, args: Sequence[Value], node: ast.Call) -> None:
-    """What a call was given is read when all of it is evaluated: one argument may have written to another."""
-    for place, (value, part) in enumerate(zip(args, node.args, strict=False)):
-        late = isinstance(value, Tensor) and state.may_miss(value) and may_write(node.args[place + 1 :])
+def read_given(m: Machine, state: State, callee: Value, args: Sequence[Value], node: ast.Call, before: int) -> None:
+    """What a call was given is read when all of it is evaluated: one argument may have written to another.
+
+    `before`: how much had been written before the first of them.
+    """
+    for value, part in zip(args, node.args, strict=False):
+        late = m.written != before and isinstance(value, Tensor) and state.may_miss(value)
         if late or isinstance(value, (Container, Instance)):
             read(m, state, value, part, m.spelling(part))
-    owner = callee.receiver if isinstance(callee, Method) else None
-    if isinstance(owner, Tensor) and isinstance(node.func, ast.Attribute) and may_write(node.args):
+    owner = callee.receiver if m.written != before and isinstance(callee, Method) else None
+    if isinstance(owner, Tensor) and isinstance(node.func, ast.Attribute):
         read(m, state, owner, node.func.value, m.spelling(node.func.value))
-
-
-def may_write(others: Sequence[ast.expr]) -> bool:
-    """Whether to evaluate these may write to what was evaluated before."""
-    return not all(isinstance(other, (ast.Constant, ast.Name)) for other in others)
 
 
 def read_late(m: Machine, state: State, value: Value, target: ast.Subscript) -> None:

@@ -255,6 +255,7 @@ def _fresh_object(m: Machine, state: State, visit: Visit, tensor: Tensor) -> Ten
         holder = f"{ast.unparse(record.target)} of an earlier round"
         record.add_obstacle(Obstacle(ObstacleKind.ALIAS_READ, holder, m.place(record.target, f"`{holder}`")))
     tick = now()
+    m.written += 1
     for storage in tensor.storages:
         state.note_write(storage, Stamp(tick, visit, tuple(m.arms), state.log.get(storage)))
     if tensor.choice is not None and len(tensor.storages) > 1 and visit.node is not None:

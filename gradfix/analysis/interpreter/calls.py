@@ -77,7 +77,7 @@ LIGHTNING = ("pytorch_lightning.LightningModule", "lightning.LightningModule", "
 def call(m: Machine, state: State, node: ast.Call) -> Value:
     """A call expression."""
     m.steps += 1
-    callee = m.evaluate(state, node.func)
+    callee, before = m.evaluate(state, node.func), m.written
     args: list[Value] = []
     for part in node.args:
         if isinstance(part, ast.Starred) and isinstance(callee, Symbol) and callee.name.startswith("torch.nn."):
@@ -93,7 +93,7 @@ def call(m: Machine, state: State, node: ast.Call) -> Value:
         if isinstance(spread, Container) and (held := state.items.get(spread)) and held.exact and held.keys:
             keywords.update((str(key), value) for key, value in zip(held.keys, held.values, strict=True))
     if state.log:
-        read_given(m, state, callee, args, node)
+        read_given(m, state, callee, args, node, before)
     if not isinstance(callee, (Function, Class, Method)) and not _is_builtin(callee):
         m.notes.lent.update(v for v in (*args, *keywords.values()) if isinstance(v, Container) and v.kind == "dict")
     result = call_value(m, state, callee, args, keywords, node)

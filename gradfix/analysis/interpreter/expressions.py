@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from gradfix.analysis.cut_kinds import CutKind
@@ -37,7 +37,7 @@ from gradfix.analysis.domain.values import (
     tensor_of,
 )
 from gradfix.analysis.hazards import batches, cuts, handed
-from gradfix.analysis.hazards.reads import may_write, misses_nothing, read
+from gradfix.analysis.hazards.reads import misses_nothing, read
 from gradfix.analysis.interpreter import bindings, calls, comprehensions, data_tests, hands, inherited, protocols
 from gradfix.analysis.interpreter import items as item_access
 from gradfix.analysis.interpreter.arithmetic import binary, symbol_of
@@ -96,11 +96,9 @@ def _read(m: Machine, state: State, value: Value, node: ast.expr) -> Value:
     return handed.renewed(m, state, value, node)
 
 
-def _waited(m: Machine, state: State, value: Value, node: ast.expr, others: Sequence[ast.expr]) -> Value:
-    """An operand that is read once the `others` behind it are evaluated, which may have written to it."""
-    if value.__class__ not in HOLDING or not state.log or not may_write(others):
-        return value
-    return _read(m, state, value, node)
+def _waited(m: Machine, state: State, value: Value, node: ast.expr, before: int) -> Value:
+    """An operand that is read once those behind it are evaluated, which may have written to it since `before`."""
+    return value if m.written == before or value.__class__ not in HOLDING else _read(m, state, value, node)
 
 
 def _attribute(m: Machine, state: State, node: ast.Attribute) -> Value:
@@ -136,9 +134,9 @@ def _owner(m: Machine, state: State, node: ast.expr) -> Value:
 
 
 def _binop(m: Machine, state: State, node: ast.BinOp) -> Value:
-    left = evaluate(m, state, node.left)
+    left, before = evaluate(m, state, node.left), m.written
     right = evaluate(m, state, node.right)
-    left = _waited(m, state, left, node.left, (node.right,))
+    left = _waited(m, state, left, node.left, before)
     m.notes.add_operand(node, node.left, left)
     m.notes.add_operand(node, node.right, right)
     result = binary(m, state, symbol_of(node.op), left, right, node)
@@ -170,8 +168,9 @@ def _unary(m: Machine, state: State, node: ast.UnaryOp) -> Value:
 
 
 def _compare(m: Machine, state: State, node: ast.Compare) -> Value:
-    values = [evaluate(m, state, part) for part in (node.left, *node.comparators)]
-    values[0] = _waited(m, state, values[0], node.left, node.comparators)
+    first, before = evaluate(m, state, node.left), m.written
+    others = [evaluate(m, state, part) for part in node.comparators]
+    values = [_waited(m, state, first, node.left, before), *others]
     if len(node.ops) == 1 and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
         return python_values.identity(values[0], values[1], negated=isinstance(node.ops[0], ast.IsNot))
     if any(isinstance(op, (ast.In, ast.NotIn, ast.Is, ast.IsNot)) for op in node.ops):

@@ -28,6 +28,7 @@ class Spellings:
         self._text = text
         self._blocks: dict[str, list[tuple[int, int]]] = {}
         self._known: dict[tuple[str, re.Pattern[str]], bool] = {}
+        self._calls: dict[str, set[str]] = {}
         found = [(match.start(), match[1]) for match in _DEFINITION.finditer(f"\n{text}")]
         ends = [*(start for start, _ in found[1:]), len(text)]
         for (start, name), end in zip(found, ends, strict=False):
@@ -82,9 +83,11 @@ class Spellings:
         return self._known[key]
 
     def _called(self, name: str) -> set[str]:
-        spans = self._blocks[name]
-        called = {match[1] for start, end in spans for match in _CALLED.finditer(self._text, start, end)}
-        return called & self._blocks.keys()
+        if name not in self._calls:
+            spans = self._blocks[name]
+            called = {match[1] for start, end in spans for match in _CALLED.finditer(self._text, start, end)}
+            self._calls[name] = called & self._blocks.keys()
+        return self._calls[name]
 
 
 def leads(name: str, writes: Callable[[str], bool], called: Callable[[str], Iterable[str]]) -> bool:
