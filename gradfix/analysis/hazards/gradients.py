@@ -19,6 +19,7 @@ from gradfix.analysis.domain.values import Tensor
 from gradfix.analysis.facts import Tracked
 from gradfix.analysis.hazards import cuts
 from gradfix.findings import HazardKind
+from gradfix.torch_ops import inplace, method
 
 # Save what isn't a tensor of the program: a number, a mask, places.
 _OF_LEAVES = (HazardKind.LEAF_WRITTEN, HazardKind.LEAF_VIEW_WRITTEN)
@@ -74,12 +75,25 @@ def _surely_passed(root: Node | None, ends: Sequence[Node] | None) -> list[Node]
 
 def keeps(m: Machine, node: Node) -> bool:
     """Whether an operation of torch saved something, as far as it has a graph."""
-    return node.op in _OTHERS or (node.keeps is not Tracked.NO and id(node.at) not in m.notes.unfollowed)
+    followed = id(node.at) not in m.notes.unfollowed
+    return node.op in _OTHERS or (followed and (node.keeps is not Tracked.NO or _keeps_copy(node.op)))
 
 
 def surely_keeps(node: Node) -> bool:
     """Whether an operation with a graph surely saved something."""
-    return node.keeps is Tracked.YES or node.op in _OTHERS
+    return node.keeps is Tracked.YES or node.op in _OTHERS or _keeps_copy(node.op)
+
+
+def _keeps_copy(op: str) -> bool:
+    """Whether an operation in place keeps a copy of what it wrote to: where out of place it keeps that itself.
+
+    So on torch 2.13, for 51 methods and their twins: backward through either goes twice, or through neither.
+    """
+    if not op.endswith("_") or (found := inplace(op)) is None or found.twin is None:
+        return False
+    twin = method(found.twin)
+    first = twin.saves[0] if twin is not None and twin.saves else None
+    return found.twin in _OTHERS or (first is not None and first.condition.holds({first.parameter}) is True)
 
 
 def note_grad(m: Machine, state: State, base: Tensor, node: ast.expr, target: ast.expr, *, by_optimizer: bool) -> None:
