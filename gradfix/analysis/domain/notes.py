@@ -58,7 +58,7 @@ class Notes:
     gradients: dict[Storage, Passing] = field(default_factory=dict)  # what hooks are given that isn't theirs alone
     # By id of the node, and of hook and registration.
     gradient_hooks: dict[int, tuple[Node, dict[tuple[int, int], Hooked]]] = field(default_factory=dict)
-    hook_calls: dict[tuple[int, str, int], ast.Call] = field(default_factory=dict)  # by that of their module
+    hook_calls: dict[tuple[int, str, int], ast.Call] = field(default_factory=dict)  # by that which leads to them
     elsewhere: dict[int, Elsewhere] = field(default_factory=dict)  # what a call starts in another file, by its id
     switches: dict[int, ast.expr] = field(default_factory=dict)  # what turns gradients off, by id of the `def`
     off_elsewhere: set[int] = field(default_factory=set)  # ids of those whose decorator in another file does

@@ -217,12 +217,21 @@ def _container_item(m: Machine, state: State, base: Container, node: ast.Subscri
     return UNKNOWN if element is None else element
 
 
+def _call_of_default(m: Machine, at: ast.Subscript) -> ast.Call:
+    """The call that `d[key]` stands for, the same each time the interpreter comes by."""
+    key = id(at), "default", 0
+    if key not in m.notes.hook_calls:
+        m.notes.owners.append(at)
+        m.notes.hook_calls[key] = ast.copy_location(ast.Call(at.value, [], []), at)
+    return m.notes.hook_calls[key]
+
+
 def _made_by_default(m: Machine, state: State, base: Container, held: Items, key: Value, node: ast.Subscript) -> Value:
     """`d[key]` of a defaultdict that doesn't have the key; of one that isn't known, two of those it may make."""
 
     def made() -> Value:
         default = UNKNOWN if base.default is None else base.default
-        return m.call_value(state, default, [], {}, ast.Call(node.value, [], []))
+        return m.call_value(state, default, [], {}, _call_of_default(m, node))
 
     if isinstance(key, Const):
         item = made()
