@@ -37,6 +37,14 @@ def test_a_loss_with_a_graph_is_asked_for_no_gradient(name: str) -> None:
     assert torch.allclose(result.gradients["x"], 2 * result.shown[0])
 
 
+def test_what_is_put_into_a_leaf_is_assigned_only_if_asked() -> None:
+    """Who asks for the gradient of `x` would ask for that of the result, which has none."""
+    text = "import torch\nx = torch.ones(3, requires_grad=True)\na = torch.ones(3)\ntorch.add(a, a, out=x)\n"
+    text += "torch.autograd.grad((x * x).sum(), x)\n"
+    assert fixed(text) == text
+    assert "\nx = torch.add(a, a)\n" in fixed(text, Applicability.UNSAFE)
+
+
 def test_what_shares_its_line_stays_and_the_graph_too() -> None:
     text = HEAD + "loss = (x * x).detach().sum(); loss.requires_grad = True\nloss.backward()\n"
     assert fixed(text, Applicability.UNSAFE) == text

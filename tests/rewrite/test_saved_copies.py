@@ -139,6 +139,15 @@ def test_a_write_that_reads_what_it_has_written_is_not_given_a_copy_for_sure(tar
     assert "saved-copy" in grades
 
 
+@pytest.mark.parametrize(("line", "grade"), [("y = step() * step()", "unsafe"), ("y = step() * x.cos()", "safe")])
+def test_an_operand_is_not_copied_before_others_that_write_to_it(line: str, grade: str) -> None:
+    """Python reads both operands once both are evaluated: a copy of the first would hold the values of before."""
+    step = "cell = [x * 2]\ndef step():\n    cell[0].add_(1)\n    return cell[0]\n"
+    source = Source.from_text("program.py", f"{HEAD}{LEAF}{step}{line}\n(y * step()).sum().backward()\n")
+    (finding,) = engine.check_source(source, registry.builtin(), least=Severity.WARNING)
+    assert [way.applicability.value for way in finding.rewrites if way.form == "saved-copy"] == [grade]
+
+
 NUMBERS = {  # what a round has before there is a tensor
     "behind a test": "out[:, i] = x[:, i] * (out[:, i - 1] if i else 1)",
     "behind `and`": "out[:, i] = x[:, i] * (i and out[:, i - 1])",

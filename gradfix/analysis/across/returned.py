@@ -60,8 +60,8 @@ def _container(played: Played, container: Container, depth: int) -> Returned | N
     if held is None or not held.exact or len(held.values) > _MOST_ITEMS:
         return None
     items = tuple(returned(played, item, depth - 1) for item in held.values)
-    if container.kind in ("tuple", "list", "layers"):
-        return Returned(container.kind, items=items)
+    if container.kind in ("tuple", "list", "deque", "layers"):
+        return Returned("list" if container.kind == "deque" else container.kind, items=items)
     keys = tuple(key for key in held.keys or () if isinstance(key, str))
     return Returned("dict", items=items, keys=keys) if container.kind == "dict" and len(keys) == len(items) else None
 

@@ -210,7 +210,7 @@ class Optimizer:
 class Container:
     """A list, tuple, set or dict; items live on the heap."""
 
-    kind: str  # "list", "tuple", "dict", "set", "layers" (Sequential), "modules" (ModuleList, ModuleDict)
+    kind: str  # "list", "tuple", "deque", "dict", "set", "layers" (Sequential), "modules" (ModuleList, ModuleDict)
     default: Value | None = None  # of a defaultdict: what makes an item that is missing
     names: Instance | None = None  # of `vars(object)`: whose attributes its items are
 

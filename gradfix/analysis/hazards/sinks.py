@@ -15,7 +15,7 @@ from gradfix.analysis.domain.reverse import Reverse
 from gradfix.analysis.domain.state import MAX_STORAGES, State
 from gradfix.analysis.domain.values import Origin, Storage, Tensor, now
 from gradfix.analysis.facts import Tracked
-from gradfix.analysis.hazards import abroad, cuts, disconnected, gradient_hooks, gradients, losses, networks
+from gradfix.analysis.hazards import abroad, cuts, disconnected, gradient_hooks, gradients, losses, networks, raised
 from gradfix.analysis.text.one_line import one_line
 from gradfix.findings import HazardKind
 
@@ -153,7 +153,8 @@ def _overwritten(
         if record is None or (save.storage.origin is Origin.PARAMETER and state.passed.get(save.node)):
             continue  # freed by a backward before: what is updated between two of them is cut off in between
         kind = HazardKind.SAVED_THEN_WRITTEN if save.guarded and not visit.silent else HazardKind.SILENT_WRITE
-        proven = certain and sure and save.node.tracked is Tracked.YES
+        expected = raised.expect(m, record, kind)
+        proven = certain and sure and not expected and save.node.tracked is Tracked.YES
         one = len(visit.storages) == 1  # of several, only the one it hits has the write on its way
         proven = proven and passed.surely(save.node, visit if one else None)
         holders = m.notes.holders(save.at, save.storage)

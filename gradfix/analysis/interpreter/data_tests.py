@@ -85,7 +85,7 @@ def _counted(test: ast.expr) -> ast.expr | None:
 def _is_filled_by_data(m: Machine, state: State, name: ast.expr) -> bool:
     """Whether a list gets its items in a loop that data make leave some out."""
     held = m.look(state, name) if isinstance(name, ast.Name) else None
-    if not isinstance(held, Container) or held.kind != "list" or not isinstance(name, ast.Name):
+    if not isinstance(held, Container) or held.kind not in ("list", "deque") or not isinstance(name, ast.Name):
         return False
     left_out = _left_out(m.tree if m.scope.info is None else m.scope.info.node).get(name.id, ())
     return any(_is_of_tensors(m, state, test) for start, test in left_out if start < name.lineno)

@@ -30,7 +30,7 @@ from gradfix.analysis.text.nodes import every_node
 
 _PLAIN = frozenset("print len isinstance issubclass hasattr callable repr str hash id format input open".split())
 _STORING = frozenset("append appendleft extend extendleft insert push put setdefault".split())
-_MUTABLE = ("list", "dict", "set")
+_MUTABLE = ("list", "deque", "dict", "set")
 _SEEING_NAMES = frozenset(f"builtins.{name}" for name in ("eval", "exec", "locals", "vars", "globals"))
 
 

@@ -20,7 +20,7 @@ def iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast
         return replace(args[0], numbered=args[0].numbered or name == "enumerate")
     if args and isinstance(args[0], Tensor) and args[0].known and name == "reversed":
         args = [m.call_value(state, Method(args[0], "flip"), [Const(0)], {}, at)]  # what Tensor.__reversed__ does
-    made = Container("tuple" if name == "tuple" else "list")
+    made = Container(name if name in ("tuple", "deque") else "list")
     parts = [item_access.iterated(m, state, value, at) for value in args]
     if name == "enumerate" and parts:
         state.items[made] = _numbered(state, parts[0])
@@ -33,7 +33,7 @@ def iterator(m: Machine, state: State, name: str, args: Sequence[Value], at: ast
         state.items[made] = Items(parts[-1].values if parts else (UNKNOWN,), False)
     elif parts:
         values = tuple(reversed(parts[0].values)) if name == "reversed" else parts[0].values
-        keep = name in ("list", "tuple", "iter")
+        keep = name in ("list", "tuple", "deque", "iter")
         exact = parts[0].exact and (keep or name == "reversed")
         state.items[made] = Items(values, exact, least=parts[0].least, ordered=parts[0].ordered and keep)
     else:

@@ -70,7 +70,7 @@ def _numpy(call: NamedCall) -> Value:
 
 def _deque(call: NamedCall) -> Value:
     """A list; one that holds no more than `maxlen` has dropped some, nobody counts which."""
-    made = iterators.iterator(call.m, call.state, "list", call.args[:1], call.at)
+    made = iterators.iterator(call.m, call.state, "deque", call.args[:1], call.at)
     bound = call.keywords.get("maxlen", call.args[1] if len(call.args) > 1 else NONE)
     if not (isinstance(bound, Const) and bound.value is None) and isinstance(made, Container):
         call.state.hold(made, Items((call.state.items.get(made) or Items((), False)).values, False))

@@ -109,7 +109,8 @@ def _sequence(m: Machine, state: State, pattern: ast.MatchSequence, value: Value
     whole = value.value if isinstance(value, Const) else None
     if isinstance(whole, (str, bytes)):
         return False
-    is_sequence = isinstance(whole, tuple) or (isinstance(value, Container) and value.kind in ("list", "tuple"))
+    held = isinstance(value, Container) and value.kind in ("list", "tuple", "deque")
+    is_sequence = isinstance(whole, tuple) or held
     items = item_access.iterated(m, state, value, ast.Name("subject", ast.Load())) if is_sequence else None
     starred = [i for i, part in enumerate(pattern.patterns) if isinstance(part, ast.MatchStar)]
     if items is None or not items.exact or starred:

@@ -229,7 +229,7 @@ def _delete(m: Machine, state: State, node: ast.Delete) -> None:
             held = m.look(state, target.value)
             if isinstance(held, Container) and held.kind == "dict":
                 container_methods.without_key(state, held, m.look(state, target.slice))
-            elif isinstance(held, Container) and held.kind == "list":
+            elif isinstance(held, Container) and held.kind in ("list", "deque"):
                 whole = isinstance(target.slice, ast.Slice) and ast.unparse(target.slice) == ":"
                 container_methods.without_item(state, held, None if whole else m.look(state, target.slice))
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
-from gradfix.analysis.domain.graph import reachable
+from gradfix.analysis.domain.graph import NodeKind, reachable
 from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.operations import all_tensors, strongest, tracked
 from gradfix.analysis.domain.records import HazardNote
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Tensor, Value
-from gradfix.analysis.facts import Tracked, WriteForm
+from gradfix.analysis.facts import Obstacle, ObstacleKind, Tracked, WriteForm
 from gradfix.analysis.hazards import raised
 from gradfix.analysis.hazards.write_records import Site
 from gradfix.analysis.hazards.writes import write
@@ -39,6 +39,7 @@ def write_out(
     level = strongest([tracked(state, t) for t in taken])
     if level is Tracked.MAYBE and state.grad is Tracked.YES:
         _settle(state, taken)
+    leaf = state.node_of(target)
     grad = state.grad
     if level is not Tracked.YES:
         state.grad = Tracked.NO  # what runs records nothing, so it keeps nothing for backward
@@ -53,6 +54,8 @@ def write_out(
     if record is not None and level is Tracked.YES and state.grad is not Tracked.NO:
         note = HazardNote(HazardKind.OUT_WRITTEN, outputs.short_name(op), None)
         raised.note(m, record, note, certain=state.grad is Tracked.YES)
+        if leaf is not None and leaf.kind is NodeKind.LEAF:  # who asks for its gradient asks what the name holds
+            record.add_obstacle(Obstacle(ObstacleKind.LEAF_GRAD_READ, m.spelling(expression), certain=False))
     m.rebind(state, expression, target, fresh)
     return fresh
 

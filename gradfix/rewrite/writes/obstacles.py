@@ -90,8 +90,7 @@ _REASONS: Mapping[ObstacleKind, tuple[RefusalKind, str, str]] = {
     ),
     ObstacleKind.HANDLED: (
         RefusalKind.MEANING,
-        "autograd refuses to write `{target}` here, and the program handles {other}{line}: a write that works leads on"
-        " another way",
+        "the program handles {other} that writing `{target}` leads to{line}: a write that works leads on another way",
         "leave it if that is meant; else write out of place and drop the handler",
     ),
 }

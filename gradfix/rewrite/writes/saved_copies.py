@@ -17,6 +17,8 @@ from gradfix.analysis.facts import ObstacleKind, SavedValue, Spelling, Write, Wr
 from gradfix.edits import Edit
 from gradfix.findings import Applicability, Refusal, RefusalKind, Rewrite
 from gradfix.rewrite.text.expressions import is_effectless, short
+from gradfix.rewrite.text.names import tree_of
+from gradfix.rewrite.text.scopes import path_to
 from gradfix.rewrite.writes.flags import flag_of
 from gradfix.source import Source, Span
 
@@ -29,6 +31,8 @@ _COMPUTED = Refusal(
     "what the in-place call works on is computed on the spot",
     "give it a name first, and copy the result into it: `y.copy_(y.exp())`",
 )
+_PASSING = (ast.List, ast.Tuple, ast.Starred, ast.keyword, ast.Attribute)  # what is in it is read by what is around
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _HOOKS = re.compile(r"\bregister_(?:module_)?forward_hook\(")
 
 
@@ -36,7 +40,7 @@ def copy_saved(source: Source, write: Write, spelling: Spelling) -> Rewrite | No
     """Clone, where operations take them, the values that `write` overwrites; None where that wouldn't be a cure.
 
     Unsafe where nothing is known of the operation: it may write to its operand, or return it. And where the write reads
-    a part of what it writes.
+    a part of what it writes, or where an operand is cloned before others are evaluated that may write to it.
     """
     return copy_all_saved(source, (write,), spelling)
 
@@ -48,7 +52,9 @@ def copy_all_saved(source: Source, writes: Sequence[Write], spelling: Spelling) 
     values = tuple(dict.fromkeys(value for write in writes for value in write.saved))
     names = " and ".join(dict.fromkeys(f"`{short(source, value.expression)}`" for value in values))
     known = all(write.saved_by_known for write in writes) and not _may_be_hooked(source, values)
-    grade = Applicability.SAFE if known and not any(map(_reads_what_it_writes, writes)) else Applicability.UNSAFE
+    early = any(_is_read_late(source, value.expression, w, spelling) for w in writes for value in w.saved)
+    exact = known and not early and not any(map(_reads_what_it_writes, writes))
+    grade = Applicability.SAFE if exact else Applicability.UNSAFE
     build = partial(_build, values=values, spelling=spelling)
     return Rewrite(f"Let backward keep a copy of {names}", grade, build, "saved-copy", last_resort=True)
 
@@ -56,6 +62,35 @@ def copy_all_saved(source: Source, writes: Sequence[Write], spelling: Spelling) 
 def _reads_what_it_writes(write: Write) -> bool:
     """Whether a copy of its operand would hold what the write has changed before it reads it: `z *= z[:, 0]`."""
     return any(obstacle.kind is ObstacleKind.OVERLAP for obstacle in write.obstacles)
+
+
+def _is_read_late(source: Source, operand: ast.expr, write: Write, spelling: Spelling) -> bool:
+    """Whether `write` may come between it and the operation it goes to, while others are evaluated: `f() * f()`."""
+    around = path_to(tree_of(source), operand)
+    later = _evaluated_later(operand, around)
+    if _scope(around) is _scope(path_to(tree_of(source), write.target)):
+        return any(_place(node) == _place(write.node) for part in later for node in ast.walk(part))
+    return not all(is_effectless(part, spelling) for part in later)
+
+
+def _evaluated_later(operand: ast.expr, around: tuple[ast.AST, ...]) -> list[ast.AST]:
+    """What stands behind an operand, up to the operation that reads it."""
+    end, later = (operand.end_lineno, operand.end_col_offset), []
+    for node in around:
+        if not isinstance(node, (ast.expr, ast.keyword)):
+            break
+        later += [part for part in ast.iter_child_nodes(node) if hasattr(part, "lineno") and _place(part)[:2] >= end]
+        if not isinstance(node, _PASSING):
+            break
+    return later
+
+
+def _place(node: ast.AST) -> tuple[object, ...]:
+    return tuple(getattr(node, name, None) for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"))
+
+
+def _scope(around: tuple[ast.AST, ...]) -> ast.AST | None:
+    return next((node for node in around if isinstance(node, _SCOPES)), None)
 
 
 def _may_be_hooked(source: Source, values: Sequence[SavedValue]) -> bool:
