@@ -214,7 +214,14 @@ def _container_item(m: Machine, state: State, base: Container, node: ast.Subscri
             state.late[one] = missed
         return one
     element = any_item(state, held)
-    return UNKNOWN if element is None else element
+    return UNKNOWN if element is None else _blameless(element)
+
+
+def _blameless(item: Value) -> Value:
+    """One of several items; that the one asked for is a number isn't known where others are tensors."""
+    if not isinstance(item, Choice) or not any(isinstance(option, Tensor) for option in item.options):
+        return item
+    return Choice(tuple(replace(o, flows=frozenset()) if isinstance(o, Number) else o for o in item.options))
 
 
 def _call_of_default(m: Machine, at: ast.Subscript) -> ast.Call:
