@@ -218,10 +218,10 @@ def _container_item(m: Machine, state: State, base: Container, node: ast.Subscri
 
 
 def _blameless(item: Value) -> Value:
-    """One of several items; that the one asked for is a number isn't known where others are tensors."""
+    """One of several items; that the one asked for is no tensor isn't known where others are tensors."""
     if not isinstance(item, Choice) or not any(isinstance(option, Tensor) for option in item.options):
         return item
-    return Choice(tuple(replace(o, flows=frozenset()) if isinstance(o, Number) else o for o in item.options))
+    return Choice(tuple(replace(o, flows=frozenset()) if isinstance(o, (Array, Number)) else o for o in item.options))
 
 
 def _call_of_default(m: Machine, at: ast.Subscript) -> ast.Call:
