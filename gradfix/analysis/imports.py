@@ -78,6 +78,7 @@ class Definition:
     text: str
     symbols: tuple[tuple[str, str], ...]  # qualified
     constants: tuple[tuple[str, Constant], ...]
+    patched: frozenset[str]  # attributes that the file sets on the class once it is made
 
 
 class Described(ABC):

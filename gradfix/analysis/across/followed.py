@@ -12,6 +12,7 @@ from gradfix.analysis.across.definitions import dotted
 from gradfix.analysis.effects import Constant
 from gradfix.analysis.imports import Definition
 from gradfix.analysis.text.nodes import every_node
+from gradfix.analysis.text.patches import patched
 
 if TYPE_CHECKING:
     from gradfix.analysis.across.opened import OpenModule
@@ -45,6 +46,7 @@ def definition_of(node: ast.ClassDef, module: OpenModule) -> Definition:
         "\n".join(lines),
         tuple((name, target) for name in names if (target := _target(name, module)) is not None),
         tuple((name, constants[name]) for name in names if name in constants and name not in module.index),
+        frozenset(name for owner, name in patched(module.tree) if owner == node.name),
     )
 
 

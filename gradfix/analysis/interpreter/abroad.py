@@ -18,6 +18,7 @@ from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import Class, Const, Function, Instance, Symbol, Value
 from gradfix.analysis.imports import Definition, Described
 from gradfix.analysis.interpreter import foreign, inherited
+from gradfix.analysis.text.patches import patched
 from gradfix.analysis.text.relocated import relocated
 from gradfix.analysis.text.survey import spells_a_change
 
@@ -82,7 +83,9 @@ def _adopt(m: Machine, state: State, definition: Definition, name: str) -> Class
     ast.increment_lineno(tree, definition.line - 1)
     frame = m.new_frame()
     names: dict[str, Value] = {local: Symbol(target) for local, target in definition.symbols}
-    names.update((local, Const(value)) for local, value in definition.constants)
+    here = patched(m.tree)
+    others = {attribute for _, attribute in here}
+    names.update((local, Const(value)) for local, value in definition.constants if local not in others)
     m.defined.abroad[frame] = Country(definition.file, names)
     with m.inside(Scope("<module>", (frame,), None)):
         m.run_block(state, tree.body)
@@ -91,6 +94,9 @@ def _adopt(m: Machine, state: State, definition: Definition, name: str) -> Class
         return None
     m.defined.named[made.info] = name
     slots = state.slots(m.defined.statics[made.info])
+    for attribute in definition.patched.union(attribute for owner, attribute in here if owner == made.info.node.name):
+        slots.pop(attribute, None)
+        m.defined.altered.update(filter(None, [made.info.methods.get(attribute)]))
     m.defined.constants[made.info] = {key: value for key, value in slots.items() if isinstance(value, Const)}
     return made
 

@@ -74,6 +74,7 @@ def set_attribute(m: Machine, state: State, owner: Value, name: str, value: Valu
             escape(state, value)
         elif isinstance(option, Class) and (holder := m.defined.statics.get(option.info)) is not None:
             state.attributes_of(holder)[name] = value
+            m.defined.altered.update(filter(None, [option.info.method(name)]))
 
 
 def _frame_for(m: Machine, state: State, name: str) -> int:
