@@ -10,6 +10,7 @@ from gradfix.analysis.domain.machine import Machine
 from gradfix.analysis.domain.state import State
 from gradfix.analysis.domain.values import NONE, Class, Const, Function, Instance, Partial, Symbol, Value
 from gradfix.analysis.facts import Tracked
+from gradfix.analysis.imports import Described
 from gradfix.analysis.interpreter.expressions import defaults, evaluate
 from gradfix.analysis.operators import transforms
 
@@ -87,17 +88,21 @@ def _closed(m: Machine, state: State, info: FunctionInfo) -> Function:
         mode = next((found for found in reversed(modes) if found is not None), None)
         if mode is Tracked.NO:
             m.notes.off_elsewhere.add(id(info.node))
-    if any(_alters_elsewhere(m, state, d.func if isinstance(d, ast.Call) else d) for d in decorators):
+    if any(_alters_elsewhere(m, state, decorator) for decorator in decorators):
         m.defined.altered.add(info)
     return Function(info, m.scope.frames, None, defaults(m, state, info.node.args), mode)
 
 
 def _alters_elsewhere(m: Machine, state: State, decorator: ast.expr) -> bool:
-    """Whether a decorator of another file of the project changes what a function gives, or is given."""
-    if m.imports is None or not isinstance(decorator, (ast.Name, ast.Attribute)):
+    """Whether a decorator of another file changes what a function gives or gets, or puts an object in its place."""
+    bare = decorator.func if isinstance(decorator, ast.Call) else decorator
+    if m.imports is None or not isinstance(bare, (ast.Name, ast.Attribute)):
         return False
-    value = evaluate(m, state, decorator)
-    return isinstance(value, Symbol) and not value.name.startswith("torch.") and m.imports.alters(value.name)
+    value = evaluate(m, state, bare)
+    if not isinstance(value, Symbol) or value.name.startswith("torch."):
+        return False
+    is_made = bare is decorator and isinstance(m.imports.find(value.name), Described)
+    return is_made or m.imports.alters(value.name)
 
 
 def qualified(m: Machine, name: str) -> str:
