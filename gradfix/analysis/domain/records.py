@@ -99,6 +99,7 @@ class WriteRecord(Overwriting):
     part: tuple[int, int] | None = None  # which part of a split tensor is written
     views: dict[str, NamedView] | None = None  # that show what is written, in every passage so far
     is_sure: bool = True  # the target is no copy for certain
+    is_inner: bool | None = None  # it stands in another file, and hits what nobody gets at where that is called
     is_followed: bool = False  # another write to the memory comes later
     is_repeated: bool = False  # so does this one
     earlier: dict[int, ast.stmt] = field(default_factory=dict)  # that wrote to the memory before

@@ -25,9 +25,11 @@ def at_call(m: Machine, state: State, site: Site, tensor: Tensor) -> Site:
     call = m.home.call
     origin = m.notes.origins.get(id(site.node))
     where = "" if origin is None else f" in {origin.file}, line {origin.line}"
-    target = next(targets(m, state, call, tensor), None) or _unnamed(call)
-    target = m.notes.targets.setdefault((id(call), ast.unparse(target)), target)  # one for each passage through it
-    return Site(WriteForm.FOREIGN, call, target, method=f"`{one_line(ast.unparse(site.node))}`{where}")
+    there = f"`{one_line(ast.unparse(site.node))}`{where}"
+    found = next(targets(m, state, call, tensor), None)
+    key = there if found is None else ast.unparse(found)
+    target = m.notes.targets.setdefault((id(call), key), found or _unnamed(call))  # one for each passage through it
+    return Site(WriteForm.FOREIGN, call, target, method=there)
 
 
 def note(m: Machine, state: State, site: Site, tensor: Tensor) -> None:
@@ -41,7 +43,16 @@ def note(m: Machine, state: State, site: Site, tensor: Tensor) -> None:
         if len(others) < _FEW and not any(_shares(one, tensor) for one in others):
             m.rebind(state, site.target, held, replace(held))
             return
-    m.notes.writes[id(site.target)].add_obstacle(Obstacle(ObstacleKind.ELSEWHERE, site.method or ""))
+    record = m.notes.writes[id(site.target)]
+    record.is_inner = record.is_inner is not False and _is_inner(m, state, tensor, call)
+    record.add_obstacle(Obstacle(ObstacleKind.ELSEWHERE, site.method or ""))
+
+
+def _is_inner(m: Machine, state: State, tensor: Tensor, call: ast.AST) -> bool:
+    """Whether this very call has made the memory and nobody gets at it: what happens to it is told in its own file."""
+    made = [m.notes.origins.get(id(storage.made_by)) for storage in tensor.storages]
+    own = all(origin is not None and origin.call is call for origin in made)
+    return own and next(targets(m, state, call, tensor), None) is None
 
 
 def targets(m: Machine, state: State, call: ast.AST, tensor: Tensor) -> Iterator[ast.expr]:

@@ -111,6 +111,8 @@ def _kind_of_view(
         return dtype, ViewKind.NONE
     if view is ViewKind.MAYBE:
         view = _sure_view(short, arguments)
+    if short == "to" and arguments.get("copy") == Const(True):
+        view = ViewKind.NONE  # whatever else is asked for
     if view is ViewKind.MAYBE and short == "to" and bases:
         wanted = _cast(bases[0], arguments)
         if wanted is not None and not is_whole(wanted) and _converted(bases[0], wanted)[1] is ViewKind.NONE:

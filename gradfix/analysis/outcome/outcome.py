@@ -47,7 +47,7 @@ def facts_of_writes(
 
 
 def _is_fact(record: WriteRecord) -> bool:
-    return record.known and bool(record.recorded or record.hazards)
+    return record.known and not record.is_inner and bool(record.recorded or record.hazards)
 
 
 def _position(record: WriteRecord | BackwardRecord) -> tuple[int, int]:
