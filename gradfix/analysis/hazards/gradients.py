@@ -76,18 +76,18 @@ def _surely_passed(root: Node | None, ends: Sequence[Node] | None) -> list[Node]
 def keeps(m: Machine, node: Node) -> bool:
     """Whether an operation of torch saved something, as far as it has a graph."""
     followed = id(node.at) not in m.notes.unfollowed
-    return node.op in _OTHERS or (followed and (node.keeps is not Tracked.NO or _keeps_copy(node.op)))
+    return node.op in _OTHERS or (followed and (node.keeps is not Tracked.NO or keeps_copy(node.op)))
 
 
 def surely_keeps(node: Node) -> bool:
     """Whether an operation with a graph surely saved something."""
-    return node.keeps is Tracked.YES or node.op in _OTHERS or _keeps_copy(node.op)
+    return node.keeps is Tracked.YES or node.op in _OTHERS or keeps_copy(node.op)
 
 
-def _keeps_copy(op: str) -> bool:
+def keeps_copy(op: str) -> bool:
     """Whether an operation in place keeps a copy of what it wrote to: where out of place it keeps that itself.
 
-    So on torch 2.13, for 51 methods and their twins: backward through either goes twice, or through neither.
+    So on torch 2.13, for 55 methods and their twins: backward through either goes twice, or through neither.
     """
     if not op.endswith("_") or (found := inplace(op)) is None or found.twin is None:
         return False
