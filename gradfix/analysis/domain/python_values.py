@@ -22,7 +22,7 @@ from gradfix.analysis.domain.values import (
 )
 
 _WIDTH = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
-_NUMBERS = ("int", "float", "bool", "complex", "str", "bytes")
+_ATOMS = ("int", "float", "bool", "complex", "str", "bytes")  # types that no container is
 _FOLD_LIMIT = 1 << 40
 _FOLDED: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
@@ -154,7 +154,7 @@ def _is_python(value: Value, kind: str) -> bool | None:
     """Whether a tensor or container is one of Python's own types; lists and tuples do for each other in annotations."""
     if isinstance(value, Container):
         sure = value.kind == kind and kind in ("list", "tuple", "dict")
-        return True if sure else False if kind in _NUMBERS else None
+        return True if sure else False if kind in _ATOMS else None
     return False if isinstance(value, Tensor) and kind != "object" and _is_of_this_file(value) else None
 
 
